@@ -1,0 +1,338 @@
+package ginsse
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// AuthConfig says how a JSON Web Token proves who a request comes from.
+type AuthConfig struct {
+	// Key verifies the signatures: for HS256, HS384 and HS512 a []byte or string
+	// of at least 32, 48 or 64 bytes; for RS* and PS* an *rsa.PublicKey of at
+	// least 2048 bits; for ES* an *ecdsa.PublicKey; for EdDSA an ed25519.PublicKey.
+	// Exactly one of Key and Keyfunc must be set.
+	Key any
+
+	// Keyfunc finds the key for a token, by its kid in a JWKS say. It is called
+	// with a token that is not verified yet. HMAC keys it returns are held to the
+	// same lengths as Key. It may block; it is called from many goroutines.
+	Keyfunc jwt.Keyfunc
+
+	// Methods are the signature algorithms accepted, such as "HS256". Required.
+	// HMAC cannot be mixed with others: a public key would then be a secret.
+	Methods []string
+
+	// Issuer, if set, is the only iss accepted.
+	Issuer string
+
+	// Audience, if set, must be among the token's aud. Set it when the issuer
+	// signs tokens for other services, or of other kinds, with the same key.
+	Audience string
+
+	// Leeway is how far clocks may be apart: how long after exp, and before nbf,
+	// a token is accepted. A stream ends at exp plus Leeway. Default 0.
+	Leeway time.Duration
+
+	// UserIDClaim is the claim that holds the user ID: a string, or an integer
+	// between -2^53 and 2^53. Default "sub".
+	UserIDClaim string
+
+	// Cookie, if set, is the name of a cookie that may hold the token, beside the
+	// Authorization header. Make it HttpOnly, Secure and SameSite. Requests from
+	// other sites' pages are then refused; see AllowedOrigins.
+	Cookie string
+
+	// AllowedOrigins are the origins, such as "https://app.example.com", whose
+	// pages may use the cookie beside those of the request's own host.
+	AllowedOrigins []string
+
+	// InsecureQueryParameter, if set, is the name of a query parameter that may
+	// hold the token. URLs end up in logs, histories and Referer headers, and
+	// RFC 9700, section 4.3.2, forbids it; use a cookie where you can. It works
+	// only behind [Auth.HideQueryToken], which must come before any logger.
+	InsecureQueryParameter string
+
+	// Realm is named in WWW-Authenticate. Default "events".
+	Realm string
+}
+
+// Auth finds out who a request comes from. Make one with [NewAuth] or
+// [NewAuthFunc] and use it for all routes.
+//
+// Concurrency: all methods may be called from several goroutines.
+type Auth struct {
+	identify func(*gin.Context) (Identity, error) // of NewAuthFunc, else nil
+
+	parser  *jwt.Parser
+	keyfunc jwt.Keyfunc
+	claim   string
+	leeway  time.Duration
+	cookie  string
+	query   string
+	realm   string
+	origins map[string]bool
+}
+
+// maxTokenBytes bounds what is parsed on behalf of a peer that is not known yet.
+const maxTokenBytes = 8 << 10
+
+// NewAuth returns an Auth for cfg, or an error that names the field that is
+// wrong: no algorithm, an algorithm and a key that do not fit, a weak key.
+func NewAuth(cfg AuthConfig) (*Auth, error) {
+	if err := checkMethods(cfg.Methods); err != nil {
+		return nil, err
+	}
+	keyfunc := cfg.Keyfunc
+	switch {
+	case cfg.Key == nil && keyfunc == nil:
+		return nil, errors.New("ginsse: AuthConfig: neither Key nor Keyfunc is set")
+	case cfg.Key != nil && keyfunc != nil:
+		return nil, errors.New("ginsse: AuthConfig: both Key and Keyfunc are set")
+	case cfg.Key != nil:
+		key := cfg.Key
+		if text, ok := key.(string); ok {
+			key = []byte(text)
+		}
+		for _, method := range cfg.Methods {
+			if err := checkKey(method, key); err != nil {
+				return nil, fmt.Errorf("ginsse: AuthConfig.Key: %w", err)
+			}
+		}
+		keyfunc = func(*jwt.Token) (any, error) { return key, nil }
+	default:
+		keyfunc = checkedKeyfunc(keyfunc)
+	}
+	if cfg.Leeway < 0 {
+		return nil, fmt.Errorf("ginsse: AuthConfig.Leeway is %v; it must not be negative", cfg.Leeway)
+	}
+	if strings.ContainsFunc(cfg.Realm, func(r rune) bool { return headerText(string(r)) == "" }) {
+		return nil, fmt.Errorf("ginsse: AuthConfig.Realm %q contains a character that a header cannot hold", cfg.Realm)
+	}
+	if strings.ContainsAny(cfg.Cookie, "=;, \t\r\n\"") {
+		return nil, fmt.Errorf("ginsse: AuthConfig.Cookie %q is not a cookie name", cfg.Cookie)
+	}
+	origins, err := parseOrigins(cfg.AllowedOrigins)
+	if err != nil {
+		return nil, err
+	}
+	options := []jwt.ParserOption{
+		jwt.WithValidMethods(cfg.Methods),
+		jwt.WithExpirationRequired(),
+		jwt.WithJSONNumber(), // an integer user ID must not pass through a float
+		jwt.WithLeeway(cfg.Leeway),
+	}
+	if cfg.Issuer != "" {
+		options = append(options, jwt.WithIssuer(cfg.Issuer))
+	}
+	if cfg.Audience != "" {
+		options = append(options, jwt.WithAudience(cfg.Audience))
+	}
+	return &Auth{
+		parser:  jwt.NewParser(options...),
+		keyfunc: keyfunc,
+		claim:   orDefault(cfg.UserIDClaim, "sub"),
+		leeway:  cfg.Leeway,
+		cookie:  cfg.Cookie,
+		query:   cfg.InsecureQueryParameter,
+		realm:   orDefault(cfg.Realm, "events"),
+		origins: origins,
+	}, nil
+}
+
+// NewAuthFunc returns an Auth for an application that has authentication of its
+// own: identify is called for each request, after the application's middleware,
+// and says who it comes from. An error refuses the request, with 401 unless it is
+// an [*AuthError] that says otherwise; its text never reaches the client.
+//
+// The kit then looks for no token. If identify relies on a cookie, it is for the
+// application to refuse requests from other sites' pages.
+func NewAuthFunc(identify func(c *gin.Context) (Identity, error)) (*Auth, error) {
+	if identify == nil {
+		return nil, errors.New("ginsse: NewAuthFunc: identify is nil")
+	}
+	return &Auth{identify: identify, realm: "events"}, nil
+}
+
+// Authenticate returns who c comes from. The error is an [*AuthError] unless a
+// function given to [NewAuthFunc] returned another. Most callers want
+// [Middleware] or [Auth.RequireUser] instead.
+func (a *Auth) Authenticate(c *gin.Context) (Identity, error) {
+	if a.identify != nil {
+		identity, err := a.identify(c)
+		if err != nil {
+			return Identity{}, err
+		}
+		if err := checkName("user ID", identity.UserID); err != nil {
+			return Identity{}, refuse(codeNoCredentials, "authentication is required", err)
+		}
+		return identity, nil
+	}
+	token, err := a.findToken(c.Request)
+	if err != nil {
+		return Identity{}, err
+	}
+	return a.verify(token)
+}
+
+// verify returns whom a token speaks for. Nothing of the token is used before
+// its signature and its times are found good.
+func (a *Auth) verify(token string) (Identity, error) {
+	if len(token) > maxTokenBytes {
+		return Identity{}, refuse(codeInvalidToken, "the access token is too long", nil)
+	}
+	claims := jwt.MapClaims{}
+	parsed, err := a.parser.ParseWithClaims(token, claims, a.keyfunc)
+	switch {
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
+		return Identity{}, invalidToken(err)
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return Identity{}, refuse(codeInvalidToken, "the access token expired", err)
+	case err != nil || !parsed.Valid:
+		return Identity{}, invalidToken(err)
+	}
+	// RFC 7515, section 4.1.11: what is marked critical and not understood makes
+	// a token invalid. This code understands no extension.
+	if _, found := parsed.Header["crit"]; found {
+		return Identity{}, invalidToken(errors.New("the header has crit"))
+	}
+	expiry, err := claims.GetExpirationTime()
+	if err != nil || expiry == nil {
+		return Identity{}, invalidToken(errors.New("there is no exp"))
+	}
+	userID, err := a.userID(claims)
+	if err != nil {
+		return Identity{}, invalidToken(err)
+	}
+	return Identity{UserID: userID, Expiry: expiry.Add(a.leeway)}, nil
+}
+
+// userID reads the user ID claim. Another claim that differs from it only in
+// case is refused: the next reader of the token may match names without case,
+// and would take it for somebody else's.
+func (a *Auth) userID(claims jwt.MapClaims) (string, error) {
+	for name := range claims {
+		if name != a.claim && strings.EqualFold(name, a.claim) {
+			return "", fmt.Errorf("claim %q stands beside %q", clip(name), a.claim)
+		}
+	}
+	var userID string
+	switch value := claims[a.claim].(type) {
+	case string:
+		userID = value
+	case json.Number:
+		// Beyond 2^53 other readers of the token round, and two users become one.
+		n, err := strconv.ParseInt(value.String(), 10, 64)
+		if err != nil || n > 1<<53 || n < -1<<53 || strconv.FormatInt(n, 10) != value.String() {
+			return "", fmt.Errorf("claim %q is a number other than an integer up to 2^53", a.claim)
+		}
+		userID = value.String()
+	default:
+		return "", fmt.Errorf("claim %q is missing or neither a string nor an integer", a.claim)
+	}
+	return userID, checkName("user ID", userID)
+}
+
+func invalidToken(cause error) *AuthError {
+	return refuse(codeInvalidToken, "the access token is not valid", cause)
+}
+
+// hmacBytes are the shortest keys by RFC 7518, section 3.2. An empty key, as from
+// an unset variable, would verify whatever anybody signs with nothing.
+var hmacBytes = map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}
+
+// checkMethods refuses lists that leave an algorithm open or that would let a
+// public key be used as an HMAC secret (RFC 8725, section 2.1).
+func checkMethods(methods []string) error {
+	if len(methods) == 0 {
+		return errors.New("ginsse: AuthConfig.Methods is empty; name the algorithms your tokens are signed with")
+	}
+	hmac := 0
+	for _, method := range methods {
+		switch method {
+		case "HS256", "HS384", "HS512":
+			hmac++
+		case "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA":
+		default:
+			return fmt.Errorf("ginsse: AuthConfig.Methods: %q is not an algorithm this package accepts", method)
+		}
+	}
+	if hmac != 0 && hmac != len(methods) {
+		return errors.New("ginsse: AuthConfig.Methods mixes HMAC with other algorithms; use an Auth for each")
+	}
+	return nil
+}
+
+// checkKey refuses a key that does not fit its algorithm or is too weak for it.
+func checkKey(method string, key any) error {
+	switch method[:2] {
+	case "HS":
+		secret, ok := key.([]byte)
+		if !ok {
+			return fmt.Errorf("%s needs a []byte, not %T", method, key)
+		}
+		if least := hmacBytes[method]; len(secret) < least {
+			return fmt.Errorf("%s needs at least %d bytes, and the key has %d", method, least, len(secret))
+		}
+	case "RS", "PS":
+		public, ok := key.(*rsa.PublicKey)
+		if !ok || public == nil {
+			return fmt.Errorf("%s needs an *rsa.PublicKey, not %T", method, key)
+		}
+		if bits := public.N.BitLen(); bits < 2048 {
+			return fmt.Errorf("%s needs at least 2048 bits, and the key has %d", method, bits)
+		}
+	case "ES":
+		public, ok := key.(*ecdsa.PublicKey)
+		if !ok || public == nil {
+			return fmt.Errorf("%s needs an *ecdsa.PublicKey, not %T", method, key)
+		}
+		if bits := map[string]int{"ES256": 256, "ES384": 384, "ES512": 521}[method]; public.Curve.Params().BitSize != bits {
+			return fmt.Errorf("%s needs a curve of %d bits, and the key's has %d", method, bits, public.Curve.Params().BitSize)
+		}
+	default:
+		public, ok := key.(ed25519.PublicKey)
+		if !ok || len(public) != ed25519.PublicKeySize {
+			return fmt.Errorf("%s needs an ed25519.PublicKey, not %T", method, key)
+		}
+	}
+	return nil
+}
+
+// checkedKeyfunc holds the keys that an application's function returns to the
+// same rules as a fixed key.
+func checkedKeyfunc(find jwt.Keyfunc) jwt.Keyfunc {
+	return func(token *jwt.Token) (any, error) {
+		key, err := find(token)
+		if err != nil {
+			return nil, err
+		}
+		method := token.Method.Alg() // one of Methods: the parser has looked
+		set, ok := key.(jwt.VerificationKeySet)
+		if !ok {
+			return key, checkKey(method, key)
+		}
+		for _, key := range set.Keys {
+			if err := checkKey(method, key); err != nil {
+				return nil, err
+			}
+		}
+		return set, nil
+	}
+}
+
+func orDefault(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
+}

@@ -1,0 +1,80 @@
+package ginsse
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+)
+
+// Cursor is a position in a [Log], and in its text form the last event ID that
+// a client holds: "every event up to here that this stream reads has been
+// dispatched". One cursor stands for all subjects a stream reads, because a log
+// has one total order.
+//
+// It names nobody and allows nothing. What a stream may read comes from the
+// request that opens it.
+//
+// The zero Cursor means "no position": a reader that has one starts at the head.
+type Cursor struct {
+	// Epoch identifies the log's contents. A log that was recreated, or that
+	// lives in memory and restarted, has another.
+	Epoch uint32
+	// Seq is the position: 1 for the first entry of an epoch, growing with each.
+	Seq uint64
+	// Check is a value that the log derives from the entry at Seq. It tells a
+	// position of this log from one that merely looks like it: made up, or of a
+	// history that was rolled back and written anew.
+	Check uint32
+}
+
+const (
+	cursorVersion = 1
+	cursorBytes   = 1 + 4 + 8 + 4
+)
+
+// Strict refuses trailing bits, so that each cursor has exactly one text form.
+var cursorEncoding = base64.RawURLEncoding.Strict()
+
+// CursorLen is the length of a cursor's text form in bytes.
+const CursorLen = (cursorBytes*8 + 5) / 6
+
+// IsZero reports whether c is the zero Cursor.
+func (c Cursor) IsZero() bool { return c == Cursor{} }
+
+// String returns the text form: 23 characters of the base64url alphabet, fit
+// for a header, a query and an event's id field.
+func (c Cursor) String() string {
+	var raw [cursorBytes]byte
+	raw[0] = cursorVersion
+	binary.BigEndian.PutUint32(raw[1:], c.Epoch)
+	binary.BigEndian.PutUint64(raw[5:], c.Seq)
+	binary.BigEndian.PutUint32(raw[13:], c.Check)
+	var text [CursorLen]byte
+	cursorEncoding.Encode(text[:], raw[:])
+	return string(text[:])
+}
+
+// ParseCursor reads the text form. Any other text is [ErrInvalidCursor]; it
+// never panics, and what it accepts encodes back to the same text.
+func ParseCursor(text string) (Cursor, error) {
+	// The length is checked first: the text comes from the network.
+	if len(text) != CursorLen {
+		return Cursor{}, fmt.Errorf("%w: %d bytes instead of %d", ErrInvalidCursor, len(text), CursorLen)
+	}
+	var raw [cursorBytes]byte
+	if _, err := cursorEncoding.Decode(raw[:], []byte(text)); err != nil {
+		return Cursor{}, fmt.Errorf("%w: not base64url", ErrInvalidCursor)
+	}
+	if raw[0] != cursorVersion {
+		return Cursor{}, fmt.Errorf("%w: version %d", ErrInvalidCursor, raw[0])
+	}
+	c := Cursor{
+		Epoch: binary.BigEndian.Uint32(raw[1:]),
+		Seq:   binary.BigEndian.Uint64(raw[5:]),
+		Check: binary.BigEndian.Uint32(raw[13:]),
+	}
+	if c.IsZero() {
+		return Cursor{}, fmt.Errorf("%w: no position", ErrInvalidCursor)
+	}
+	return c, nil
+}

@@ -1,0 +1,156 @@
+package ginsse
+
+import (
+	"errors"
+	"net/http"
+)
+
+// The conditions that a caller can act on. Test for them with [errors.Is]:
+// they usually arrive wrapped in a text that says what exactly was wrong.
+var (
+	// ErrClosed is returned by every sending method of a [Registry] after
+	// [Registry.Close] or once [Registry.Shutdown] has ended.
+	ErrClosed = errors.New("ginsse: registry is closed")
+
+	// ErrInvalidEvent is returned when an [Event] cannot be put on the wire:
+	// a line break in its type, data that does not marshal, nothing in it.
+	// Nothing has been stored or sent.
+	ErrInvalidEvent = errors.New("ginsse: invalid event")
+
+	// ErrEventTooLarge is returned for an event over the size limit. Nothing
+	// has been stored or sent.
+	ErrEventTooLarge = errors.New("ginsse: event too large")
+
+	// ErrInvalidSubject is returned for a user ID or a topic that is empty, too
+	// long, not UTF-8, or holds control characters.
+	ErrInvalidSubject = errors.New("ginsse: invalid user ID or topic")
+
+	// ErrInvalidCursor is returned by [ParseCursor] for text that no [Cursor]
+	// encodes to. A stream never fails on such a last event ID: it gets a gap.
+	ErrInvalidCursor = errors.New("ginsse: invalid cursor")
+
+	// ErrNoUser is returned by [Registry.Serve] when nothing has put a user ID
+	// on the gin context: [Middleware] is missing on the route.
+	ErrNoUser = errors.New("ginsse: no user ID on the gin context")
+
+	// ErrUnsupportedWriter is returned when the response writer cannot carry an
+	// event stream: it cannot flush, hides write deadlines, compresses, or has
+	// already been written to. The text names the writer and the remedy.
+	ErrUnsupportedWriter = errors.New("ginsse: response writer cannot stream")
+
+	// ErrTooManyStreams is returned by [Registry.Serve] when the user has as many
+	// streams as allowed (the client got 429), or the registry has (the client
+	// was told to come back later).
+	ErrTooManyStreams = errors.New("ginsse: too many streams")
+)
+
+// Reason says why a stream ended. It is an error, so that the functions that
+// serve a stream can return it, wrapped with its cause where there is one:
+//
+//	if errors.Is(err, ginsse.ReasonClientGone) { ... }
+//
+// It is also what the client reads in the data of the last event, sse.close,
+// and what [RegistryConfig.DisconnectFunc] is told. Applications may use
+// reasons of their own with [Registry.Disconnect] and [Stream.Disconnect].
+type Reason string
+
+// The kit's own reasons.
+const (
+	// ReasonClientGone: the client closed the connection or the request's
+	// context ended. Nothing more can be told to it.
+	ReasonClientGone Reason = "client gone"
+	// ReasonSlow: the client accepted no byte within the write deadline.
+	ReasonSlow Reason = "slow"
+	// ReasonWriteFailed: a write failed for another cause.
+	ReasonWriteFailed Reason = "write failed"
+	// ReasonExpired: the credential that opened the stream has expired.
+	ReasonExpired Reason = "expired"
+	// ReasonLifetime: the stream reached its maximum lifetime.
+	ReasonLifetime Reason = "lifetime"
+	// ReasonDisconnected: [Registry.Disconnect] or [Stream.Disconnect] was
+	// called without a reason of the application's own.
+	ReasonDisconnected Reason = "disconnected"
+	// ReasonShutdown: the registry is shutting down.
+	ReasonShutdown Reason = "shutdown"
+	// ReasonOverloaded: the registry holds as many streams as it may.
+	ReasonOverloaded Reason = "overloaded"
+	// ReasonDone: the producer has sent all it had.
+	ReasonDone Reason = "done"
+	// ReasonFailed: the producer returned an error or panicked.
+	ReasonFailed Reason = "failed"
+)
+
+// Error implements error.
+func (r Reason) Error() string { return "ginsse: stream ended: " + string(r) }
+
+// reconnect reports whether the client should reestablish the connection. What
+// the application ended on purpose stays ended: its reasons, too, are final.
+func (r Reason) reconnect() bool {
+	switch r {
+	case ReasonExpired, ReasonLifetime, ReasonShutdown, ReasonOverloaded, ReasonFailed,
+		ReasonClientGone, ReasonSlow, ReasonWriteFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// drains reports whether the client still gets what was sent before the end.
+// An expired credential gives no right to it; a dead connection no way.
+func (r Reason) drains() bool {
+	switch r {
+	case ReasonExpired, ReasonClientGone, ReasonSlow, ReasonWriteFailed, ReasonOverloaded:
+		return false
+	default:
+		return true
+	}
+}
+
+// AuthError is a refused request: what the client is told, and apart from it
+// what the log is told. A function given to [NewAuthFunc] returns one to choose
+// the answer.
+type AuthError struct {
+	// Status is the HTTP status: 400, 401 or 403.
+	Status int
+	// Code is the error code of RFC 6750, section 3.1, such as "invalid_token".
+	// With "" no code is sent: the request carried no credential at all.
+	Code string
+	// Description is one sentence for the client's developer. It must not hold
+	// internal detail, nor any part of a credential.
+	Description string
+	// Err is the cause, for logs only. It never reaches the client.
+	Err error
+}
+
+// Error implements error. The text holds no part of the token.
+func (e *AuthError) Error() string {
+	text := "ginsse: " + e.Description
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// refuse builds an AuthError of the kit's own.
+func refuse(code, description string, cause error) *AuthError {
+	status := http.StatusUnauthorized
+	switch code {
+	case codeInvalidRequest:
+		status = http.StatusBadRequest
+	case codeCrossSite:
+		status = http.StatusForbidden
+	}
+	return &AuthError{Status: status, Code: code, Description: description, Err: cause}
+}
+
+// The error codes that the kit answers with. The first two are those of
+// RFC 6750, section 3.1; without credentials there is none on the header.
+const (
+	codeInvalidRequest = "invalid_request"
+	codeInvalidToken   = "invalid_token"
+	codeCrossSite      = "cross_site_request"
+	codeNoCredentials  = ""
+)

@@ -1,0 +1,213 @@
+package ginsse
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Event is one event of an event stream (WHATWG HTML, section 9.2). At least one
+// field must be set.
+//
+// Ownership: the functions that take an Event keep no reference to it, nor to
+// what its Data points at, once they have returned.
+type Event struct {
+	// Type is the event type: what a page gives to addEventListener. Empty means
+	// "message". It must be UTF-8 without CR, LF or NUL, and types that begin
+	// with "sse." are the kit's own. A page cannot tell an event of type "open"
+	// or "error" from the EventSource's own events of those names.
+	Type string
+
+	// Data is what the event carries. A string and a []byte go out as they are
+	// and must be UTF-8; CR and CRLF arrive as LF, as the standard has it. Any
+	// other value goes out as JSON. With nil there is no data, unless Type is
+	// set: browsers dispatch no event without data, so it is then the empty
+	// string.
+	Data any
+
+	// ID becomes the client's last event ID. It is for streams without a
+	// registry; a registry gives every event an ID of its own and refuses this
+	// one. It must be UTF-8 without CR, LF or NUL. Empty leaves the client's
+	// last event ID as it is; see ResetID.
+	ID string
+
+	// ResetID sets the client's last event ID back to none, by an empty id field.
+	ResetID bool
+
+	// ReconnectionTime, when above zero, tells the client how long to wait before
+	// it reestablishes a lost connection. It is sent in whole milliseconds,
+	// rounded up.
+	ReconnectionTime time.Duration
+
+	// Comment is text that clients ignore. Each of its lines is a comment.
+	Comment string
+}
+
+// reservedTypes is the prefix of the event types that the kit sends itself.
+const reservedTypes = "sse."
+
+// The kit's own event types.
+const (
+	typeOpen  = "sse.open"
+	typeGap   = "sse.gap"
+	typeClose = "sse.close"
+)
+
+// encode returns the block of e in wire form (section 9.2.5), closed by its
+// blank line. It is complete or there is an error: the data is made before the
+// first byte is written.
+func (e Event) encode() ([]byte, error) {
+	if strings.HasPrefix(e.Type, reservedTypes) {
+		return nil, fmt.Errorf("%w: type %q begins with %q, which is reserved", ErrInvalidEvent, e.Type, reservedTypes)
+	}
+	if err := checkField("type", e.Type); err != nil {
+		return nil, err
+	}
+	if err := checkField("ID", e.ID); err != nil {
+		return nil, err
+	}
+	if e.ID != "" && e.ResetID {
+		return nil, fmt.Errorf("%w: both ID and ResetID are set", ErrInvalidEvent)
+	}
+	if e.ReconnectionTime < 0 {
+		return nil, fmt.Errorf("%w: reconnection time %v is negative", ErrInvalidEvent, e.ReconnectionTime)
+	}
+	if !utf8.ValidString(e.Comment) {
+		return nil, fmt.Errorf("%w: comment is not valid UTF-8", ErrInvalidEvent)
+	}
+	data, hasData, err := e.data()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, len("event: \ndata: \n\n")+len(e.Type)+len(data)+len(e.ID)+len(e.Comment)+16)
+	if e.Comment != "" {
+		b = appendLines(b, ": ", e.Comment)
+	}
+	if e.ReconnectionTime > 0 {
+		b = appendRetry(b, e.ReconnectionTime)
+	}
+	if e.ID != "" || e.ResetID {
+		b = appendField(b, "id: ", e.ID)
+	}
+	if e.Type != "" {
+		b = appendField(b, "event: ", e.Type)
+	}
+	if hasData {
+		b = appendLines(b, "data: ", data)
+	}
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%w: no field is set", ErrInvalidEvent)
+	}
+	return append(b, '\n'), nil
+}
+
+// data returns the event's data as text, and whether there is any.
+func (e Event) data() (data string, ok bool, err error) {
+	switch v := e.Data.(type) {
+	case nil:
+		return "", e.Type != "", nil
+	case string:
+		data = v
+	case []byte:
+		data = string(v)
+	default:
+		text, err := json.Marshal(v)
+		if err != nil {
+			return "", false, fmt.Errorf("%w: data of type %T does not marshal: %w", ErrInvalidEvent, v, err)
+		}
+		return string(text), true, nil
+	}
+	if !utf8.ValidString(data) {
+		return "", false, fmt.Errorf("%w: data is not valid UTF-8; send binary data as base64", ErrInvalidEvent)
+	}
+	return data, true, nil
+}
+
+// checkField refuses what the grammar has no place for in a one-line field, and
+// NUL, for which clients ignore an id (section 9.2.6).
+func checkField(name, value string) error {
+	if strings.ContainsAny(value, "\r\n") {
+		return fmt.Errorf("%w: %s %q contains a line break", ErrInvalidEvent, name, clip(value))
+	}
+	if strings.Contains(value, "\x00") {
+		return fmt.Errorf("%w: %s %q contains NUL", ErrInvalidEvent, name, clip(value))
+	}
+	if !utf8.ValidString(value) {
+		return fmt.Errorf("%w: %s %q is not valid UTF-8", ErrInvalidEvent, name, clip(value))
+	}
+	return nil
+}
+
+// clip shortens a bad value for an error text.
+func clip(s string) string {
+	const most = 64
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+func appendField(b []byte, field, value string) []byte {
+	b = append(b, field...)
+	b = append(b, value...)
+	return append(b, '\n')
+}
+
+// appendLines writes one field for each line of text. Lines end at LF, CR or
+// CRLF, as a parser sees them (section 9.2.5), so that no text can end its field
+// early; text that ends in a line break has an empty last line, which keeps it.
+// The space after the colon is what a parser takes away (section 9.2.6): without
+// it, text that begins with a space would lose it.
+func appendLines(b []byte, field, text string) []byte {
+	for {
+		i := strings.IndexAny(text, "\r\n")
+		if i < 0 {
+			return appendField(b, field, text)
+		}
+		b = appendField(b, field, text[:i])
+		if text[i] == '\r' && i+1 < len(text) && text[i+1] == '\n' {
+			i++
+		}
+		text = text[i+1:]
+	}
+}
+
+func appendRetry(b []byte, d time.Duration) []byte {
+	ms := (d + time.Millisecond - 1) / time.Millisecond
+	b = append(b, "retry: "...)
+	b = strconv.AppendInt(b, int64(ms), 10)
+	return append(b, '\n')
+}
+
+// appendControl writes an event of the kit's own. The data is built here from
+// known parts, so it cannot fail to marshal.
+func appendControl(b []byte, eventType, id string, data any) []byte {
+	if id != "" {
+		b = appendField(b, "id: ", id)
+	}
+	b = appendField(b, "event: ", eventType)
+	text, err := json.Marshal(data)
+	if err != nil {
+		panic("ginsse: " + err.Error()) // strings and bools always marshal
+	}
+	b = appendField(b, "data: ", string(text))
+	return append(b, '\n')
+}
+
+// The data of the kit's own events, as a page reads it.
+type (
+	openData struct {
+		Stream  string `json:"stream"`
+		Resumed bool   `json:"resumed"`
+	}
+	gapData struct {
+		Reason GapReason `json:"reason"`
+	}
+	closeData struct {
+		Reason    Reason `json:"reason"`
+		Reconnect bool   `json:"reconnect"`
+	}
+)

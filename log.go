@@ -1,0 +1,140 @@
+package ginsse
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Log is the ordered, bounded history that a [Registry] appends to and that its
+// streams read from, live and when they resume: there is no second path. The
+// default is a [MemoryLog]; a shared log makes one registry of several nodes.
+//
+// # Contract for implementers
+//
+// Order: the log has one total order over all subjects. Seq grows with each
+// entry; numbers may be left out but are never used twice within an epoch.
+//
+// Visibility: once Append has returned, Read on the same Log value sees the
+// entry. A Read that reports a position Through has seen every entry of its
+// subjects at or before it: no entry may appear there later. A log that cannot
+// tell, because it has lost touch with its store, returns no entries and leaves
+// Through at the query's After.
+//
+// Gaps: when an entry that a query asks for may be missing, Read says so with a
+// [GapReason]. It may report a gap where nothing was lost; it must never miss one.
+//
+// Concurrency: all methods are called from many goroutines at once. Read is
+// called for every wake-up of every stream, so it must be cheap for positions
+// near the head.
+//
+// Ownership: the log keeps the frame given to Append and nobody changes it; an
+// Entry that Read has returned is never changed by anybody.
+//
+// Package logtest is the proof: run it on each implementation.
+type Log interface {
+	// Append adds an event for one subject and returns its entry. An error means
+	// that the entry was not stored, or, for a log across a network, that this is
+	// not known; appending again is then safe for the reader, who recognises
+	// nothing worse than a repeat. The end of ctx abandons the wait, if there is one.
+	Append(ctx context.Context, subject string, frame []byte) (*Entry, error)
+
+	// Read appends entries to dst in order, by the rules of [Query], and returns
+	// them with how far they reach. An error means that nothing is known at this
+	// time; the caller tries again later from the same position.
+	Read(ctx context.Context, q Query, dst []*Entry) (Page, error)
+
+	// Watch has fn called after each entry became visible to Read, whoever
+	// appended it, until stop is called. fn does not block and may be called
+	// concurrently and in any order: it says where to look, Read says what is there.
+	Watch(fn func(subject string, seq uint64)) (stop func())
+}
+
+// Entry is one event in a [Log].
+type Entry struct {
+	// Cursor is the entry's position.
+	Cursor Cursor
+	// ID is Cursor in its text form, made once for all streams.
+	ID string
+	// Subject is the one that the event was appended to.
+	Subject string
+	// Frame is the event in wire form, without its id field.
+	Frame []byte
+	// Time is when the log took the event in.
+	Time time.Time
+}
+
+// Query says what a stream wants to read.
+type Query struct {
+	// Subjects are the subjects that the stream may read.
+	Subjects []string
+	// After is the reader's position: entries follow it. With the zero Cursor
+	// there are no entries, and Through is the head.
+	After Cursor
+	// Before, if not 0, is the sequence that ends the wanted entries; it is not
+	// wanted itself.
+	Before uint64
+	// MaxEvents and MaxBytes bound the page; one entry is always allowed.
+	MaxEvents, MaxBytes int
+}
+
+// Page is what [Log.Read] found.
+type Page struct {
+	// Entries are the entries found, in order, behind what dst held.
+	Entries []*Entry
+	// Through is the position that the reader has reached with them: the last
+	// entry's if the page is full, else the head's (or the last one before Before).
+	Through Cursor
+	// More says that the page was full and more may follow.
+	More bool
+	// Gap, if not "", says why entries after the position asked for may be
+	// missing. Entries is then empty and Through at the head.
+	Gap GapReason
+}
+
+// GapReason says why a stream cannot go on from its position without a gap. The
+// client reads it in the data of sse.gap.
+type GapReason string
+
+// The reasons for a gap.
+const (
+	// GapTrimmed: events after the position have left the history, by age,
+	// count or size.
+	GapTrimmed GapReason = "trimmed"
+	// GapEpoch: the position belongs to another epoch: the log was recreated, or
+	// lived in the memory of a process that has ended.
+	GapEpoch GapReason = "epoch"
+	// GapUnknown: the position is not one of this log's: malformed, made up, from
+	// the future, or from a history that was rolled back.
+	GapUnknown GapReason = "unknown"
+)
+
+// A subject is what an event is addressed to and what a stream reads. Shared
+// logs see them as they are here.
+const (
+	subjectUser  = "user:"
+	subjectTopic = "topic:"
+	subjectAll   = "all"
+)
+
+// MaxNameBytes is the most bytes that a user ID or a topic may have.
+const MaxNameBytes = 256
+
+// checkName refuses what must not become part of a subject: it ends up in index
+// keys, logs and, on shared logs, in another system's subject names.
+func checkName(kind, name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: the %s is empty", ErrInvalidSubject, kind)
+	case len(name) > MaxNameBytes:
+		return fmt.Errorf("%w: the %s has %d bytes, more than %d", ErrInvalidSubject, kind, len(name), MaxNameBytes)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%w: the %s is not valid UTF-8", ErrInvalidSubject, kind)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("%w: the %s %q contains a control character", ErrInvalidSubject, kind, clip(name))
+	}
+	return nil
+}

@@ -1,0 +1,354 @@
+package ginsse
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"sort"
+	"sync"
+	"time"
+)
+
+// MemoryLogConfig holds the bounds of a [MemoryLog]. Zero means default.
+type MemoryLogConfig struct {
+	// EventsPerSubject is the most events kept for one user, one topic, or all.
+	// Default 256.
+	EventsPerSubject int
+	// MaxAge is how long an event is kept. Default 1 hour.
+	MaxAge time.Duration
+	// MaxBytes bounds the memory of all events together, each counted with its
+	// bookkeeping. Over it, the subject that has been quiet for longest loses its
+	// events first. Default 64 MiB.
+	MaxBytes int64
+}
+
+const (
+	defaultEventsPerSubject = 256
+	defaultMaxAge           = time.Hour
+	defaultLogBytes         = 64 << 20
+
+	// entryOverhead is added when memory is counted: the Entry, its ID, the
+	// pointer to it, and the subject's record as if the entry were its only one.
+	entryOverhead = 384
+
+	// maxRemembered is the number of subjects without events for which the log
+	// still knows exactly what was lost. Each takes about 200 bytes; beyond it
+	// the log may report a gap where nothing was lost.
+	maxRemembered = 1 << 16
+)
+
+// MemoryLog is the [Log] of a single process. It lives as long as the process:
+// a position from before a restart is a gap of reason "epoch".
+//
+// Concurrency: all methods may be called from several goroutines. Append and
+// Read hold one lock for the time of a few map and slice operations.
+type MemoryLog struct {
+	cfg   MemoryLogConfig
+	epoch uint32
+	seed  maphash.Seed // keys the cursors' check; random, so nobody makes one up
+
+	mu       sync.Mutex // guards the fields below; never held during a callback
+	seq      uint64     // of the newest entry
+	bytes    int64      // counted for all entries held
+	subjects map[string]*history
+	active   historyList // those with entries, least recently appended first
+	emptied  historyList // those without, least recently emptied first
+	// forgotten is the newest sequence lost from a subject no longer remembered:
+	// a position before it may have missed something in any unknown subject.
+	forgotten uint64
+
+	watchMu  sync.RWMutex // guards watchers; held for reading while they are called
+	watchers map[*watcher]struct{}
+}
+
+type watcher struct {
+	fn func(subject string, seq uint64)
+}
+
+// history is what the log holds of one subject.
+type history struct {
+	subject    string
+	entries    []*Entry // in order
+	trimmed    uint64   // sequence of the newest entry that was removed
+	list       *historyList
+	prev, next *history
+}
+
+// NewMemoryLog returns an empty log of a new epoch.
+func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
+	switch {
+	case cfg.EventsPerSubject < 0:
+		return nil, fmt.Errorf("ginsse: MemoryLogConfig.EventsPerSubject is %d; a log must hold something", cfg.EventsPerSubject)
+	case cfg.MaxAge < 0:
+		return nil, fmt.Errorf("ginsse: MemoryLogConfig.MaxAge is %v; a log must hold something", cfg.MaxAge)
+	case cfg.MaxBytes < 0:
+		return nil, fmt.Errorf("ginsse: MemoryLogConfig.MaxBytes is %d; a log must hold something", cfg.MaxBytes)
+	}
+	if cfg.EventsPerSubject == 0 {
+		cfg.EventsPerSubject = defaultEventsPerSubject
+	}
+	if cfg.MaxAge == 0 {
+		cfg.MaxAge = defaultMaxAge
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = defaultLogBytes
+	}
+	return &MemoryLog{
+		cfg:      cfg,
+		epoch:    rand.Uint32() | 1, // never 0, so that no cursor is the zero Cursor
+		seed:     maphash.MakeSeed(),
+		subjects: make(map[string]*history),
+		watchers: make(map[*watcher]struct{}),
+	}, nil
+}
+
+// Append implements [Log]. It waits for nothing, so it does not look at ctx: a
+// handler whose own client has just left still gets its event out.
+func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (*Entry, error) {
+	e := &Entry{Subject: subject, Frame: frame}
+	if e.cost() > l.cfg.MaxBytes {
+		return nil, fmt.Errorf("%w: %d bytes in a log of %d", ErrEventTooLarge, len(frame), l.cfg.MaxBytes)
+	}
+	l.mu.Lock()
+	l.seq++
+	e.Cursor = l.cursor(l.seq)
+	e.ID = e.Cursor.String()
+	e.Time = time.Now()
+	h := l.subjects[subject]
+	if h == nil {
+		h = &history{subject: subject, trimmed: l.forgotten}
+		l.subjects[subject] = h
+	}
+	h.entries = append(h.entries, e)
+	h.moveTo(&l.active)
+	l.bytes += e.cost()
+	l.trim(h, e.Time)
+	l.mu.Unlock()
+
+	l.watchMu.RLock()
+	defer l.watchMu.RUnlock()
+	for w := range l.watchers {
+		w.fn(subject, e.Cursor.Seq)
+	}
+	return e, nil
+}
+
+// Read implements [Log].
+func (l *MemoryLog) Read(_ context.Context, q Query, dst []*Entry) (Page, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end := l.seq
+	if q.Before != 0 {
+		end = min(end, q.Before-1)
+	}
+	page := Page{Entries: dst, Through: q.After}
+	if page.Gap = l.gap(q); page.Gap != "" || q.After.IsZero() {
+		page.Through = l.cursor(l.seq)
+		return page, nil
+	}
+	if end <= q.After.Seq {
+		return page, nil
+	}
+	if l.collect(q, end, &page) {
+		page.More = true
+		page.Through = page.Entries[len(page.Entries)-1].Cursor
+	} else {
+		page.Through = l.cursor(end)
+	}
+	return page, nil
+}
+
+// Watch implements [Log]. fn runs on the appending goroutine, under no lock that
+// Append or Read take. stop waits for calls in progress; fn must not call it.
+func (l *MemoryLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
+	w := &watcher{fn: fn}
+	l.watchMu.Lock()
+	l.watchers[w] = struct{}{}
+	l.watchMu.Unlock()
+	return func() {
+		l.watchMu.Lock()
+		delete(l.watchers, w)
+		l.watchMu.Unlock()
+	}
+}
+
+// gap says whether entries after the query's position are gone, or whether the
+// position is not one of this log's. Called with mu held.
+func (l *MemoryLog) gap(q Query) GapReason {
+	at := q.After
+	switch {
+	case at.IsZero():
+		return ""
+	case at.Epoch != l.epoch:
+		return GapEpoch
+	case at.Seq > l.seq, at.Check != l.check(at.Seq):
+		return GapUnknown
+	}
+	if at.Seq == l.seq {
+		return ""
+	}
+	now := time.Now()
+	for _, subject := range q.Subjects {
+		h := l.subjects[subject]
+		lost := l.forgotten
+		if h != nil {
+			l.expire(h, now)
+			lost = h.trimmed
+		}
+		if at.Seq < lost {
+			return GapTrimmed
+		}
+	}
+	return ""
+}
+
+// collect appends the entries in (q.After, end] to the page in order, and
+// reports whether the page was full before it had them all. Called with mu held.
+func (l *MemoryLog) collect(q Query, end uint64, page *Page) (full bool) {
+	// Most streams read a handful of subjects of which one has news.
+	var space [8][]*Entry
+	runs := space[:0]
+	for _, subject := range q.Subjects {
+		if h := l.subjects[subject]; h != nil {
+			if run := between(h.entries, q.After.Seq, end); len(run) > 0 {
+				runs = append(runs, run)
+			}
+		}
+	}
+	bytes, events := 0, 0
+	for len(runs) > 0 {
+		first := 0
+		for i := 1; i < len(runs); i++ {
+			if runs[i][0].Cursor.Seq < runs[first][0].Cursor.Seq {
+				first = i
+			}
+		}
+		e := runs[first][0]
+		if events > 0 && (events >= q.MaxEvents || bytes+len(e.Frame) > q.MaxBytes) {
+			return true
+		}
+		page.Entries = append(page.Entries, e)
+		events++
+		bytes += len(e.Frame)
+		if runs[first] = runs[first][1:]; len(runs[first]) == 0 {
+			runs = append(runs[:first], runs[first+1:]...)
+		}
+	}
+	return false
+}
+
+// between returns the entries in (after, end].
+func between(entries []*Entry, after, end uint64) []*Entry {
+	n := len(entries)
+	if n == 0 || entries[n-1].Cursor.Seq <= after {
+		return nil
+	}
+	// Streams that keep up want the last entry only.
+	from := n - 1
+	if n > 1 && entries[n-2].Cursor.Seq > after {
+		from = sort.Search(n, func(i int) bool { return entries[i].Cursor.Seq > after })
+	}
+	to := n
+	if entries[n-1].Cursor.Seq > end {
+		to = sort.Search(n, func(i int) bool { return entries[i].Cursor.Seq > end })
+	}
+	return entries[min(from, to):to]
+}
+
+// trim brings the log back within its bounds after an append to h. Called with
+// mu held.
+func (l *MemoryLog) trim(h *history, now time.Time) {
+	if n := len(h.entries) - l.cfg.EventsPerSubject; n > 0 {
+		l.drop(h, n)
+	}
+	l.expire(h, now)
+	for l.active.first != nil && l.old(l.active.first.newest(), now) {
+		l.drop(l.active.first, len(l.active.first.entries))
+	}
+	for l.bytes > l.cfg.MaxBytes {
+		l.drop(l.active.first, 1)
+	}
+	for l.emptied.size > maxRemembered {
+		forget := l.emptied.first
+		l.forgotten = max(l.forgotten, forget.trimmed)
+		forget.moveTo(nil)
+		delete(l.subjects, forget.subject)
+	}
+}
+
+// expire drops the entries of h that have reached the maximum age.
+func (l *MemoryLog) expire(h *history, now time.Time) {
+	n := 0
+	for n < len(h.entries) && l.old(h.entries[n], now) {
+		n++
+	}
+	if n > 0 {
+		l.drop(h, n)
+	}
+}
+
+func (l *MemoryLog) old(e *Entry, now time.Time) bool { return now.Sub(e.Time) >= l.cfg.MaxAge }
+
+// drop removes the n oldest entries of h.
+func (l *MemoryLog) drop(h *history, n int) {
+	for i, e := range h.entries[:n] {
+		l.bytes -= e.cost()
+		h.trimmed = e.Cursor.Seq
+		h.entries[i] = nil // the array lives on under the rest of the slice
+	}
+	if h.entries = h.entries[n:]; len(h.entries) == 0 {
+		h.entries = nil
+		h.moveTo(&l.emptied)
+	}
+}
+
+func (l *MemoryLog) cursor(seq uint64) Cursor {
+	return Cursor{Epoch: l.epoch, Seq: seq, Check: l.check(seq)}
+}
+
+// check needs no entry to be verified, so even a position whose entry is long
+// gone is known for what it is.
+func (l *MemoryLog) check(seq uint64) uint32 { return uint32(maphash.Comparable(l.seed, seq)) }
+
+// cost is what the entry counts for in MaxBytes.
+func (e *Entry) cost() int64 { return int64(len(e.Frame) + len(e.Subject) + entryOverhead) }
+
+func (h *history) newest() *Entry { return h.entries[len(h.entries)-1] }
+
+// historyList is a doubly linked list; a history is in one list at most.
+type historyList struct {
+	first, last *history
+	size        int
+}
+
+// moveTo takes h out of its list and puts it at the end of another; nil is none.
+func (h *history) moveTo(to *historyList) {
+	if from := h.list; from != nil {
+		if h.prev != nil {
+			h.prev.next = h.next
+		} else {
+			from.first = h.next
+		}
+		if h.next != nil {
+			h.next.prev = h.prev
+		} else {
+			from.last = h.prev
+		}
+		from.size--
+	}
+	h.list, h.prev, h.next = to, nil, nil
+	if to == nil {
+		return
+	}
+	h.prev = to.last
+	if to.last != nil {
+		to.last.next = h
+	} else {
+		to.first = h
+	}
+	to.last = h
+	to.size++
+}
+
+var _ Log = (*MemoryLog)(nil)

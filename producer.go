@@ -1,0 +1,222 @@
+package ginsse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"sync"
+
+	"github.com/gin-gonic/gin"
+)
+
+// Serve opens a stream that belongs to no registry, runs produce beside it, and
+// writes what produce sends until the stream ends: because produce returned, the
+// client left, or the stream's time was up. It is for what one request brings
+// forth: a report's progress, a model's tokens.
+//
+//	err := ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+//		for token := range model.Tokens(ctx) {
+//			if err := s.Send(ctx, ginsse.Event{Data: token}); err != nil {
+//				return err
+//			}
+//		}
+//		return nil
+//	})
+//
+// produce runs on a goroutine of its own and must not use c. Its ctx ends with
+// the stream; Serve waits for produce to return. A panic in produce is raised
+// again on the handler's goroutine.
+//
+// At the end the client gets sse.close with reason "done" and "reconnect": false,
+// or "failed" if produce returned an error. Browsers reconnect after any end, so
+// a page must close its EventSource on "reconnect": false.
+//
+// Serve returns nil when produce has returned nil; otherwise why the stream
+// ended: a [Reason] with its cause, or [ErrUnsupportedWriter], in which case the
+// client has been answered with status 500.
+func Serve(c *gin.Context, cfg StreamConfig, produce func(ctx context.Context, s *Stream) error) error {
+	l, err := openLoop(c, cfg)
+	if err != nil {
+		return notDone(err)
+	}
+	ctx, cancel := context.WithCancelCause(l.ctx)
+	defer cancel(nil)
+	p := producer{s: l.s, finished: make(chan struct{})}
+	go p.run(ctx, produce)
+	defer p.wait(cancel)
+	return notDone(l.run(c))
+}
+
+// notDone is err unless the stream ended because all was sent.
+func notDone(err error) error {
+	if errors.Is(err, ReasonDone) {
+		return nil
+	}
+	return err
+}
+
+// ServeSeq is [Serve] for a sequence: each event is sent, and an error ends the
+// stream as failed. seq is called with a context that ends with the stream.
+func ServeSeq(c *gin.Context, cfg StreamConfig, seq func(ctx context.Context) iter.Seq2[Event, error]) error {
+	return Serve(c, cfg, func(ctx context.Context, s *Stream) error {
+		for e, err := range seq(ctx) {
+			if err == nil {
+				err = s.Send(ctx, e)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// producer runs the function given to Serve.
+type producer struct {
+	s        *Stream
+	finished chan struct{} // closed by run
+	panicked any           // read after finished
+}
+
+func (p *producer) run(ctx context.Context, produce func(context.Context, *Stream) error) {
+	defer close(p.finished)
+	defer func() {
+		p.panicked = recover()
+		p.s.end(ReasonFailed) // without effect unless produce did not return
+	}()
+	if err := produce(ctx, p.s); err != nil {
+		p.s.end(fmt.Errorf("%w: %w", ReasonFailed, err))
+		return
+	}
+	p.s.end(ReasonDone)
+}
+
+// wait ends the producer's context and waits for the producer.
+func (p *producer) wait(cancel context.CancelCauseFunc) {
+	cancel(p.s.Err())
+	<-p.finished
+	if p.panicked != nil {
+		panic(p.panicked)
+	}
+}
+
+// Open opens a stream that belongs to no registry, for a handler that sends by
+// itself:
+//
+//	s, err := ginsse.Open(c, ginsse.StreamConfig{})
+//	if err != nil {
+//		return // the client has been answered
+//	}
+//	defer s.Close()
+//	for step := range steps {
+//		if err := s.Send(c.Request.Context(), ginsse.Event{Data: step}); err != nil {
+//			return
+//		}
+//	}
+//
+// Each Send then writes before it returns, so a slow client slows its producer.
+// Nobody writes between calls: a handler that may be silent for longer than the
+// proxies on the way tolerate, or that is fed by other goroutines, calls
+// [Stream.Wait], which beats the heart, or uses [Serve].
+//
+// When Open returns a stream, the headers and a first block are on their way.
+// The stream must be closed before the handler returns, and nothing may be sent
+// to it after that. The error is [ErrUnsupportedWriter], and the client has been
+// answered with status 500; or, for a HEAD request, which is answered with the
+// headers alone, [ReasonDone].
+func Open(c *gin.Context, cfg StreamConfig) (*Stream, error) {
+	l, err := openLoop(c, cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := l.s
+	s.open = &opened{c: c, loop: l}
+	s.open.unwatch = context.AfterFunc(l.ctx, func() { s.end(ReasonClientGone) })
+	return s, nil
+}
+
+// Wait writes the stream on the handler's goroutine, with heartbeats, while other
+// goroutines send to it, until it ends: by [Stream.Close], [Stream.Disconnect],
+// or the client. It returns nil after Close and otherwise why the stream ended.
+//
+// On a stream of a registry or of [Serve], which has a writer already, it only
+// waits.
+func (s *Stream) Wait() error {
+	if s.open != nil {
+		s.open.finish()
+	}
+	<-s.Done()
+	return notDone(s.Err())
+}
+
+// opened is the handler's hold on a stream from Open.
+type opened struct {
+	pen     sync.Mutex   // held by whoever writes, through the write; guards the fields below
+	c       *gin.Context // nil once the response was given back
+	loop    *loop
+	unwatch func() bool
+}
+
+// write writes what is queued, unless somebody holds the pen: they look again
+// before, or are woken after, they put it down.
+func (o *opened) write(s *Stream) {
+	for s.unread.Load() > 0 && o.pen.TryLock() {
+		if o.c == nil || s.ended.Load() {
+			o.pen.Unlock()
+			return
+		}
+		o.c.Stream(o.loop.once)
+		if o.loop.w.err != nil {
+			s.end(o.loop.w.failure())
+		}
+		o.pen.Unlock()
+	}
+}
+
+// finish writes the stream until it ends, and gives the response back.
+func (o *opened) finish() {
+	o.pen.Lock()
+	defer o.pen.Unlock()
+	if o.c == nil {
+		return
+	}
+	c := o.c
+	o.c = nil
+	defer o.unwatch()
+	_ = o.loop.run(c)
+}
+
+// openLoop opens a stream without a registry. With an error the client has been
+// answered.
+func openLoop(c *gin.Context, cfg StreamConfig) (*loop, error) {
+	cfg, err := cfg.resolve(defaultStreamConfig)
+	if err != nil {
+		refuseWriter(c, err)
+		return nil, err
+	}
+	w, err := newWriter(c, cfg.WriteTimeout)
+	if err != nil {
+		refuseWriter(c, err)
+		return nil, err
+	}
+	if c.Request.Method == http.MethodHead {
+		answerHead(c)
+		return nil, ReasonDone
+	}
+	s := newStream("", Expiry(c), cfg)
+	first := []byte(": open\n\n")
+	if cfg.ReconnectionTime > 0 {
+		first = append(appendRetry(nil, jitter(cfg.ReconnectionTime, 0.5, 1.5)), '\n')
+	}
+	return begin(c, s, w, first), nil
+}
+
+// answerHead sends the headers alone: net/http swallows the body of an answer to
+// HEAD, and the handler would stream to nobody.
+func answerHead(c *gin.Context) {
+	setStreamHeaders(c.Writer.Header())
+	c.Status(http.StatusOK)
+	c.Writer.WriteHeaderNow()
+}

@@ -1,0 +1,470 @@
+package ginsse
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// RegistryConfig holds the settings of a [Registry]. Zero means default, negative
+// means off.
+type RegistryConfig struct {
+	// Log is the history that the registry appends to and its streams read from.
+	// It is the caller's: the registry does not close it. Default: a [MemoryLog]
+	// with its defaults.
+	Log Log
+
+	// Stream holds the settings of the registry's streams.
+	Stream StreamConfig
+
+	// MaxStreams is the most streams at a time; beyond it a client is told
+	// in-band to come back later. A stream costs about 30 KB. Default 50,000.
+	MaxStreams int
+
+	// MaxStreamsPerUser is the most streams of one user on this node; beyond it
+	// the answer is 429. Browsers open one per tab, and at most six per host on
+	// HTTP/1.1. Default 16.
+	MaxStreamsPerUser int
+
+	// MaxEventBytes is the most bytes of one event in wire form. Default 1 MiB.
+	MaxEventBytes int
+
+	// LastEventIDParameter is the query parameter in which a page that was
+	// reloaded may name its last event ID; the Last-Event-ID header, which a
+	// browser sends by itself when it reconnects, goes before it. Default
+	// "lastEventId". It cannot be off.
+	LastEventIDParameter string
+
+	// ShutdownWindow is the time over which [Registry.Shutdown] spreads the ends
+	// of the streams. Default 5 s.
+	ShutdownWindow time.Duration
+
+	// ConnectFunc is called for each stream that has opened, and DisconnectFunc
+	// when it has ended, with why. They run on goroutines of their own, for one
+	// stream in this order, and may block; Shutdown waits for them.
+	ConnectFunc    func(s *Stream)
+	DisconnectFunc func(s *Stream, reason Reason)
+
+	// Logger is told what an operator should know: streams at level debug,
+	// trouble at warn. It is never given a credential or an event. Default: silent.
+	Logger *slog.Logger
+}
+
+const (
+	defaultMaxStreams        = 50_000
+	defaultMaxStreamsPerUser = 16
+	defaultMaxEventBytes     = 1 << 20
+	defaultShutdownWindow    = 5 * time.Second
+	maxTopics                = 64
+)
+
+// Registry maps user IDs to their live streams and delivers events to them. Each
+// event goes into the registry's [Log] and is read from there by the streams it
+// concerns: a sender does no network I/O and waits for no reader.
+//
+// Concurrency: all methods may be called from several goroutines. Events sent by
+// one goroutine one after another arrive in that order.
+//
+// Errors: an event that is refused, or that the log did not take, has reached
+// nobody. A user who has no stream is no error: the event waits in the log.
+type Registry struct {
+	cfg    RegistryConfig // defaults filled in
+	log    Log
+	logger *slog.Logger
+	stop   func() // ends the watch on the log
+
+	head   atomic.Uint64 // highest sequence known to be visible
+	opened atomic.Uint64 // streams ever opened
+	gaps   atomic.Uint64 // sse.gap events ever sent
+	slow   atomic.Uint64 // streams ever cut for not reading
+
+	// mu guards the fields below. It may be taken while a stream's lock or a log's
+	// watch is held, never the other way round, and is not held during I/O, a
+	// log's methods, or hooks.
+	mu        sync.RWMutex
+	state     registryState
+	audiences map[string]*audience // by subject; none is empty
+	users     int                  // audiences of users
+	streams   int                  // attached
+	active    int                  // handlers and hooks that have not returned
+	idle      chan struct{}        // closed when active is 0 after closing; nil before
+}
+
+type registryState int
+
+const (
+	stateOpen     registryState = iota
+	stateDraining               // no new streams; events still go out
+	stateClosed
+)
+
+// audience is the streams that read one subject, in no order. A stream knows its
+// place in each, so that leaving costs the same in a large one.
+type audience struct {
+	streams []place
+}
+
+// place is a stream in an audience, and which of the stream's subjects that is.
+type place struct {
+	stream  *Stream
+	subject int
+}
+
+// Receipt says what became of an event.
+type Receipt struct {
+	// ID is the event's ID: what the client's lastEventId will be.
+	ID string `json:"id"`
+	// Streams is how many live streams on this node will get the event, as far as
+	// is known now. With 0 the user is not connected here, and another way may be
+	// better: an e-mail, say.
+	Streams int `json:"streams"`
+}
+
+// Stats are counts of a registry.
+type Stats struct {
+	Streams int    // live now
+	Users   int    // with a live stream now
+	Opened  uint64 // streams opened since the start
+	Gaps    uint64 // sse.gap events sent since the start
+	Slow    uint64 // streams cut because their reader had stopped, since the start
+}
+
+// NewRegistry returns a registry for cfg, or an error that names the field that
+// is wrong.
+func NewRegistry(cfg RegistryConfig) (*Registry, error) {
+	for _, field := range []struct {
+		name      string
+		value     *int
+		otherwise int
+	}{
+		{"MaxStreams", &cfg.MaxStreams, defaultMaxStreams},
+		{"MaxStreamsPerUser", &cfg.MaxStreamsPerUser, defaultMaxStreamsPerUser},
+		{"MaxEventBytes", &cfg.MaxEventBytes, defaultMaxEventBytes},
+	} {
+		if *field.value == 0 {
+			*field.value = field.otherwise
+		}
+	}
+	if cfg.ShutdownWindow == 0 {
+		cfg.ShutdownWindow = defaultShutdownWindow
+	}
+	cfg.LastEventIDParameter = orDefault(cfg.LastEventIDParameter, "lastEventId")
+	var err error
+	if cfg.Stream, err = cfg.Stream.resolve(defaultStreamConfig); err != nil {
+		return nil, fmt.Errorf("RegistryConfig.Stream: %w", err)
+	}
+	if cfg.Log == nil {
+		if cfg.Log, err = NewMemoryLog(MemoryLogConfig{}); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Registry{
+		cfg:       cfg,
+		log:       cfg.Log,
+		logger:    cfg.Logger,
+		audiences: make(map[string]*audience),
+	}
+	r.stop = r.log.Watch(r.notify)
+	return r, nil
+}
+
+// SendTo sends an event to all streams of one user, now or, within what the log
+// keeps, when the user's client comes back.
+//
+// The end of ctx abandons the wait for a log across a network; the default log
+// has none, so that a comment whose own request was just cancelled still
+// notifies its author.
+//
+// Errors: [ErrInvalidSubject], [ErrInvalidEvent], [ErrEventTooLarge],
+// [ErrClosed], or the log's.
+func (r *Registry) SendTo(ctx context.Context, userID string, e Event) (Receipt, error) {
+	if err := checkName("user ID", userID); err != nil {
+		return Receipt{}, err
+	}
+	return r.send(ctx, subjectUser+userID, e)
+}
+
+// SendToUsers is [Registry.SendTo] for several users; each gets the event once,
+// however often it is named. All are checked before the first event is stored.
+// The receipt has the ID of the last event and the streams of all. After an error
+// of the log's, users before the one it names have the event.
+func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (Receipt, error) {
+	if len(userIDs) == 0 {
+		return Receipt{}, fmt.Errorf("%w: there is no user ID", ErrInvalidSubject)
+	}
+	for _, userID := range userIDs {
+		if err := checkName("user ID", userID); err != nil {
+			return Receipt{}, err
+		}
+	}
+	frame, err := r.encode(e)
+	if err != nil {
+		return Receipt{}, err
+	}
+	var all Receipt
+	sent := make(map[string]bool, len(userIDs))
+	for _, userID := range userIDs {
+		if sent[userID] {
+			continue
+		}
+		sent[userID] = true
+		receipt, err := r.append(ctx, subjectUser+userID, frame)
+		if err != nil {
+			return all, fmt.Errorf("user %q: %w", userID, err)
+		}
+		all.ID = receipt.ID
+		all.Streams += receipt.Streams
+	}
+	return all, nil
+}
+
+// Broadcast sends an event to every stream of every user.
+func (r *Registry) Broadcast(ctx context.Context, e Event) (Receipt, error) {
+	return r.send(ctx, subjectAll, e)
+}
+
+// Publish sends an event to every stream that was opened with the topic.
+func (r *Registry) Publish(ctx context.Context, topic string, e Event) (Receipt, error) {
+	if err := checkName("topic", topic); err != nil {
+		return Receipt{}, err
+	}
+	return r.send(ctx, subjectTopic+topic, e)
+}
+
+func (r *Registry) send(ctx context.Context, subject string, e Event) (Receipt, error) {
+	frame, err := r.encode(e)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return r.append(ctx, subject, frame)
+}
+
+// encode makes the event's bytes, once for all streams.
+func (r *Registry) encode(e Event) ([]byte, error) {
+	if e.ID != "" || e.ResetID {
+		return nil, fmt.Errorf("%w: ID is set, and a registry gives each event its own", ErrInvalidEvent)
+	}
+	frame, err := e.encode()
+	if err != nil {
+		return nil, err
+	}
+	if most := r.cfg.MaxEventBytes; most > 0 && len(frame) > most {
+		return nil, fmt.Errorf("%w: %d bytes, more than MaxEventBytes, %d", ErrEventTooLarge, len(frame), most)
+	}
+	return frame, nil
+}
+
+func (r *Registry) append(ctx context.Context, subject string, frame []byte) (Receipt, error) {
+	if r.isClosed() {
+		return Receipt{}, ErrClosed
+	}
+	entry, err := r.log.Append(ctx, subject, frame)
+	if err != nil {
+		return Receipt{}, err
+	}
+	r.seen(entry.Cursor.Seq)
+	streams, crowded := r.reach(subject, entry.Cursor.Seq)
+	if crowded {
+		runtime.Gosched()
+	}
+	return Receipt{ID: entry.ID, Streams: streams}, nil
+}
+
+func (r *Registry) isClosed() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.state == stateClosed
+}
+
+// seen raises the head.
+func (r *Registry) seen(seq uint64) {
+	for {
+		head := r.head.Load()
+		if seq <= head || r.head.CompareAndSwap(head, seq) {
+			return
+		}
+	}
+}
+
+// notify wakes the streams of a subject. The log calls it for every entry, from
+// whichever node, in any order: the streams read the log and see for themselves.
+func (r *Registry) notify(subject string, seq uint64) {
+	r.seen(seq)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if a := r.audiences[subject]; a != nil {
+		for _, p := range a.streams {
+			p.stream.notify()
+		}
+	}
+}
+
+// A stream this many events behind is a little, or too far, behind its senders.
+const (
+	crowdedFrom  = 64
+	crowdedUntil = 4096
+)
+
+// reach counts the streams that will get the entry. It also says whether some of
+// them have fallen a little behind. The sender then lets other goroutines run
+// once before it returns: that is no waiting for a reader, since it comes back
+// whatever they do, but without it a sender in a tight loop takes the processors
+// from the goroutines that would write, and outruns the history of readers who
+// are quite able to keep up. A stalled reader passes through the range once.
+func (r *Registry) reach(subject string, seq uint64) (streams int, crowded bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	a := r.audiences[subject]
+	if a == nil {
+		return 0, false
+	}
+	for _, p := range a.streams {
+		if since := p.stream.since.Load(); since != 0 && since <= seq {
+			streams++
+		}
+		if n := p.stream.unread.Load(); n >= crowdedFrom && n < crowdedUntil {
+			crowded = true
+		}
+	}
+	return streams, crowded
+}
+
+// Disconnect ends all streams of a user, with everything sent to them before
+// delivered, and returns how many there were. The client is told the reason and
+// not to come back; a browser's EventSource comes back all the same unless its
+// page closes it, so what may not come back must also be refused by
+// authentication. "" means [ReasonDisconnected].
+func (r *Registry) Disconnect(userID string, reason Reason) int {
+	streams := r.Streams(userID)
+	for _, s := range streams {
+		s.Disconnect(reason)
+	}
+	return len(streams)
+}
+
+// Streams returns the live streams of a user on this node, in no order. Sending
+// to one of them alone is [Stream.Send].
+func (r *Registry) Streams(userID string) []*Stream {
+	return r.audience(subjectUser + userID)
+}
+
+// Online reports whether a user has a live stream on this node. A client that
+// vanished without closing its connection counts until a write to it fails.
+func (r *Registry) Online(userID string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.audiences[subjectUser+userID] != nil
+}
+
+// Stats returns counts of the registry on this node.
+func (r *Registry) Stats() Stats {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return Stats{
+		Streams: r.streams,
+		Users:   r.users,
+		Opened:  r.opened.Load(),
+		Gaps:    r.gaps.Load(),
+		Slow:    r.slow.Load(),
+	}
+}
+
+// audience returns the streams of a subject.
+func (r *Registry) audience(subject string) []*Stream {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	a := r.audiences[subject]
+	if a == nil {
+		return nil
+	}
+	streams := make([]*Stream, len(a.streams))
+	for i, p := range a.streams {
+		streams[i] = p.stream
+	}
+	return streams
+}
+
+// attach puts a stream into the audiences of its subjects, or says why not.
+func (r *Registry) attach(s *Stream) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != stateOpen {
+		return ReasonShutdown
+	}
+	if most := r.cfg.MaxStreams; most > 0 && r.streams >= most {
+		return fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, r.streams)
+	}
+	if a := r.audiences[subjectUser+s.user]; a != nil && r.cfg.MaxStreamsPerUser > 0 && len(a.streams) >= r.cfg.MaxStreamsPerUser {
+		return fmt.Errorf("%w: the user has %d", ErrTooManyStreams, len(a.streams))
+	}
+	s.slots = make([]int, len(s.subjects))
+	for i, subject := range s.subjects {
+		a := r.audiences[subject]
+		if a == nil {
+			a = new(audience)
+			r.audiences[subject] = a
+			if i == 0 {
+				r.users++
+			}
+		}
+		s.slots[i] = len(a.streams)
+		a.streams = append(a.streams, place{s, i})
+	}
+	r.streams++
+	r.active++
+	r.opened.Add(1)
+	return nil
+}
+
+// detach takes a stream out of all audiences. It may be repeated.
+func (r *Registry) detach(s *Stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.slots == nil {
+		return
+	}
+	for i, subject := range s.subjects {
+		a := r.audiences[subject]
+		last := len(a.streams) - 1
+		moved := a.streams[last]
+		a.streams[s.slots[i]] = moved
+		moved.stream.slots[moved.subject] = s.slots[i]
+		a.streams[last] = place{}
+		if a.streams = a.streams[:last]; last == 0 {
+			delete(r.audiences, subject)
+			if i == 0 {
+				r.users--
+			}
+		} else if cap(a.streams) > 64 && last < cap(a.streams)/4 {
+			a.streams = slices.Clip(slices.Clone(a.streams))
+		}
+	}
+	s.slots = nil
+	r.streams--
+}
+
+// leave notes that a handler or a hook has returned.
+func (r *Registry) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.active--
+	r.wakeIdleLocked()
+}
+
+func (r *Registry) wakeIdleLocked() {
+	if r.idle != nil && r.active == 0 {
+		select {
+		case <-r.idle:
+		default:
+			close(r.idle)
+		}
+	}
+}

@@ -1,0 +1,256 @@
+package ginsse
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+// A ServeOption changes one stream of a registry; see [Registry.Serve].
+type ServeOption interface{ apply(s *Stream) error }
+
+type serveOption func(s *Stream) error
+
+func (o serveOption) apply(s *Stream) error { return o(s) }
+
+// WithTopics lets the stream read these topics, beside what is sent to its user
+// and to all. The handler decides: a topic from the request must be checked
+// before it is granted. A stream may have 64.
+//
+// A stream that resumes gets a newly granted topic's events from its last event
+// ID on, as if it had had the topic then.
+func WithTopics(topics ...string) ServeOption {
+	return serveOption(func(s *Stream) error {
+		for _, topic := range topics {
+			if err := checkName("topic", topic); err != nil {
+				return err
+			}
+			if subject := subjectTopic + topic; !slices.Contains(s.subjects, subject) {
+				s.subjects = append(s.subjects, subject)
+			}
+		}
+		if n := len(s.subjects) - 2; n > maxTopics {
+			return fmt.Errorf("%w: %d topics, more than %d", ErrInvalidSubject, n, maxTopics)
+		}
+		return nil
+	})
+}
+
+// WithMetadata attaches values for [Stream.Metadata]: a device, a locale. The map
+// must not be changed afterwards, and should hold no *gin.Context.
+func WithMetadata(metadata map[string]any) ServeOption {
+	return serveOption(func(s *Stream) error {
+		s.metadata = metadata
+		return nil
+	})
+}
+
+// WithStreamConfig uses other settings than [RegistryConfig.Stream] for the
+// stream. A zero leaves the registry's as it is.
+func WithStreamConfig(cfg StreamConfig) ServeOption {
+	return serveOption(func(s *Stream) (err error) {
+		s.cfg, err = cfg.resolve(s.cfg)
+		return err
+	})
+}
+
+// Handler returns a handler that serves one stream for the user of the request;
+// it stands behind [Middleware]. A handler of your own can do more with
+// [Registry.Serve].
+func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
+	return func(c *gin.Context) { _ = r.Serve(c, options...) }
+}
+
+// Serve serves one stream for the user of the request, on the calling goroutine,
+// until it ends, and returns why: a [Reason], usually [ReasonClientGone].
+//
+// The stream starts behind the request's last event ID if it has one, else at
+// the head. Its first event is sse.open with {"stream": session ID, "resumed":
+// bool}; where events are missing it gets sse.gap with {"reason": [GapReason]},
+// upon which the page should fetch its state anew; and its last is sse.close with
+// {"reason": [Reason], "reconnect": bool}.
+//
+// When the stream could not be opened, the client has been answered: with 429 for
+// too many streams of the user ([ErrTooManyStreams]); with 400 for an invalid
+// topic ([ErrInvalidSubject]); with 500 without [Middleware] ([ErrNoUser]) or when
+// the response cannot stream ([ErrUnsupportedWriter]). A browser takes any status
+// but 200 as final, so a registry that is full or shutting down answers with a
+// stream that says in-band when to come back.
+func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
+	identity := identityOf(c)
+	if identity.UserID == "" {
+		_ = c.Error(ErrNoUser)
+		abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
+		return ErrNoUser
+	}
+	s := newStream(identity.UserID, identity.Expiry, r.cfg.Stream)
+	s.registry = r
+	s.subjects = append(make([]string, 0, 2), subjectUser+s.user, subjectAll)
+	for _, option := range options {
+		if err := option.apply(s); err != nil {
+			_ = c.Error(err)
+			abortJSON(c, http.StatusBadRequest, codeInvalidRequest, "the stream asked for is not valid")
+			return err
+		}
+	}
+	w, err := newWriter(c, s.cfg.WriteTimeout)
+	if err != nil {
+		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "refusing a stream", slog.Any("error", err))
+		refuseWriter(c, err)
+		return err
+	}
+	if c.Request.Method == http.MethodHead {
+		answerHead(c)
+		return nil
+	}
+	// Before the headers: a client that saw its stream open can be reached.
+	if err := r.attach(s); err != nil {
+		return r.turnAway(c, s, w, err)
+	}
+	defer r.leave()
+	defer func() { s.end(ReasonFailed) }() // without effect on a stream that has ended
+	return r.serve(c, s, w)
+}
+
+// serve writes an attached stream.
+func (r *Registry) serve(c *gin.Context, s *Stream, w *writer) error {
+	first, err := r.join(c, s)
+	if err != nil {
+		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "opening a stream", slog.Any("error", err))
+		s.end(fmt.Errorf("%w: %w", ReasonOverloaded, err))
+		return r.turnAway(c, s, w, s.Err())
+	}
+	l := begin(c, s, w, first)
+	hooked := r.connected(s)
+	defer func() { r.disconnected(s, hooked) }()
+	return l.run(c)
+}
+
+// join finds the stream's place in the log and returns its first block. The
+// stream is attached already, so whatever is appended from here on wakes it.
+func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
+	var gap GapReason
+	id := LastEventID(c, r.cfg.LastEventIDParameter)
+	if id != "" {
+		if s.at, err = ParseCursor(id); err != nil {
+			gap = GapUnknown
+		}
+	}
+	// Asks for no entry: they are read as the client takes them, page by page.
+	page, err := r.log.Read(c.Request.Context(), Query{Subjects: s.subjects, After: s.at, Before: 1}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if gap == "" {
+		gap = page.Gap
+	}
+	resumed := id != "" && gap == ""
+	s.at = page.Through
+	s.told = s.at.Seq
+	s.since.Store(s.at.Seq + 1)
+	s.unread.Store(1) // the first turn looks for what there is to resume
+
+	if s.cfg.ReconnectionTime > 0 {
+		first = appendRetry(first, jitter(s.cfg.ReconnectionTime, 0.5, 1.5))
+	}
+	open := openData{Stream: s.id, Resumed: resumed}
+	if gap == "" {
+		return appendControl(first, typeOpen, s.at.String(), open), nil
+	}
+	// Only the gap carries the new position: a client cut between the two blocks
+	// must come back with its old one and hear of the gap again.
+	r.gaps.Add(1)
+	first = appendControl(first, typeOpen, "", open)
+	return appendControl(first, typeGap, s.at.String(), gapData{gap}), nil
+}
+
+// LastEventID returns the last event ID of a request: from the Last-Event-ID
+// header (section 9.2.4), or else the named query parameter. It is what the
+// client says, of any form.
+func LastEventID(c *gin.Context, parameter string) string {
+	if id := c.GetHeader("Last-Event-ID"); id != "" {
+		return id
+	}
+	return c.Query(parameter)
+}
+
+// turnAway answers a request whose stream was not attached. What is temporary is
+// said in-band, on a stream, because any other status ends a browser's
+// EventSource for good.
+func (r *Registry) turnAway(c *gin.Context, s *Stream, w *writer, cause error) error {
+	r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "turning a stream away", slog.Any("error", cause))
+	var reason Reason
+	if !errors.As(cause, &reason) {
+		_ = c.Error(cause)
+		abortJSON(c, http.StatusTooManyRequests, "too_many_streams", "you have too many event streams open")
+		return cause
+	}
+	wait := s.cfg.ReconnectionTime
+	if wait <= 0 {
+		wait = defaultReconnectionTime
+	}
+	first := appendRetry(nil, jitter(4*wait, 0.5, 1.5))
+	c.Writer = w
+	defer w.release(c)
+	setStreamHeaders(w.Header())
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(appendControl(first, typeClose, "", closeData{reason, true}))
+	w.Flush()
+	return cause
+}
+
+// connected runs ConnectFunc and returns a channel that is closed when it has
+// returned; nil without one.
+func (r *Registry) connected(s *Stream) <-chan struct{} {
+	r.logger.Debug("stream opened", "stream", s.id, "user", s.user)
+	if r.cfg.ConnectFunc == nil {
+		return nil
+	}
+	hooked := make(chan struct{})
+	r.hook("ConnectFunc", func() {
+		defer close(hooked)
+		r.cfg.ConnectFunc(s)
+	})
+	return hooked
+}
+
+// disconnected runs DisconnectFunc, after ConnectFunc has returned.
+func (r *Registry) disconnected(s *Stream, hooked <-chan struct{}) {
+	reason := reasonOf(s.Err())
+	if reason == ReasonSlow {
+		r.slow.Add(1)
+	}
+	r.logger.Debug("stream ended", "stream", s.id, "user", s.user, "reason", string(reason), "lasted", time.Since(s.opened))
+	if r.cfg.DisconnectFunc == nil {
+		return
+	}
+	r.hook("DisconnectFunc", func() {
+		if hooked != nil {
+			<-hooked
+		}
+		r.cfg.DisconnectFunc(s, reason)
+	})
+}
+
+// hook runs an application's function off the stream's path. A panic in it is
+// logged: it must not take the process down.
+func (r *Registry) hook(name string, call func()) {
+	r.mu.Lock()
+	r.active++
+	r.mu.Unlock()
+	go func() {
+		defer r.leave()
+		defer func() {
+			if p := recover(); p != nil {
+				r.logger.Error("panic in "+name, "panic", p, "stack", string(debug.Stack()))
+			}
+		}()
+		call()
+	}()
+}

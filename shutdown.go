@@ -1,0 +1,83 @@
+package ginsse
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Close ends all streams at once, each with sse.close and reason "shutdown", and
+// has the registry take no more streams or events. It does not wait: it is made
+// for http.Server.RegisterOnShutdown, and the server then waits for the handlers.
+// It may be repeated.
+func (r *Registry) Close() {
+	r.mu.Lock()
+	closed := r.state == stateClosed
+	r.state = stateClosed
+	r.mu.Unlock()
+	if closed {
+		return
+	}
+	r.stop()
+	for _, s := range r.audience(subjectAll) {
+		s.end(ReasonShutdown)
+	}
+}
+
+// Shutdown ends the streams one after another, in random order, over
+// [RegistryConfig.ShutdownWindow] or three quarters of the time until ctx's
+// deadline, whichever is less, so that their clients do not come back all at
+// once. Events still go out meanwhile; new streams are told to come back later,
+// to whichever node answers then. When all handlers and hooks have returned, the
+// registry is closed.
+//
+// If ctx ends first, Shutdown does what [Registry.Close] does and returns the
+// cause. It may be repeated, also while another call is in progress.
+func (r *Registry) Shutdown(ctx context.Context) error {
+	r.mu.Lock()
+	if r.state == stateOpen {
+		r.state = stateDraining
+	}
+	if r.idle == nil {
+		r.idle = make(chan struct{})
+	}
+	idle := r.idle
+	r.wakeIdleLocked()
+	r.mu.Unlock()
+	defer r.Close()
+
+	streams := r.audience(subjectAll)
+	rand.Shuffle(len(streams), func(i, j int) { streams[i], streams[j] = streams[j], streams[i] })
+	window := max(r.cfg.ShutdownWindow, 0)
+	if deadline, ok := ctx.Deadline(); ok {
+		window = min(window, time.Until(deadline)*3/4)
+	}
+	// Ticks end as many streams as are due by the time that has passed.
+	const tick = 10 * time.Millisecond
+	timer := time.NewTicker(tick)
+	defer timer.Stop()
+	start := time.Now()
+	for ended := 0; ended < len(streams); {
+		due := len(streams)
+		if passed := time.Since(start); passed < window {
+			due = int(float64(len(streams)) * float64(passed) / float64(window))
+		}
+		for ; ended < due; ended++ {
+			streams[ended].end(ReasonShutdown)
+		}
+		if ended == len(streams) {
+			break
+		}
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

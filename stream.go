@@ -1,0 +1,384 @@
+package ginsse
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// StreamConfig holds the settings of a stream. Zero means default, negative
+// means off.
+type StreamConfig struct {
+	// HeartbeatInterval is the longest silence: after it a comment is sent, or the
+	// position, if it moved. Each stream uses between three quarters and all of
+	// it, so that streams do not beat together. Default 15 s; keep it below every
+	// proxy's idle timeout. At least 1 ms.
+	HeartbeatInterval time.Duration
+
+	// WriteTimeout bounds each write of up to 32 KiB: a reader that has accepted
+	// nothing for this long, or up to an eighth longer, is cut. Without it a
+	// stalled reader holds its handler until TCP gives up. It takes the place of
+	// http.Server.WriteTimeout. Default 10 s. At least 1 ms.
+	WriteTimeout time.Duration
+
+	// ReconnectionTime is how long clients are told to wait before they
+	// reestablish a lost connection. Each stream is told between half and one and
+	// a half times it, so that clients do not come back together. Default 3 s.
+	ReconnectionTime time.Duration
+
+	// MaxLifetime ends a stream in-band; the client comes back at once. Each
+	// stream uses between nine tenths and all of it. Default 24 h.
+	MaxLifetime time.Duration
+}
+
+const (
+	defaultHeartbeatInterval = 15 * time.Second
+	defaultWriteTimeout      = 10 * time.Second
+	defaultReconnectionTime  = 3 * time.Second
+	defaultMaxLifetime       = 24 * time.Hour
+)
+
+var defaultStreamConfig = StreamConfig{
+	HeartbeatInterval: defaultHeartbeatInterval,
+	WriteTimeout:      defaultWriteTimeout,
+	ReconnectionTime:  defaultReconnectionTime,
+	MaxLifetime:       defaultMaxLifetime,
+}
+
+// resolve returns cfg with defaults for zeros, and then zeros for what is off.
+func (cfg StreamConfig) resolve(defaults StreamConfig) (StreamConfig, error) {
+	for _, field := range []struct {
+		name      string
+		value     *time.Duration
+		otherwise time.Duration
+	}{
+		{"HeartbeatInterval", &cfg.HeartbeatInterval, defaults.HeartbeatInterval},
+		{"WriteTimeout", &cfg.WriteTimeout, defaults.WriteTimeout},
+		{"ReconnectionTime", &cfg.ReconnectionTime, defaults.ReconnectionTime},
+		{"MaxLifetime", &cfg.MaxLifetime, defaults.MaxLifetime},
+	} {
+		switch d := *field.value; {
+		case d == 0:
+			*field.value = field.otherwise
+		case d < 0:
+			*field.value = 0
+		case d < time.Millisecond:
+			return cfg, fmt.Errorf("ginsse: StreamConfig.%s is %v; the least is 1ms", field.name, d)
+		}
+	}
+	return cfg, nil
+}
+
+// Stream is the server's end of one event stream.
+//
+// It lives from the call that opened it until that handler returns. What is to
+// be written, and when, is decided here; the handler's goroutine writes it, and
+// nobody else touches the response.
+//
+// Concurrency: all methods may be called from several goroutines, except that
+// [Stream.Wait] and, on a stream from [Open], the first [Stream.Close] belong to
+// the handler's goroutine.
+//
+// Errors: once the stream has ended, every method reports the [Reason].
+type Stream struct {
+	id       string
+	user     string
+	opened   time.Time
+	expires  time.Time // zero if never
+	metadata map[string]any
+	cfg      StreamConfig // resolved
+
+	registry *Registry // nil on a stream without one
+	subjects []string  // what it reads from the log
+	slots    []int     // its place in the audience of each subject; the registry's
+	open     *opened   // set on a stream from Open
+
+	// unread counts what has happened since the writer last looked. Whoever makes
+	// it 1 puts a token into wake, which holds one: the writer never misses
+	// news, and nobody waits for the writer.
+	unread atomic.Int64
+	wake   chan struct{}
+	// since is one more than the sequence that the stream started from, and 0
+	// until it has started: entries at or above it will reach the client.
+	since atomic.Uint64
+
+	at    Cursor      // read through here; the writer's
+	told  uint64      // sequence of the last event ID sent; the writer's
+	ended atomic.Bool // set with err
+
+	mu     sync.Mutex    // guards the fields below; never held during I/O
+	queue  []byte        // events of Send, encoded
+	room   chan struct{} // closed when the queue was taken or the stream ended; nil if nobody waits
+	done   chan struct{} // closed when the stream ended; made when first asked for
+	err    error         // why it ended; nil while open
+	before uint64        // entries from here on are not delivered; 0 while open
+}
+
+// maxQueueBytes is how much Send takes in before it waits for the client.
+const maxQueueBytes = 64 << 10
+
+// newStream returns a stream that nobody writes yet. cfg is resolved.
+func newStream(user string, expires time.Time, cfg StreamConfig) *Stream {
+	return &Stream{
+		id:      rand.Text(),
+		user:    user,
+		opened:  time.Now(),
+		expires: expires,
+		cfg:     cfg,
+		wake:    make(chan struct{}, 1),
+	}
+}
+
+// ID returns the stream's session ID: random, unlike any other stream's, and
+// known to the client from the data of sse.open.
+func (s *Stream) ID() string { return s.id }
+
+// UserID returns the user that the stream belongs to; "" without a registry.
+func (s *Stream) UserID() string { return s.user }
+
+// Opened returns when the stream was opened.
+func (s *Stream) Opened() time.Time { return s.opened }
+
+// Metadata returns what [WithMetadata] attached. Nobody may change it.
+func (s *Stream) Metadata() map[string]any { return s.metadata }
+
+// Done returns a channel that is closed when the stream has ended. [Stream.Err]
+// then says why.
+func (s *Stream) Done() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.err != nil {
+			close(s.done)
+		}
+	}
+	return s.done
+}
+
+// Err returns nil while the stream is open and then why it ended: a [Reason],
+// which may wrap a cause.
+func (s *Stream) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Send sends an event to this stream alone. It is not kept in the log: a client
+// that reconnects does not get it again.
+//
+// Send returns nil once the event is queued. When 64 KiB wait for the client, it
+// waits too, until there is room, ctx ends or the stream does. An event that
+// cannot be encoded is [ErrInvalidEvent] and leaves the stream as it was.
+//
+// On a stream from [Open], while nobody is in [Stream.Wait], Send itself writes
+// the event before it returns.
+func (s *Stream) Send(ctx context.Context, e Event) error {
+	if s.registry != nil && (e.ID != "" || e.ResetID) {
+		return fmt.Errorf("%w: ID is set, and the IDs of this stream are the registry's", ErrInvalidEvent)
+	}
+	frame, err := e.encode()
+	if err != nil {
+		return err
+	}
+	if err := s.enqueue(ctx, frame); err != nil {
+		return err
+	}
+	if s.open != nil {
+		s.open.write(s)
+		return notDone(s.Err())
+	}
+	return nil
+}
+
+// enqueue adds a frame to the queue, waiting for room.
+func (s *Stream) enqueue(ctx context.Context, frame []byte) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.mu.Lock()
+		if s.err != nil {
+			defer s.mu.Unlock()
+			return s.err
+		}
+		if len(s.queue) == 0 || len(s.queue)+len(frame) <= maxQueueBytes {
+			s.queue = append(s.queue, frame...)
+			s.mu.Unlock()
+			s.notify()
+			return nil
+		}
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room := s.room
+		s.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Disconnect ends the stream. What was sent to it before is still delivered, then
+// the client gets sse.close with the reason, and with "reconnect": false unless
+// the reason is one of the kit's own that asks for it. "" means
+// [ReasonDisconnected]. It does not wait, and it may be repeated: the first
+// reason stays.
+func (s *Stream) Disconnect(reason Reason) {
+	if reason == "" {
+		reason = ReasonDisconnected
+	}
+	s.end(reason)
+}
+
+// Close ends the stream as done: the client is told not to come back. On a stream
+// from [Open] it also writes what is left and gives the response back to the
+// handler. It may be repeated, and it returns why the stream ended if that was
+// not Close.
+func (s *Stream) Close() error {
+	s.end(ReasonDone)
+	if s.open != nil {
+		s.open.finish()
+	}
+	return notDone(s.Err())
+}
+
+// end ends the stream, unless it has ended before: the first cause stays. What
+// its registry has sent by now is still delivered, nothing later is.
+func (s *Stream) end(cause error) {
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.err = cause
+	if s.registry != nil {
+		s.before = s.registry.head.Load() + 1
+	}
+	s.ended.Store(true)
+	if s.done != nil {
+		close(s.done)
+	}
+	s.makeRoomLocked()
+	s.mu.Unlock()
+	if s.registry != nil {
+		s.registry.detach(s)
+	}
+	s.notify()
+}
+
+// notify tells the writer that there may be something to write. It never blocks.
+// It returns how often it was called since the writer last looked.
+func (s *Stream) notify() int64 {
+	n := s.unread.Add(1)
+	if n == 1 {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+	return n
+}
+
+func (s *Stream) makeRoomLocked() {
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
+}
+
+// take appends to b what is queued, and returns the sequence that the stream
+// must not reach, or 0.
+func (s *Stream) take(b []byte) (rest []byte, before uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) > 0 {
+		b = append(b, s.queue...)
+		s.queue = s.queue[:0]
+		if cap(s.queue) > 4<<10 {
+			s.queue = nil // an idle stream keeps no large buffer
+		}
+		s.makeRoomLocked()
+	}
+	return b, s.before
+}
+
+// batch is what one turn of a stream's writer works in. Streams share them, so
+// that an idle stream has none.
+type batch struct {
+	bytes   []byte
+	entries []*Entry
+}
+
+// The bounds of one turn. A stalled reader holds no more than one batch, or one
+// event if that is larger.
+const (
+	maxBatchBytes  = 64 << 10
+	maxBatchEvents = 512
+)
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+func (b *batch) release() {
+	if cap(b.bytes) > 4*maxBatchBytes {
+		return // the buffer of one huge event is not worth keeping
+	}
+	clear(b.entries)
+	b.entries, b.bytes = b.entries[:0], b.bytes[:0]
+	batches.Put(b)
+}
+
+// next puts into b what the stream has to write now. more says that there is
+// more than fits. It is the writer's.
+func (s *Stream) next(ctx context.Context, b *batch) (more bool, err error) {
+	s.unread.Store(0) // before looking: what comes after it will call again
+	var before uint64
+	b.bytes, before = s.take(b.bytes)
+	if s.registry == nil {
+		return false, nil
+	}
+	page, err := s.registry.log.Read(ctx, Query{
+		Subjects:  s.subjects,
+		After:     s.at,
+		Before:    before,
+		MaxEvents: maxBatchEvents,
+		MaxBytes:  maxBatchBytes,
+	}, b.entries[:0])
+	if err != nil {
+		return false, err
+	}
+	s.at = page.Through
+	if page.Gap != "" {
+		s.registry.gaps.Add(1)
+		b.bytes = appendControl(b.bytes, typeGap, s.at.String(), gapData{page.Gap})
+		s.told = s.at.Seq
+		return true, nil
+	}
+	b.entries = page.Entries
+	for _, e := range page.Entries {
+		b.bytes = appendField(b.bytes, "id: ", e.ID)
+		b.bytes = append(b.bytes, e.Frame...)
+		s.told = e.Cursor.Seq
+	}
+	return page.More, nil
+}
+
+// jitter returns a duration between low and high times d.
+func jitter(d time.Duration, low, high float64) time.Duration {
+	return time.Duration(float64(d) * (low + (high-low)*mathrand.Float64()))
+}
+
+// reasonOf returns the Reason in an error that ended a stream.
+func reasonOf(err error) Reason {
+	var reason Reason
+	if errors.As(err, &reason) {
+		return reason
+	}
+	return ReasonFailed
+}

@@ -1,0 +1,208 @@
+package ginsse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+)
+
+// findToken returns the one token of a request: from the Authorization header,
+// the named cookie, or the hidden query parameter. Different tokens in one
+// request are refused (RFC 6750, section 2), because two readers could then see
+// two different users.
+func (a *Auth) findToken(r *http.Request) (string, error) {
+	var token string
+	for candidate, err := range a.candidates(r) {
+		switch {
+		case err != nil:
+			return "", err
+		case token != "" && candidate != token:
+			return "", refuse(codeInvalidRequest, "the request carries different access tokens", nil)
+		}
+		token = candidate
+	}
+	if token == "" {
+		return "", refuse(codeNoCredentials, "authentication is required", nil)
+	}
+	return token, nil
+}
+
+// candidates yields each token that the request carries, or an error.
+func (a *Auth) candidates(r *http.Request) func(yield func(string, error) bool) {
+	return func(yield func(string, error) bool) {
+		for _, value := range r.Header["Authorization"] {
+			// The scheme is matched without case (RFC 9110, section 11.1).
+			scheme, token, _ := strings.Cut(value, " ")
+			if !strings.EqualFold(scheme, "Bearer") {
+				continue
+			}
+			token = strings.TrimLeft(token, " ")
+			if token == "" || strings.ContainsAny(token, " \t,") {
+				yield("", refuse(codeInvalidRequest, "the Authorization header is malformed", nil))
+				return
+			}
+			if !yield(token, nil) {
+				return
+			}
+		}
+		if a.cookie != "" {
+			for _, cookie := range r.CookiesNamed(a.cookie) {
+				if cookie.Value != "" && !yield(cookie.Value, nil) {
+					return
+				}
+			}
+		}
+		if a.query == "" {
+			return
+		}
+		hidden, ok := r.Context().Value(hiddenKey{}).(hiddenTokens)
+		if !ok {
+			if r.URL.Query().Has(a.query) {
+				yield("", refuse(codeInvalidRequest, "access tokens in the query are not accepted here",
+					errors.New("the token was in the URL: register Auth.HideQueryToken before the logger")))
+			}
+			return
+		}
+		for _, token := range hidden.tokens {
+			if token != "" && !yield(token, nil) {
+				return
+			}
+		}
+	}
+}
+
+// checkOrigin refuses the cookie to other sites' pages. They could not read the
+// stream, but they could open it in the visitor's name, use up the limit, and on
+// other routes act. Browsers say where a request comes from in Sec-Fetch-Site
+// and, older ones, in Origin; other clients say nothing and have no cookie to
+// be abused. Ordinary routes may be reached by a link.
+func (a *Auth) checkOrigin(r *http.Request, stream bool) error {
+	if a.cookie == "" || len(r.CookiesNamed(a.cookie)) == 0 {
+		return nil
+	}
+	if !stream && (r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions) {
+		return nil
+	}
+	origin := r.Header.Get("Origin")
+	if origin != "" && a.origins[origin] {
+		return nil
+	}
+	switch site := r.Header.Get("Sec-Fetch-Site"); {
+	case site == "same-origin", site == "none":
+		return nil
+	case site != "":
+	case origin == "":
+		return nil
+	default:
+		if u, err := url.Parse(origin); err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) {
+			return nil
+		}
+	}
+	return refuse(codeCrossSite, "requests from other sites are not accepted here", nil)
+}
+
+// parseOrigins checks that each origin is what a browser would send.
+func parseOrigins(list []string) (map[string]bool, error) {
+	origins := make(map[string]bool, len(list))
+	for _, origin := range list {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
+			return nil, fmt.Errorf("ginsse: AuthConfig.AllowedOrigins: %q is not an origin such as %q", origin, "https://app.example.com")
+		}
+		origins[origin] = true
+	}
+	return origins, nil
+}
+
+// hiddenTokens holds what HideQueryToken took out of a URL. It prints as nothing
+// wherever a context or a request is printed.
+type hiddenTokens struct{ tokens []string }
+
+type hiddenKey struct{}
+
+// String implements fmt.Stringer.
+func (hiddenTokens) String() string { return "[redacted]" }
+
+// GoString implements fmt.GoStringer.
+func (hiddenTokens) GoString() string { return "[redacted]" }
+
+// HideQueryToken returns a middleware that takes the token of
+// [AuthConfig.InsecureQueryParameter] out of the request's URL before anything
+// can print it. It must be registered before the logger and before recovery:
+//
+//	r := gin.New()
+//	r.Use(auth.HideQueryToken(), gin.Logger(), gin.Recovery())
+//
+// gin's logger takes a copy of the URL before it calls the next handler, so a
+// token in the query is refused where this middleware has not run. Proxies in
+// front keep logs of their own.
+func (a *Auth) HideQueryToken() gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if a.query != "" {
+			c.Request = hideQuery(c.Request, a.query)
+		}
+		c.Next()
+	}
+}
+
+// hideQuery returns r without the named query parameter, its values kept in the
+// context.
+func hideQuery(r *http.Request, name string) *http.Request {
+	var hidden hiddenTokens
+	var kept []string
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		key, value, _ := strings.Cut(pair, "=")
+		if key, err := url.QueryUnescape(key); err == nil && key == name {
+			// A value that does not unescape is no token, but may be most of one.
+			if token, err := url.QueryUnescape(value); err == nil {
+				hidden.tokens = append(hidden.tokens, token)
+			}
+			continue
+		}
+		kept = append(kept, pair)
+	}
+	r = r.WithContext(context.WithValue(r.Context(), hiddenKey{}, hidden))
+	if r.URL.RawQuery != strings.Join(kept, "&") {
+		u := *r.URL
+		u.RawQuery = strings.Join(kept, "&")
+		r.URL = &u
+		r.RequestURI = u.RequestURI()
+	}
+	return r
+}
+
+const redacted = "redacted"
+
+// redact takes the credentials off a request that has been dealt with, so that
+// no logger or recovery on the way out prints them: gin's Recovery prints the
+// request on a panic, and masks only the Authorization header. The request's
+// header map may be shared with handlers, so it is replaced, not written to.
+func (a *Auth) redact(c *gin.Context) {
+	header := c.Request.Header
+	hasCookies := a.cookie != "" && len(header["Cookie"]) > 0
+	if !hasCookies && len(header["Authorization"]) == 0 {
+		return
+	}
+	header = header.Clone()
+	if len(header["Authorization"]) > 0 {
+		header["Authorization"] = []string{redacted}
+	}
+	if hasCookies {
+		// Rebuilt from what parses: what does not may be most of a token.
+		header.Del("Cookie")
+		rebuilt := http.Request{Header: header}
+		for _, cookie := range c.Request.Cookies() {
+			if cookie.Name == a.cookie {
+				cookie.Value = redacted
+			}
+			rebuilt.AddCookie(cookie)
+		}
+	}
+	c.Request = c.Request.WithContext(c.Request.Context()) // a shallow copy
+	c.Request.Header = header
+}

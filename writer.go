@@ -1,0 +1,236 @@
+package ginsse
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+// writer is the gin.ResponseWriter under c.Stream for a stream's life. What
+// gin's own cannot do, c.Stream needs:
+//
+//   - CloseNotify works on every transport, where gin's panics on some;
+//   - each write and flush has a deadline, so that a reader that has stopped
+//     reading frees its handler, while http.Server.WriteTimeout, which would
+//     end any stream that outlives it, is put out of force;
+//   - flush errors are seen: gin's Flush hides them, so the innermost writer is
+//     asked after it. A second flush of an empty buffer costs nothing.
+//
+// Only the handler's goroutine uses it.
+type writer struct {
+	gin.ResponseWriter // what c.Writer was
+
+	timeout     time.Duration         // of one write; not above 0 means none
+	setDeadline func(time.Time) error // of the innermost writer; nil if it has none
+	flushError  func() error          // of the innermost writer; nil if it has none
+	keepsArmed  bool                  // the deadline may stay armed between writes
+	deadline    time.Time             // armed until; zero if not
+	wrote       time.Time             // when it was last written to
+
+	gone  chan bool // closed by hangUp
+	dirty bool      // something was written since the last flush
+	err   error     // the first failure
+}
+
+// writePiece is the most that is written under one deadline, so that a large
+// event on a slow line is cut for lack of progress, not for its size.
+const writePiece = 32 << 10
+
+// newWriter looks through the writer of c and refuses what cannot stream, before
+// anything has been sent. The error names the writer and the remedy.
+func newWriter(c *gin.Context, timeout time.Duration) (*writer, error) {
+	if c.Writer.Written() {
+		return nil, fmt.Errorf("%w: the response has already begun", ErrUnsupportedWriter)
+	}
+	outer := c.Writer
+	if guard, ok := outer.(*headerGuard); ok {
+		outer = guard.ResponseWriter // the stream is what its headers were guarded for
+	}
+	if encoding := outer.Header().Get("Content-Encoding"); encoding != "" {
+		return nil, fmt.Errorf("%w: %T has set Content-Encoding %q; exclude this route from compression, "+
+			"or register ginsse.Middleware before it", ErrUnsupportedWriter, outer, encoding)
+	}
+	w := &writer{ResponseWriter: outer, timeout: timeout, gone: make(chan bool)}
+	inner := innermost(outer)
+	if _, ok := inner.(gin.ResponseWriter); ok {
+		return nil, fmt.Errorf("%w: %T hides write deadlines and flush errors; keep its middleware off this route, "+
+			"or give it a method Unwrap() http.ResponseWriter", ErrUnsupportedWriter, inner)
+	}
+	if f, ok := inner.(interface{ FlushError() error }); ok {
+		w.flushError = f.FlushError
+	} else if _, ok := inner.(http.Flusher); !ok {
+		return nil, fmt.Errorf("%w: %T cannot flush; keep http.TimeoutHandler and the like off this route",
+			ErrUnsupportedWriter, inner)
+	}
+	if d, ok := inner.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		w.setDeadline = d.SetWriteDeadline
+	}
+	// Without an http.Server there is no connection that could stall:
+	// httptest.ResponseRecorder has no deadlines and needs none.
+	if w.setDeadline == nil && c.Request.Context().Value(http.ServerContextKey) != nil && c.Request.ProtoMajor < 3 {
+		return nil, fmt.Errorf("%w: %T hides write deadlines; give it a method Unwrap() http.ResponseWriter",
+			ErrUnsupportedWriter, inner)
+	}
+	// On HTTP/1 a deadline acts on writes alone. On HTTP/2 it is a timer that
+	// resets the stream, idle or not, so there it is cleared after each flush.
+	w.keepsArmed = c.Request.ProtoMajor == 1
+	if w.setDeadline != nil {
+		if err := w.setDeadline(time.Time{}); err != nil { // ends the server's WriteTimeout
+			return nil, fmt.Errorf("%w: clearing the write deadline of %T: %w", ErrUnsupportedWriter, inner, err)
+		}
+	}
+	if timeout <= 0 {
+		w.setDeadline = nil
+	}
+	return w, nil
+}
+
+// innermost follows Unwrap to the writer at the connection.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		next := u.Unwrap()
+		if next == nil {
+			return w
+		}
+		w = next
+	}
+}
+
+// Write implements io.Writer. It writes all of p or fails; after a failure it
+// writes no more.
+func (w *writer) Write(p []byte) (int, error) {
+	written := 0
+	for written < len(p) && w.err == nil {
+		piece := p[written:min(written+writePiece, len(p))]
+		w.arm()
+		n, err := w.ResponseWriter.Write(piece)
+		written += n
+		w.dirty = true
+		w.fail(err)
+	}
+	return written, w.err
+}
+
+// WriteString implements io.StringWriter.
+func (w *writer) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
+// Flush implements http.Flusher. Its error is kept for the stream, as
+// http.Flusher has no room for one.
+func (w *writer) Flush() { _ = w.FlushError() }
+
+// FlushError puts on the wire what has been written, and reports the true error.
+func (w *writer) FlushError() error {
+	if !w.dirty || w.err != nil {
+		return w.err
+	}
+	w.arm()
+	w.dirty = false
+	// Outermost first: a writer between gin's and ours may hold data of its own.
+	w.ResponseWriter.Flush()
+	if w.flushError != nil {
+		w.fail(w.flushError())
+	}
+	if !w.keepsArmed {
+		w.disarm()
+	}
+	return w.err
+}
+
+// CloseNotify implements http.CloseNotifier for c.Stream. The channel is closed
+// when the stream's loop has seen the end of the request's context.
+func (w *writer) CloseNotify() <-chan bool { return w.gone }
+
+// Unwrap lets http.ResponseController find the writer below.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// hangUp makes c.Stream see that the client is gone.
+func (w *writer) hangUp() {
+	select {
+	case <-w.gone:
+	default:
+		close(w.gone)
+	}
+}
+
+// release ends the writer's use. The terminating chunk, which net/http writes
+// after the handler, still gets a deadline on HTTP/1, where net/http itself
+// clears it before the connection is used again.
+func (w *writer) release(c *gin.Context) {
+	c.Writer = w.ResponseWriter
+	if w.setDeadline == nil {
+		return
+	}
+	if w.keepsArmed {
+		_ = w.setDeadline(time.Now().Add(w.timeout))
+	} else {
+		w.disarm()
+	}
+}
+
+// arm sets the write deadline. Where it may stay armed it is set with an eighth
+// to spare and left alone while the whole timeout remains, so that a busy stream
+// pays for it once in a while and no write gets less than its timeout.
+func (w *writer) arm() {
+	now := time.Now()
+	w.wrote = now
+	if w.setDeadline == nil || w.deadline.Sub(now) >= w.timeout {
+		return
+	}
+	w.deadline = now.Add(w.timeout)
+	if w.keepsArmed {
+		w.deadline = w.deadline.Add(w.timeout / 8)
+	}
+	// The transport took the first deadline; should it refuse this one, the
+	// write that follows shows what is wrong with it.
+	_ = w.setDeadline(w.deadline)
+}
+
+func (w *writer) disarm() {
+	if w.setDeadline != nil {
+		w.deadline = time.Time{}
+		_ = w.setDeadline(time.Time{})
+	}
+}
+
+// fail keeps the first error.
+func (w *writer) fail(err error) {
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+}
+
+// failure says in the kit's words what a failed write means.
+func (w *writer) failure() error {
+	reason := ReasonWriteFailed
+	if errors.Is(w.err, os.ErrDeadlineExceeded) {
+		reason = ReasonSlow
+	}
+	return fmt.Errorf("%w: %w", reason, w.err)
+}
+
+// refuseWriter answers a request whose writer cannot stream. The cause goes to
+// gin's error list, and so to its logger; the client learns nothing of it.
+func refuseWriter(c *gin.Context, err error) {
+	_ = c.Error(err)
+	if c.Writer.Written() {
+		c.Abort()
+		return
+	}
+	abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
+}
+
+// abortJSON answers with an error and keeps the event-stream headers off it.
+func abortJSON(c *gin.Context, status int, code, message string) {
+	dropStreamHeaders(c.Writer.Header())
+	c.AbortWithStatusJSON(status, gin.H{"error": gin.H{"code": code, "message": message}})
+}
+
+var _ gin.ResponseWriter = (*writer)(nil)
