@@ -62,7 +62,8 @@ func ParseCursor(text string) (Cursor, error) {
 		return Cursor{}, fmt.Errorf("%w: %d bytes instead of %d", ErrInvalidCursor, len(text), CursorLen)
 	}
 	var raw [cursorBytes]byte
-	if _, err := cursorEncoding.Decode(raw[:], []byte(text)); err != nil {
+	// The decoder passes over line breaks, so the number of bytes counts as well.
+	if n, err := cursorEncoding.Decode(raw[:], []byte(text)); err != nil || n != cursorBytes {
 		return Cursor{}, fmt.Errorf("%w: not base64url", ErrInvalidCursor)
 	}
 	if raw[0] != cursorVersion {

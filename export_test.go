@@ -1,0 +1,23 @@
+package ginsse
+
+// Doors for tests of what has no exported form.
+
+// Encode returns the wire form of e.
+func (e Event) Encode() ([]byte, error) { return e.encode() }
+
+// HistoryBytes returns the memory that the log counts as held.
+func (l *MemoryLog) HistoryBytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.bytes
+}
+
+// Remembered returns for how many subjects the log holds a record.
+func (l *MemoryLog) Remembered() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.subjects)
+}
+
+// MaxRemembered is the bound of records without events.
+const MaxRemembered = maxRemembered

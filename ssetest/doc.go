@@ -1,0 +1,20 @@
+// Package ssetest helps to test handlers that serve event streams: a server
+// without sockets, a client that reads a stream event by event, and a parser
+// that follows the standard.
+//
+//	func TestCommentReachesAuthor(t *testing.T) {
+//		server := ssetest.NewServer(t, newEngine())
+//		stream := server.Open(t, "/events", ssetest.Bearer(aliceToken))
+//		// ... comment as Bob ...
+//		event := stream.NextOf("comment")
+//		...
+//	}
+//
+// [NewServer] runs a real http.Server and http.Client over memory, so that tests
+// with time in them can run in a bubble of testing/synctest: heartbeats, expiry
+// and deadlines then take no time. Everything is closed at the end of the test.
+//
+// The functions that take a testing.TB, and the methods of what they return, must
+// be called from the test's goroutine: they end the test when what they wait for
+// does not come.
+package ssetest

@@ -1,0 +1,226 @@
+package ssetest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+// limit is how long a method waits before it gives the test up.
+const limit = 20 * time.Second
+
+// Stream is the client's end of one event stream. It reads all the time, whether
+// or not the test asks for events.
+type Stream struct {
+	// Response is the answer's status and headers. Its body belongs to the Stream.
+	Response *http.Response
+
+	tb     testing.TB
+	cancel context.CancelFunc
+	reader *Reader       // used by pump alone
+	done   chan struct{} // closed by pump, when the stream has ended
+
+	mu    sync.Mutex    // guards the fields below
+	queue []Event       // read and not yet asked for
+	news  chan struct{} // holds a token when the queue or err has changed
+	err   error         // why reading ended
+	id    string        // copies of the reader's state
+	retry time.Duration
+	notes []string
+}
+
+// Option changes the request that opens a stream.
+type Option func(*http.Request)
+
+// Bearer sets an Authorization header.
+func Bearer(token string) Option { return Header("Authorization", "Bearer "+token) }
+
+// Header sets a header.
+func Header(name, value string) Option {
+	return func(r *http.Request) { r.Header.Set(name, value) }
+}
+
+// LastEventID resumes from an event ID, as a browser does when it reconnects.
+func LastEventID(id string) Option { return Header("Last-Event-ID", id) }
+
+// Connect opens the event stream that answers request, over any client: that of
+// an httptest.Server, say. It ends the test unless the answer is an event stream.
+// The stream is closed at the end of the test.
+func Connect(tb testing.TB, client *http.Client, request *http.Request, options ...Option) *Stream {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(request.Context())
+	request = request.Clone(ctx)
+	request.Header.Set("Accept", "text/event-stream")
+	for _, change := range options {
+		change(request)
+	}
+	timer := time.AfterFunc(limit, cancel)
+	response, err := client.Do(request)
+	timer.Stop()
+	if err != nil {
+		cancel()
+		tb.Fatalf("ssetest: opening %s: %v", request.URL.Path, err)
+	}
+	if got := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || got != "text/event-stream" {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		_ = response.Body.Close()
+		cancel()
+		tb.Fatalf("ssetest: opening %s: status %d of type %q: %s", request.URL.Path, response.StatusCode, got, body)
+	}
+	s := &Stream{
+		Response: response,
+		tb:       tb,
+		cancel:   cancel,
+		done:     make(chan struct{}),
+		reader:   NewReader(response.Body),
+		news:     make(chan struct{}, 1),
+	}
+	s.reader.observe = s.copyState
+	go s.pump()
+	tb.Cleanup(s.Close)
+	return s
+}
+
+// copyState makes what a block changed known, also when the block was no event.
+func (s *Stream) copyState() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.id, s.retry, s.notes = s.reader.LastEventID(), s.reader.ReconnectionTime(), s.reader.Comments()
+}
+
+// pump reads the stream until it ends.
+func (s *Stream) pump() {
+	defer close(s.done)
+	for {
+		e, err := s.reader.Next()
+		s.mu.Lock()
+		if err == nil {
+			s.queue = append(s.queue, e)
+		}
+		s.err = err
+		s.mu.Unlock()
+		select {
+		case s.news <- struct{}{}:
+		default:
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Next returns the next event, whatever its type. It ends the test if the stream
+// ends first, or if none has come within 20 seconds.
+func (s *Stream) Next() Event {
+	s.tb.Helper()
+	e, err := s.TryNext(limit)
+	if err != nil {
+		s.tb.Fatalf("ssetest: waiting for an event: %v", err)
+	}
+	return e
+}
+
+// NextOf is [Stream.Next] for the next event of a type; it passes over others.
+func (s *Stream) NextOf(eventType string) Event {
+	s.tb.Helper()
+	for {
+		if e := s.Next(); e.Type == eventType {
+			return e
+		}
+	}
+}
+
+// Collect returns the next n events of a type; it passes over others.
+func (s *Stream) Collect(eventType string, n int) []Event {
+	s.tb.Helper()
+	events := make([]Event, n)
+	for i := range events {
+		events[i] = s.NextOf(eventType)
+	}
+	return events
+}
+
+// errNone is what TryNext returns when its time is up.
+var errNone = errors.New("none came in time")
+
+// TryNext returns the next event, or an error if the stream ended (io.EOF when it
+// did so cleanly) or if none has come within d.
+func (s *Stream) TryNext(d time.Duration) (Event, error) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		if len(s.queue) > 0 {
+			e := s.queue[0]
+			s.queue = s.queue[1:]
+			s.mu.Unlock()
+			return e, nil
+		}
+		err := s.err
+		s.mu.Unlock()
+		if err != nil {
+			return Event{}, err
+		}
+		select {
+		case <-s.news:
+		case <-timer.C:
+			return Event{}, errNone
+		}
+	}
+}
+
+// WaitEnd waits for the stream to end and returns the events that were not asked
+// for, and why it ended: nil for a clean end.
+func (s *Stream) WaitEnd() ([]Event, error) {
+	s.tb.Helper()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-s.done:
+	case <-timer.C:
+		s.tb.Fatal("ssetest: the stream did not end")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rest := s.queue
+	s.queue = nil
+	if errors.Is(s.err, io.EOF) && !errors.Is(s.err, io.ErrUnexpectedEOF) {
+		return rest, nil
+	}
+	return rest, s.err
+}
+
+// LastEventID returns what a client would send to resume, as of the last block
+// that was read.
+func (s *Stream) LastEventID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id
+}
+
+// ReconnectionTime returns the last reconnection time that the stream has set, as
+// of the last block that was read.
+func (s *Stream) ReconnectionTime() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.retry
+}
+
+// Comments returns the comments so far, as of the last block that was read.
+func (s *Stream) Comments() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.notes...)
+}
+
+// Close closes the connection, as a client that leaves, and waits until nothing
+// more is read. It may be repeated.
+func (s *Stream) Close() {
+	s.cancel()
+	<-s.done
+	_ = s.Response.Body.Close()
+}
