@@ -78,19 +78,27 @@ type producer struct {
 	s        *Stream
 	finished chan struct{} // closed by run
 	panicked any           // read after finished
+	gaveUp   bool          // of run
 }
 
 func (p *producer) run(ctx context.Context, produce func(context.Context, *Stream) error) {
 	defer close(p.finished)
 	defer func() {
-		p.panicked = recover()
-		p.s.end(ReasonFailed) // without effect unless produce did not return
+		if p.panicked = recover(); !p.gaveUp {
+			p.s.end(ReasonFailed) // without effect unless produce did not return
+		}
 	}()
-	if err := produce(ctx, p.s); err != nil {
+	err := produce(ctx, p.s)
+	switch {
+	case err == nil:
+		p.s.end(ReasonDone)
+	case ctx.Err() == nil:
 		p.s.end(fmt.Errorf("%w: %w", ReasonFailed, err))
-		return
+	default:
+		// The producer gave up because the client is gone or a write failed, and
+		// the loop is about to say which.
+		p.gaveUp = true
 	}
-	p.s.end(ReasonDone)
 }
 
 // wait ends the producer's context and waits for the producer.
@@ -133,7 +141,7 @@ func Open(c *gin.Context, cfg StreamConfig) (*Stream, error) {
 	}
 	s := l.s
 	s.open = &opened{c: c, loop: l}
-	s.open.unwatch = context.AfterFunc(l.ctx, func() { s.end(ReasonClientGone) })
+	s.open.unwatch = context.AfterFunc(l.ctx, func() { s.open.hangUp(s) })
 	return s, nil
 }
 
@@ -173,6 +181,17 @@ func (o *opened) write(s *Stream) {
 		}
 		o.pen.Unlock()
 	}
+}
+
+// hangUp ends the stream when the request's context has ended, as it also does
+// when a write failed: the writer, who has the pen, knows better then.
+func (o *opened) hangUp(s *Stream) {
+	o.pen.Lock()
+	defer o.pen.Unlock()
+	if o.loop.w.err != nil {
+		s.end(o.loop.w.failure())
+	}
+	s.end(ReasonClientGone)
 }
 
 // finish writes the stream until it ends, and gives the response back.

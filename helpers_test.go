@@ -1,0 +1,205 @@
+package ginsse_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// pass lets time go by. In a bubble of synctest it takes none.
+func pass(d time.Duration) { <-time.After(d) }
+
+// within fails the test unless ch is closed or sends within ten seconds.
+func within[T any](t testing.TB, what string, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%s: not within ten seconds", what)
+	}
+	return v
+}
+
+// transport is a way for HTTP to reach the server, over real sockets.
+type transport struct {
+	name  string
+	start func(t testing.TB, h http.Handler, configure func(*http.Server)) *httptest.Server
+}
+
+// transports are those that the kit promises to work on.
+var transports = []transport{
+	{"http1", func(t testing.TB, h http.Handler, configure func(*http.Server)) *httptest.Server {
+		return startServer(t, h, configure, (*httptest.Server).Start)
+	}},
+	{"http1_tls", func(t testing.TB, h http.Handler, configure func(*http.Server)) *httptest.Server {
+		return startServer(t, h, configure, (*httptest.Server).StartTLS)
+	}},
+	{"http2", func(t testing.TB, h http.Handler, configure func(*http.Server)) *httptest.Server {
+		return startServer(t, h, configure, func(s *httptest.Server) {
+			s.EnableHTTP2 = true
+			s.StartTLS()
+		})
+	}},
+	{"h2c", func(t testing.TB, h http.Handler, configure func(*http.Server)) *httptest.Server {
+		return startServer(t, h, configure, func(s *httptest.Server) {
+			s.Config.Protocols = new(http.Protocols)
+			s.Config.Protocols.SetUnencryptedHTTP2(true)
+			s.Start()
+			protocols := new(http.Protocols)
+			protocols.SetUnencryptedHTTP2(true)
+			s.Client().Transport = &http.Transport{Protocols: protocols}
+		})
+	}},
+}
+
+func startServer(t testing.TB, h http.Handler, configure func(*http.Server), start func(*httptest.Server)) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	if configure != nil {
+		configure(s.Config)
+	}
+	start(s)
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+		s.Client().CloseIdleConnections()
+	})
+	return s
+}
+
+// onEachTransport runs a test once for each transport.
+func onEachTransport(t *testing.T, test func(t *testing.T, tr transport)) {
+	t.Helper()
+	for _, tr := range transports {
+		t.Run(tr.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, tr)
+		})
+	}
+}
+
+// connect opens an event stream of a server on sockets.
+func connect(t testing.TB, s *httptest.Server, path string, options ...ssetest.Option) *ssetest.Stream {
+	t.Helper()
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s.URL+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ssetest.Connect(t, s.Client(), request, options...)
+}
+
+// as says who a request comes from, to engines that newEngine made.
+func as(userID string) ssetest.Option { return ssetest.Header("X-User", userID) }
+
+// headerAuth takes the user ID from a header, and an optional lifetime of the
+// credential from another. It stands for an application's own authentication.
+func headerAuth(t testing.TB) *ginsse.Auth {
+	t.Helper()
+	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
+		identity := ginsse.Identity{UserID: c.GetHeader("X-User")}
+		if text := c.GetHeader("X-Lifetime"); text != "" {
+			d, err := time.ParseDuration(text)
+			if err != nil {
+				return identity, err
+			}
+			identity.Expiry = time.Now().Add(d)
+		}
+		return identity, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth
+}
+
+func newRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registry {
+	t.Helper()
+	registry, err := ginsse.NewRegistry(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(registry.Close)
+	return registry
+}
+
+// newEngine serves a registry's streams at /events; ?topic= grants a topic.
+func newEngine(t testing.TB, registry *ginsse.Registry) *gin.Engine {
+	t.Helper()
+	r := gin.New()
+	r.GET("/events", ginsse.Middleware(headerAuth(t)), func(c *gin.Context) {
+		_ = registry.Serve(c, ginsse.WithTopics(c.QueryArray("topic")...))
+	})
+	return r
+}
+
+// serveAt returns an engine with one handler at /.
+func serveAt(handler gin.HandlerFunc, middleware ...gin.HandlerFunc) *gin.Engine {
+	r := gin.New()
+	r.Any("/", append(middleware, handler)...)
+	return r
+}
+
+// send sends an event of type "n" whose data is n.
+func send(t testing.TB, registry *ginsse.Registry, userID string, n int) ginsse.Receipt {
+	t.Helper()
+	receipt, err := registry.SendTo(t.Context(), userID, numbered(n))
+	if err != nil {
+		t.Fatalf("sending %d to %q: %v", n, userID, err)
+	}
+	return receipt
+}
+
+func numbered(n int) ginsse.Event { return ginsse.Event{Type: "n", Data: n} }
+
+// wantNumbers fails unless the next events of type "n" are from first to last.
+func wantNumbers(t testing.TB, s *ssetest.Stream, first, last int) {
+	t.Helper()
+	for n := first; n <= last; n++ {
+		if e := s.NextOf("n"); e.Data != fmt.Sprint(n) {
+			t.Fatalf("got %s, want %d", e.Data, n)
+		}
+	}
+}
+
+// stalledGet sends a request for an event stream over a connection of its own and
+// never reads more of the answer than its first bytes.
+func stalledGet(t testing.TB, s *httptest.Server, path string, header http.Header) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a test server
+		ReadBufferSize:  1,
+	}}
+	if tr, ok := s.Client().Transport.(*http.Transport); ok {
+		client.Transport = tr.Clone()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header != nil {
+		request.Header = header
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(response.Body, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = response.Body.Close()
+		client.CloseIdleConnections()
+	})
+}

@@ -1,0 +1,164 @@
+package logtest
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/ginsse/ginsse"
+)
+
+func trimByCount(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{EventsPerSubject: 10})
+	start := newReader(log, alice)
+	start.page(t)
+	var positions []ginsse.Cursor
+	for n := 1; n <= 25; n++ {
+		positions = append(positions, add(t, log, alice, n).Cursor)
+	}
+	// 16 to 25 are kept. Nothing is missing after 15; 15 itself is, after 14.
+	for _, test := range []struct {
+		after int
+		gap   bool
+	}{{0, true}, {1, true}, {14, true}, {15, false}, {16, false}, {24, false}, {25, false}} {
+		r := newReader(log, alice)
+		if r.at = start.at; test.after > 0 {
+			r.at = positions[test.after-1]
+		}
+		switch {
+		case test.gap:
+			r.gap(t, ginsse.GapTrimmed)
+		case s.Inexact:
+			if page := r.page(t); page.Gap == "" {
+				want(t, page.Entries, from(test.after+1, 25)...)
+			}
+		default:
+			want(t, r.all(t), from(test.after+1, 25)...)
+		}
+	}
+}
+
+func trimByAge(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{MaxAge: 100 * time.Millisecond})
+	start := newReader(log, alice)
+	start.page(t)
+	first := add(t, log, alice, 1)
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		r := newReader(log, alice)
+		r.at = start.at
+		page := r.page(t)
+		if page.Gap == ginsse.GapTrimmed {
+			break
+		}
+		if page.Gap != "" || len(page.Entries) != 1 {
+			t.Fatalf("gap %q with %d entries", page.Gap, len(page.Entries))
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the event was kept")
+		}
+	}
+	if kept := time.Since(first.Time); kept < 90*time.Millisecond {
+		t.Errorf("the event was kept for %v only", kept)
+	}
+	// After the event itself nothing is missing.
+	r := newReader(log, alice)
+	r.at = first.Cursor
+	if page := r.page(t); page.Gap != "" && !s.Inexact {
+		t.Errorf("gap %q after the only event", page.Gap)
+	}
+}
+
+func trimByBytes(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{MaxBytes: 64 << 10})
+	start := newReader(log, alice, bob)
+	start.page(t)
+	quiet := add(t, log, bob, 1)
+	for range 60 {
+		if _, err := log.Append(t.Context(), alice, make([]byte, 4<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := newReader(log, alice)
+	r.at = start.at
+	r.gap(t, ginsse.GapTrimmed)
+	// The subject that was quiet for longest went first.
+	r = newReader(log, bob)
+	r.at = start.at
+	r.gap(t, ginsse.GapTrimmed)
+	r = newReader(log, bob)
+	r.at = quiet.Cursor
+	if page := r.page(t); page.Gap != "" && !s.Inexact {
+		t.Errorf("gap %q after the last event of its subject", page.Gap)
+	}
+}
+
+func trimOfAnother(t *testing.T, s Suite) {
+	if s.Inexact {
+		t.Skip("the log may report gaps where nothing was lost")
+	}
+	log := s.New(t, Bounds{EventsPerSubject: 5})
+	r := newReader(log, alice)
+	r.page(t)
+	add(t, log, alice, 1)
+	for n := range 100 {
+		add(t, log, bob, n)
+	}
+	want(t, r.all(t), 1)
+}
+
+// readerOverrun is a slow reader that the appenders have overtaken.
+func readerOverrun(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{EventsPerSubject: 10})
+	r := newReader(log, alice)
+	r.max = 3
+	r.page(t)
+	for n := 1; n <= 10; n++ {
+		add(t, log, alice, n)
+	}
+	want(t, r.page(t).Entries, 1, 2, 3)
+	for n := 11; n <= 13; n++ {
+		add(t, log, alice, n)
+	}
+	if !s.Inexact {
+		want(t, r.page(t).Entries, 4, 5, 6)
+	}
+	for n := 14; n <= 30; n++ {
+		add(t, log, alice, n)
+	}
+	r.gap(t, ginsse.GapTrimmed)
+	add(t, log, alice, 31)
+	want(t, r.all(t), 31)
+}
+
+func anotherLog(t *testing.T, s Suite) {
+	before, after := s.New(t, Bounds{}), s.New(t, Bounds{})
+	r := newReader(before, alice)
+	r.page(t)
+	add(t, before, alice, 1)
+	r.all(t)
+	for n := 1; n <= 5; n++ {
+		add(t, after, alice, n)
+	}
+	r.log = after
+	r.gap(t, ginsse.GapEpoch)
+	add(t, after, alice, 6)
+	want(t, r.all(t), 6)
+}
+
+func madeUpPositions(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{})
+	good := add(t, log, alice, 1).Cursor
+	for name, at := range map[string]ginsse.Cursor{
+		"future":       {Epoch: good.Epoch, Seq: good.Seq + 1000, Check: good.Check},
+		"far_future":   {Epoch: good.Epoch, Seq: math.MaxUint64, Check: good.Check},
+		"other_check":  {Epoch: good.Epoch, Seq: good.Seq, Check: good.Check ^ 1},
+		"other_number": {Epoch: good.Epoch, Seq: good.Seq - 1, Check: good.Check ^ 0x5555},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReader(log, alice)
+			r.at = at
+			r.gap(t, ginsse.GapUnknown)
+		})
+	}
+}

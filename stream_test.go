@@ -1,0 +1,424 @@
+package ginsse_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// These tests run over real connections, on every transport there is.
+
+func TestStreamSendsItsFirstBytesAtOnce(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		release := make(chan struct{})
+		server := tr.start(t, serveAt(func(c *gin.Context) {
+			_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+				<-release // nothing is sent until the client has seen its stream open
+				return s.Send(ctx, ginsse.Event{Data: "x"})
+			})
+		}), nil)
+		stream := connect(t, server, "/")
+		close(release)
+		if e := stream.Next(); e.Data != "x" {
+			t.Errorf("got %+v", e)
+		}
+		if d := stream.ReconnectionTime(); d < 1500*time.Millisecond || d > 4500*time.Millisecond {
+			t.Errorf("the reconnection time is %v, want 1.5 to 4.5 s", d)
+		}
+		for name, want := range map[string]string{
+			"Content-Type":           "text/event-stream",
+			"Cache-Control":          "private, no-cache, no-store, no-transform",
+			"X-Accel-Buffering":      "no",
+			"X-Content-Type-Options": "nosniff",
+			"Content-Length":         "",
+		} {
+			if got := stream.Response.Header.Get(name); got != want {
+				t.Errorf("%s is %q, want %q", name, got, want)
+			}
+		}
+	})
+}
+
+func TestStreamEndsAtOnceWhenTheClientLeaves(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		cancelled, ended := make(chan error, 1), make(chan error, 1)
+		server := tr.start(t, serveAt(func(c *gin.Context) {
+			ended <- ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, _ *ginsse.Stream) error {
+				<-ctx.Done()
+				cancelled <- context.Cause(ctx)
+				return ctx.Err()
+			})
+		}), nil)
+		connect(t, server, "/").Close()
+		if err := within(t, "the producer's context", cancelled); !errors.Is(err, ginsse.ReasonClientGone) && !errors.Is(err, context.Canceled) {
+			t.Errorf("the producer was cancelled with %v", err)
+		}
+		if err := within(t, "the handler", ended); !errors.Is(err, ginsse.ReasonClientGone) {
+			t.Errorf("the stream ended with %v", err)
+		}
+	})
+}
+
+func TestStreamOfAStalledReaderIsCutAtTheWriteDeadline(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		const timeout = 400 * time.Millisecond
+		ended := make(chan error, 1)
+		var mu sync.Mutex
+		last := time.Now()
+		server := tr.start(t, serveAt(func(c *gin.Context) {
+			ended <- ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: timeout}, func(ctx context.Context, s *ginsse.Stream) error {
+				big := strings.Repeat("x", 60<<10)
+				for {
+					if err := s.Send(ctx, ginsse.Event{Data: big}); err != nil {
+						return err
+					}
+					mu.Lock()
+					last = time.Now()
+					mu.Unlock()
+				}
+			})
+		}), nil)
+		stalledGet(t, server, "/", nil)
+		err := within(t, "the stalled stream", ended)
+		if !errors.Is(err, ginsse.ReasonSlow) {
+			t.Errorf("the stream ended with %v", err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		// The last event was taken when the write before it was: half a second at
+		// most before the deadline began to count.
+		if took := time.Since(last); took < timeout/2 || took > 10*timeout {
+			t.Errorf("cut %v after the last progress, with a write timeout of %v", took, timeout)
+		}
+	})
+}
+
+func TestIdleStreamOutlivesManyWriteDeadlines(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		const timeout = 50 * time.Millisecond
+		server := tr.start(t, serveAt(func(c *gin.Context) {
+			_ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: timeout, HeartbeatInterval: -1}, func(ctx context.Context, s *ginsse.Stream) error {
+				for n := range 4 {
+					pass(6 * timeout)
+					if err := s.Send(ctx, numbered(n)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}), nil)
+		stream := connect(t, server, "/")
+		wantNumbers(t, stream, 0, 3)
+		wantClose(t, stream, "done", false)
+	})
+}
+
+func TestServerWriteTimeoutDoesNotEndAStream(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		server := tr.start(t, newEngine(t, registry), func(s *http.Server) { s.WriteTimeout = time.Second })
+		stream := connect(t, server, "/events", as("alice"))
+		pass(1500 * time.Millisecond)
+		send(t, registry, "alice", 1)
+		wantNumbers(t, stream, 1, 1)
+	})
+}
+
+func TestServerShutdownEndsStreamsCleanlyAndAtOnce(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		server := tr.start(t, newEngine(t, registry), func(s *http.Server) { s.RegisterOnShutdown(registry.Close) })
+		var streams []*ssetest.Stream
+		for n := range 5 {
+			streams = append(streams, connect(t, server, "/events", as(fmt.Sprint("user", n))))
+		}
+		send(t, registry, "user0", 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := server.Config.Shutdown(ctx); err != nil {
+			t.Fatalf("Shutdown: %v", err)
+		}
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+		wantNumbers(t, streams[0], 1, 1) // sent before the end, and so delivered
+		for _, stream := range streams {
+			wantClose(t, stream, "shutdown", true)
+		}
+	})
+}
+
+// wantClose fails unless the stream ends cleanly with sse.close.
+func wantClose(t testing.TB, stream *ssetest.Stream, reason string, reconnect bool) {
+	t.Helper()
+	rest, err := stream.WaitEnd()
+	if err != nil {
+		t.Fatalf("the stream did not end cleanly: %v", err)
+	}
+	want := fmt.Sprintf(`{"reason":%q,"reconnect":%v}`, reason, reconnect)
+	if len(rest) == 0 || rest[len(rest)-1].Type != "sse.close" || rest[len(rest)-1].Data != want {
+		t.Errorf("the stream ended with %+v, want sse.close %s", rest, want)
+	}
+}
+
+func TestStreamIsUnregisteredWhenItsHandlerPanics(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		reasons := make(chan ginsse.Reason, 1)
+		registry := newRegistry(t, ginsse.RegistryConfig{
+			Log:            panickingLog{newMemoryLog(t, ginsse.MemoryLogConfig{})},
+			DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { reasons <- reason },
+		})
+		r := gin.New()
+		r.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, _ any) { c.Abort() }))
+		r.GET("/events", ginsse.Middleware(headerAuth(t)), registry.Handler())
+		server := tr.start(t, r, nil)
+		stream := connect(t, server, "/events", as("alice"))
+		send(t, registry, "alice", 1)
+		if _, err := stream.WaitEnd(); err != nil {
+			t.Logf("the client saw %v", err)
+		}
+		if reason := within(t, "DisconnectFunc", reasons); reason != ginsse.ReasonFailed {
+			t.Errorf("the reason is %q", reason)
+		}
+		if registry.Online("alice") {
+			t.Error("the user is still online")
+		}
+	})
+}
+
+// panickingLog panics when there is something to read.
+type panickingLog struct{ *ginsse.MemoryLog }
+
+func (l panickingLog) Read(ctx context.Context, q ginsse.Query, dst []*ginsse.Entry) (ginsse.Page, error) {
+	page, err := l.MemoryLog.Read(ctx, q, dst)
+	if len(page.Entries) > 0 {
+		panic("as a bug in an application's log would")
+	}
+	return page, err
+}
+
+func TestStreamWorksOnAResponseRecorder(t *testing.T) {
+	t.Parallel()
+	r := serveAt(func(c *gin.Context) {
+		err := ginsse.Serve(c, ginsse.StreamConfig{ReconnectionTime: -1}, func(ctx context.Context, s *ginsse.Stream) error {
+			return s.Send(ctx, ginsse.Event{Type: "t", Data: "x"})
+		})
+		if err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	w := httptest.NewRecorder()
+	r.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+	want := ": open\n\nevent: t\ndata: x\n\nevent: sse.close\ndata: {\"reason\":\"done\",\"reconnect\":false}\n\n"
+	if w.Code != http.StatusOK || w.Body.String() != want || !w.Flushed {
+		t.Errorf("status %d, flushed %v, body %q, want %q", w.Code, w.Flushed, w.Body, want)
+	}
+}
+
+func TestRegistryStreamOnAResponseRecorderEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		request := httptest.NewRequest(http.MethodGet, "/events", http.NoBody).WithContext(ctx)
+		request.Header.Set("X-User", "alice")
+		w := httptest.NewRecorder()
+		newEngine(t, registry).ServeHTTP(w, request)
+		if events := ssetest.Parse(w.Body.Bytes()); len(events) != 1 || events[0].Type != "sse.open" {
+			t.Errorf("got %+v", events)
+		}
+		if n := strings.Count(w.Body.String(), ": heartbeat\n\n"); n < 4 || n > 5 {
+			t.Errorf("%d heartbeats in a minute, want 4 or 5", n)
+		}
+		if registry.Online("alice") {
+			t.Error("the user is still online")
+		}
+	})
+}
+
+// A wrapper of the response writer either lets the stream through to the
+// connection or is refused before the 200, with an error that names it.
+func TestStreamRefusesWritersThatCannotCarryIt(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name       string
+		middleware gin.HandlerFunc
+		around     func(http.Handler) http.Handler
+		says       string // "" means it works
+	}{
+		{name: "recorder_of_bodies", middleware: func(c *gin.Context) {
+			c.Writer = &bodyRecorder{ResponseWriter: c.Writer}
+		}, says: "*ginsse_test.bodyRecorder"},
+		{name: "recorder_that_unwraps", middleware: func(c *gin.Context) {
+			c.Writer = &unwrappingRecorder{bodyRecorder{ResponseWriter: c.Writer}}
+		}},
+		{name: "compression", middleware: func(c *gin.Context) {
+			c.Header("Content-Encoding", "gzip")
+			c.Writer = &unwrappingRecorder{bodyRecorder{ResponseWriter: c.Writer}}
+		}, says: `Content-Encoding "gzip"`},
+		{name: "body_already_begun", middleware: func(c *gin.Context) {
+			c.String(http.StatusOK, "hello")
+		}, says: "already begun"},
+		{name: "timeout_handler", around: func(h http.Handler) http.Handler {
+			return http.TimeoutHandler(h, 5*time.Second, "too slow")
+		}, says: "*http.timeoutWriter"},
+		{name: "wrapper_outside_gin", around: func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(flusherOnly{w, w.(http.Flusher)}, r) })
+		}, says: "ginsse_test.flusherOnly"},
+		{name: "wrapper_outside_gin_that_unwraps", around: func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(unwrapper{w}, r) })
+		}},
+	}
+	for _, test := range tests {
+		for _, tr := range transports[:3] {
+			t.Run(test.name+"/"+tr.name, func(t *testing.T) {
+				t.Parallel()
+				refused := make(chan error, 1)
+				var middleware []gin.HandlerFunc
+				if test.middleware != nil {
+					middleware = append(middleware, test.middleware)
+				}
+				r := serveAt(func(c *gin.Context) {
+					refused <- ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+						return s.Send(ctx, ginsse.Event{Data: "x"})
+					})
+				}, middleware...)
+				handler := http.Handler(r)
+				if test.around != nil {
+					handler = test.around(r)
+				}
+				server := tr.start(t, handler, nil)
+				server.Client().Transport.(*http.Transport).DisableCompression = true
+				response, err := server.Client().Get(server.URL)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer response.Body.Close()
+				body, err := io.ReadAll(response.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = within(t, "Serve", refused)
+				if test.says == "" {
+					if events := ssetest.Parse(body); err != nil || len(events) != 2 || events[0].Data != "x" {
+						t.Errorf("Serve returned %v, and the client got %q", err, body)
+					}
+					return
+				}
+				if !errors.Is(err, ginsse.ErrUnsupportedWriter) || !strings.Contains(err.Error(), test.says) {
+					t.Errorf("Serve returned %v, want an error that names %q", err, test.says)
+				}
+				if strings.Contains(string(body), "ginsse_test") || strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") {
+					t.Errorf("the client got %q of type %q", body, response.Header.Get("Content-Type"))
+				}
+				if test.name != "body_already_begun" && response.StatusCode != http.StatusInternalServerError {
+					t.Errorf("the status is %d", response.StatusCode)
+				}
+			})
+		}
+	}
+}
+
+// bodyRecorder is what very many applications have: it keeps all that is written.
+type bodyRecorder struct {
+	gin.ResponseWriter
+	body []byte
+}
+
+func (w *bodyRecorder) Write(p []byte) (int, error) {
+	w.body = append(w.body, p...)
+	return w.ResponseWriter.Write(p)
+}
+
+type unwrappingRecorder struct{ bodyRecorder }
+
+func (w *unwrappingRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// flusherOnly hides everything but Flush.
+type flusherOnly struct {
+	http.ResponseWriter
+	http.Flusher
+}
+
+type unwrapper struct{ http.ResponseWriter }
+
+func (w unwrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// In HTTP/1.0 there are no chunks: the stream ends with the connection.
+func TestStreamWorksOverHTTP10(t *testing.T) {
+	t.Parallel()
+	server := transports[0].start(t, serveAt(func(c *gin.Context) {
+		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+			return s.Send(ctx, ginsse.Event{Data: "x"})
+		})
+	}), nil)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if events := ssetest.Parse(body); err != nil || len(events) != 2 || events[0].Data != "x" {
+		t.Errorf("got %q, %v", body, err)
+	}
+}
+
+func TestHeadGetsTheHeadersOnly(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	r := newEngine(t, registry)
+	r.HEAD("/events", ginsse.Middleware(headerAuth(t)), registry.Handler())
+	r.HEAD("/open", func(c *gin.Context) {
+		if _, err := ginsse.Open(c, ginsse.StreamConfig{}); !errors.Is(err, ginsse.ReasonDone) {
+			t.Errorf("Open: %v", err)
+		}
+	})
+	server := transports[0].start(t, r, nil)
+	for _, path := range []string{"/events", "/open"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, server.URL+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("X-User", "alice")
+		response, err := server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("%s: status %d of type %q", path, response.StatusCode, response.Header.Get("Content-Type"))
+		}
+	}
+}
