@@ -56,13 +56,11 @@ type Reason string
 
 // The kit's own reasons.
 const (
-	// ReasonClientGone: the client closed the connection or the request's
-	// context ended. Nothing more can be told to it.
+	// ReasonClientGone: the client closed the connection, a write to it failed, or
+	// the request's context ended. Nothing more can be told to it.
 	ReasonClientGone Reason = "client gone"
 	// ReasonSlow: the client accepted no byte within the write deadline.
 	ReasonSlow Reason = "slow"
-	// ReasonWriteFailed: a write failed for another cause.
-	ReasonWriteFailed Reason = "write failed"
 	// ReasonExpired: the credential that opened the stream has expired.
 	ReasonExpired Reason = "expired"
 	// ReasonLifetime: the stream reached its maximum lifetime.
@@ -88,7 +86,7 @@ func (r Reason) Error() string { return "ginsse: stream ended: " + string(r) }
 func (r Reason) reconnect() bool {
 	switch r {
 	case ReasonExpired, ReasonLifetime, ReasonShutdown, ReasonOverloaded, ReasonFailed,
-		ReasonClientGone, ReasonSlow, ReasonWriteFailed:
+		ReasonClientGone, ReasonSlow:
 		return true
 	default:
 		return false
@@ -99,7 +97,7 @@ func (r Reason) reconnect() bool {
 // An expired credential gives no right to it; a dead connection no way.
 func (r Reason) drains() bool {
 	switch r {
-	case ReasonExpired, ReasonClientGone, ReasonSlow, ReasonWriteFailed, ReasonOverloaded:
+	case ReasonExpired, ReasonClientGone, ReasonSlow, ReasonOverloaded:
 		return false
 	default:
 		return true

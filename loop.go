@@ -202,7 +202,7 @@ func (l *loop) finish() (keepOpen bool) {
 	case ReasonClientGone:
 		l.w.hangUp()
 		return true // for c.Stream to see that the client is gone
-	case ReasonSlow, ReasonWriteFailed:
+	case ReasonSlow:
 	default:
 		_, _ = l.w.Write(appendControl(nil, typeClose, "", closeData{reason, reason.reconnect()}))
 	}

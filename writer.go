@@ -209,7 +209,7 @@ func (w *writer) fail(err error) {
 
 // failure says in the kit's words what a failed write means.
 func (w *writer) failure() error {
-	reason := ReasonWriteFailed
+	reason := ReasonClientGone
 	if errors.Is(w.err, os.ErrDeadlineExceeded) {
 		reason = ReasonSlow
 	}

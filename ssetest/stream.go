@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// limit is how long a method waits before it gives the test up.
+// limit is the default of [Stream.Patience].
 const limit = 20 * time.Second
 
 // Stream is the client's end of one event stream. It reads all the time, whether
@@ -18,6 +18,9 @@ const limit = 20 * time.Second
 type Stream struct {
 	// Response is the answer's status and headers. Its body belongs to the Stream.
 	Response *http.Response
+	// Patience is how long methods wait before they give the test up. Default 20
+	// seconds, which in a bubble of testing/synctest may be too little.
+	Patience time.Duration
 
 	tb     testing.TB
 	cancel context.CancelFunc
@@ -73,6 +76,7 @@ func Connect(tb testing.TB, client *http.Client, request *http.Request, options 
 	}
 	s := &Stream{
 		Response: response,
+		Patience: limit,
 		tb:       tb,
 		cancel:   cancel,
 		done:     make(chan struct{}),
@@ -114,10 +118,11 @@ func (s *Stream) pump() {
 }
 
 // Next returns the next event, whatever its type. It ends the test if the stream
-// ends first, or if none has come within 20 seconds.
+// ends first, or if none has come within
+// [Stream.Patience].
 func (s *Stream) Next() Event {
 	s.tb.Helper()
-	e, err := s.TryNext(limit)
+	e, err := s.TryNext(s.Patience)
 	if err != nil {
 		s.tb.Fatalf("ssetest: waiting for an event: %v", err)
 	}
@@ -177,7 +182,7 @@ func (s *Stream) TryNext(d time.Duration) (Event, error) {
 // for, and why it ended: nil for a clean end.
 func (s *Stream) WaitEnd() ([]Event, error) {
 	s.tb.Helper()
-	timer := time.NewTimer(limit)
+	timer := time.NewTimer(s.Patience)
 	defer timer.Stop()
 	select {
 	case <-s.done:

@@ -1,0 +1,353 @@
+package ginsse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+func TestServeReturnsWhyTheStreamEnded(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("the model is out")
+	tests := []struct {
+		name    string
+		produce func(ctx context.Context, s *ginsse.Stream) error
+		want    []error // all of them; nil for no error
+		client  string  // the data of sse.close
+	}{
+		{"done", func(ctx context.Context, s *ginsse.Stream) error { return s.Send(ctx, numbered(1)) }, nil, `{"reason":"done","reconnect":false}`},
+		{"producer_failed", func(context.Context, *ginsse.Stream) error { return broken }, []error{ginsse.ReasonFailed, broken}, `{"reason":"failed","reconnect":true}`},
+		{"closed_by_producer", func(_ context.Context, s *ginsse.Stream) error { return s.Close() }, nil, `{"reason":"done","reconnect":false}`},
+		{"own_reason", func(_ context.Context, s *ginsse.Stream) error { s.Disconnect("quota"); return nil }, []error{ginsse.Reason("quota")}, `{"reason":"quota","reconnect":false}`},
+		{"lifetime", func(ctx context.Context, _ *ginsse.Stream) error { <-ctx.Done(); return ctx.Err() }, []error{ginsse.ReasonLifetime}, `{"reason":"lifetime","reconnect":true}`},
+		{"sent_before_failing", func(ctx context.Context, s *ginsse.Stream) error { _ = s.Send(ctx, numbered(1)); return broken }, []error{ginsse.ReasonFailed}, `{"reason":"failed","reconnect":true}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				result := make(chan error, 1)
+				server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+					result <- ginsse.Serve(c, ginsse.StreamConfig{MaxLifetime: time.Minute}, test.produce)
+				}))
+				stream := server.Open(t, "/")
+				stream.Patience = time.Hour
+				rest, err := stream.WaitEnd()
+				if err != nil || len(rest) == 0 || rest[len(rest)-1].Type != "sse.close" || rest[len(rest)-1].Data != test.client {
+					t.Errorf("the client got %+v, %v, want sse.close %s", rest, err, test.client)
+				}
+				err = <-result
+				if len(test.want) == 0 && err != nil {
+					t.Errorf("Serve returned %v", err)
+				}
+				for _, want := range test.want {
+					if !errors.Is(err, want) {
+						t.Errorf("Serve returned %v, want %v", err, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// "failed" is all that the client may learn of an error.
+func TestServeKeepsErrorTextsFromTheClient(t *testing.T) {
+	t.Parallel()
+	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { return errors.New("secret-host unreachable") })
+	}))
+	rest, _ := server.Open(t, "/").WaitEnd()
+	if text := fmt.Sprint(rest); strings.Contains(text, "secret") {
+		t.Errorf("the client got %s", text)
+	}
+}
+
+func TestServeRaisesTheProducersPanicInTheHandler(t *testing.T) {
+	t.Parallel()
+	raised := make(chan any, 1)
+	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+		defer func() { raised <- recover() }()
+		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { panic("boom") })
+	}))
+	rest, _ := server.Open(t, "/").WaitEnd()
+	if p := within(t, "the handler", raised); p != "boom" {
+		t.Errorf("recovered %v", p)
+	}
+	if len(rest) != 1 || rest[0].Data != `{"reason":"failed","reconnect":true}` {
+		t.Errorf("the client got %+v", rest)
+	}
+}
+
+func TestServeSlowsTheProducerOfASlowClient(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int64
+	blocked, ended := make(chan struct{}), make(chan error, 1)
+	server := transports[0].start(t, serveAt(func(c *gin.Context) {
+		ended <- ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: 3 * time.Second}, func(ctx context.Context, s *ginsse.Stream) error {
+			for {
+				patience, cancel := context.WithTimeout(ctx, time.Second)
+				err := s.Send(patience, ginsse.Event{Data: strings.Repeat("x", 10_000)})
+				cancel()
+				if err != nil {
+					close(blocked)
+					return err
+				}
+				sent.Add(1)
+			}
+		})
+	}), nil)
+	stalledGet(t, server, "/", nil)
+	within(t, "the producer to be blocked", blocked)
+	if err := within(t, "Serve", ended); !errors.Is(err, ginsse.ReasonFailed) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Serve returned %v", err)
+	}
+	// What the sockets buffer is some megabytes; what the kit does, 64 KiB.
+	if n := sent.Load() * 10_000; n > 64<<20 {
+		t.Errorf("%d bytes were sent to a client that reads none", n)
+	}
+}
+
+func TestServeSeqSendsEachEvent(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	result := make(chan error, 1)
+	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+		result <- ginsse.ServeSeq(c, ginsse.StreamConfig{}, func(context.Context) iter.Seq2[ginsse.Event, error] {
+			return func(yield func(ginsse.Event, error) bool) {
+				for n := range 1000 {
+					if !yield(numbered(n), nil) {
+						return
+					}
+				}
+				yield(ginsse.Event{}, broken)
+			}
+		})
+	}))
+	stream := server.Open(t, "/")
+	wantNumbers(t, stream, 0, 999)
+	wantClose(t, stream, "failed", true)
+	if err := within(t, "ServeSeq", result); !errors.Is(err, broken) {
+		t.Errorf("ServeSeq returned %v", err)
+	}
+}
+
+func TestServeSeqStopsTheSequenceWhenTheClientLeaves(t *testing.T) {
+	t.Parallel()
+	stopped, result := make(chan struct{}), make(chan error, 1)
+	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+		result <- ginsse.ServeSeq(c, ginsse.StreamConfig{}, func(ctx context.Context) iter.Seq2[ginsse.Event, error] {
+			return func(yield func(ginsse.Event, error) bool) {
+				defer close(stopped)
+				yield(numbered(1), nil)
+				<-ctx.Done()
+				yield(ginsse.Event{}, ctx.Err())
+			}
+		})
+	}))
+	stream := server.Open(t, "/")
+	wantNumbers(t, stream, 1, 1)
+	stream.Close()
+	within(t, "the sequence", stopped)
+	if err := within(t, "ServeSeq", result); !errors.Is(err, ginsse.ReasonClientGone) {
+		t.Errorf("ServeSeq returned %v", err)
+	}
+}
+
+func TestOpenWritesEachEventBeforeSendReturns(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		next := make(chan struct{})
+		server := tr.start(t, serveAt(func(c *gin.Context) {
+			s, err := ginsse.Open(c, ginsse.StreamConfig{})
+			if err != nil {
+				t.Errorf("Open: %v", err)
+				return
+			}
+			defer s.Close()
+			for n := range 5 {
+				if err := s.Send(c.Request.Context(), ginsse.Event{Type: "n", Data: n, ID: fmt.Sprint("id", n)}); err != nil {
+					t.Errorf("Send: %v", err)
+				}
+				<-next // the event must reach the client while the handler is busy
+			}
+		}), nil)
+		stream := connect(t, server, "/")
+		for n := range 5 {
+			if e := stream.Next(); e.Data != fmt.Sprint(n) || e.LastEventID != fmt.Sprint("id", n) {
+				t.Errorf("got %+v, want %d", e, n)
+			}
+			next <- struct{}{}
+		}
+		wantClose(t, stream, "done", false)
+	})
+}
+
+func TestWaitServesAnOpenStreamForOtherGoroutines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const senders, each = 8, 50
+		result := make(chan error, 1)
+		server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+			s, err := ginsse.Open(c, ginsse.StreamConfig{})
+			if err != nil {
+				result <- err
+				return
+			}
+			var wg sync.WaitGroup
+			for i := range senders {
+				wg.Go(func() {
+					for n := range each {
+						pass(time.Duration(i+1) * time.Second)
+						if err := s.Send(context.Background(), ginsse.Event{Type: fmt.Sprint("from", i), Data: n}); err != nil {
+							t.Errorf("Send: %v", err)
+						}
+					}
+				})
+			}
+			go func() {
+				wg.Wait()
+				pass(time.Minute) // long enough for heartbeats
+				_ = s.Close()
+			}()
+			result <- s.Wait()
+		}))
+		stream := server.Open(t, "/")
+		stream.Patience = time.Hour
+		rest, err := stream.WaitEnd()
+		if err != nil {
+			t.Fatalf("the stream ended with %v", err)
+		}
+		next := make(map[string]int)
+		for _, e := range rest {
+			if e.Type == "sse.close" {
+				continue
+			}
+			if e.Data != fmt.Sprint(next[e.Type]) {
+				t.Errorf("got %+v, want %d", e, next[e.Type])
+			}
+			next[e.Type]++
+		}
+		for i := range senders {
+			if n := next[fmt.Sprint("from", i)]; n != each {
+				t.Errorf("%d events from sender %d, want %d", n, i, each)
+			}
+		}
+		if n := len(stream.Comments()); n < 4 {
+			t.Errorf("%d heartbeats in the last minute, want 4 or more", n)
+		}
+		if err := <-result; err != nil {
+			t.Errorf("Wait returned %v", err)
+		}
+	})
+}
+
+func TestSendReportsTheFirstCauseOnceTheStreamHasEnded(t *testing.T) {
+	t.Parallel()
+	errs := make(chan error, 3)
+	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+		s, err := ginsse.Open(c, ginsse.StreamConfig{})
+		if err != nil {
+			errs <- err
+			return
+		}
+		s.Disconnect("first")
+		s.Disconnect("second")
+		errs <- s.Send(context.Background(), numbered(1))
+		errs <- s.Close()
+		errs <- s.Wait()
+	}))
+	wantClose(t, server.Open(t, "/"), "first", false)
+	for range 3 {
+		if err := within(t, "the handler", errs); !errors.Is(err, ginsse.Reason("first")) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestSendOnAnOpenStreamNoticesThatTheClientLeft(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		result := make(chan error, 1)
+		server := tr.start(t, serveAt(func(c *gin.Context) {
+			s, err := ginsse.Open(c, ginsse.StreamConfig{})
+			if err != nil {
+				result <- err
+				return
+			}
+			defer s.Close()
+			<-s.Done()
+			result <- s.Send(context.Background(), numbered(1))
+		}), nil)
+		connect(t, server, "/").Close()
+		if err := within(t, "Send", result); !errors.Is(err, ginsse.ReasonClientGone) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestSendRefusesABadEventAndLeavesTheStreamAsItWas(t *testing.T) {
+	t.Parallel()
+	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+			if err := s.Send(ctx, ginsse.Event{Type: "bad", Data: func() {}}); !errors.Is(err, ginsse.ErrInvalidEvent) {
+				t.Errorf("got %v", err)
+			}
+			return s.Send(ctx, numbered(1))
+		})
+	}))
+	stream := server.Open(t, "/")
+	if e := stream.Next(); e.Type != "n" || e.Data != "1" {
+		t.Errorf("got %+v", e)
+	}
+}
+
+func TestSendGivesUpWithItsContext(t *testing.T) {
+	t.Parallel()
+	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+			cancelled, cancel := context.WithCancel(ctx)
+			cancel()
+			if err := s.Send(cancelled, numbered(1)); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+			return nil
+		})
+	}))
+	if rest, _ := server.Open(t, "/").WaitEnd(); len(rest) != 1 {
+		t.Errorf("the client got %+v", rest)
+	}
+}
+
+func TestStreamConfigIsChecked(t *testing.T) {
+	t.Parallel()
+	r := serveAt(func(c *gin.Context) {
+		err := ginsse.Serve(c, ginsse.StreamConfig{HeartbeatInterval: time.Microsecond}, nil)
+		if err == nil || !strings.Contains(err.Error(), "HeartbeatInterval") {
+			t.Errorf("Serve returned %v", err)
+		}
+	})
+	server := ssetest.NewServer(t, r)
+	response, err := server.Client.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	if response.StatusCode != http.StatusInternalServerError || strings.Contains(string(body), "Heartbeat") {
+		t.Errorf("status %d, %s", response.StatusCode, body)
+	}
+}
