@@ -1,0 +1,235 @@
+package ginsse_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// These tests have time in them. They run in bubbles, where it takes none.
+
+func TestHeartbeatComesInEachSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		pass(time.Minute)
+		synctest.Wait()
+		comments := stream.Comments()
+		if n := len(comments); n < 4 || n > 5 {
+			t.Errorf("%d heartbeats in a minute, want one each 11.25 to 15 s", n)
+		}
+		if slices.ContainsFunc(comments, func(c string) bool { return c != "heartbeat" }) {
+			t.Errorf("the comments are %q", comments)
+		}
+	})
+}
+
+func TestHeartbeatWaitsForSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		for n := range 60 {
+			pass(time.Second)
+			send(t, registry, "alice", n)
+		}
+		synctest.Wait()
+		if n := len(stream.Comments()); n != 0 {
+			t.Errorf("%d heartbeats on a busy stream", n)
+		}
+	})
+}
+
+func TestHeartbeatsOfStreamsAreSpread(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{MaxStreamsPerUser: -1})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		var streams []*ssetest.Stream
+		for range 20 {
+			streams = append(streams, server.Open(t, "/events", as("alice")))
+		}
+		beaten := func() (n int) {
+			synctest.Wait()
+			for _, stream := range streams {
+				n += len(stream.Comments())
+			}
+			return n
+		}
+		pass(11 * time.Second)
+		if n := beaten(); n != 0 {
+			t.Errorf("%d streams beat before three quarters of the interval", n)
+		}
+		pass(2 * time.Second)
+		if n := beaten(); n == 0 || n == len(streams) {
+			t.Errorf("%d of %d streams beat in the middle of the spread", n, len(streams))
+		}
+		pass(2 * time.Second)
+		if n := beaten(); n != len(streams) {
+			t.Errorf("%d of %d streams beat within the interval", n, len(streams))
+		}
+	})
+}
+
+// The position of a user to whom nothing happens moves with the heartbeats, so
+// that it never falls out of the history.
+func TestHeartbeatMovesThePositionOfAnIdleStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		stream := server.Open(t, "/events", as("alice"))
+		opened := stream.NextOf("sse.open").LastEventID
+		last := send(t, registry, "bob", 1)
+		pass(15 * time.Second)
+		synctest.Wait()
+		if got := stream.LastEventID(); got != last.ID || got == opened {
+			t.Errorf("the position is %q, want that of the other user's event, %q", got, last.ID)
+		}
+		if n := len(stream.Comments()); n != 0 {
+			t.Errorf("%d comments beside the position", n)
+		}
+		// Nothing has moved since: a comment is enough.
+		pass(15 * time.Second)
+		synctest.Wait()
+		if n := len(stream.Comments()); n != 1 {
+			t.Errorf("%d comments, want 1", n)
+		}
+		if e, err := stream.TryNext(0); err == nil {
+			t.Errorf("the position was dispatched as an event: %+v", e)
+		}
+	})
+}
+
+func TestStreamEndsWhenItsCredentialExpires(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "20m"))
+		start := time.Now()
+		stream.Patience = time.Hour
+		wantClose(t, stream, "expired", true)
+		if lived := time.Since(start); lived != 20*time.Minute {
+			t.Errorf("the stream lived for %v", lived)
+		}
+	})
+}
+
+func TestStreamEndsAfterItsLifetime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{MaxLifetime: time.Hour}})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "9h"))
+		start := time.Now()
+		stream.Patience = 2 * time.Hour
+		wantClose(t, stream, "lifetime", true)
+		if lived := time.Since(start); lived < 54*time.Minute || lived > time.Hour {
+			t.Errorf("the stream lived for %v, want 54m to 1h", lived)
+		}
+	})
+}
+
+func TestStreamCanDoWithoutHeartbeatAndEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{HeartbeatInterval: -1, MaxLifetime: -1, ReconnectionTime: -1, WriteTimeout: -1}})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		pass(100 * 24 * time.Hour)
+		send(t, registry, "alice", 1)
+		wantNumbers(t, stream, 1, 1)
+		if len(stream.Comments()) != 0 || stream.ReconnectionTime() != 0 {
+			t.Errorf("comments %q, reconnection time %v", stream.Comments(), stream.ReconnectionTime())
+		}
+	})
+}
+
+// When the log fails, streams stay open, beat, keep their position, and go on
+// where they were once it is back.
+func TestStreamOutlivesAFailingLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &failingLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		stream := server.Open(t, "/events", as("alice"))
+		send(t, registry, "alice", 1)
+		wantNumbers(t, stream, 1, 1)
+		position := stream.LastEventID()
+		log.failing.Store(true)
+		send(t, registry, "alice", 2)
+		pass(time.Minute)
+		synctest.Wait()
+		if stream.LastEventID() != position || len(stream.Comments()) < 4 {
+			t.Errorf("position %q, was %q; %d heartbeats in a minute", stream.LastEventID(), position, len(stream.Comments()))
+		}
+		// A new stream cannot find its place, and is told in-band to come back.
+		wantClose(t, server.Open(t, "/events", as("bob")), "overloaded", true)
+		log.failing.Store(false)
+		pass(2 * time.Second)
+		wantNumbers(t, stream, 2, 2)
+	})
+}
+
+type failingLog struct {
+	*ginsse.MemoryLog
+	failing atomic.Bool
+}
+
+func (l *failingLog) Read(ctx context.Context, q ginsse.Query, dst []*ginsse.Entry) (ginsse.Page, error) {
+	if l.failing.Load() {
+		return ginsse.Page{}, errors.New("the broker is away")
+	}
+	return l.MemoryLog.Read(ctx, q, dst)
+}
+
+// A reader that takes a little at a time is slow, but alive.
+func TestSlowReaderThatMakesProgressIsNotCut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		result := make(chan error, 1)
+		data := make([]byte, 256<<10)
+		for i := range data {
+			data[i] = 'x'
+		}
+		server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+			result <- ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: 10 * time.Second, HeartbeatInterval: -1}, func(ctx context.Context, s *ginsse.Stream) error {
+				return s.Send(ctx, ginsse.Event{Data: data})
+			})
+		}))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := server.Client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		total, piece := 0, make([]byte, 8<<10)
+		for {
+			n, err := response.Body.Read(piece)
+			total += n
+			if err != nil {
+				break
+			}
+			pass(time.Second) // 32 pieces of 8 KiB: three write timeouts in all
+		}
+		if total < len(data) {
+			t.Errorf("read %d bytes", total)
+		}
+		if err := <-result; err != nil {
+			t.Errorf("Serve returned %v", err)
+		}
+	})
+}

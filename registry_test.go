@@ -1,0 +1,503 @@
+package ginsse_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+func TestSendToReachesEveryStreamOfTheUserAndNobodyElse(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	first, second := server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("alice"))
+	bob := server.Open(t, "/events", as("bob"))
+	receipt := send(t, registry, "alice", 1)
+	if receipt.Streams != 2 {
+		t.Errorf("the receipt says %d streams, want 2", receipt.Streams)
+	}
+	for _, stream := range []*ssetest.Stream{first, second} {
+		if e := stream.NextOf("n"); e.Data != "1" || e.LastEventID != receipt.ID {
+			t.Errorf("got %+v, want id %q", e, receipt.ID)
+		}
+	}
+	send(t, registry, "bob", 2)
+	if e := bob.NextOf("n"); e.Data != "2" {
+		t.Errorf("bob got %+v", e)
+	}
+	if receipt := send(t, registry, "carol", 3); receipt.Streams != 0 || receipt.ID == "" {
+		t.Errorf("the receipt for a user who is not connected is %+v", receipt)
+	}
+}
+
+func TestBroadcastAndTopicsReachTheirStreams(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	alice := server.Open(t, "/events?topic=post:1&topic=post:2&topic=post:1", as("alice"))
+	bob := server.Open(t, "/events?topic=post:2", as("bob"))
+	ctx := t.Context()
+	for _, step := range []struct {
+		send func() (ginsse.Receipt, error)
+		want int
+	}{
+		{func() (ginsse.Receipt, error) { return registry.Publish(ctx, "post:1", numbered(1)) }, 1},
+		{func() (ginsse.Receipt, error) { return registry.Publish(ctx, "post:2", numbered(2)) }, 2},
+		{func() (ginsse.Receipt, error) { return registry.Publish(ctx, "post:3", numbered(3)) }, 0},
+		{func() (ginsse.Receipt, error) { return registry.Broadcast(ctx, numbered(4)) }, 2},
+		{func() (ginsse.Receipt, error) {
+			return registry.SendToUsers(ctx, []string{"alice", "bob", "alice", "carol"}, numbered(5))
+		}, 2},
+	} {
+		receipt, err := step.send()
+		if err != nil || receipt.Streams != step.want || receipt.ID == "" {
+			t.Errorf("receipt %+v, %v, want %d streams", receipt, err, step.want)
+		}
+	}
+	data := func(stream *ssetest.Stream, n int) (list []string) {
+		for _, e := range stream.Collect("n", n) {
+			list = append(list, e.Data)
+		}
+		return list
+	}
+	if got := data(alice, 4); !slices.Equal(got, []string{"1", "2", "4", "5"}) {
+		t.Errorf("alice got %v", got)
+	}
+	if got := data(bob, 3); !slices.Equal(got, []string{"2", "4", "5"}) {
+		t.Errorf("bob got %v", got)
+	}
+}
+
+func TestSendingRefusesBadInputBeforeAnythingIsStored(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{MaxEventBytes: 1000})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	alice := server.Open(t, "/events?topic=t", as("alice"))
+	ctx, ok := t.Context(), numbered(1)
+	tests := []struct {
+		name string
+		send func() (ginsse.Receipt, error)
+		want error
+	}{
+		{"empty_user", func() (ginsse.Receipt, error) { return registry.SendTo(ctx, "", ok) }, ginsse.ErrInvalidSubject},
+		{"control_character", func() (ginsse.Receipt, error) { return registry.SendTo(ctx, "a\nb", ok) }, ginsse.ErrInvalidSubject},
+		{"long_user", func() (ginsse.Receipt, error) { return registry.SendTo(ctx, strings.Repeat("a", 257), ok) }, ginsse.ErrInvalidSubject},
+		{"invalid_utf8", func() (ginsse.Receipt, error) { return registry.SendTo(ctx, "\xff", ok) }, ginsse.ErrInvalidSubject},
+		{"one_bad_user_of_two", func() (ginsse.Receipt, error) { return registry.SendToUsers(ctx, []string{"alice", ""}, ok) }, ginsse.ErrInvalidSubject},
+		{"no_users", func() (ginsse.Receipt, error) { return registry.SendToUsers(ctx, nil, ok) }, ginsse.ErrInvalidSubject},
+		{"empty_topic", func() (ginsse.Receipt, error) { return registry.Publish(ctx, "", ok) }, ginsse.ErrInvalidSubject},
+		{"line_break_in_type", func() (ginsse.Receipt, error) {
+			return registry.SendTo(ctx, "alice", ginsse.Event{Type: "a\nb", Data: 1})
+		}, ginsse.ErrInvalidEvent},
+		{"data_that_does_not_marshal", func() (ginsse.Receipt, error) {
+			return registry.Broadcast(ctx, ginsse.Event{Data: func() {}})
+		}, ginsse.ErrInvalidEvent},
+		{"nothing", func() (ginsse.Receipt, error) { return registry.Broadcast(ctx, ginsse.Event{}) }, ginsse.ErrInvalidEvent},
+		{"id_of_the_callers", func() (ginsse.Receipt, error) {
+			return registry.Publish(ctx, "t", ginsse.Event{ID: "1", Data: 1})
+		}, ginsse.ErrInvalidEvent},
+		{"too_large", func() (ginsse.Receipt, error) {
+			return registry.SendTo(ctx, "alice", ginsse.Event{Data: strings.Repeat("x", 1000)})
+		}, ginsse.ErrEventTooLarge},
+	}
+	for _, test := range tests {
+		if receipt, err := test.send(); !errors.Is(err, test.want) || receipt != (ginsse.Receipt{}) {
+			t.Errorf("%s: got %+v, %v, want %v", test.name, receipt, err, test.want)
+		}
+	}
+	send(t, registry, "alice", 2)
+	if e := alice.NextOf("n"); e.Data != "2" {
+		t.Errorf("a refused event was sent: %+v", e)
+	}
+}
+
+// A handler calls SendTo with its request's context. That the commenter has just
+// closed the tab is no reason for the author not to be told.
+func TestSendToDoesNotMindACancelledContext(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := registry.SendTo(ctx, "alice", numbered(1)); err != nil {
+		t.Fatal(err)
+	}
+	wantNumbers(t, stream, 1, 1)
+}
+
+func TestOneSessionCanBeSentToAlone(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	first, second := server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("alice"))
+	id := first.NextOf("sse.open").Data
+	for _, s := range registry.Streams("alice") {
+		if !strings.Contains(id, s.ID()) {
+			continue
+		}
+		if err := s.Send(t.Context(), ginsse.Event{Type: "private", Data: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Send(t.Context(), ginsse.Event{Type: "private", ID: "7", Data: "x"}); !errors.Is(err, ginsse.ErrInvalidEvent) {
+			t.Errorf("an ID that would break the resume was let through: %v", err)
+		}
+	}
+	if e := first.NextOf("private"); e.Data != "x" {
+		t.Errorf("got %+v", e)
+	}
+	send(t, registry, "alice", 1)
+	for _, e := range second.Collect("n", 1) {
+		if e.Data != "1" {
+			t.Errorf("the other session got %+v", e)
+		}
+	}
+}
+
+func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	streams := []*ssetest.Stream{server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("alice"))}
+	bob := server.Open(t, "/events", as("bob"))
+	send(t, registry, "alice", 1)
+	if n := registry.Disconnect("alice", "signed out"); n != 2 {
+		t.Errorf("Disconnect ended %d streams, want 2", n)
+	}
+	if registry.Online("alice") || !registry.Online("bob") {
+		t.Error("Disconnect must take the user offline at once, and nobody else")
+	}
+	if receipt := send(t, registry, "alice", 2); receipt.Streams != 0 {
+		t.Errorf("%d streams of a disconnected user", receipt.Streams)
+	}
+	for _, stream := range streams {
+		rest, err := stream.WaitEnd()
+		var got []string
+		for _, e := range rest {
+			got = append(got, e.Type+" "+e.Data)
+		}
+		// What was sent before is delivered, what was sent after is not.
+		want := []string{"n 1", `sse.close {"reason":"signed out","reconnect":false}`}
+		if err != nil || !slices.Equal(got[1:], want) {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	send(t, registry, "bob", 3)
+	wantNumbers(t, bob, 3, 3)
+	if n := registry.Disconnect("nobody", ""); n != 0 {
+		t.Errorf("%d streams of nobody", n)
+	}
+}
+
+func TestStatsAndOnlineFollowTheStreams(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{}, 3)
+	registry := newRegistry(t, ginsse.RegistryConfig{DisconnectFunc: func(*ginsse.Stream, ginsse.Reason) { gone <- struct{}{} }})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	a1, a2 := server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("alice"))
+	b := server.Open(t, "/events?topic=x", as("bob"))
+	if s := registry.Stats(); s.Streams != 3 || s.Users != 2 || s.Opened != 3 {
+		t.Errorf("stats are %+v", s)
+	}
+	if n := len(registry.Streams("alice")); n != 2 {
+		t.Errorf("alice has %d streams", n)
+	}
+	a1.Close()
+	within(t, "the end", gone)
+	if !registry.Online("alice") {
+		t.Error("alice has a second stream")
+	}
+	a2.Close()
+	b.Close()
+	within(t, "the end", gone)
+	within(t, "the end", gone)
+	if s := registry.Stats(); s.Streams != 0 || s.Users != 0 || s.Opened != 3 {
+		t.Errorf("stats are %+v", s)
+	}
+	if registry.Online("alice") || registry.Online("bob") || registry.Streams("bob") != nil {
+		t.Error("somebody is still online")
+	}
+}
+
+func TestHooksSeeTheStreamAndMayBlock(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var calls []string
+	note := func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, s)
+	}
+	release, finished := make(chan struct{}), make(chan struct{})
+	registry := newRegistry(t, ginsse.RegistryConfig{
+		ConnectFunc: func(s *ginsse.Stream) {
+			_ = s.Send(context.Background(), ginsse.Event{Type: "welcome", Data: s.UserID()})
+			<-release
+			note("connect " + s.UserID() + " " + fmt.Sprint(s.Metadata()["device"]))
+		},
+		DisconnectFunc: func(s *ginsse.Stream, reason ginsse.Reason) {
+			note("disconnect " + s.UserID() + " " + string(reason))
+			close(finished)
+		},
+	})
+	r := gin.New()
+	r.GET("/events", ginsse.Middleware(headerAuth(t)), registry.Handler(ginsse.WithMetadata(map[string]any{"device": "phone"})))
+	stream := ssetest.NewServer(t, r).Open(t, "/events", as("alice"))
+	if e := stream.NextOf("welcome"); e.Data != "alice" {
+		t.Errorf("got %+v", e)
+	}
+	send(t, registry, "alice", 1) // while the hook is blocked
+	wantNumbers(t, stream, 1, 1)
+	stream.Close()
+	close(release)
+	within(t, "DisconnectFunc", finished)
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"connect alice phone", "disconnect alice client gone"}; !slices.Equal(calls, want) {
+		t.Errorf("calls are %q, want %q", calls, want)
+	}
+}
+
+func TestAPanicInAHookIsLoggedAndHarmless(t *testing.T) {
+	t.Parallel()
+	var logged safeBuffer
+	registry := newRegistry(t, ginsse.RegistryConfig{
+		Logger:      slog.New(slog.NewTextHandler(&logged, nil)),
+		ConnectFunc: func(*ginsse.Stream) { panic("in the hook") },
+	})
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+	send(t, registry, "alice", 1)
+	wantNumbers(t, stream, 1, 1)
+	if err := registry.Shutdown(t.Context()); err != nil { // waits for hooks
+		t.Fatal(err)
+	}
+	if !strings.Contains(logged.String(), "in the hook") {
+		t.Errorf("the log says %q", logged.String())
+	}
+}
+
+// safeBuffer is a bytes.Buffer for several goroutines.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func TestLimitPerUserIsAFinalRefusal(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreamsPerUser: 2})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	server.Open(t, "/events", as("alice"))
+	second := server.Open(t, "/events", as("alice"))
+	status, contentType, body := get(t, server, "/events", "alice")
+	if status != http.StatusTooManyRequests || !strings.HasPrefix(contentType, "application/json") || !strings.Contains(body, "too_many_streams") {
+		t.Errorf("status %d of type %q: %s", status, contentType, body)
+	}
+	server.Open(t, "/events", as("bob"))
+	second.Close()
+	for registry.Stats().Streams > 2 { // until the server has noticed
+		pass(time.Millisecond)
+	}
+	server.Open(t, "/events", as("alice"))
+}
+
+// get makes a plain request and returns the answer.
+func get(t testing.TB, server *ssetest.Server, path, userID string) (status int, contentType, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-User", userID)
+	response, err := server.Client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, response.Header.Get("Content-Type"), string(text)
+}
+
+func TestLimitInTotalIsATemporaryRefusal(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreams: 1})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	server.Open(t, "/events", as("alice"))
+	stream := server.Open(t, "/events", as("bob"))
+	wantClose(t, stream, "overloaded", true)
+	if d := stream.ReconnectionTime(); d < 6*time.Second || d > 18*time.Second {
+		t.Errorf("the reconnection time is %v, want 6 to 18 s", d)
+	}
+	if registry.Online("bob") {
+		t.Error("bob was turned away and is online")
+	}
+}
+
+func TestServeRefusesWhatTheHandlerGotWrong(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	many := make([]string, 65)
+	for i := range many {
+		many[i] = fmt.Sprint("t", i)
+	}
+	r := newEngine(t, registry)
+	r.GET("/without", func(c *gin.Context) {
+		if err := registry.Serve(c); !errors.Is(err, ginsse.ErrNoUser) {
+			t.Errorf("without Middleware: %v", err)
+		}
+	})
+	server := ssetest.NewServer(t, r)
+	for path, want := range map[string]int{
+		"/without":            500,
+		"/events?topic=":      400,
+		"/events?topic=a%0Ab": 400,
+		"/events?topic=" + strings.Join(many, "&topic="): 400,
+	} {
+		status, contentType, _ := get(t, server, path, "alice")
+		if status != want || strings.HasPrefix(contentType, "text/event-stream") {
+			t.Errorf("%.40s: status %d of type %q, want %d", path, status, contentType, want)
+		}
+	}
+}
+
+func TestWithStreamConfigChangesOneStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{ReconnectionTime: -1}})
+		r := gin.New()
+		r.GET("/events", ginsse.Middleware(headerAuth(t)), registry.Handler(ginsse.WithStreamConfig(ginsse.StreamConfig{HeartbeatInterval: time.Second})))
+		stream := ssetest.NewServer(t, r).Open(t, "/events", as("alice"))
+		pass(10 * time.Second)
+		synctest.Wait()
+		if n := len(stream.Comments()); n < 9 {
+			t.Errorf("%d heartbeats in ten seconds", n)
+		}
+		if d := stream.ReconnectionTime(); d != 0 {
+			t.Errorf("the registry's setting is gone: reconnection time %v", d)
+		}
+	})
+}
+
+func TestCloseRefusesWhatComesAfter(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	stream := server.Open(t, "/events", as("alice"))
+	registry.Close()
+	registry.Close()
+	wantClose(t, stream, "shutdown", true)
+	for name, err := range map[string]error{
+		"SendTo":    second(registry.SendTo(t.Context(), "alice", numbered(1))),
+		"Broadcast": second(registry.Broadcast(t.Context(), numbered(1))),
+		"Publish":   second(registry.Publish(t.Context(), "x", numbered(1))),
+		"Users":     second(registry.SendToUsers(t.Context(), []string{"a"}, numbered(1))),
+	} {
+		if !errors.Is(err, ginsse.ErrClosed) {
+			t.Errorf("%s after Close: %v", name, err)
+		}
+	}
+	wantClose(t, server.Open(t, "/events", as("bob")), "shutdown", true)
+	if err := registry.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown after Close: %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestShutdownSpreadsTheEndsOverItsWindow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const count = 50
+		registry := newRegistry(t, ginsse.RegistryConfig{ShutdownWindow: 10 * time.Second})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		var streams []*ssetest.Stream
+		for n := range count {
+			streams = append(streams, server.Open(t, "/events", as(fmt.Sprint("user", n))))
+		}
+		result := make(chan error, 1)
+		start := time.Now()
+		go func() { result <- registry.Shutdown(t.Context()) }()
+		pass(5 * time.Second)
+		synctest.Wait()
+		if n := registry.Stats().Streams; n < count*2/5 || n > count*3/5 {
+			t.Errorf("%d of %d streams are left in the middle of the window", n, count)
+		}
+		// Events still go out; new streams are sent elsewhere.
+		if _, err := registry.Broadcast(t.Context(), numbered(1)); err != nil {
+			t.Errorf("Broadcast during Shutdown: %v", err)
+		}
+		wantClose(t, server.Open(t, "/events", as("late")), "shutdown", true)
+		if err := <-result; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(start); took < 9*time.Second || took > 11*time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+		for _, stream := range streams {
+			wantClose(t, stream, "shutdown", true)
+		}
+		if _, err := registry.Broadcast(t.Context(), numbered(1)); !errors.Is(err, ginsse.ErrClosed) {
+			t.Errorf("Broadcast after Shutdown: %v", err)
+		}
+	})
+}
+
+func TestShutdownKeepsToItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		registry := newRegistry(t, ginsse.RegistryConfig{
+			ShutdownWindow: time.Hour,
+			DisconnectFunc: func(*ginsse.Stream, ginsse.Reason) { <-release },
+		})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		stream := server.Open(t, "/events", as("alice"))
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := registry.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(start); took != 8*time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+		wantClose(t, stream, "shutdown", true) // within three quarters of the time there was
+		close(release)
+	})
+}
+
+func TestNewRegistryNamesTheFieldThatIsWrong(t *testing.T) {
+	t.Parallel()
+	_, err := ginsse.NewRegistry(ginsse.RegistryConfig{Stream: ginsse.StreamConfig{WriteTimeout: time.Nanosecond}})
+	if err == nil || !strings.Contains(err.Error(), "RegistryConfig.Stream") || !strings.Contains(err.Error(), "WriteTimeout") {
+		t.Errorf("got %v", err)
+	}
+}
