@@ -21,3 +21,6 @@ func (l *MemoryLog) Remembered() int {
 
 // MaxRemembered is the bound of records without events.
 const MaxRemembered = maxRemembered
+
+// Unread returns how much has happened since the stream's writer last looked.
+func (s *Stream) Unread() int64 { return s.unread.Load() }

@@ -110,19 +110,25 @@ func (r *Reader) Comments() []string { return r.comments }
 func (r *Reader) line() (string, error) {
 	var line []byte
 	for {
-		b, err := r.r.ReadByte()
-		if err != nil {
+		if _, err := r.r.Peek(1); err != nil { // fills the buffer if it is empty
 			return "", err
 		}
-		if b == '\n' && r.afterCR && len(line) == 0 {
-			r.afterCR = false
+		chunk, _ := r.r.Peek(r.r.Buffered())
+		if r.afterCR && chunk[0] == '\n' {
+			chunk = chunk[1:]
+			_, _ = r.r.Discard(1)
+		}
+		r.afterCR = false
+		end := bytes.IndexAny(chunk, "\r\n")
+		if end < 0 {
+			line = append(line, chunk...)
+			_, _ = r.r.Discard(len(chunk))
 			continue
 		}
-		r.afterCR = b == '\r'
-		if b == '\n' || b == '\r' {
-			return string(toValidUTF8(line)), nil
-		}
-		line = append(line, b)
+		line = append(line, chunk[:end]...)
+		r.afterCR = chunk[end] == '\r'
+		_, _ = r.r.Discard(end + 1)
+		return string(toValidUTF8(line)), nil
 	}
 }
 

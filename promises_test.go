@@ -1,0 +1,581 @@
+package ginsse_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// One test for each promise of doc.go, named after it.
+
+func TestPromiseOrder(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	streams := []*ssetest.Stream{
+		server.Open(t, "/events?topic=t", as("alice")),
+		server.Open(t, "/events?topic=t", as("alice")),
+		server.Open(t, "/events?topic=t", as("bob")),
+	}
+	const senders, each = 4, 60
+	var wg sync.WaitGroup
+	for i := range senders {
+		wg.Go(func() {
+			for n := range each {
+				e := ginsse.Event{Type: fmt.Sprint("from", i), Data: n}
+				var err error
+				switch rand.IntN(3) {
+				case 0:
+					_, err = registry.SendToUsers(t.Context(), []string{"alice", "bob"}, e)
+				case 1:
+					_, err = registry.Broadcast(t.Context(), e)
+				default:
+					_, err = registry.Publish(t.Context(), "t", e)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, stream := range streams {
+		next := make(map[string]int)
+		var at uint64
+		for total := 0; total < senders*each; {
+			e := stream.Next()
+			seq := seqOf(t, e.LastEventID)
+			if e.Type == "sse.open" {
+				at = seq
+				continue
+			}
+			if seq <= at {
+				t.Fatalf("sequence %d after %d", seq, at)
+			}
+			at = seq
+			if e.Data != fmt.Sprint(next[e.Type]) {
+				t.Fatalf("%s sent %d, got %s", e.Type, next[e.Type], e.Data)
+			}
+			next[e.Type]++
+			total++
+		}
+	}
+}
+
+func seqOf(t testing.TB, id string) uint64 {
+	t.Helper()
+	cursor, err := ginsse.ParseCursor(id)
+	if err != nil {
+		t.Fatalf("the last event ID %q: %v", id, err)
+	}
+	return cursor.Seq
+}
+
+// Senders run at full speed while a stream is attached, cut and resumed a
+// thousand times, at random positions in the bytes it gets. What it has
+// dispatched by the end is exactly what was sent: nothing lost, nothing twice,
+// in order.
+func TestPromiseNothingIsLostOrRepeatedAcrossAThousandCuts(t *testing.T) {
+	t.Parallel()
+	cuts := 1000
+	if testing.Short() {
+		cuts = 100
+	}
+	registry := newRegistry(t, ginsse.RegistryConfig{
+		Log:               newMemoryLog(t, ginsse.MemoryLogConfig{EventsPerSubject: 1 << 20, MaxBytes: 1 << 30}),
+		MaxStreamsPerUser: -1,
+	})
+	server := transports[0].start(t, newEngine(t, registry), nil)
+	first := connect(t, server, "/events?topic=t", as("alice"))
+	id := first.NextOf("sse.open").LastEventID
+	first.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	const senders = 3
+	var sent [senders]int
+	var wg sync.WaitGroup
+	for i := range senders {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil && n < 200_000; n++ {
+				e := ginsse.Event{Type: fmt.Sprint("from", i), Data: n}
+				var err error
+				switch i {
+				case 0:
+					_, err = registry.SendTo(ctx, "alice", e)
+				case 1:
+					_, err = registry.Broadcast(ctx, e)
+				default:
+					_, err = registry.Publish(ctx, "t", e)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				sent[i] = n + 1
+				if n%100 == 0 {
+					runtime.Gosched()
+				}
+			}
+		})
+	}
+	var got [senders]int
+	dispatch := func(e ssetest.Event) {
+		if e.Type == "sse.open" {
+			return
+		}
+		i, err := strconv.Atoi(strings.TrimPrefix(e.Type, "from"))
+		if err != nil {
+			t.Fatalf("got %+v", e)
+		}
+		if e.Data != strconv.Itoa(got[i]) {
+			t.Fatalf("got %s of sender %d, want %d", e.Data, i, got[i])
+		}
+		got[i]++
+	}
+	// The last connection is not cut.
+	for cut := range cuts + 1 {
+		limit := int64(300 + rand.IntN(8000))
+		if cut == cuts {
+			stop()
+			wg.Wait()
+			limit = 1 << 40
+		}
+		id = readUntilCut(t, server, id, limit, func(e ssetest.Event) (done bool) {
+			dispatch(e)
+			return cut == cuts && got == sent
+		})
+	}
+	if got != sent {
+		t.Errorf("dispatched %v, sent %v", got, sent)
+	}
+}
+
+// readUntilCut resumes from id, dispatches what is complete within limit bytes,
+// cuts the connection, and returns the last event ID.
+func readUntilCut(t testing.TB, server *httptest.Server, id string, limit int64, dispatch func(ssetest.Event) bool) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/events?topic=t", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-User", "alice")
+	if id != "" {
+		request.Header.Set("Last-Event-ID", id)
+	}
+	response, err := server.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	reader := ssetest.NewReader(io.LimitReader(response.Body, limit))
+	for {
+		e, err := reader.Next()
+		if err != nil {
+			break
+		}
+		if e.Type == "sse.gap" {
+			t.Fatalf("a gap: %+v", e)
+		}
+		if dispatch(e) {
+			break
+		}
+	}
+	if last := reader.LastEventID(); last != "" {
+		return last
+	}
+	return id
+}
+
+// What cannot be delivered any more is said, once, and then the stream goes on.
+func TestPromiseAGapIsNeverSilent(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: newMemoryLog(t, ginsse.MemoryLogConfig{EventsPerSubject: 10})})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	stream := server.Open(t, "/events", as("alice"))
+	opened := stream.NextOf("sse.open").LastEventID
+	stream.Close()
+	for n := range 11 {
+		send(t, registry, "alice", n)
+	}
+	otherLog := newRegistry(t, ginsse.RegistryConfig{})
+	foreign, err := otherLog.SendTo(t.Context(), "alice", numbered(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := ginsse.ParseCursor(opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct{ id, reason string }{
+		"trimmed":      {opened, "trimmed"},
+		"other_epoch":  {foreign.ID, "epoch"},
+		"future":       {ginsse.Cursor{Epoch: at.Epoch, Seq: 1 << 40, Check: at.Check}.String(), "unknown"},
+		"made_up":      {ginsse.Cursor{Epoch: at.Epoch, Seq: 3, Check: 12345}.String(), "unknown"},
+		"malformed":    {"42", "unknown"},
+		"not_a_cursor": {strings.Repeat("x", 4000), "unknown"},
+		"control":      {"\x01\x7f é", "unknown"},
+	} {
+		stream := server.Open(t, "/events", as("alice"), ssetest.Header("Last-Event-ID", strings.ReplaceAll(test.id, "\x01\x7f", "")))
+		open := stream.Next()
+		if open.Type != "sse.open" || !strings.Contains(open.Data, `"resumed":false`) || open.LastEventID != "" {
+			t.Errorf("%s: opened with %+v", name, open)
+		}
+		gap := stream.Next()
+		if gap.Type != "sse.gap" || gap.Data != fmt.Sprintf(`{"reason":%q}`, test.reason) || gap.LastEventID == "" {
+			t.Errorf("%s: got %+v, want a gap with reason %q and an id", name, gap, test.reason)
+		}
+		stream.Close()
+		// From the gap's id on all is well.
+		again := server.Open(t, "/events", as("alice"), ssetest.LastEventID(gap.LastEventID))
+		receipt := send(t, registry, "alice", 99)
+		if e := again.NextOf("n"); e.LastEventID != receipt.ID {
+			t.Errorf("%s: after the gap got %+v", name, e)
+		}
+		again.Close()
+	}
+}
+
+// Nothing that the wire cuts off may move a client past what it has not seen: the
+// opening block of a stream with a gap carries no id.
+func TestPromiseACutBetweenOpenAndGapDoesNotHideTheGap(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	stream := server.Open(t, "/events", as("alice"), ssetest.LastEventID("old"))
+	if e := stream.NextOf("sse.open"); e.LastEventID != "" {
+		t.Errorf("sse.open has the id %q", e.LastEventID)
+	}
+}
+
+// A reader that was overtaken while connected is told so as well.
+func TestPromiseALiveStreamThatWasOvertakenGetsAGap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{
+			Log:    newMemoryLog(t, ginsse.MemoryLogConfig{EventsPerSubject: 10}),
+			Stream: ginsse.StreamConfig{WriteTimeout: time.Minute},
+		})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/events", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("X-User", "alice")
+		response, err := server.Client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		big := strings.Repeat("x", 10_000)
+		for n := range 200 {
+			if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Type: "n", Data: fmt.Sprint(n, " ", big)}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // the stream writes what it can
+		}
+		reader := ssetest.NewReader(response.Body)
+		want, gaps := 0, 0
+		for want < 200 && gaps == 0 {
+			e, err := reader.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch e.Type {
+			case "n":
+				if number, _, _ := strings.Cut(e.Data, " "); number != strconv.Itoa(want) {
+					t.Fatalf("got %s, want %d, and there was no gap", number, want)
+				}
+				want++
+			case "sse.gap":
+				gaps++
+			}
+		}
+		if gaps != 1 || registry.Stats().Gaps != 1 {
+			t.Errorf("%d gaps, %d counted", gaps, registry.Stats().Gaps)
+		}
+	})
+}
+
+// One client never reads. The 200 beside it lose nothing, senders do not wait for
+// it, and what it holds is bounded. Not parallel: it looks at the heap of the
+// whole process.
+func TestPromiseASenderNeverWaitsForAReader(t *testing.T) {
+	const readers, events, size = 200, 300, 4 << 10
+	registry := newRegistry(t, ginsse.RegistryConfig{
+		Log:    newMemoryLog(t, ginsse.MemoryLogConfig{EventsPerSubject: events}),
+		Stream: ginsse.StreamConfig{WriteTimeout: time.Minute}, // it stays stalled throughout
+	})
+	server := transports[0].start(t, newEngine(t, registry), func(s *http.Server) {
+		s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+			_ = conn.(*net.TCPConn).SetWriteBuffer(32 << 10) // far less than is sent
+			return ctx
+		}
+	})
+	stalledGet(t, server, "/events", http.Header{"X-User": {"stalled"}})
+	var streams []*ssetest.Stream
+	for n := range readers {
+		streams = append(streams, connect(t, server, "/events", as(fmt.Sprint("user", n))))
+	}
+	data := strings.Repeat("x", size)
+	var slowest time.Duration
+	var received atomic.Int64
+	var wg sync.WaitGroup
+	for _, stream := range streams {
+		wg.Go(func() {
+			for n := range events {
+				e, err := stream.TryNext(30 * time.Second)
+				for err == nil && e.Type != "n" {
+					if e.Type == "sse.gap" {
+						t.Error("a gap")
+						return
+					}
+					e, err = stream.TryNext(30 * time.Second)
+				}
+				if err != nil {
+					t.Errorf("after %d events: %v", n, err)
+					return
+				}
+				if number, _, _ := strings.Cut(e.Data, " "); number != strconv.Itoa(n) {
+					t.Errorf("got %s, want %d", number, n)
+					return
+				}
+				received.Add(1)
+			}
+		})
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for n := range events {
+		start := time.Now()
+		if _, err := registry.Broadcast(t.Context(), ginsse.Event{Type: "n", Data: fmt.Sprint(n, " ", data)}); err != nil {
+			t.Fatal(err)
+		}
+		slowest = max(slowest, time.Since(start))
+		// At the pace of the clients, which share this process: what is tested is
+		// the one that does not read. The sender waits for them here; SendTo does not.
+		for received.Load() < int64(n-events/4)*readers {
+			runtime.Gosched()
+		}
+	}
+	wg.Wait()
+	runtime.GC()
+	runtime.GC() // the second takes what the pools of the first have kept
+	runtime.ReadMemStats(&after)
+	if slowest > 5*time.Second {
+		t.Errorf("a Broadcast took %v", slowest)
+	}
+	if got := received.Load(); got != readers*events {
+		t.Errorf("%d events were received, want %d", got, readers*events)
+	}
+	// The history holds events*size; beside it the stalled stream may hold a batch.
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 2*events*size+8<<20 {
+		t.Errorf("the heap grew by %d bytes", grown)
+	}
+	// Had it taken everything, this test would have shown nothing.
+	stalled := registry.Streams("stalled")
+	if len(stalled) != 1 || stalled[0].Unread() == 0 {
+		t.Errorf("the stream that does not read has read: %d streams", len(stalled))
+	}
+}
+
+// A browser has one Last-Event-ID. It resumes the user's own events, those for
+// all, and the topics with it, and so does a page that puts it into the query.
+func TestPromiseOneOpaqueID(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	stream := server.Open(t, "/events?topic=t", as("alice"))
+	ctx := t.Context()
+	send(t, registry, "alice", 1)
+	wantNumbers(t, stream, 1, 1)
+	id := stream.LastEventID()
+	stream.Close()
+	for n := 2; n <= 10; n++ {
+		var err error
+		switch n % 4 {
+		case 0:
+			_, err = registry.SendTo(ctx, "alice", numbered(n))
+		case 1:
+			_, err = registry.Broadcast(ctx, numbered(n))
+		case 2:
+			_, err = registry.Publish(ctx, "t", numbered(n))
+		default:
+			_, err = registry.SendTo(ctx, "alice", numbered(n))
+			send(t, registry, "bob", 1000+n)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, open := range map[string]func() *ssetest.Stream{
+		"header": func() *ssetest.Stream { return server.Open(t, "/events?topic=t", as("alice"), ssetest.LastEventID(id)) },
+		"query":  func() *ssetest.Stream { return server.Open(t, "/events?topic=t&lastEventId="+id, as("alice")) },
+		"header_before_query": func() *ssetest.Stream {
+			return server.Open(t, "/events?topic=t&lastEventId=old", as("alice"), ssetest.LastEventID(id))
+		},
+	} {
+		again := open()
+		if e := again.Next(); e.Type != "sse.open" || !strings.Contains(e.Data, `"resumed":true`) || e.LastEventID != id {
+			t.Errorf("%s: opened with %+v", name, e)
+		}
+		wantNumbers(t, again, 2, 10)
+		again.Close()
+	}
+	// The id allows nothing: with another user's, one gets one's own events.
+	bob := server.Open(t, "/events", as("bob"), ssetest.LastEventID(id))
+	for _, want := range []string{"1003", "5", "1007", "9"} { // his own and those for all
+		if e := bob.NextOf("n"); e.Data != want {
+			t.Errorf("bob got %+v, want %s", e, want)
+		}
+	}
+	if strings.Contains(id, "alice") {
+		t.Errorf("the id %q names somebody", id)
+	}
+}
+
+func TestPromiseAStreamEndsWhenItsRightToExistEnds(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		cfg       ginsse.StreamConfig
+		lifetime  string
+		end       func(*ginsse.Registry)
+		reason    string
+		reconnect bool
+	}{
+		"expiry":     {lifetime: "10m", end: func(*ginsse.Registry) {}, reason: "expired", reconnect: true},
+		"disconnect": {end: func(r *ginsse.Registry) { r.Disconnect("alice", "") }, reason: "disconnected"},
+		"shutdown":   {end: (*ginsse.Registry).Close, reason: "shutdown", reconnect: true},
+		"lifetime":   {cfg: ginsse.StreamConfig{MaxLifetime: time.Minute}, end: func(*ginsse.Registry) {}, reason: "lifetime", reconnect: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				registry := newRegistry(t, ginsse.RegistryConfig{Stream: test.cfg})
+				server := ssetest.NewServer(t, newEngine(t, registry))
+				var streams []*ssetest.Stream
+				for range 3 {
+					streams = append(streams, server.Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", test.lifetime)))
+				}
+				test.end(registry)
+				for _, stream := range streams {
+					stream.Patience = time.Hour
+					wantClose(t, stream, test.reason, test.reconnect)
+				}
+				synctest.Wait()
+				if registry.Online("alice") {
+					t.Error("the user is still online")
+				}
+			})
+		})
+	}
+}
+
+// Everything at its loudest: gin's logger and recovery, the kit's logger, every
+// error. The token is in none of it.
+func TestPromiseNoCredentialInALogLineOrAnError(t *testing.T) {
+	t.Parallel()
+	secret := []byte("an example secret of 32 bytes or more")
+	var logged safeBuffer
+	auth, err := ginsse.NewAuth(ginsse.AuthConfig{Key: secret, Methods: []string{"HS256"}, Cookie: "session", InsecureQueryParameter: "access_token"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := newRegistry(t, ginsse.RegistryConfig{Logger: slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	r := gin.New()
+	r.Use(auth.HideQueryToken(), gin.LoggerWithWriter(&logged), gin.RecoveryWithWriter(&logged))
+	r.GET("/events", ginsse.Middleware(auth), registry.Handler())
+	r.GET("/panic", auth.RequireUser(), func(*gin.Context) { panic(http.ErrAbortHandler) })
+	server := ssetest.NewServer(t, r)
+	good, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "alice", "exp": time.Now().Add(time.Hour).Unix()}).SignedString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := good[:len(good)-4] + "AAAA"
+	parts := append(strings.Split(good, "."), strings.Split(bad, ".")...)
+	for _, token := range []string{good, bad} {
+		for _, path := range []string{"/events", "/panic"} {
+			for _, change := range []func(*http.Request){
+				func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) },
+				func(r *http.Request) { r.Header.Set("Cookie", "session="+token) },
+				func(r *http.Request) { r.URL.RawQuery = "access_token=" + token },
+			} {
+				ctx, cancel := context.WithCancel(t.Context())
+				request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+path, http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				change(request)
+				response, err := server.Client.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if response.StatusCode == http.StatusUnauthorized {
+					body, _ := io.ReadAll(response.Body)
+					for _, part := range parts {
+						if bytes.Contains(body, []byte(part)) {
+							t.Errorf("the answer repeats the token: %s", body)
+						}
+					}
+				}
+				cancel()
+				_ = response.Body.Close()
+			}
+		}
+	}
+	if err := registry.Shutdown(t.Context()); err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if logged.String() == "" {
+		t.Fatal("nothing was logged, so this test has shown nothing")
+	}
+	for _, part := range parts {
+		if strings.Contains(logged.String(), part) {
+			t.Errorf("%q was logged", part)
+		}
+	}
+}
+
+// Not parallel: it looks at the heap of the whole process.
+func TestPromiseMemoryIsBounded(t *testing.T) {
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: newMemoryLog(t, ginsse.MemoryLogConfig{MaxBytes: 4 << 20})})
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	data := strings.Repeat("x", 500)
+	for n := range 200_000 { // 100 MB for users who may not even exist
+		if _, err := registry.SendTo(t.Context(), fmt.Sprint("user", n), ginsse.Event{Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	// 4 MiB of events, and the records of 65,536 users whose events are gone.
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 64<<20 {
+		t.Errorf("the heap grew by %d bytes", grown)
+	}
+	runtime.KeepAlive(registry)
+}
