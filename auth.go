@@ -1,12 +1,14 @@
 package ginsse
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,8 +102,11 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 		return nil, errors.New("ginsse: AuthConfig: both Key and Keyfunc are set")
 	case cfg.Key != nil:
 		key := cfg.Key
-		if text, ok := key.(string); ok {
-			key = []byte(text)
+		switch secret := key.(type) {
+		case string:
+			key = []byte(secret)
+		case []byte:
+			key = bytes.Clone(secret) // the application may wipe its own
 		}
 		for _, method := range cfg.Methods {
 			if err := checkKey(method, key); err != nil {
@@ -126,7 +131,7 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 		return nil, err
 	}
 	options := []jwt.ParserOption{
-		jwt.WithValidMethods(cfg.Methods),
+		jwt.WithValidMethods(slices.Clone(cfg.Methods)),
 		jwt.WithExpirationRequired(),
 		jwt.WithJSONNumber(), // an integer user ID must not pass through a float
 		jwt.WithLeeway(cfg.Leeway),
@@ -285,7 +290,7 @@ func checkKey(method string, key any) error {
 		}
 	case "RS", "PS":
 		public, ok := key.(*rsa.PublicKey)
-		if !ok || public == nil {
+		if !ok || public == nil || public.N == nil {
 			return fmt.Errorf("%s needs an *rsa.PublicKey, not %T", method, key)
 		}
 		if bits := public.N.BitLen(); bits < 2048 {
@@ -293,7 +298,7 @@ func checkKey(method string, key any) error {
 		}
 	case "ES":
 		public, ok := key.(*ecdsa.PublicKey)
-		if !ok || public == nil {
+		if !ok || public == nil || public.Curve == nil {
 			return fmt.Errorf("%s needs an *ecdsa.PublicKey, not %T", method, key)
 		}
 		if bits := map[string]int{"ES256": 256, "ES384": 384, "ES512": 521}[method]; public.Curve.Params().BitSize != bits {

@@ -28,10 +28,10 @@ func Middleware(auth *Auth) gin.HandlerFunc {
 		panic("ginsse: Middleware: auth is nil")
 	}
 	return func(c *gin.Context) {
+		defer auth.redact(c) // also of a request that is refused, or whose check panics
 		if !auth.admit(c, true) {
 			return
 		}
-		defer auth.redact(c)
 		c.Request.Header.Del("Accept-Encoding")
 		guard := &headerGuard{ResponseWriter: c.Writer}
 		c.Writer = guard
@@ -46,10 +46,10 @@ func Middleware(auth *Auth) gin.HandlerFunc {
 // routes: it authenticates and puts the user ID on the gin context.
 func (a *Auth) RequireUser() gin.HandlerFunc {
 	return func(c *gin.Context) {
+		defer a.redact(c)
 		if !a.admit(c, false) {
 			return
 		}
-		defer a.redact(c)
 		c.Next()
 	}
 }
@@ -68,17 +68,19 @@ func (a *Auth) admit(c *gin.Context, stream bool) bool {
 	return true
 }
 
-// refuse answers c by RFC 6750, section 3. The token is redacted first, so that
-// no logger finds it on the way out.
+// refuse answers c by RFC 6750, section 3.
 func (a *Auth) refuse(c *gin.Context, err error) {
-	a.redact(c)
 	var refused *AuthError
 	if !errors.As(err, &refused) {
 		refused = refuse(codeNoCredentials, "authentication is required", err)
 	}
 	_ = c.Error(refused)
+	status := refused.Status
+	if status < 400 || status > 599 {
+		status = http.StatusUnauthorized // the application set none; 0 would become 200
+	}
 	dropStreamHeaders(c.Writer.Header())
-	if refused.Status == http.StatusUnauthorized || refused.Code == codeInvalidRequest {
+	if refused.Code != codeCrossSite { // which no credential would change
 		challenge := `Bearer realm="` + a.realm + `"`
 		if refused.Code != codeNoCredentials {
 			challenge += `, error="` + headerText(refused.Code) + `", error_description="` + headerText(refused.Description) + `"`
@@ -89,7 +91,7 @@ func (a *Auth) refuse(c *gin.Context, err error) {
 	if code == codeNoCredentials {
 		code = "unauthenticated"
 	}
-	abortJSON(c, refused.Status, code, refused.Description)
+	abortJSON(c, status, code, refused.Description)
 }
 
 // headerText keeps to the characters that RFC 6750, section 3, allows in the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -60,7 +61,7 @@ func (a *Auth) candidates(r *http.Request) func(yield func(string, error) bool) 
 		if a.query == "" {
 			return
 		}
-		hidden, ok := r.Context().Value(hiddenKey{}).(hiddenTokens)
+		hidden, ok := r.Context().Value(hiddenKey(a.query)).(hiddenTokens)
 		if !ok {
 			if r.URL.Query().Has(a.query) {
 				yield("", refuse(codeInvalidRequest, "access tokens in the query are not accepted here",
@@ -68,7 +69,7 @@ func (a *Auth) candidates(r *http.Request) func(yield func(string, error) bool) 
 			}
 			return
 		}
-		for _, token := range hidden.tokens {
+		for _, token := range hidden() {
 			if token != "" && !yield(token, nil) {
 				return
 			}
@@ -111,7 +112,7 @@ func parseOrigins(list []string) (map[string]bool, error) {
 	origins := make(map[string]bool, len(list))
 	for _, origin := range list {
 		u, err := url.Parse(origin)
-		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.ToLower(origin) != origin {
 			return nil, fmt.Errorf("ginsse: AuthConfig.AllowedOrigins: %q is not an origin such as %q", origin, "https://app.example.com")
 		}
 		origins[origin] = true
@@ -119,17 +120,12 @@ func parseOrigins(list []string) (map[string]bool, error) {
 	return origins, nil
 }
 
-// hiddenTokens holds what HideQueryToken took out of a URL. It prints as nothing
-// wherever a context or a request is printed.
-type hiddenTokens struct{ tokens []string }
+// hiddenTokens returns what HideQueryToken took out of a URL. It is a function
+// because no way of printing a context or a request looks into one.
+type hiddenTokens func() []string
 
-type hiddenKey struct{}
-
-// String implements fmt.Stringer.
-func (hiddenTokens) String() string { return "[redacted]" }
-
-// GoString implements fmt.GoStringer.
-func (hiddenTokens) GoString() string { return "[redacted]" }
+// hiddenKey is the key on the request's context, for the parameter's name.
+type hiddenKey string
 
 // HideQueryToken returns a middleware that takes the token of
 // [AuthConfig.InsecureQueryParameter] out of the request's URL before anything
@@ -153,20 +149,23 @@ func (a *Auth) HideQueryToken() gin.HandlerFunc {
 // hideQuery returns r without the named query parameter, its values kept in the
 // context.
 func hideQuery(r *http.Request, name string) *http.Request {
-	var hidden hiddenTokens
-	var kept []string
+	var tokens, kept []string
+	if earlier, ok := r.Context().Value(hiddenKey(name)).(hiddenTokens); ok {
+		tokens = slices.Clone(earlier()) // Engine.HandleContext runs all middleware again
+	}
 	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
-		key, value, _ := strings.Cut(pair, "=")
-		if key, err := url.QueryUnescape(key); err == nil && key == name {
-			// A value that does not unescape is no token, but may be most of one.
-			if token, err := url.QueryUnescape(value); err == nil {
-				hidden.tokens = append(hidden.tokens, token)
-			}
+		if !setsParameter(pair, name) {
+			kept = append(kept, pair)
 			continue
 		}
-		kept = append(kept, pair)
+		// A value that does not unescape is no token, but may be most of one.
+		_, value, _ := strings.Cut(pair, "=")
+		if token, err := url.QueryUnescape(value); err == nil && !strings.Contains(pair, ";") {
+			tokens = append(tokens, token)
+		}
 	}
-	r = r.WithContext(context.WithValue(r.Context(), hiddenKey{}, hidden))
+	hidden := hiddenTokens(func() []string { return tokens })
+	r = r.WithContext(context.WithValue(r.Context(), hiddenKey(name), hidden))
 	if r.URL.RawQuery != strings.Join(kept, "&") {
 		u := *r.URL
 		u.RawQuery = strings.Join(kept, "&")
@@ -174,6 +173,19 @@ func hideQuery(r *http.Request, name string) *http.Request {
 		r.RequestURI = u.RequestURI()
 	}
 	return r
+}
+
+// setsParameter reports whether a pair of a query sets the named parameter. Some
+// clients separate pairs by semicolons; net/url then drops them all, but a token
+// among them must not be printed either.
+func setsParameter(pair, name string) bool {
+	for part := range strings.SplitSeq(pair, ";") {
+		key, _, _ := strings.Cut(part, "=")
+		if key, err := url.QueryUnescape(key); err == nil && key == name {
+			return true
+		}
+	}
+	return false
 }
 
 const redacted = "redacted"

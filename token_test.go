@@ -1,0 +1,617 @@
+package ginsse_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/ginsse/ginsse"
+)
+
+func TestTokenIsFoundInEachPlace(t *testing.T) {
+	t.Parallel()
+	token := authtestSignPayload(`"sub":"alice"`)
+	tests := []struct {
+		name    string
+		request *http.Request
+	}{
+		{"header", tokentestRequest("", "Authorization", "Bearer "+token)},
+		{"header_scheme_in_lower_case", tokentestRequest("", "Authorization", "bearer "+token)},
+		{"header_scheme_in_upper_case", tokentestRequest("", "Authorization", "BEARER "+token)},
+		{"header_several_spaces", tokentestRequest("", "Authorization", "Bearer   "+token)},
+		{"header_beside_another_scheme", tokentestRequest("", "Authorization", "Basic YTpi", "Authorization", "Bearer "+token)},
+		{"cookie", tokentestRequest("", "Cookie", "theme=dark; session="+token)},
+		{"cookie_quoted", tokentestRequest("", "Cookie", `session="`+token+`"`)},
+		{"cookie_beside_another_scheme", tokentestRequest("", "Authorization", "Basic YTpi", "Cookie", "session="+token)},
+		{"query", tokentestRequest("access_token=" + token)},
+		{"query_among_others", tokentestRequest("a=1&access_token=" + token + "&b=2")},
+		{"query_name_escaped", tokentestRequest("access%5Ftoken=" + token)},
+		{"query_value_escaped", tokentestRequest("access_token=" + strings.ReplaceAll(token, ".", "%2E"))},
+		{"query_empty_beside", tokentestRequest("access_token=&access_token=" + token)},
+		{"same_in_header_twice", tokentestRequest("", "Authorization", "Bearer "+token, "Authorization", "bearer "+token)},
+		{"same_in_cookie_twice", tokentestRequest("", "Cookie", "session="+token+"; session="+token)},
+		{"same_in_query_twice", tokentestRequest("access_token=" + token + "&access_token=" + token)},
+		{"same_in_header_and_cookie", tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "session="+token)},
+		{"same_everywhere", tokentestRequest("access_token="+token, "Authorization", "Bearer "+token, "Cookie", "session="+token)},
+		{"header_beside_empty_cookie", tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "session=")},
+	}
+	auth := tokentestAuth(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if userID := authtestUser(t, auth, test.request); userID != "alice" {
+				t.Errorf("user ID %q, want %q", userID, "alice")
+			}
+		})
+	}
+}
+
+func TestRequestsWithoutOneGoodTokenAreRefused(t *testing.T) {
+	t.Parallel()
+	token := authtestSignPayload(`"sub":"alice"`)
+	other := authtestSignPayload(`"sub":"bob"`)
+	tests := []struct {
+		name    string
+		request *http.Request
+		want    authtestAnswer
+	}{
+		{"nothing", tokentestRequest(""), authtestMissing},
+		{"another_scheme", tokentestRequest("", "Authorization", "Basic "+token), authtestMissing},
+		{"no_scheme", tokentestRequest("", "Authorization", token), authtestMissing},
+		{"tab_after_scheme", tokentestRequest("", "Authorization", "Bearer\t"+token), authtestMissing},
+		{"scheme_with_colon", tokentestRequest("", "Authorization", "Bearer: "+token), authtestMissing},
+		{"space_before_scheme", tokentestRequest("", "Authorization", " Bearer "+token), authtestMissing},
+		{"other_header", tokentestRequest("", "Proxy-Authorization", "Bearer "+token), authtestMissing},
+		{"other_cookie", tokentestRequest("", "Cookie", "Session="+token), authtestMissing},
+		{"empty_cookie", tokentestRequest("", "Cookie", "session="), authtestMissing},
+		{"cookie_that_does_not_parse", tokentestRequest("", "Cookie", `session=`+token+`"`), authtestMissing},
+		{"other_parameter", tokentestRequest("token=" + token), authtestMissing},
+		{"parameter_in_another_case", tokentestRequest("Access_Token=" + token), authtestMissing},
+		{"empty_parameter", tokentestRequest("access_token="), authtestMissing},
+		{"parameter_that_does_not_unescape", tokentestRequest("access_token=" + token + "%zz"), authtestMissing},
+		{"form", tokentestForm("access_token=" + token), authtestMissing},
+
+		{"scheme_only", tokentestRequest("", "Authorization", "Bearer"), authtestMalformed},
+		{"scheme_and_spaces", tokentestRequest("", "Authorization", "Bearer   "), authtestMalformed},
+		{"two_words", tokentestRequest("", "Authorization", "Bearer "+token+" "+token), authtestMalformed},
+		{"space_after_token", tokentestRequest("", "Authorization", "Bearer "+token+" "), authtestMalformed},
+		{"tab_in_token", tokentestRequest("", "Authorization", "Bearer \t"+token), authtestMalformed},
+		{"list", tokentestRequest("", "Authorization", "Bearer "+token+",Bearer "+token), authtestMalformed},
+		{"scheme_only_beside_good_cookie", tokentestRequest("", "Authorization", "Bearer ", "Cookie", "session="+token), authtestMalformed},
+		{"good_then_malformed", tokentestRequest("", "Authorization", "Bearer "+token, "Authorization", "Bearer"), authtestMalformed},
+
+		{"two_headers", tokentestRequest("", "Authorization", "Bearer "+token, "Authorization", "Bearer "+other), authtestDifferent},
+		{"two_cookies", tokentestRequest("", "Cookie", "session="+token+"; session="+other), authtestDifferent},
+		{"two_cookie_headers", tokentestRequest("", "Cookie", "session="+token, "Cookie", "session="+other), authtestDifferent},
+		{"two_parameters", tokentestRequest("access_token=" + token + "&access_token=" + other), authtestDifferent},
+		{"header_and_cookie", tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "session="+other), authtestDifferent},
+		{"header_and_parameter", tokentestRequest("access_token="+other, "Authorization", "Bearer "+token), authtestDifferent},
+		{"cookie_and_parameter", tokentestRequest("access_token="+other, "Cookie", "session="+token), authtestDifferent},
+		{"good_header_and_bad_cookie", tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "session=x"), authtestDifferent},
+		{"same_in_another_case", tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "session="+strings.ToUpper(token)), authtestDifferent},
+
+		{"bad_in_cookie", tokentestRequest("", "Cookie", "session="+token+"x"), authtestInvalid},
+		{"bad_in_query", tokentestRequest("access_token=" + token + "x"), authtestInvalid},
+	}
+	auth := tokentestAuth(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			authtestRefused(t, auth, test.request, test.want, token, other)
+		})
+	}
+}
+
+func TestTokenInTheCookieOrQueryIsOnlyForWhoNamedThem(t *testing.T) {
+	t.Parallel()
+	token := authtestSignPayload(`"sub":"alice"`)
+	authtestRefused(t, authtestAuth(t, nil), tokentestRequest("access_token="+token, "Cookie", "session="+token), authtestMissing, token)
+}
+
+func TestTokenInTheQueryIsRefusedUnlessHidden(t *testing.T) {
+	t.Parallel()
+	auth := tokentestAuth(t)
+	token := authtestSignPayload(`"sub":"alice"`)
+	engine := gin.New() // without HideQueryToken
+	engine.GET("/events", ginsse.Middleware(auth), func(c *gin.Context) { c.Header("Test-User", ginsse.UserID(c)) })
+	for name, request := range map[string]*http.Request{
+		"alone":           tokentestRequest("access_token=" + token),
+		"beside a header": tokentestRequest("access_token="+token, "Authorization", "Bearer "+token),
+		"empty":           tokentestRequest("access_token="),
+	} {
+		t.Log(name)
+		w := httptest.NewRecorder()
+		engine.ServeHTTP(w, request)
+		authtestCheckAnswer(t, w.Result(), authtestNotHidden, token)
+	}
+	w := httptest.NewRecorder()
+	engine.ServeHTTP(w, tokentestRequest("a=1", "Authorization", "Bearer "+token))
+	if w.Header().Get("Test-User") != "alice" {
+		t.Errorf("without a token in the query: got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestTokensOfAMebibyteAreRefused(t *testing.T) {
+	t.Parallel()
+	auth := tokentestAuth(t)
+	server := startServer(t, authtestEngine(auth), func(s *http.Server) { s.MaxHeaderBytes = 4 << 20 }, (*httptest.Server).Start)
+	long := strings.Repeat("QmFzZTY0", 1<<17)
+	for name, token := range map[string]string{
+		"letters": long,
+		"dots":    strings.Repeat(".", 1<<20),
+		"payload": authtestEncode(`{"alg":"HS256"}`) + "." + long + ".c2lnbmF0dXJl",
+		// As it is signed, only its length speaks against it.
+		"signed": authtestSignPayload(`"sub":"alice","pad":"` + strings.Repeat("x", 3<<18) + `"`),
+	} {
+		for place, request := range map[string]*http.Request{
+			"header": tokentestRequest("", "Authorization", "Bearer "+token),
+			"cookie": tokentestRequest("", "Cookie", "session="+token),
+			"query":  tokentestRequest("access_token=" + token),
+		} {
+			t.Run(name+"_in_"+place, func(t *testing.T) {
+				request := request.Clone(t.Context())
+				request.RequestURI = ""
+				request.URL.Scheme, request.URL.Host = "http", server.Listener.Addr().String()
+				response, err := server.Client().Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = response.Body.Close() }()
+				authtestCheckAnswer(t, response, authtestTooLong, token)
+			})
+		}
+	}
+}
+
+func TestTokenLengthIsBounded(t *testing.T) {
+	t.Parallel()
+	const bound = 8 << 10
+	auth := tokentestAuth(t)
+	short := authtestSignPayload(`"sub":"alice","pad":"` + strings.Repeat("x", 5<<10) + `"`)
+	long := authtestSignPayload(`"sub":"alice","pad":"` + strings.Repeat("x", 7<<10) + `"`)
+	if len(short) > bound || len(long) <= bound {
+		t.Fatalf("the tokens have %d and %d bytes", len(short), len(long))
+	}
+	if userID := authtestUser(t, auth, authtestBearer(short)); userID != "alice" {
+		t.Errorf("user ID %q, want %q", userID, "alice")
+	}
+	authtestRefused(t, auth, authtestBearer(long), authtestTooLong, long)
+}
+
+func TestCookieIsRefusedToOtherSitesPages(t *testing.T) {
+	t.Parallel()
+	token := authtestSignPayload(`"sub":"alice"`)
+	const (
+		get, post = http.MethodGet, http.MethodPost
+		stream    = "/events"
+		ordinary  = "/ordinary"
+	)
+	tests := []struct {
+		name, method, path, site, origin string
+		allowed                          bool
+	}{
+		{"stream_same_origin", get, stream, "same-origin", "", true},
+		{"stream_by_the_user", get, stream, "none", "", true},
+		{"stream_no_browser", get, stream, "", "", true},
+		{"stream_cross_site", get, stream, "cross-site", "", false},
+		{"stream_cross_site_other_origin", get, stream, "cross-site", "https://evil.example", false},
+		{"stream_cross_site_own_host_as_origin", get, stream, "cross-site", "https://example.com", false},
+		{"stream_same_site", get, stream, "same-site", "", false},
+		{"stream_same_site_other_origin", get, stream, "same-site", "https://blog.example.com", false},
+		{"stream_unknown_site_word", get, stream, "Same-Origin", "", false},
+		{"stream_cross_site_allowed_origin", get, stream, "cross-site", "https://app.example.org", true},
+		{"stream_same_site_allowed_origin", get, stream, "same-site", "https://app.example.org", true},
+		{"stream_allowed_origin_other_scheme", get, stream, "cross-site", "http://app.example.org", false},
+		{"stream_allowed_origin_other_port", get, stream, "cross-site", "https://app.example.org:8443", false},
+		{"stream_allowed_origin_as_prefix", get, stream, "cross-site", "https://app.example.org.evil.example", false},
+		{"stream_old_browser_own_host", get, stream, "", "https://example.com", true},
+		{"stream_old_browser_own_host_in_capitals", get, stream, "", "https://EXAMPLE.com", true},
+		{"stream_old_browser_allowed_origin", get, stream, "", "https://app.example.org", true},
+		{"stream_old_browser_other_origin", get, stream, "", "https://evil.example", false},
+		{"stream_old_browser_other_port", get, stream, "", "https://example.com:8443", false},
+		{"stream_old_browser_subdomain", get, stream, "", "https://blog.example.com", false},
+		{"stream_old_browser_null_origin", get, stream, "", "null", false},
+		{"stream_old_browser_odd_origin", get, stream, "", "://", false},
+
+		{"ordinary_get_cross_site", get, ordinary, "cross-site", "https://evil.example", true},
+		{"ordinary_head_cross_site", http.MethodHead, ordinary, "cross-site", "", true},
+		{"ordinary_options_cross_site", http.MethodOptions, ordinary, "cross-site", "https://evil.example", true},
+		{"ordinary_get_old_browser", get, ordinary, "", "https://evil.example", true},
+		{"ordinary_post_same_origin", post, ordinary, "same-origin", "https://example.com", true},
+		{"ordinary_post_no_browser", post, ordinary, "", "", true},
+		{"ordinary_post_allowed_origin", post, ordinary, "cross-site", "https://app.example.org", true},
+		{"ordinary_post_cross_site", post, ordinary, "cross-site", "https://evil.example", false},
+		{"ordinary_post_same_site", post, ordinary, "same-site", "", false},
+		{"ordinary_post_old_browser", post, ordinary, "", "https://evil.example", false},
+		{"ordinary_post_null_origin", post, ordinary, "", "null", false},
+		{"ordinary_put_cross_site", http.MethodPut, ordinary, "cross-site", "", false},
+		{"ordinary_patch_cross_site", http.MethodPatch, ordinary, "cross-site", "", false},
+		{"ordinary_delete_cross_site", http.MethodDelete, ordinary, "cross-site", "", false},
+	}
+	auth := tokentestAuth(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			request := func(header, value string) *http.Request {
+				r := httptest.NewRequest(test.method, test.path, http.NoBody) // of the host example.com
+				r.Header.Set(header, value)
+				if test.site != "" {
+					r.Header.Set("Sec-Fetch-Site", test.site)
+				}
+				if test.origin != "" {
+					r.Header.Set("Origin", test.origin)
+				}
+				return r
+			}
+			w := authtestServe(auth, request("Cookie", "session="+token))
+			switch {
+			case !test.allowed:
+				authtestCheckAnswer(t, w.Result(), authtestCrossSite, token)
+			case w.Code != http.StatusOK || w.Header().Get("Test-User") != "alice":
+				t.Errorf("got %d %s, want 200", w.Code, w.Body)
+			}
+			// No page can make a browser send this header without being allowed to.
+			w = authtestServe(auth, request("Authorization", "Bearer "+token))
+			if w.Code != http.StatusOK {
+				t.Errorf("with the token in the header: got %d %s, want 200", w.Code, w.Body)
+			}
+		})
+	}
+}
+
+func TestHideQueryTokenLeavesTheRestOfTheURL(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, query, want string }{
+		{"none", "", ""},
+		{"nothing_to_hide", "a=1&b=%20&&c", "a=1&b=%20&&c"},
+		{"alone", "access_token=SECRET", ""},
+		{"first", "access_token=SECRET&a=1&b=2", "a=1&b=2"},
+		{"middle", "a=1&access_token=SECRET&b=2", "a=1&b=2"},
+		{"last", "a=1&b=2&access_token=SECRET", "a=1&b=2"},
+		{"several", "access_token=SECRET&a=1&access_token=SECRET2", "a=1"},
+		{"name_escaped", "%61ccess%5ftoken=SECRET&a=1", "a=1"},
+		{"no_value", "access_token&a=1", "a=1"},
+		{"bad_escape_in_value", "access_token=SECRET%zz&a=1", "a=1"},
+		{"equals_signs_in_value", "access_token=SECRET==&a=1", "a=1"},
+		{"order_and_escapes_kept", "z=%2F&access_token=SECRET&a=+&z=2", "z=%2F&a=+&z=2"},
+		{"similar_names_kept", "access_tokens=1&x_access_token=2&Access_Token=3", "access_tokens=1&x_access_token=2&Access_Token=3"},
+		// Go takes a pair with a semicolon for no parameter at all.
+		{"semicolon_before", "a=1;access_token=SECRET&b=2", "b=2"},
+		{"semicolon_before_escaped_name", "a=1;access%5Ftoken=SECRET&b=2", "b=2"},
+		{"semicolon_after", "access_token=SECRET;a=1&b=2", "b=2"},
+		{"semicolon_elsewhere", "a=1;c=3&access_token=SECRET", "a=1;c=3"},
+	}
+	auth := tokentestAuth(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			request := tokentestRequest(test.query)
+			before := *request.URL
+			var seen *http.Request
+			tokentestHide(auth, request, func(c *gin.Context) { seen = c.Request })
+			if seen.URL.RawQuery != test.want {
+				t.Errorf("got query %q, want %q", seen.URL.RawQuery, test.want)
+			}
+			uri := "/events"
+			if test.want != "" {
+				uri += "?" + test.want
+			}
+			if seen.RequestURI != uri {
+				t.Errorf("got RequestURI %q, want %q", seen.RequestURI, uri)
+			}
+			if *request.URL != before {
+				t.Errorf("the caller's URL has become %v", request.URL)
+			}
+		})
+	}
+}
+
+func TestHideQueryTokenMayRunTwice(t *testing.T) {
+	t.Parallel()
+	auth := tokentestAuth(t)
+	engine := gin.New()
+	engine.Use(auth.HideQueryToken(), auth.HideQueryToken())
+	engine.GET("/old", func(c *gin.Context) {
+		c.Request.URL.Path = "/events"
+		engine.HandleContext(c) // runs every middleware again
+	})
+	engine.GET("/events", ginsse.Middleware(auth), func(c *gin.Context) { c.String(http.StatusOK, ginsse.UserID(c)) })
+	token := authtestSignPayload(`"sub":"alice"`)
+	for _, path := range []string{"/events", "/old"} {
+		w := httptest.NewRecorder()
+		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?access_token="+token, http.NoBody))
+		if w.Body.String() != "alice" {
+			t.Errorf("%s: got %d %s, want alice", path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestHiddenTokensOfTwoAuthsStayApart(t *testing.T) {
+	t.Parallel()
+	var auths []*ginsse.Auth
+	engine := gin.New()
+	for _, name := range []string{"first", "second"} {
+		auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) { cfg.InsecureQueryParameter = name })
+		engine.Use(auth.HideQueryToken())
+		auths = append(auths, auth)
+	}
+	for i, path := range []string{"/first", "/second"} {
+		engine.GET(path, auths[i].RequireUser(), func(c *gin.Context) { c.String(http.StatusOK, ginsse.UserID(c)) })
+	}
+	alice, bob := authtestSignPayload(`"sub":"alice"`), authtestSignPayload(`"sub":"bob"`)
+	for path, want := range map[string]string{"/first": "alice", "/second": "bob"} {
+		w := httptest.NewRecorder()
+		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?second="+bob+"&first="+alice, http.NoBody))
+		if w.Body.String() != want {
+			t.Errorf("%s: got %d %s, want %s", path, w.Code, w.Body, want)
+		}
+	}
+}
+
+func FuzzHideQueryToken(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", ""}, {"a=1", "&b=2"}, {"a=1;b", ";c"}, {"%zz", "%zz"}, {"access_token=x", "&access_token=y"},
+		{"?", "?&#"}, {"a=%26", "=="}, {"a=1&&", "&&"}, {"\x00", "\xff"}, {"access_token", "+"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	auth := tokentestAuth(f)
+	token := authtestSignPayload(`"sub":"alice"`)
+	f.Fuzz(func(t *testing.T, before, after string) {
+		if strings.Contains(before+after, token) {
+			t.Skip("the token is in another place too")
+		}
+		raw := before + "&access_token=" + token + after
+		request := tokentestRequest("")
+		request.URL.RawQuery, request.RequestURI = raw, "/events?"+raw
+		want, _ := url.ParseQuery(raw)
+		tokens := want["access_token"]
+		want.Del("access_token")
+
+		tokentestHide(auth, request, func(c *gin.Context) {
+			query := c.Request.URL.RawQuery
+			if strings.Contains(query, token) || strings.Contains(c.Request.RequestURI, token) {
+				t.Errorf("%q has become %q and %q, with the token", raw, query, c.Request.RequestURI)
+			}
+			if dump := tokentestDump(c); strings.Contains(dump, token) {
+				t.Errorf("%q: the token can be printed: %s", raw, dump)
+			}
+			got, _ := url.ParseQuery(query)
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%q has become %q: other parameters are %v, want %v", raw, query, got, want)
+			}
+			identity, err := auth.Authenticate(c)
+			if err == nil && (identity.UserID != "alice" || len(tokens) == 0) {
+				t.Errorf("%q lets in %+v", raw, identity)
+			}
+		})
+	})
+}
+
+// TestNoTokenReachesALogLine is not parallel: gin's mode and writers are global.
+func TestNoTokenReachesALogLine(t *testing.T) {
+	good := authtestSignPayload(`"sub":"alice"`)
+	expired := authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("exp", 1))
+	places := map[string]func(token string) *http.Request{
+		"header": func(token string) *http.Request { return tokentestRequest("", "Authorization", "Bearer "+token) },
+		"cookie": func(token string) *http.Request { return tokentestRequest("", "Cookie", "theme=dark; session="+token) },
+		"query":  func(token string) *http.Request { return tokentestRequest("a=1&access_token=" + token) },
+	}
+	ends := []struct {
+		name    string
+		status  int
+		handler gin.HandlerFunc
+	}{
+		{"answers", 200, func(c *gin.Context) { c.Writer.WriteHeaderNow() }},
+		{"answers_404", 404, func(c *gin.Context) { c.AbortWithStatus(http.StatusNotFound) }},
+		{"panics_with_a_value", 500, func(*gin.Context) { panic("handler failed") }},
+		{"panics_with_abort_handler", 200, func(*gin.Context) { panic(http.ErrAbortHandler) }},
+		{"panics_with_broken_pipe", 200, func(*gin.Context) { panic(fmt.Errorf("writing: %w", syscall.EPIPE)) }},
+	}
+	for _, mode := range []string{gin.DebugMode, gin.ReleaseMode} {
+		for place, request := range places {
+			t.Run(mode+"_"+place, func(t *testing.T) {
+				for _, end := range ends {
+					for _, path := range []string{"/events", "/ordinary"} {
+						r := request(good)
+						r.URL.Path, r.RequestURI = path, strings.Replace(r.RequestURI, "/events", path, 1)
+						logged, status := tokentestLog(t, mode, tokentestAuth(t), r, end.handler)
+						if status != end.status {
+							t.Errorf("%s %s: got status %d, want %d", path, end.name, status, end.status)
+						}
+						tokentestWantHidden(t, path+" "+end.name, logged, good)
+					}
+				}
+				for name, r := range map[string]*http.Request{
+					"expired":   request(expired),
+					"forged":    request(good + "x"),
+					"cut":       request(good[:len(good)/2]),
+					"with junk": request(good + `" ,%zz;b`),
+					"two words": request(good + " " + good),
+					"too long":  request(strings.Repeat(good, 50)),
+					"different": tokentestRequest("access_token="+expired, "Authorization", "Bearer "+good, "Cookie", "session="+good),
+					"other site": func() *http.Request {
+						r := tokentestRequest("", "Cookie", "session="+good)
+						r.Header.Set("Sec-Fetch-Site", "cross-site")
+						return r
+					}(),
+				} {
+					logged, status := tokentestLog(t, mode, tokentestAuth(t), r, func(*gin.Context) {})
+					if status < 400 || status > 403 {
+						t.Errorf("%s: got status %d, want a refusal", name, status)
+					}
+					tokentestWantHidden(t, name, logged, good, expired)
+				}
+				for name, keyfunc := range map[string]jwt.Keyfunc{
+					"keyfunc fails":  func(*jwt.Token) (any, error) { return nil, errors.New("no such key") },
+					"keyfunc panics": func(*jwt.Token) (any, error) { panic("keyfunc failed") },
+					"keyfunc aborts": func(*jwt.Token) (any, error) { panic(http.ErrAbortHandler) },
+				} {
+					logged, _ := tokentestLog(t, mode, tokentestAuthWith(t, keyfunc), request(good), func(*gin.Context) {})
+					tokentestWantHidden(t, name, logged, good)
+				}
+				// What the test sees must be there to be seen.
+				logged, _ := tokentestLog(t, mode, nil, request(good), func(*gin.Context) {})
+				if !authtestShares(logged, good) {
+					t.Errorf("without the kit the log does not hold the token:\n%s", logged)
+				}
+			})
+		}
+	}
+}
+
+// Not parallel, for the same reason.
+func TestApplicationAuthenticationHidesTheHeaderFromLogs(t *testing.T) {
+	identify := map[string]func(*gin.Context) (ginsse.Identity, error){
+		"passes":  func(*gin.Context) (ginsse.Identity, error) { return ginsse.Identity{UserID: "alice"}, nil },
+		"refuses": func(*gin.Context) (ginsse.Identity, error) { return ginsse.Identity{}, errors.New("no") },
+		"panics":  func(*gin.Context) (ginsse.Identity, error) { panic(http.ErrAbortHandler) },
+	}
+	const token = "opaque-4f9d1c7e2b8a6053" //nolint:gosec // no credential of anything
+	for name, identify := range identify {
+		auth, err := ginsse.NewAuthFunc(identify)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request := tokentestRequest("", "Authorization", "Bearer "+token)
+		logged, _ := tokentestLog(t, gin.DebugMode, auth, request, func(*gin.Context) {})
+		tokentestWantHidden(t, name, logged, token)
+	}
+}
+
+func TestRedactionSparesTheHandlerAndOtherHeaders(t *testing.T) {
+	t.Parallel()
+	auth := tokentestAuth(t)
+	token := authtestSignPayload(`"sub":"alice"`)
+	var inside, after *http.Request
+	engine := gin.New()
+	engine.Use(func(c *gin.Context) {
+		c.Next()
+		after = c.Request
+	})
+	engine.GET("/events", ginsse.Middleware(auth), func(c *gin.Context) { inside = c.Request })
+	request := tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "theme=dark; session="+token+`; lang="de"`, "Last-Event-Id", "7")
+	engine.ServeHTTP(httptest.NewRecorder(), request)
+
+	// The handler may keep the request's header, to call another service with it.
+	if got := inside.Header.Get("Authorization"); got != "Bearer "+token {
+		t.Errorf("the handler's Authorization has become %q", got)
+	}
+	want := http.Header{
+		"Authorization": {"redacted"},
+		"Cookie":        {`theme=dark; session=redacted; lang="de"`},
+		"Last-Event-Id": {"7"},
+	}
+	if fmt.Sprint(after.Header) != fmt.Sprint(want) {
+		t.Errorf("after the handler the header is %q, want %q", after.Header, want)
+	}
+}
+
+// Below are the helpers of the tests of tokens.
+
+// tokentestAuth takes tokens from the header, a cookie and a query parameter.
+func tokentestAuth(t testing.TB) *ginsse.Auth {
+	t.Helper()
+	return tokentestAuthWith(t, func(*jwt.Token) (any, error) { return authtestSecret, nil })
+}
+
+func tokentestAuthWith(t testing.TB, keyfunc jwt.Keyfunc) *ginsse.Auth {
+	t.Helper()
+	return authtestAuth(t, func(cfg *ginsse.AuthConfig) {
+		cfg.Key, cfg.Keyfunc = nil, keyfunc
+		cfg.Cookie = "session"
+		cfg.InsecureQueryParameter = "access_token"
+		cfg.AllowedOrigins = []string{"https://app.example.org"}
+	})
+}
+
+// tokentestRequest returns a request for the stream with a raw query and headers.
+func tokentestRequest(query string, header ...string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/events", http.NoBody)
+	if query != "" {
+		r.URL.RawQuery, r.RequestURI = query, "/events?"+query
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	return r
+}
+
+func tokentestForm(body string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/events", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return r
+}
+
+// tokentestHide serves r with handler behind HideQueryToken.
+func tokentestHide(auth *ginsse.Auth, r *http.Request, handler gin.HandlerFunc) {
+	engine := gin.New()
+	engine.Use(auth.HideQueryToken())
+	engine.GET("/events", handler)
+	engine.ServeHTTP(httptest.NewRecorder(), r)
+}
+
+// tokentestDump prints all that a log formatter can reach, in every way.
+func tokentestDump(c *gin.Context) string {
+	var b strings.Builder
+	for _, value := range []any{c.Request, *c.Request, c.Request.URL, c.Request.Context(), c.Keys, c.Errors} {
+		fmt.Fprintf(&b, "%v\n%+v\n%#v\n%s\n", value, value, value, value)
+	}
+	return b.String()
+}
+
+// tokentestLog serves r in a mode of gin, with an end at /events and /ordinary,
+// and returns what was logged and the status. With auth nil there is no kit.
+func tokentestLog(t *testing.T, mode string, auth *ginsse.Auth, r *http.Request, end gin.HandlerFunc) (logged string, status int) {
+	t.Helper()
+	var out bytes.Buffer
+	oldMode, oldWriter, oldErrorWriter := gin.Mode(), gin.DefaultWriter, gin.DefaultErrorWriter
+	gin.SetMode(mode)
+	gin.DefaultWriter, gin.DefaultErrorWriter = &out, &out
+	defer func() {
+		gin.SetMode(oldMode)
+		gin.DefaultWriter, gin.DefaultErrorWriter = oldWriter, oldErrorWriter
+	}()
+
+	var current *gin.Context
+	all := func(param gin.LogFormatterParams) string {
+		return fmt.Sprintf("%v\n%+v\n%#v\n", param, param, param) + tokentestDump(current)
+	}
+	engine := gin.New()
+	stream, ordinary := gin.HandlersChain{end}, gin.HandlersChain{end}
+	if auth != nil {
+		engine.Use(auth.HideQueryToken())
+		stream = gin.HandlersChain{ginsse.Middleware(auth), end}
+		ordinary = gin.HandlersChain{auth.RequireUser(), end}
+	}
+	engine.Use(func(c *gin.Context) { current = c }, gin.Logger(), gin.LoggerWithFormatter(all), gin.Recovery())
+	engine.GET("/events", stream...)
+	engine.GET("/ordinary", ordinary...)
+	w := httptest.NewRecorder()
+	engine.ServeHTTP(w, r)
+	if !strings.Contains(out.String(), r.URL.Path) {
+		t.Errorf("nothing was logged: %q", out.String())
+	}
+	return out.String(), w.Code
+}
+
+// tokentestWantHidden fails the test for each line of a log that tells a token.
+func tokentestWantHidden(t *testing.T, when, logged string, tokens ...string) {
+	t.Helper()
+	for line := range strings.Lines(logged) {
+		for _, token := range tokens {
+			if authtestShares(line, token) {
+				t.Errorf("%s: a line of the log holds a part of the token: %s", when, line)
+			}
+		}
+	}
+}
