@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -49,6 +50,12 @@ type AuthConfig struct {
 	// between -2^53 and 2^53. Default "sub".
 	UserIDClaim string
 
+	// CheckFunc, if set, has the last word on a token that is good in every other
+	// way: that its session has not been revoked, say. An error refuses the request
+	// with 401 unless it is an [*AuthError]; its text never reaches the client. It
+	// may block, and must not keep or change the claims.
+	CheckFunc func(ctx context.Context, claims jwt.MapClaims) error
+
 	// Cookie, if set, is the name of a cookie that may hold the token, beside the
 	// Authorization header. Make it HttpOnly, Secure and SameSite. Requests from
 	// other sites' pages are then refused; see AllowedOrigins.
@@ -77,6 +84,7 @@ type Auth struct {
 
 	parser  *jwt.Parser
 	keyfunc jwt.Keyfunc
+	check   func(context.Context, jwt.MapClaims) error // nil if not set
 	claim   string
 	leeway  time.Duration
 	cookie  string
@@ -145,6 +153,7 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 	return &Auth{
 		parser:  jwt.NewParser(options...),
 		keyfunc: keyfunc,
+		check:   cfg.CheckFunc,
 		claim:   orDefault(cfg.UserIDClaim, "sub"),
 		leeway:  cfg.Leeway,
 		cookie:  cfg.Cookie,
@@ -186,12 +195,12 @@ func (a *Auth) Authenticate(c *gin.Context) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	return a.verify(token)
+	return a.verify(c.Request.Context(), token)
 }
 
 // verify returns whom a token speaks for. Nothing of the token is used before
 // its signature and its times are found good.
-func (a *Auth) verify(token string) (Identity, error) {
+func (a *Auth) verify(ctx context.Context, token string) (Identity, error) {
 	if len(token) > maxTokenBytes {
 		return Identity{}, refuse(codeInvalidToken, "the access token is too long", nil)
 	}
@@ -217,6 +226,15 @@ func (a *Auth) verify(token string) (Identity, error) {
 	userID, err := a.userID(claims)
 	if err != nil {
 		return Identity{}, invalidToken(err)
+	}
+	if a.check != nil {
+		if err := a.check(ctx, claims); err != nil {
+			var refused *AuthError
+			if errors.As(err, &refused) {
+				return Identity{}, err
+			}
+			return Identity{}, invalidToken(err)
+		}
 	}
 	return Identity{UserID: userID, Expiry: expiry.Add(a.leeway)}, nil
 }

@@ -2,6 +2,7 @@ package ginsse_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -646,6 +647,37 @@ const (
 	authtestIssuer   = "https://issuer.example"
 	authtestAudience = "live-events"
 )
+
+func TestCheckFuncHasTheLastWordOnAGoodToken(t *testing.T) {
+	t.Parallel()
+	var checked []string
+	auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) {
+		cfg.CheckFunc = func(ctx context.Context, claims jwt.MapClaims) error {
+			id, _ := claims["jti"].(string)
+			checked = append(checked, id)
+			switch id {
+			case "revoked":
+				return errors.New("row 7 of sessions says so")
+			case "locked":
+				return &ginsse.AuthError{Status: http.StatusForbidden, Code: "account_locked", Description: "the account is locked"}
+			}
+			return ctx.Err()
+		}
+	})
+	sign := func(pairs ...any) *http.Request {
+		return authtestBearer(authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims(pairs...)))
+	}
+	if userID := authtestUser(t, auth, sign("jti", "good")); userID != "alice" {
+		t.Errorf("got user ID %q", userID)
+	}
+	authtestRefused(t, auth, sign("jti", "revoked"), authtestInvalid, "row 7")
+	authtestRefused(t, auth, sign("jti", "locked"), authtestAnswer{status: 403, code: "account_locked", message: "the account is locked"})
+	checked = nil
+	authtestRefused(t, auth, sign("jti", "expired", "exp", time.Now().Add(-time.Hour).Unix()), authtestExpired)
+	if checked != nil {
+		t.Errorf("a token that is no good was checked: %q", checked)
+	}
+}
 
 var authtestSecret = []byte("q7FJw2vXk9TzB4mN8pLs6RdY3hGc5KaE1uVoWiZxQbCnMtSfHyUjDrPeAlO0g_-K")
 

@@ -144,11 +144,12 @@ func refuse(code, description string, cause error) *AuthError {
 	return &AuthError{Status: status, Code: code, Description: description, Err: cause}
 }
 
-// The error codes that the kit answers with. The first two are those of
-// RFC 6750, section 3.1; without credentials there is none on the header.
+// The first three error codes are those of RFC 6750, section 3.1; without
+// credentials there is none on the header.
 const (
-	codeInvalidRequest = "invalid_request"
-	codeInvalidToken   = "invalid_token"
-	codeCrossSite      = "cross_site_request"
-	codeNoCredentials  = ""
+	codeInvalidRequest    = "invalid_request"
+	codeInvalidToken      = "invalid_token"
+	codeInsufficientScope = "insufficient_scope" // an application's, never the kit's
+	codeCrossSite         = "cross_site_request"
+	codeNoCredentials     = ""
 )

@@ -48,8 +48,9 @@ type Log interface {
 	Read(ctx context.Context, q Query, dst []*Entry) (Page, error)
 
 	// Watch has fn called after each entry became visible to Read, whoever
-	// appended it, until stop is called. fn does not block and may be called
-	// concurrently and in any order: it says where to look, Read says what is there.
+	// appended it, until stop is called; a call in progress may end later. fn does
+	// not block and may be called concurrently and in any order: it says where to
+	// look, Read says what is there.
 	Watch(fn func(subject string, seq uint64)) (stop func())
 }
 

@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // MemoryLogConfig holds the bounds of a [MemoryLog]. Zero means default.
 type MemoryLogConfig struct {
-	// EventsPerSubject is the most events kept for one user, one topic, or all.
-	// Default 256.
+	// EventsPerSubject is the most events kept for one user, one topic, or all. It
+	// is also how far a stream may fall behind before it meets a gap: at full speed
+	// a sender makes 256 in a tenth of a millisecond. Default 4096.
 	EventsPerSubject int
 	// MaxAge is how long an event is kept. Default 1 hour.
 	MaxAge time.Duration
@@ -24,7 +27,7 @@ type MemoryLogConfig struct {
 }
 
 const (
-	defaultEventsPerSubject = 256
+	defaultEventsPerSubject = 4096
 	defaultMaxAge           = time.Hour
 	defaultLogBytes         = 64 << 20
 
@@ -58,8 +61,8 @@ type MemoryLog struct {
 	// a position before it may have missed something in any unknown subject.
 	forgotten uint64
 
-	watchMu  sync.RWMutex // guards watchers; held for reading while they are called
-	watchers map[*watcher]struct{}
+	watchMu  sync.Mutex                 // taken to change watchers
+	watchers atomic.Pointer[[]*watcher] // replaced, never changed
 }
 
 type watcher struct {
@@ -94,13 +97,14 @@ func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = defaultLogBytes
 	}
-	return &MemoryLog{
+	l := &MemoryLog{
 		cfg:      cfg,
 		epoch:    rand.Uint32() | 1, // never 0, so that no cursor is the zero Cursor
 		seed:     maphash.MakeSeed(),
 		subjects: make(map[string]*history),
-		watchers: make(map[*watcher]struct{}),
-	}, nil
+	}
+	l.watchers.Store(new([]*watcher))
+	return l, nil
 }
 
 // Append implements [Log]. It waits for nothing, so it does not look at ctx: a
@@ -110,11 +114,11 @@ func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (*En
 	if e.cost() > l.cfg.MaxBytes {
 		return nil, fmt.Errorf("%w: %d bytes in a log of %d", ErrEventTooLarge, len(frame), l.cfg.MaxBytes)
 	}
+	e.Time = time.Now()
 	l.mu.Lock()
 	l.seq++
 	e.Cursor = l.cursor(l.seq)
 	e.ID = e.Cursor.String()
-	e.Time = time.Now()
 	h := l.subjects[subject]
 	if h == nil {
 		h = &history{subject: subject, trimmed: l.forgotten}
@@ -126,9 +130,7 @@ func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (*En
 	l.trim(h, e.Time)
 	l.mu.Unlock()
 
-	l.watchMu.RLock()
-	defer l.watchMu.RUnlock()
-	for w := range l.watchers {
+	for _, w := range *l.watchers.Load() {
 		w.fn(subject, e.Cursor.Seq)
 	}
 	return e, nil
@@ -159,18 +161,22 @@ func (l *MemoryLog) Read(_ context.Context, q Query, dst []*Entry) (Page, error)
 	return page, nil
 }
 
-// Watch implements [Log]. fn runs on the appending goroutine, under no lock that
-// Append or Read take. stop waits for calls in progress; fn must not call it.
+// Watch implements [Log]. fn runs on the appending goroutine, under no lock.
 func (l *MemoryLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	w := &watcher{fn: fn}
-	l.watchMu.Lock()
-	l.watchers[w] = struct{}{}
-	l.watchMu.Unlock()
+	l.changeWatchers(func(list []*watcher) []*watcher { return append(list, w) })
 	return func() {
-		l.watchMu.Lock()
-		delete(l.watchers, w)
-		l.watchMu.Unlock()
+		l.changeWatchers(func(list []*watcher) []*watcher {
+			return slices.DeleteFunc(list, func(other *watcher) bool { return other == w })
+		})
 	}
+}
+
+func (l *MemoryLog) changeWatchers(change func([]*watcher) []*watcher) {
+	l.watchMu.Lock()
+	defer l.watchMu.Unlock()
+	list := change(slices.Clone(*l.watchers.Load()))
+	l.watchers.Store(&list)
 }
 
 // gap says whether entries after the query's position are gone, or whether the

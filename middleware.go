@@ -80,7 +80,7 @@ func (a *Auth) refuse(c *gin.Context, err error) {
 		status = http.StatusUnauthorized // the application set none; 0 would become 200
 	}
 	dropStreamHeaders(c.Writer.Header())
-	if refused.Code != codeCrossSite { // which no credential would change
+	if status == http.StatusUnauthorized || refused.Code == codeInvalidRequest || refused.Code == codeInsufficientScope {
 		challenge := `Bearer realm="` + a.realm + `"`
 		if refused.Code != codeNoCredentials {
 			challenge += `, error="` + headerText(refused.Code) + `", error_description="` + headerText(refused.Description) + `"`

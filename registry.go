@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -78,6 +77,7 @@ type Registry struct {
 	logger *slog.Logger
 	stop   func() // ends the watch on the log
 
+	closed atomic.Bool   // set with stateClosed
 	head   atomic.Uint64 // highest sequence known to be visible
 	opened atomic.Uint64 // streams ever opened
 	gaps   atomic.Uint64 // sse.gap events ever sent
@@ -263,7 +263,7 @@ func (r *Registry) encode(e Event) ([]byte, error) {
 }
 
 func (r *Registry) append(ctx context.Context, subject string, frame []byte) (Receipt, error) {
-	if r.isClosed() {
+	if r.closed.Load() {
 		return Receipt{}, ErrClosed
 	}
 	entry, err := r.log.Append(ctx, subject, frame)
@@ -271,17 +271,9 @@ func (r *Registry) append(ctx context.Context, subject string, frame []byte) (Re
 		return Receipt{}, err
 	}
 	r.seen(entry.Cursor.Seq)
-	streams, crowded := r.reach(subject, entry.Cursor.Seq)
-	if crowded {
-		runtime.Gosched()
-	}
+	streams, behind := r.reach(subject, entry.Cursor.Seq)
+	makeWay(behind)
 	return Receipt{ID: entry.ID, Streams: streams}, nil
-}
-
-func (r *Registry) isClosed() bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.state == stateClosed
 }
 
 // seen raises the head.
@@ -307,41 +299,31 @@ func (r *Registry) notify(subject string, seq uint64) {
 	}
 }
 
-// A stream this many events behind is a little, or too far, behind its senders.
-const (
-	crowdedFrom  = 64
-	crowdedUntil = 4096
-)
-
-// reach counts the streams that will get the entry. It also says whether some of
-// them have fallen a little behind. The sender then lets other goroutines run
-// once before it returns: that is no waiting for a reader, since it comes back
-// whatever they do, but without it a sender in a tight loop takes the processors
-// from the goroutines that would write, and outruns the history of readers who
-// are quite able to keep up. A stalled reader passes through the range once.
-func (r *Registry) reach(subject string, seq uint64) (streams int, crowded bool) {
+// reach counts the streams that will get the entry, and says how far behind
+// their senders they are: the pace that most of them could do with.
+func (r *Registry) reach(subject string, seq uint64) (streams int, behind pace) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	a := r.audiences[subject]
 	if a == nil {
-		return 0, false
+		return 0, atOnce
 	}
 	for _, p := range a.streams {
 		if since := p.stream.since.Load(); since != 0 && since <= seq {
 			streams++
 		}
-		if n := p.stream.unread.Load(); n >= crowdedFrom && n < crowdedUntil {
-			crowded = true
-		}
+		behind = max(behind, paceFor(p.stream.unread.Load()))
 	}
-	return streams, crowded
+	return streams, behind
 }
 
 // Disconnect ends all streams of a user, with everything sent to them before
 // delivered, and returns how many there were. The client is told the reason and
 // not to come back; a browser's EventSource comes back all the same unless its
 // page closes it, so what may not come back must also be refused by
-// authentication. "" means [ReasonDisconnected].
+// authentication ([AuthConfig.CheckFunc]). So must a request that was admitted
+// just before and has not become a stream yet; where that matters, look again in
+// [RegistryConfig.ConnectFunc]. "" means [ReasonDisconnected].
 func (r *Registry) Disconnect(userID string, reason Reason) int {
 	streams := r.Streams(userID)
 	for _, s := range streams {

@@ -14,6 +14,7 @@ func (r *Registry) Close() {
 	r.mu.Lock()
 	closed := r.state == stateClosed
 	r.state = stateClosed
+	r.closed.Store(true)
 	r.mu.Unlock()
 	if closed {
 		return

@@ -144,6 +144,10 @@ func (s *Stream) UserID() string { return s.user }
 // Opened returns when the stream was opened.
 func (s *Stream) Opened() time.Time { return s.opened }
 
+// Expiry returns when the credential that opened the stream ends, and the stream
+// with it; the zero Time means never.
+func (s *Stream) Expiry() time.Time { return s.expires }
+
 // Metadata returns what [WithMetadata] attached. Nobody may change it.
 func (s *Stream) Metadata() map[string]any { return s.metadata }
 
