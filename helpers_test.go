@@ -176,7 +176,7 @@ func wantNumbers(t testing.TB, s *ssetest.Stream, first, last int) {
 func stalledGet(t testing.TB, s *httptest.Server, path string, header http.Header) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a test server
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		ReadBufferSize:  1,
 	}}
 	if tr, ok := s.Client().Transport.(*http.Transport); ok {

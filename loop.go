@@ -109,7 +109,7 @@ func (l *loop) once(io.Writer) bool {
 
 // write puts one batch into the writer and reports whether there was anything.
 func (l *loop) write() bool {
-	b := batches.Get().(*batch)
+	b := borrowBatch()
 	more, err := l.s.next(l.ctx, b)
 	l.more = more
 	if err != nil {

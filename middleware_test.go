@@ -3,6 +3,7 @@ package ginsse_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -40,9 +41,7 @@ func TestMiddlewareSetsExactlyTheHeadersOfAStream(t *testing.T) {
 			w := middletestServe(t, func(c *gin.Context) {
 				c.Writer.WriteHeaderNow()
 			}, func(c *gin.Context) {
-				for name, values := range test.earlier {
-					c.Writer.Header()[name] = values
-				}
+				maps.Copy(c.Writer.Header(), test.earlier)
 			})
 			if got := w.Result().Header; w.Code != http.StatusOK || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %d and %q, want 200 and %q", w.Code, got, want)

@@ -2,6 +2,7 @@ package ginsse_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func BenchmarkBroadcast(b *testing.B) {
 			for range count {
 				go func() {
 					defer func() { done <- struct{}{} }()
-					request := httptest.NewRequest("GET", "/events", nil)
+					request := httptest.NewRequest(http.MethodGet, "/events", http.NoBody)
 					request.Header.Set("X-User", "alice")
 					engine.ServeHTTP(discard{httptest.NewRecorder()}, request)
 				}()

@@ -327,7 +327,14 @@ const (
 	maxBatchEvents = 512
 )
 
-var batches = sync.Pool{New: func() any { return new(batch) }}
+var batches sync.Pool // of *batch
+
+func borrowBatch() *batch {
+	if b, ok := batches.Get().(*batch); ok {
+		return b
+	}
+	return new(batch)
+}
 
 func (b *batch) release() {
 	if cap(b.bytes) > 4*maxBatchBytes {

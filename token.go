@@ -17,64 +17,60 @@ import (
 // request are refused (RFC 6750, section 2), because two readers could then see
 // two different users.
 func (a *Auth) findToken(r *http.Request) (string, error) {
-	var token string
-	for candidate, err := range a.candidates(r) {
-		switch {
-		case err != nil:
-			return "", err
-		case token != "" && candidate != token:
-			return "", refuse(codeInvalidRequest, "the request carries different access tokens", nil)
-		}
-		token = candidate
+	tokens, err := a.candidates(r)
+	if err != nil {
+		return "", err
 	}
-	if token == "" {
+	if len(tokens) == 0 {
 		return "", refuse(codeNoCredentials, "authentication is required", nil)
 	}
-	return token, nil
-}
-
-// candidates yields each token that the request carries, or an error.
-func (a *Auth) candidates(r *http.Request) func(yield func(string, error) bool) {
-	return func(yield func(string, error) bool) {
-		for _, value := range r.Header["Authorization"] {
-			// The scheme is matched without case (RFC 9110, section 11.1).
-			scheme, token, _ := strings.Cut(value, " ")
-			if !strings.EqualFold(scheme, "Bearer") {
-				continue
-			}
-			token = strings.TrimLeft(token, " ")
-			if token == "" || strings.ContainsAny(token, " \t,") {
-				yield("", refuse(codeInvalidRequest, "the Authorization header is malformed", nil))
-				return
-			}
-			if !yield(token, nil) {
-				return
-			}
-		}
-		if a.cookie != "" {
-			for _, cookie := range r.CookiesNamed(a.cookie) {
-				if cookie.Value != "" && !yield(cookie.Value, nil) {
-					return
-				}
-			}
-		}
-		if a.query == "" {
-			return
-		}
-		hidden, ok := r.Context().Value(hiddenKey(a.query)).(hiddenTokens)
-		if !ok {
-			if r.URL.Query().Has(a.query) {
-				yield("", refuse(codeInvalidRequest, "access tokens in the query are not accepted here",
-					errors.New("the token was in the URL: register Auth.HideQueryToken before the logger")))
-			}
-			return
-		}
-		for _, token := range hidden() {
-			if token != "" && !yield(token, nil) {
-				return
-			}
+	for _, other := range tokens[1:] {
+		if other != tokens[0] {
+			return "", refuse(codeInvalidRequest, "the request carries different access tokens", nil)
 		}
 	}
+	return tokens[0], nil
+}
+
+// candidates returns the tokens that the request carries.
+func (a *Auth) candidates(r *http.Request) ([]string, error) {
+	tokens, err := bearerTokens(r.Header["Authorization"])
+	if err != nil {
+		return nil, err
+	}
+	if a.cookie != "" {
+		for _, cookie := range r.CookiesNamed(a.cookie) {
+			tokens = append(tokens, cookie.Value)
+		}
+	}
+	if a.query != "" {
+		hidden, ok := r.Context().Value(hiddenKey(a.query)).(hiddenTokens)
+		switch {
+		case ok:
+			tokens = append(tokens, hidden()...)
+		case r.URL.Query().Has(a.query):
+			return nil, refuse(codeInvalidRequest, "access tokens in the query are not accepted here",
+				errors.New("the token was in the URL: register Auth.HideQueryToken before the logger"))
+		}
+	}
+	return slices.DeleteFunc(tokens, func(token string) bool { return token == "" }), nil
+}
+
+// bearerTokens returns the tokens of Authorization headers. The scheme is matched
+// without case (RFC 9110, section 11.1); other schemes are not ours to judge.
+func bearerTokens(headers []string) (tokens []string, err error) {
+	for _, value := range headers {
+		scheme, token, _ := strings.Cut(value, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			continue
+		}
+		token = strings.TrimLeft(token, " ")
+		if token == "" || strings.ContainsAny(token, " \t,") {
+			return nil, refuse(codeInvalidRequest, "the Authorization header is malformed", nil)
+		}
+		tokens = append(tokens, token)
+	}
+	return tokens, nil
 }
 
 // checkOrigin refuses the cookie to other sites' pages. They could not read the

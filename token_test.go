@@ -476,7 +476,7 @@ func TestApplicationAuthenticationHidesTheHeaderFromLogs(t *testing.T) {
 		"refuses": func(*gin.Context) (ginsse.Identity, error) { return ginsse.Identity{}, errors.New("no") },
 		"panics":  func(*gin.Context) (ginsse.Identity, error) { panic(http.ErrAbortHandler) },
 	}
-	const token = "opaque-4f9d1c7e2b8a6053" //nolint:gosec // no credential of anything
+	const token = "opaque-4f9d1c7e2b8a6053"
 	for name, identify := range identify {
 		auth, err := ginsse.NewAuthFunc(identify)
 		if err != nil {

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+)
+
+// appConfig holds what differs between the program and its tests.
+type appConfig struct {
+	Logger *slog.Logger
+	// Demo adds the demo people and their posts.
+	Demo bool
+	// PasswordCost is for argon2id. Default: defaultPasswordCost.
+	PasswordCost passwordCost
+}
+
+// app is the application: what its handlers share. It serves HTTP.
+//
+// Concurrency: everything in it may be used by several goroutines.
+type app struct {
+	http.Handler // the routes
+
+	store     *store
+	passwords *passwords
+	sessions  *sessions
+	registry  *ginsse.Registry
+	logger    *slog.Logger
+}
+
+// newApp returns an application with an empty store, or with the demo's.
+func newApp(cfg appConfig) (*app, error) {
+	a := &app{store: newStore(), logger: cfg.Logger}
+	var err error
+	if a.passwords, err = newPasswords(cfg.PasswordCost); err != nil {
+		return nil, err
+	}
+	if a.sessions, err = newSessions(a.store); err != nil {
+		return nil, err
+	}
+	a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{
+		ConnectFunc: a.streamOpened,
+		Logger:      cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Demo {
+		if err := a.addDemo(); err != nil {
+			return nil, err
+		}
+	}
+	a.Handler = a.routes()
+	return a, nil
+}
+
+// routes is the HTTP interface on one screen.
+func (a *app) routes() http.Handler {
+	r := gin.New()
+	_ = r.SetTrustedProxies(nil) // cannot fail without a list
+	r.Use(logRequests(a.logger), a.recoverPanics())
+	r.NoRoute(func(c *gin.Context) { fail(c, errNoSuchRoute) })
+
+	addPage(r)
+	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+
+	// The kit's middleware says who it is and that the answer is a stream; admit
+	// refuses who has signed out since; the handler grants topics and serves.
+	r.GET("/events", ginsse.Middleware(a.sessions.auth), a.sessions.admit, a.events)
+
+	public := r.Group("/api", noStore, refuseCrossSite(), limitBody)
+	public.POST("/session", a.signIn)
+	public.POST("/users", a.signUp)
+
+	api := public.Group("", a.sessions.auth.RequireUser(), a.sessions.admit)
+	api.GET("/me", a.me)
+	api.DELETE("/session", a.signOut)
+
+	api.GET("/posts", a.listPosts)
+	api.POST("/posts", a.addPost)
+	api.GET("/posts/:id", a.getPost)
+	api.POST("/posts/:id/comments", a.addComment)
+	api.POST("/posts/:id/reactions", a.addReaction)
+	api.DELETE("/posts/:id/reactions/:kind", a.removeReaction)
+
+	api.GET("/notifications", a.listNotifications)
+	api.POST("/notifications/read", a.readNotifications)
+	return r
+}
+
+// refuseCrossSite keeps other sites' pages from acting through a visitor's
+// browser. The kit does so for requests with the session's cookie; this also
+// covers those before there is one, so that nobody is signed in as somebody else
+// by a page they visit. Clients that are no browsers send neither header and are
+// let through.
+func refuseCrossSite() gin.HandlerFunc {
+	protection := http.NewCrossOriginProtection()
+	return func(c *gin.Context) {
+		if err := protection.Check(c.Request); err != nil {
+			fail(c, errCrossSite)
+		}
+	}
+}
+
+// noStore keeps answers, which are one person's, out of every cache.
+func noStore(c *gin.Context) { c.Header("Cache-Control", "no-store") }
+
+// logRequests logs each request when it has ended: a stream when its client has
+// left. Of the URL it logs the path only.
+func logRequests(logger *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		start := time.Now()
+		c.Next()
+		level := slog.LevelInfo
+		if c.Writer.Status() >= http.StatusInternalServerError {
+			level = slog.LevelError
+		}
+		attrs := []slog.Attr{
+			slog.String("method", c.Request.Method),
+			slog.String("path", c.Request.URL.Path),
+			slog.Int("status", c.Writer.Status()),
+			slog.Duration("took", time.Since(start)),
+		}
+		if user := ginsse.UserID(c); user != "" {
+			attrs = append(attrs, slog.String("user", user))
+		}
+		if len(c.Errors) > 0 {
+			attrs = append(attrs, slog.Any("errors", c.Errors.Errors()))
+		}
+		logger.LogAttrs(c.Request.Context(), level, "request", attrs...)
+	}
+}
+
+// recoverPanics answers 500 for a handler that panicked. Nothing of the request
+// is printed but what logRequests prints.
+func (a *app) recoverPanics() gin.HandlerFunc {
+	return gin.CustomRecoveryWithWriter(nil, func(c *gin.Context, p any) {
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(p) // the server's own signal to cut the connection
+		}
+		a.logger.ErrorContext(c.Request.Context(), "panic", "panic", p, "stack", string(debug.Stack()))
+		if c.Writer.Written() {
+			panic(http.ErrAbortHandler) // a half answer must not look whole
+		}
+		fail(c, errInternal)
+	})
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// site is the application on a real server.
+type site struct {
+	t   *testing.T
+	app *app
+	url string
+}
+
+// testCost keeps the tests from spending their time on passwords.
+var testCost = passwordCost{Passes: 1, MemoryKiB: 64, Threads: 1}
+
+func newSite(t *testing.T, cfg appConfig) *site {
+	t.Helper()
+	a := newTestApp(t, cfg)
+	server := httptest.NewServer(a)
+	t.Cleanup(func() {
+		a.registry.Close() // or Close would wait for the streams
+		server.Close()
+	})
+	return &site{t: t, app: a, url: server.URL}
+}
+
+func newTestApp(t *testing.T, cfg appConfig) *app {
+	t.Helper()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.PasswordCost = testCost
+	a, err := newApp(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// newTLSSite returns a visitor of a site over TLS.
+func newTLSSite(t *testing.T) *visitor {
+	t.Helper()
+	server := httptest.NewTLSServer(newTestApp(t, appConfig{Demo: true}))
+	t.Cleanup(server.Close)
+	return &visitor{t: t, url: server.URL, client: server.Client()}
+}
+
+// demo is a site where three people are signed in, with their tokens.
+func demo(t *testing.T) (s *site, alice, bob, carol *visitor) {
+	t.Helper()
+	s = newSite(t, appConfig{Demo: true})
+	return s, s.signedIn("alice"), s.signedIn("bob"), s.signedIn("carol")
+}
+
+// visitor is a client of the site, with the token of one person or with none.
+type visitor struct {
+	t      *testing.T
+	url    string
+	client *http.Client
+	token  string
+	user   user
+}
+
+func (s *site) visitor() *visitor {
+	client := &http.Client{Transport: &http.Transport{}}
+	s.t.Cleanup(client.CloseIdleConnections)
+	return &visitor{t: s.t, url: s.url, client: client}
+}
+
+func (s *site) signedIn(name string) *visitor {
+	s.t.Helper()
+	v := s.visitor()
+	v.signIn(name, demoPassword)
+	return v
+}
+
+func (v *visitor) signIn(name, password string) {
+	v.t.Helper()
+	given := read[session](v.want(http.StatusOK, "POST", "/api/session", credentials{name, password}))
+	v.token, v.user = given.Token, given.User
+}
+
+// answer is a response that has been read.
+type answer struct {
+	t      *testing.T
+	status int
+	header http.Header
+	body   []byte
+}
+
+// request makes a request with the visitor's token. The body is marshalled,
+// unless it is a string.
+func (v *visitor) request(method, path string, body any) *http.Request {
+	v.t.Helper()
+	var content io.Reader
+	switch body := body.(type) {
+	case nil:
+	case string:
+		content = bytes.NewBufferString(body)
+	default:
+		text, err := json.Marshal(body)
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		content = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(v.t.Context(), method, v.url+path, content)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if v.token != "" {
+		r.Header.Set("Authorization", "Bearer "+v.token)
+	}
+	return r
+}
+
+func (v *visitor) send(r *http.Request) answer {
+	v.t.Helper()
+	response, err := v.client.Do(r)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return answer{v.t, response.StatusCode, response.Header, body}
+}
+
+// want makes a request and ends the test unless it is answered with the status.
+func (v *visitor) want(status int, method, path string, body any) answer {
+	v.t.Helper()
+	got := v.send(v.request(method, path, body))
+	if got.status != status {
+		v.t.Fatalf("%s %s: status %d, want %d; body %s", method, path, got.status, status, got.body)
+	}
+	return got
+}
+
+// post writes a post and returns its path and ID.
+func (v *visitor) post(body string) (path string, id int64) {
+	v.t.Helper()
+	id = read[post](v.want(http.StatusCreated, "POST", "/api/posts", written{body})).ID
+	return "/api/posts/" + strconv.FormatInt(id, 10), id
+}
+
+// open opens an event stream and waits until it is open: what is sent from now
+// on reaches it.
+func (v *visitor) open(path string, options ...ssetest.Option) *ssetest.Stream {
+	v.t.Helper()
+	return ssetest.Connect(v.t, v.client, v.request("GET", path, nil), options...)
+}
+
+func (v *visitor) inbox() (list []notification, unread int) {
+	v.t.Helper()
+	got := read[struct {
+		Notifications []notification
+		Unread        int
+	}](v.want(http.StatusOK, "GET", "/api/notifications", nil))
+	return got.Notifications, got.Unread
+}
+
+// read returns what an answer holds.
+func read[T any](a answer) (v T) {
+	a.t.Helper()
+	return parse[T](a.t, a.body)
+}
+
+func parse[T any](t *testing.T, text []byte) (v T) {
+	t.Helper()
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return v
+}
+
+// keys returns the names in a JSON object.
+func keys(t *testing.T, text []byte) map[string]bool {
+	t.Helper()
+	names := make(map[string]bool)
+	for name := range parse[map[string]any](t, text) {
+		names[name] = true
+	}
+	return names
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// demoPassword is everybody's in the demo. It is shorter than signUp allows.
+const demoPassword = "demo"
+
+// addDemo adds the demo people and something to comment on.
+func (a *app) addDemo() error {
+	ctx := context.Background()
+	for _, demo := range []struct{ name, post string }{
+		{"alice", "The kettle finally whistles in tune."},
+		{"bob", "Found a bakery that opens at five. Life has changed."},
+		{"carol", "Does anyone still have the map from last year's hike?"},
+	} {
+		hash, err := a.passwords.hash(ctx, demoPassword)
+		if err != nil {
+			return fmt.Errorf("adding %s: %w", demo.name, err)
+		}
+		who, err := a.store.AddAccount(ctx, demo.name, hash)
+		if err != nil {
+			return fmt.Errorf("adding %s: %w", demo.name, err)
+		}
+		if _, err := a.store.AddPost(ctx, who.ID, demo.post); err != nil {
+			return fmt.Errorf("adding the post of %s: %w", demo.name, err)
+		}
+	}
+	return nil
+}

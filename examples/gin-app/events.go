@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+)
+
+// The types of the events that this application sends, beside the kit's own. The
+// first two are also those of notifications.
+const (
+	eventComment           = "comment"            // to a post's author: a notice
+	eventReaction          = "reaction"           // to a post's author: a notice
+	eventPostComment       = "post.comment"       // to who looks at a post: a comment
+	eventNotificationsRead = "notifications.read" // to a person's own tabs: a readState
+)
+
+// postTopic is the topic of what happens at a post.
+func postTopic(id int64) string { return "post:" + strconv.FormatInt(id, 10) }
+
+const metadataExpiry = "expiry"
+
+// events serves the event stream of the person: what is sent to them and, with
+// ?post=ID, what happens at that post. A topic comes from the request, so it is
+// granted only after a look at what it names.
+func (a *app) events(c *gin.Context) {
+	options := []ginsse.ServeOption{
+		ginsse.WithMetadata(map[string]any{metadataExpiry: ginsse.Expiry(c)}),
+	}
+	if value, asked := c.GetQuery("post"); asked {
+		id, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			fail(c, errPostNotFound)
+			return
+		}
+		if _, err := a.store.Post(c.Request.Context(), ginsse.UserID(c), id); err != nil {
+			fail(c, err)
+			return
+		}
+		options = append(options, ginsse.WithTopics(postTopic(id)))
+	}
+	_ = a.registry.Serve(c, options...) // the client has been told; the registry logs
+}
+
+// streamOpened ends a stream whose person signed out while it was being opened:
+// after admit had let it through, and before Disconnect could find it. It runs
+// on a goroutine of its own.
+func (a *app) streamOpened(s *ginsse.Stream) {
+	expiry, _ := s.Metadata()[metadataExpiry].(time.Time)
+	who, err := a.store.Account(context.Background(), s.UserID())
+	if err != nil || void(who, expiry) {
+		s.Disconnect(reasonSignedOut)
+	}
+}
+
+// notify tells a person of a notification that the store holds by now. nil, of
+// what concerns nobody else, is nothing to tell.
+//
+// An error is only logged. What was asked for is done, and the notification is
+// in the store, where the page finds it the next time it looks: an event says
+// that there is something new, and the store says what is true.
+func (a *app) notify(ctx context.Context, n *notification) {
+	if n == nil {
+		return
+	}
+	_, err := a.registry.SendTo(ctx, n.Recipient, ginsse.Event{Type: n.Type, Data: n.notice})
+	a.logSend(ctx, n.Type, err)
+}
+
+// tell is notify for everybody who looks at a post.
+func (a *app) tell(ctx context.Context, made comment) {
+	_, err := a.registry.Publish(ctx, postTopic(made.PostID), ginsse.Event{Type: eventPostComment, Data: made})
+	a.logSend(ctx, eventPostComment, err)
+}
+
+func (a *app) logSend(ctx context.Context, eventType string, err error) {
+	if err != nil {
+		a.logger.LogAttrs(ctx, slog.LevelWarn, "sending an event", slog.String("type", eventType), slog.Any("error", err))
+	}
+}

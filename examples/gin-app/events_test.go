@@ -1,0 +1,160 @@
+package main
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+func TestCommentReachesAuthorInEveryTab(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	path, id := alice.post("who is there?")
+	tabs := []*ssetest.Stream{alice.open("/events"), alice.open("/events")}
+
+	made := read[comment](bob.want(http.StatusCreated, "POST", path+"/comments", written{"me"}))
+	list, unread := alice.inbox()
+	if len(list) != 1 || unread != 1 {
+		t.Fatalf("alice has %d notifications, %d unread", len(list), unread)
+	}
+	for _, tab := range tabs {
+		event := tab.NextOf("comment")
+		got := parse[notice](t, []byte(event.Data))
+		want := notice{ID: list[0].ID, PostID: id, Actor: bob.user, Body: "me", CreatedAt: made.CreatedAt}
+		if got != want {
+			t.Errorf("event is %+v, want %+v", got, want)
+		}
+		wantKeys(t, event.Data, "id", "post_id", "actor", "body", "created_at")
+	}
+}
+
+func TestReactionTwiceNotifiesOnce(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	path, id := alice.post("react!")
+	stream := alice.open("/events")
+
+	like := map[string]string{"kind": "like"}
+	first := read[reaction](bob.want(http.StatusCreated, "POST", path+"/reactions", like))
+	second := read[reaction](bob.want(http.StatusOK, "POST", path+"/reactions", like))
+	if first != second {
+		t.Errorf("the second answer is %+v, the first %+v", second, first)
+	}
+	// Taken back and given again, it is no news either.
+	bob.want(http.StatusNoContent, "DELETE", path+"/reactions/like", nil)
+	bob.want(http.StatusNoContent, "DELETE", path+"/reactions/like", nil)
+	bob.want(http.StatusCreated, "POST", path+"/reactions", like)
+	bob.want(http.StatusCreated, "POST", path+"/reactions", map[string]string{"kind": "love"})
+
+	// Events arrive in order: a second "like" would come before "love".
+	for _, kind := range []string{"like", "love"} {
+		event := stream.NextOf("reaction")
+		if got := parse[notice](t, []byte(event.Data)); got.Kind != kind || got.PostID != id || got.Actor != bob.user {
+			t.Errorf("event is %+v, want a %s", got, kind)
+		}
+		wantKeys(t, event.Data, "id", "post_id", "actor", "kind", "created_at")
+	}
+	if list, unread := alice.inbox(); len(list) != 2 || unread != 2 {
+		t.Errorf("alice has %d notifications, %d unread", len(list), unread)
+	}
+	seen := read[post](alice.want(http.StatusOK, "GET", path, nil))
+	if want := map[string]int{"like": 1, "love": 1, "laugh": 0}; !maps.Equal(seen.Reactions, want) {
+		t.Errorf("the post has %v, want %v", seen.Reactions, want)
+	}
+}
+
+func TestOwnPostNotifiesNobody(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, carol := demo(t)
+	path, _ := alice.post("a word with myself")
+	streams := map[*visitor]*ssetest.Stream{}
+	for _, v := range []*visitor{alice, bob, carol} {
+		streams[v] = v.open("/events")
+	}
+	alice.want(http.StatusCreated, "POST", path+"/comments", written{"hello, me"})
+	alice.want(http.StatusCreated, "POST", path+"/reactions", map[string]string{"kind": "laugh"})
+
+	// What comes first is what follows, sent to each by somebody else.
+	for _, v := range []*visitor{alice, bob, carol} {
+		own, _ := v.post("last")
+		other := alice
+		if v == alice {
+			other = bob
+		}
+		other.want(http.StatusCreated, "POST", own+"/comments", written{"the first notification"})
+		if got := parse[notice](t, []byte(nextOfApp(streams[v]).Data)); got.Body != "the first notification" {
+			t.Errorf("%s got %+v", v.user.Name, got)
+		}
+		if list, _ := v.inbox(); len(list) != 1 {
+			t.Errorf("%s has %d notifications", v.user.Name, len(list))
+		}
+	}
+}
+
+func TestPostTopicReachesWhoLooksAtPost(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, carol := demo(t)
+	path, id := alice.post("look here")
+	watching := carol.open("/events?post=" + strconv.FormatInt(id, 10))
+	elsewhere := carol.open("/events")
+
+	made := read[comment](bob.want(http.StatusCreated, "POST", path+"/comments", written{"seen"}))
+	event := nextOfApp(watching)
+	if got := parse[comment](t, []byte(event.Data)); event.Type != "post.comment" || got != made {
+		t.Errorf("got %s %+v, want %+v", event.Type, got, made)
+	}
+	own, _ := carol.post("and here")
+	bob.want(http.StatusCreated, "POST", own+"/comments", written{"too"})
+	if event := nextOfApp(elsewhere); event.Type != "comment" {
+		t.Errorf("a stream without the topic got %s", event.Type)
+	}
+}
+
+func TestStreamResumesAfterReload(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	path, _ := alice.post("back in a second")
+	stream := alice.open("/events")
+	stream.NextOf("sse.open")
+	position := stream.LastEventID()
+	stream.Close()
+
+	bob.want(http.StatusCreated, "POST", path+"/comments", written{"while you were away"})
+	again := alice.open("/events?lastEventId=" + position)
+	if got := again.NextOf("sse.open").Data; !parse[struct{ Resumed bool }](t, []byte(got)).Resumed {
+		t.Errorf("sse.open is %s", got)
+	}
+	if got := parse[notice](t, []byte(again.NextOf("comment").Data)); got.Body != "while you were away" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestStreamOfUnknownPostIsJSON404(t *testing.T) {
+	t.Parallel()
+	_, alice, _, _ := demo(t)
+	for _, id := range []string{"999", "0", "-1", "x", ""} {
+		got := alice.want(http.StatusNotFound, "GET", "/events?post="+id, nil)
+		wantError(t, got, "not_found")
+	}
+}
+
+// nextOfApp returns the next event that is not the kit's.
+func nextOfApp(s *ssetest.Stream) ssetest.Event {
+	for {
+		if e := s.Next(); e.Type[:4] != "sse." {
+			return e
+		}
+	}
+}
+
+func wantKeys(t *testing.T, text string, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	if got := slices.Sorted(maps.Keys(keys(t, []byte(text)))); !slices.Equal(got, want) {
+		t.Errorf("keys are %q, want %q", got, want)
+	}
+}

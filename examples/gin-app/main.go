@@ -1,0 +1,111 @@
+// Command gin-app is a small social feed on gin and ginsse: when Bob comments on
+// Alice's post or reacts to it, Alice sees it in every tab she has open, now or
+// when her laptop wakes up.
+//
+// Read app.go for the routes, post.go for where an event is sent, events.go for
+// where it is received, and session.go for who may receive it. All state is in
+// memory and ends with the process.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+func main() {
+	gin.SetMode(gin.ReleaseMode)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	default:
+		fmt.Fprintln(os.Stderr, "gin-app:", err)
+		os.Exit(1)
+	}
+}
+
+// shutdownTime is how long requests in progress may take to end. Streams end at
+// once, since they are told to.
+const shutdownTime = 10 * time.Second
+
+// run serves the application until ctx ends. It writes the URL to stdout, once
+// the server accepts connections, and logs to stderr.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("gin-app", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	addr := flags.String("addr", "127.0.0.1:8080", "listen on this `address`")
+	noDemo := flags.Bool("no-demo", false, "start without the demo people and their posts")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	application, err := newApp(appConfig{Logger: logger, Demo: !*noDemo})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "Listening on http://%s\n", listener.Addr())
+	if !*noDemo {
+		fmt.Fprintf(stdout, "Sign in as alice, bob or carol with password %q\n", demoPassword)
+	}
+	return serve(ctx, newServer(application, logger), listener)
+}
+
+// newServer returns the server of the application. There is no WriteTimeout and
+// no ReadTimeout: both count from the start of a request, and an event stream is
+// a request that lasts for hours. The kit puts a deadline on each write instead,
+// and readJSON one on each body.
+func newServer(application *app, logger *slog.Logger) *http.Server {
+	server := &http.Server{
+		Handler:           application,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	// Without this, Shutdown would wait for the streams, which end by themselves
+	// only when their clients leave.
+	server.RegisterOnShutdown(application.registry.Close)
+	return server
+}
+
+// serve runs the server until ctx ends and its requests have, or shutdownTime
+// has passed.
+func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
+	failed := make(chan error, 1) // room for Serve's one result, so that its goroutine ends
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("shutting down: %w", err), server.Close())
+	}
+	<-failed // ErrServerClosed, now that Shutdown was called
+	return err
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+)
+
+func TestNotificationsAreListedNewestFirst(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	path, _ := alice.post("a post")
+	for i := range 3 {
+		bob.want(http.StatusCreated, "POST", path+"/comments", written{fmt.Sprint(i)})
+	}
+	list, unread := alice.inbox()
+	if len(list) != 3 || unread != 3 || list[0].Body != "2" || list[0].ID <= list[2].ID {
+		t.Fatalf("list is %+v, unread %d", list, unread)
+	}
+	if list[0].Type != "comment" || list[0].Read || list[0].Actor != bob.user {
+		t.Errorf("the newest is %+v", list[0])
+	}
+	answer := alice.want(http.StatusOK, "GET", fmt.Sprint("/api/notifications?after=", list[1].ID), nil)
+	got := read[struct {
+		Notifications []notification
+		Unread        int
+	}](answer)
+	if len(got.Notifications) != 1 || got.Notifications[0] != list[0] || got.Unread != 3 {
+		t.Errorf("after the second: %s", answer.body)
+	}
+	none := bob.want(http.StatusOK, "GET", "/api/notifications", nil)
+	if string(none.body) != `{"notifications":[],"unread":0}` {
+		t.Errorf("bob has %s", none.body)
+	}
+}
+
+func TestReadingKeepsTabsInStep(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	path, _ := alice.post("a post")
+	for i := range 3 {
+		bob.want(http.StatusCreated, "POST", path+"/comments", written{fmt.Sprint(i)})
+	}
+	list, _ := alice.inbox()
+	otherTab := alice.open("/events")
+
+	readUpTo := func(id int64) readState {
+		return read[readState](alice.want(http.StatusOK, "POST", "/api/notifications/read", map[string]int64{"up_to": id}))
+	}
+	want := readState{UpTo: list[1].ID, Unread: 1}
+	if got := readUpTo(list[1].ID); got != want {
+		t.Errorf("state is %+v, want %+v", got, want)
+	}
+	if got := parse[readState](t, []byte(otherTab.NextOf("notifications.read").Data)); got != want {
+		t.Errorf("the other tab got %+v, want %+v", got, want)
+	}
+	readUpTo(list[2].ID) // less than is read: no news
+	readUpTo(1 << 40)    // more than there is: all there is
+	end := readState{UpTo: list[0].ID}
+	if got := parse[readState](t, []byte(otherTab.NextOf("notifications.read").Data)); got != end {
+		t.Errorf("the other tab got %+v, want %+v", got, end)
+	}
+	bob.want(http.StatusCreated, "POST", path+"/comments", written{"later"})
+	list, unread := alice.inbox()
+	if unread != 1 || list[0].Read || !list[1].Read {
+		t.Errorf("%d unread after one more: %+v", unread, list)
+	}
+}
+
+func TestInboxKeepsNewestNotifications(t *testing.T) {
+	t.Parallel()
+	s, alice, bob, _ := demo(t)
+	_, id := alice.post("a busy post")
+	for i := range maxNotifications + 5 {
+		if _, _, err := s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, unread := alice.inbox()
+	if len(list) != maxNotifications || unread != maxNotifications || list[0].Body != fmt.Sprint(maxNotifications+4) {
+		t.Errorf("%d notifications, %d unread, the newest %+v", len(list), unread, list[0])
+	}
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestPageHasStrictPolicyAndNothingInline(t *testing.T) {
+	t.Parallel()
+	v := newSite(t, appConfig{}).visitor()
+	for path, contentType := range map[string]string{
+		"/":          "text/html; charset=utf-8",
+		"/app.js":    "text/javascript; charset=utf-8",
+		"/style.css": "text/css; charset=utf-8",
+	} {
+		got := v.want(http.StatusOK, "GET", path, nil)
+		if got.header.Get("Content-Type") != contentType {
+			t.Errorf("%s is %q", path, got.header.Get("Content-Type"))
+		}
+		policy := got.header.Get("Content-Security-Policy")
+		if !strings.HasPrefix(policy, "default-src 'none'; script-src 'self';") || strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: the policy is %q", path, policy)
+		}
+		// What the policy would stop, and what would put data into the page as HTML.
+		if found := regexp.MustCompile(`(?i)<script>|\son[a-z]+=|style="|innerHTML|insertAdjacentHTML|document\.write`).Find(got.body); found != nil {
+			t.Errorf("%s has %q", path, found)
+		}
+	}
+}

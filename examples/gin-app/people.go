@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"regexp"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+)
+
+// reasonSignedOut is what the streams of a person who signs out are told. Being
+// the application's own, it tells the client not to come back.
+const reasonSignedOut ginsse.Reason = "signed out"
+
+// credentials are what a person signs in and up with.
+type credentials struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
+
+const (
+	minPasswordBytes = 8
+	maxPasswordBytes = 256
+)
+
+func (a *app) signIn(c *gin.Context) {
+	var given credentials
+	if err := readJSON(c, &given); err != nil {
+		fail(c, err)
+		return
+	}
+	ctx := c.Request.Context()
+	var right bool
+	found, err := a.store.AccountNamed(ctx, given.Name)
+	switch {
+	case errors.Is(err, errNoSuchUser):
+		right, err = a.passwords.matchesNobody(ctx, given.Password)
+	case err == nil:
+		right, err = a.passwords.matches(ctx, given.Password, found.PasswordHash)
+	}
+	if err == nil && !right {
+		err = errWrongLogin
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	a.welcome(c, http.StatusOK, found)
+}
+
+func (a *app) signUp(c *gin.Context) {
+	var given credentials
+	if err := readJSON(c, &given); err != nil {
+		fail(c, err)
+		return
+	}
+	if !validName.MatchString(given.Name) {
+		fail(c, invalid("name is not 1 to 32 letters, digits, _ or -, the first a letter or a digit"))
+		return
+	}
+	if n := len(given.Password); n < minPasswordBytes || n > maxPasswordBytes {
+		fail(c, invalid("password is not %d to %d bytes", minPasswordBytes, maxPasswordBytes))
+		return
+	}
+	ctx := c.Request.Context()
+	hash, err := a.passwords.hash(ctx, given.Password)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	created, err := a.store.AddAccount(ctx, given.Name, hash)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	a.welcome(c, http.StatusCreated, created)
+}
+
+// welcome answers with a new session, in the body and in the cookie.
+func (a *app) welcome(c *gin.Context, status int, who account) {
+	given, err := a.sessions.issue(who)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	a.sessions.setCookie(c, given)
+	c.JSON(status, given)
+}
+
+// signOut ends all sessions of the person, on all devices, and their streams. In
+// this order: a browser's EventSource may come back, and is then refused.
+func (a *app) signOut(c *gin.Context) {
+	id := ginsse.UserID(c)
+	if err := a.store.EndSessions(c.Request.Context(), id, sessionTime); err != nil {
+		fail(c, err)
+		return
+	}
+	a.registry.Disconnect(id, reasonSignedOut)
+	a.sessions.clearCookie(c)
+	c.Status(http.StatusNoContent)
+}
+
+func (a *app) me(c *gin.Context) {
+	c.JSON(http.StatusOK, gin.H{"user": person(c)})
+}

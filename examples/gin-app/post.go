@@ -1,0 +1,157 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+)
+
+const (
+	maxPostRunes    = 2000
+	maxCommentRunes = 1000
+	defaultPage     = 20
+	maxPage         = 100
+)
+
+func (a *app) listPosts(c *gin.Context) {
+	before, err := queryInt(c, "before", 1, 0)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	limit, err := queryInt(c, "limit", 1, defaultPage)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	posts, err := a.store.Posts(c.Request.Context(), ginsse.UserID(c), before, int(min(limit, maxPage)))
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, gin.H{"posts": posts})
+}
+
+// written is the body of a post and of a comment.
+type written struct {
+	Body string `json:"body"`
+}
+
+func (a *app) addPost(c *gin.Context) {
+	var given written
+	if err := readJSON(c, &given); err != nil {
+		fail(c, err)
+		return
+	}
+	body, err := text("body", given.Body, maxPostRunes)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	made, err := a.store.AddPost(c.Request.Context(), ginsse.UserID(c), body)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.JSON(http.StatusCreated, made)
+}
+
+func (a *app) getPost(c *gin.Context) {
+	id, err := postID(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	found, err := a.store.Post(c.Request.Context(), ginsse.UserID(c), id)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, found)
+}
+
+// addComment stores a comment and then says so: to the author of the post,
+// wherever they are signed in, and to whoever looks at the post. The store has
+// committed by then, so a page that looks at once finds what it was told of.
+func (a *app) addComment(c *gin.Context) {
+	id, err := postID(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	var given written
+	if err := readJSON(c, &given); err != nil {
+		fail(c, err)
+		return
+	}
+	body, err := text("body", given.Body, maxCommentRunes)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	ctx := c.Request.Context()
+	made, notification, err := a.store.AddComment(ctx, id, ginsse.UserID(c), body)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	a.notify(ctx, notification)
+	a.tell(ctx, made)
+	c.JSON(http.StatusCreated, made)
+}
+
+// reactionKinds are the reactions there are.
+var reactionKinds = []string{"like", "love", "laugh"}
+
+func (a *app) addReaction(c *gin.Context) {
+	id, err := postID(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	var given struct {
+		Kind string `json:"kind"`
+	}
+	if err := readJSON(c, &given); err != nil {
+		fail(c, err)
+		return
+	}
+	if !slices.Contains(reactionKinds, given.Kind) {
+		fail(c, invalid("kind is not one of %q", reactionKinds))
+		return
+	}
+	ctx := c.Request.Context()
+	made, created, notification, err := a.store.AddReaction(ctx, id, ginsse.UserID(c), given.Kind)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	a.notify(ctx, notification)
+	c.JSON(status, made)
+}
+
+// removeReaction leaves the post without the reaction, also when it had none.
+func (a *app) removeReaction(c *gin.Context) {
+	id, err := postID(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	kind := c.Param("kind")
+	if !slices.Contains(reactionKinds, kind) {
+		fail(c, errKindNotFound)
+		return
+	}
+	if err := a.store.RemoveReaction(c.Request.Context(), id, ginsse.UserID(c), kind); err != nil {
+		fail(c, err)
+		return
+	}
+	c.Status(http.StatusNoContent)
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	_, alice, _, _ := demo(t)
+	nobody := &visitor{t: t, url: alice.url, client: alice.client}
+	forged := &visitor{t: t, url: alice.url, client: alice.client, token: alice.token[:len(alice.token)-8] + "AAAAAAAA"}
+	tests := map[string]struct {
+		who          *visitor
+		method, path string
+		body         any
+		status       int
+		code         string
+	}{
+		"not_json":                  {alice, "POST", "/api/posts", "{", 400, "invalid_request"},
+		"no_body":                   {alice, "POST", "/api/posts", nil, 400, "invalid_request"},
+		"two_values":                {alice, "POST", "/api/posts", `{"body":"a"} {"body":"b"}`, 400, "invalid_request"},
+		"wrong_type":                {alice, "POST", "/api/posts", `{"body":1}`, 400, "invalid_request"},
+		"sign_in_not_json":          {nobody, "POST", "/api/session", "name=alice", 400, "invalid_request"},
+		"before_no_number":          {alice, "GET", "/api/posts?before=x", nil, 400, "invalid_request"},
+		"limit_zero":                {alice, "GET", "/api/posts?limit=0", nil, 400, "invalid_request"},
+		"after_negative":            {alice, "GET", "/api/notifications?after=-1", nil, 400, "invalid_request"},
+		"wrong_password":            {nobody, "POST", "/api/session", credentials{"alice", "wrong"}, 401, "wrong_credentials"},
+		"unknown_name":              {nobody, "POST", "/api/session", credentials{"mallory", "demo"}, 401, "wrong_credentials"},
+		"no_credentials":            {nobody, "POST", "/api/session", "{}", 401, "wrong_credentials"},
+		"no_token":                  {nobody, "GET", "/api/me", nil, 401, "unauthenticated"},
+		"no_token_on_stream":        {nobody, "GET", "/events", nil, 401, "unauthenticated"},
+		"forged_token":              {forged, "GET", "/api/me", nil, 401, "invalid_token"},
+		"forged_token_on_stream":    {forged, "GET", "/events", nil, 401, "invalid_token"},
+		"sign_out_without_token":    {nobody, "DELETE", "/api/session", nil, 401, "unauthenticated"},
+		"no_such_post":              {alice, "GET", "/api/posts/999", nil, 404, "not_found"},
+		"post_id_no_number":         {alice, "GET", "/api/posts/x", nil, 404, "not_found"},
+		"comment_on_no_post":        {alice, "POST", "/api/posts/999/comments", written{"hello"}, 404, "not_found"},
+		"reaction_to_no_post":       {alice, "POST", "/api/posts/999/reactions", `{"kind":"like"}`, 404, "not_found"},
+		"remove_reaction_no_post":   {alice, "DELETE", "/api/posts/999/reactions/like", nil, 404, "not_found"},
+		"remove_unknown_reaction":   {alice, "DELETE", "/api/posts/1/reactions/hate", nil, 404, "not_found"},
+		"no_such_route":             {alice, "GET", "/api/nothing", nil, 404, "not_found"},
+		"name_taken":                {nobody, "POST", "/api/users", credentials{"alice", "long enough"}, 409, "name_taken"},
+		"name_taken_in_other_case":  {nobody, "POST", "/api/users", credentials{"Alice", "long enough"}, 409, "name_taken"},
+		"post_too_large":            {alice, "POST", "/api/posts", written{strings.Repeat("x", maxBodyBytes)}, 413, "too_large"},
+		"sign_in_too_large":         {nobody, "POST", "/api/session", credentials{"alice", strings.Repeat("x", maxBodyBytes)}, 413, "too_large"},
+		"too_large_where_unread":    {alice, "DELETE", "/api/posts/1/reactions/like", strings.Repeat("x", maxBodyBytes+1), 413, "too_large"},
+		"empty_post":                {alice, "POST", "/api/posts", written{" \n "}, 422, "invalid"},
+		"long_post":                 {alice, "POST", "/api/posts", written{strings.Repeat("ä", maxPostRunes+1)}, 422, "invalid"},
+		"empty_comment":             {alice, "POST", "/api/posts/1/comments", written{}, 422, "invalid"},
+		"long_comment":              {alice, "POST", "/api/posts/1/comments", written{strings.Repeat("x", maxCommentRunes+1)}, 422, "invalid"},
+		"unknown_reaction":          {alice, "POST", "/api/posts/1/reactions", `{"kind":"hate"}`, 422, "invalid"},
+		"bad_name":                  {nobody, "POST", "/api/users", credentials{"no spaces", "long enough"}, 422, "invalid"},
+		"short_password":            {nobody, "POST", "/api/users", credentials{"dave", "short"}, 422, "invalid"},
+		"read_up_to_missing":        {alice, "POST", "/api/notifications/read", "{}", 422, "invalid"},
+		"read_up_to_negative":       {alice, "POST", "/api/notifications/read", `{"up_to":-1}`, 422, "invalid"},
+		"read_up_to_beyond_integer": {alice, "POST", "/api/notifications/read", `{"up_to":1e30}`, 400, "invalid_request"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := test.who.want(test.status, test.method, test.path, test.body)
+			wantError(t, got, test.code)
+			if has := got.header.Get("WWW-Authenticate") != ""; has != (test.status == http.StatusUnauthorized) {
+				t.Errorf("WWW-Authenticate is %q", got.header.Get("WWW-Authenticate"))
+			}
+		})
+	}
+}
+
+// A body that does not say how long it is, is refused when it turns out to be.
+func TestChunkedBodyTooLargeIsRefused(t *testing.T) {
+	t.Parallel()
+	_, alice, _, _ := demo(t)
+	r := alice.request("POST", "/api/posts", nil)
+	r.Body = io.NopCloser(strings.NewReader(`{"body":"` + strings.Repeat("x", maxBodyBytes) + `"}`))
+	r.ContentLength = -1
+	got := alice.send(r)
+	if got.status != http.StatusRequestEntityTooLarge {
+		t.Fatalf("status %d", got.status)
+	}
+	wantError(t, got, "too_large")
+}
+
+func TestBodyOf64KiBIsRead(t *testing.T) {
+	t.Parallel()
+	_, alice, _, _ := demo(t)
+	body := `{"body":"fits"}`
+	alice.want(http.StatusCreated, "POST", "/api/posts", body+strings.Repeat(" ", maxBodyBytes-len(body)))
+}
+
+func TestCrossSiteRequestIsRefused(t *testing.T) {
+	t.Parallel()
+	_, alice, _, _ := demo(t)
+	nobody := &visitor{t: t, url: alice.url, client: alice.client}
+	r := nobody.request("POST", "/api/session", credentials{"alice", demoPassword})
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	got := nobody.send(r)
+	if got.status != http.StatusForbidden {
+		t.Fatalf("status %d: %s", got.status, got.body)
+	}
+	wantError(t, got, "cross_site_request")
+
+	r = nobody.request("GET", "/events", nil)
+	r.AddCookie(&http.Cookie{Name: sessionCookie, Value: alice.token})
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	if got := nobody.send(r); got.status != http.StatusForbidden {
+		t.Errorf("stream: status %d: %s", got.status, got.body)
+	}
+}
+
+// wantError checks that an answer is an error as the contract has it.
+func wantError(t *testing.T, a answer, code string) {
+	t.Helper()
+	if got := a.header.Get("Content-Type"); got != "application/json; charset=utf-8" {
+		t.Errorf("Content-Type is %q", got)
+	}
+	got := parse[struct{ Error problem }](t, a.body).Error
+	if got.Code != code || got.Message == "" {
+		t.Errorf("body is %s, want code %q", a.body, code)
+	}
+	wantKeys(t, string(a.body), "error")
+}

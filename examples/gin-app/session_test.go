@@ -1,0 +1,191 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+func TestSignInGivesTokenAndCookie(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	v := s.visitor()
+	answer := v.want(http.StatusOK, "POST", "/api/session", credentials{"ALICE", demoPassword})
+	wantKeys(t, string(answer.body), "token", "expires_at", "user")
+	given := read[session](answer)
+	if given.User.Name != "alice" || given.User.ID == "" || strings.Contains(given.User.ID, "alice") {
+		t.Errorf("user is %+v", given.User)
+	}
+	if left := time.Until(given.ExpiresAt); left < sessionTime-time.Minute || left > sessionTime {
+		t.Errorf("expires in %v", left)
+	}
+	cookie := answer.header.Get("Set-Cookie")
+	for _, part := range []string{"session=" + given.Token, "HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=900"} {
+		if !strings.Contains(cookie, part) {
+			t.Errorf("cookie %q has no %s", cookie, part)
+		}
+	}
+	if strings.Contains(cookie, "Secure") {
+		t.Errorf("cookie %q is Secure on a connection that is not", cookie)
+	}
+	// Either way of showing the token will do.
+	r := v.request("GET", "/api/me", nil)
+	r.AddCookie(&http.Cookie{Name: sessionCookie, Value: given.Token})
+	v.token = given.Token
+	for _, got := range [][]byte{v.send(r).body, v.want(http.StatusOK, "GET", "/api/me", nil).body} {
+		if me := parse[struct{ User user }](t, got); me.User != given.User {
+			t.Errorf("me is %s", got)
+		}
+	}
+}
+
+func TestSignUpSignsIn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{})
+	v := s.visitor()
+	answer := v.want(http.StatusCreated, "POST", "/api/users", credentials{"dave", "long enough"})
+	wantKeys(t, string(answer.body), "token", "expires_at", "user")
+	v.token = read[session](answer).Token
+	v.post("hello")
+	v.signIn("dave", "long enough")
+}
+
+func TestSignOutEndsEveryStreamAndSession(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	phone := &visitor{t: t, url: alice.url, client: alice.client}
+	phone.signIn("alice", demoPassword)
+	streams := []*ssetest.Stream{alice.open("/events"), phone.open("/events")}
+	others := bob.open("/events")
+
+	answer := alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
+	if cookie := answer.header.Get("Set-Cookie"); !strings.HasPrefix(cookie, "session=;") || !strings.Contains(cookie, "Max-Age=0") {
+		t.Errorf("cookie is %q", cookie)
+	}
+	for _, stream := range streams {
+		if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out","reconnect":false}` {
+			t.Errorf("sse.close is %s", got)
+		}
+		if _, err := stream.WaitEnd(); err != nil {
+			t.Errorf("the stream ended with %v", err)
+		}
+	}
+	for _, v := range []*visitor{alice, phone} {
+		wantError(t, v.want(http.StatusUnauthorized, "GET", "/api/me", nil), "invalid_token")
+		wantError(t, v.want(http.StatusUnauthorized, "GET", "/events", nil), "invalid_token")
+	}
+	// Signing in at once, in the same second, works; and bob has noticed nothing.
+	alice.signIn("alice", demoPassword)
+	alice.want(http.StatusOK, "GET", "/api/me", nil)
+	path, _ := bob.post("still there?")
+	alice.want(http.StatusCreated, "POST", path+"/comments", written{"yes"})
+	others.NextOf("comment")
+}
+
+// A stream that was let through before its person signed out, and came into the
+// registry after, must end too.
+func TestStreamOpenedDuringSignOutEnds(t *testing.T) {
+	t.Parallel()
+	s, alice, _, _ := demo(t)
+	// What signOut does, in the order that hurts: the stream is let through and
+	// attached between the two.
+	stream := alice.open("/events")
+	stream.NextOf("sse.open")
+	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, sessionTime); err != nil {
+		t.Fatal(err)
+	}
+	for _, open := range s.app.registry.Streams(alice.user.ID) {
+		s.app.streamOpened(open)
+	}
+	stream.NextOf("sse.close")
+}
+
+func TestTokenIssuedDuringSignOutIsVoid(t *testing.T) {
+	t.Parallel()
+	s, alice, _, _ := demo(t)
+	ctx := t.Context()
+	for range 3 { // whatever came before, and within one second
+		before, err := s.app.store.Account(ctx, alice.user.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.app.store.EndSessions(ctx, alice.user.ID, sessionTime); err != nil {
+			t.Fatal(err)
+		}
+		given, err := s.app.sessions.issue(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := s.app.store.Account(ctx, alice.user.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !void(after, given.ExpiresAt) {
+			t.Errorf("a token until %v is good, and %v is void", given.ExpiresAt, after.VoidThrough)
+		}
+		if again, err := s.app.sessions.issue(after); err != nil || void(after, again.ExpiresAt) {
+			t.Errorf("a token issued after signing out is void: %v", err)
+		}
+	}
+}
+
+// In a bubble of synctest an hour takes no time.
+func TestSessionInUseIsRenewedAndIdleOneExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newTestApp(t, appConfig{Demo: true})
+		server := ssetest.NewServer(t, a)
+		t.Cleanup(a.registry.Close)
+		v := &visitor{t: t, url: server.URL, client: server.Client}
+		v.signIn("alice", demoPassword)
+		bearer, cookie := v.token, v.token
+		v.token = ""
+		use := func() answer {
+			r := v.request("GET", "/api/me", nil)
+			r.AddCookie(&http.Cookie{Name: sessionCookie, Value: cookie})
+			return v.send(r)
+		}
+		if got := use().header.Get("Set-Cookie"); got != "" {
+			t.Errorf("a new session was renewed: %q", got)
+		}
+		stream := ssetest.Connect(t, server.Client, v.request("GET", "/events", nil),
+			ssetest.Header("Cookie", sessionCookie+"="+cookie))
+
+		for range 6 { // an hour in all
+			time.Sleep(10 * time.Minute)
+			got := use()
+			if got.status != http.StatusOK {
+				t.Fatalf("status %d after %s", got.status, got.body)
+			}
+			renewed, _, _ := strings.Cut(strings.TrimPrefix(got.header.Get("Set-Cookie"), "session="), ";")
+			if renewed == "" || renewed == cookie {
+				t.Fatalf("the session was not renewed: %q", got.header.Get("Set-Cookie"))
+			}
+			cookie = renewed
+		}
+		// The stream lived as long as the token it was opened with, which has not
+		// been renewed by others that were.
+		if got := stream.NextOf("sse.close").Data; got != `{"reason":"expired","reconnect":true}` {
+			t.Errorf("sse.close is %s", got)
+		}
+		v.token = bearer
+		wantError(t, v.want(http.StatusUnauthorized, "GET", "/api/me", nil), "invalid_token")
+		v.token = ""
+		time.Sleep(sessionTime)
+		if got := use(); got.status != http.StatusUnauthorized {
+			t.Errorf("an idle session is answered with %d", got.status)
+		}
+	})
+}
+
+func TestCookieIsSecureOverTLS(t *testing.T) {
+	t.Parallel()
+	s := newTLSSite(t)
+	answer := s.want(http.StatusOK, "POST", "/api/session", credentials{"alice", demoPassword})
+	if cookie := answer.header.Get("Set-Cookie"); !strings.Contains(cookie, "; Secure") {
+		t.Errorf("cookie is %q", cookie)
+	}
+}
