@@ -189,6 +189,9 @@ func (a *Auth) Authenticate(c *gin.Context) (Identity, error) {
 		if err := checkName("user ID", identity.UserID); err != nil {
 			return Identity{}, refuse(codeNoCredentials, "authentication is required", err)
 		}
+		if !identity.Expiry.IsZero() && !time.Now().Before(identity.Expiry) {
+			return Identity{}, refuse(codeInvalidToken, "the credential expired", nil)
+		}
 		return identity, nil
 	}
 	token, err := a.findToken(c.Request)

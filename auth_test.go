@@ -588,6 +588,14 @@ func TestNewAuthFuncPassesTheIdentity(t *testing.T) {
 	}
 }
 
+// A stream that expired before it began would have a browser reconnect for ever.
+func TestNewAuthFuncRefusesAnExpiredIdentity(t *testing.T) {
+	t.Parallel()
+	auth := authtestFunc(t, ginsse.Identity{UserID: "alice", Expiry: time.Now()}, nil)
+	authtestRefused(t, auth, authtestBearer("x"), authtestAnswer{401, "invalid_token", "the credential expired",
+		`Bearer realm="events", error="invalid_token", error_description="the credential expired"`})
+}
+
 func TestNewAuthFuncErrorsAnswerTheClient(t *testing.T) {
 	t.Parallel()
 	alice := ginsse.Identity{UserID: "alice"}

@@ -82,11 +82,11 @@ const (
 func (r Reason) Error() string { return "ginsse: stream ended: " + string(r) }
 
 // reconnect reports whether the client should reestablish the connection. What
-// the application ended on purpose stays ended: its reasons, too, are final.
+// the application ended stays ended: its own reasons are final, and a producer
+// that failed would only be run again.
 func (r Reason) reconnect() bool {
 	switch r {
-	case ReasonExpired, ReasonLifetime, ReasonShutdown, ReasonOverloaded, ReasonFailed,
-		ReasonClientGone, ReasonSlow:
+	case ReasonExpired, ReasonLifetime, ReasonShutdown, ReasonOverloaded, ReasonClientGone, ReasonSlow:
 		return true
 	default:
 		return false

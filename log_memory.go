@@ -140,24 +140,27 @@ func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (*En
 func (l *MemoryLog) Read(_ context.Context, q Query, dst []*Entry) (Page, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	page := Page{Entries: dst, Through: q.After}
 	end := l.seq
 	if q.Before != 0 {
 		end = min(end, q.Before-1)
 	}
-	page := Page{Entries: dst, Through: q.After}
-	if page.Gap = l.gap(q); page.Gap != "" || q.After.IsZero() {
-		page.Through = l.cursor(l.seq)
-		return page, nil
+	// Most streams read a handful of subjects, of which one has news.
+	var space [8][]*Entry
+	news := space[:0]
+	if !q.After.IsZero() {
+		if news, page.Gap = l.news(q, end, news); page.Gap == "" {
+			if end <= q.After.Seq {
+				return page, nil
+			}
+			if page.More = merge(&page, news, q.MaxEvents, q.MaxBytes); page.More {
+				end = page.Entries[len(page.Entries)-1].Cursor.Seq
+			}
+			page.Through = l.cursor(end)
+			return page, nil
+		}
 	}
-	if end <= q.After.Seq {
-		return page, nil
-	}
-	if l.collect(q, end, &page) {
-		page.More = true
-		page.Through = page.Entries[len(page.Entries)-1].Cursor
-	} else {
-		page.Through = l.cursor(end)
-	}
+	page.Through = l.cursor(l.seq)
 	return page, nil
 }
 
@@ -179,66 +182,59 @@ func (l *MemoryLog) changeWatchers(change func([]*watcher) []*watcher) {
 	l.watchers.Store(&list)
 }
 
-// gap says whether entries after the query's position are gone, or whether the
-// position is not one of this log's. Called with mu held.
-func (l *MemoryLog) gap(q Query) GapReason {
+// news appends to list the entries in (q.After, end] of each subject that has
+// any, or says why some may be missing: they are gone, or the position is not one
+// of this log's. Called with mu held.
+func (l *MemoryLog) news(q Query, end uint64, list [][]*Entry) ([][]*Entry, GapReason) {
 	at := q.After
 	switch {
-	case at.IsZero():
-		return ""
 	case at.Epoch != l.epoch:
-		return GapEpoch
+		return nil, GapEpoch
 	case at.Seq > l.seq, at.Check != l.check(at.Seq):
-		return GapUnknown
-	}
-	if at.Seq == l.seq {
-		return ""
+		return nil, GapUnknown
+	case at.Seq == l.seq:
+		return nil, ""
 	}
 	now := time.Now()
 	for _, subject := range q.Subjects {
 		h := l.subjects[subject]
-		lost := l.forgotten
-		if h != nil {
-			l.expire(h, now)
-			lost = h.trimmed
+		if h == nil {
+			if at.Seq < l.forgotten {
+				return nil, GapTrimmed
+			}
+			continue
 		}
-		if at.Seq < lost {
-			return GapTrimmed
+		l.expire(h, now)
+		if at.Seq < h.trimmed {
+			return nil, GapTrimmed
+		}
+		if entries := between(h.entries, at.Seq, end); len(entries) > 0 {
+			list = append(list, entries)
 		}
 	}
-	return ""
+	return list, ""
 }
 
-// collect appends the entries in (q.After, end] to the page in order, and
-// reports whether the page was full before it had them all. Called with mu held.
-func (l *MemoryLog) collect(q Query, end uint64, page *Page) (full bool) {
-	// Most streams read a handful of subjects of which one has news.
-	var space [8][]*Entry
-	runs := space[:0]
-	for _, subject := range q.Subjects {
-		if h := l.subjects[subject]; h != nil {
-			if run := between(h.entries, q.After.Seq, end); len(run) > 0 {
-				runs = append(runs, run)
-			}
-		}
-	}
+// merge appends the entries of all lists to the page in order, and reports
+// whether the page was full before it had them all.
+func merge(page *Page, lists [][]*Entry, maxEvents, maxBytes int) (full bool) {
 	bytes, events := 0, 0
-	for len(runs) > 0 {
+	for len(lists) > 0 {
 		first := 0
-		for i := 1; i < len(runs); i++ {
-			if runs[i][0].Cursor.Seq < runs[first][0].Cursor.Seq {
+		for i := 1; i < len(lists); i++ {
+			if lists[i][0].Cursor.Seq < lists[first][0].Cursor.Seq {
 				first = i
 			}
 		}
-		e := runs[first][0]
-		if events > 0 && (events >= q.MaxEvents || bytes+len(e.Frame) > q.MaxBytes) {
+		e := lists[first][0]
+		if events > 0 && (events >= maxEvents || bytes+len(e.Frame) > maxBytes) {
 			return true
 		}
 		page.Entries = append(page.Entries, e)
 		events++
 		bytes += len(e.Frame)
-		if runs[first] = runs[first][1:]; len(runs[first]) == 0 {
-			runs = append(runs[:first], runs[first+1:]...)
+		if lists[first] = lists[first][1:]; len(lists[first]) == 0 {
+			lists = append(lists[:first], lists[first+1:]...)
 		}
 	}
 	return false

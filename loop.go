@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -13,6 +14,10 @@ import (
 // loop writes one stream. It is the step under c.Stream, on the handler's
 // goroutine, and the only thing that touches the response. The [Stream] says
 // what to write; the loop waits, writes, beats, and notices the end.
+//
+// It waits for one thing: the stream's wake. The timer and the end of the
+// request's context wake it like everything else, which for each event costs a
+// good deal less than a select over three channels.
 type loop struct {
 	s   *Stream
 	w   *writer
@@ -22,6 +27,8 @@ type loop struct {
 	beat    time.Duration // the heartbeat's interval; 0 is none
 	endAt   time.Time     // when the right to exist ends; zero is never
 	endsFor Reason        // and why
+	due     atomic.Bool   // set by the timer
+	gone    atomic.Bool   // set when the request's context has ended
 
 	more    bool      // the stream has more to write than one batch
 	failing bool      // the log could not be read
@@ -52,13 +59,22 @@ func begin(c *gin.Context, s *Stream, w *writer, first []byte) *loop {
 			l.endAt, l.endsFor = end, ReasonLifetime
 		}
 	}
-	l.timer = time.NewTimer(l.untilDue(time.Now()))
+	l.timer = time.AfterFunc(l.untilDue(time.Now()), func() {
+		l.due.Store(true)
+		s.notify()
+	})
 	return l
 }
 
 // run writes the stream until it ends, and returns why it did.
 func (l *loop) run(c *gin.Context) error {
 	defer l.close(c)
+	// Not the end of the stream itself: a write that failed ends the context too,
+	// and is then the better reason.
+	defer context.AfterFunc(l.ctx, func() {
+		l.gone.Store(true)
+		l.s.notify()
+	})()
 	c.Stream(l.step)
 	return l.s.Err()
 }
@@ -75,27 +91,30 @@ func (l *loop) close(c *gin.Context) {
 // and calls it again until it returns false or the writer says that the client
 // is gone.
 func (l *loop) step(io.Writer) bool {
-	if l.w.err != nil {
-		l.s.end(l.w.failure())
+	for {
+		switch {
+		case l.w.err != nil:
+			l.s.end(l.w.failure())
+		case l.gone.Load():
+			l.s.end(ReasonClientGone)
+		case l.due.Load():
+			l.due.Store(false)
+			if l.onTime(time.Now()) {
+				return true
+			}
+		}
+		ended := l.s.ended.Load()
+		if ended && !l.drains() {
+			return l.finish()
+		}
+		if (l.more || l.s.unread.Load() > 0) && l.write() {
+			return true
+		}
+		if ended {
+			return l.finish()
+		}
+		<-l.s.wake
 	}
-	ended := l.s.ended.Load()
-	if ended && !l.drains() {
-		return l.finish()
-	}
-	if (l.more || l.s.unread.Load() > 0) && l.write() {
-		return true
-	}
-	if ended {
-		return l.finish()
-	}
-	select {
-	case <-l.s.wake: // news, a queued event, or the end
-	case <-l.ctx.Done():
-		l.s.end(ReasonClientGone)
-	case now := <-l.timer.C:
-		l.due(now)
-	}
-	return true
 }
 
 // once is the step of a stream whose producer writes for itself: it writes what
@@ -135,19 +154,21 @@ func (l *loop) readFailed(err error) {
 	l.timer.Reset(retryRead)
 }
 
-// due does what the timer was set for.
-func (l *loop) due(now time.Time) {
+// onTime does what the timer was set for, and reports whether it wrote.
+func (l *loop) onTime(now time.Time) (wrote bool) {
 	if l.failing {
 		l.more = true
 	}
 	if !l.endAt.IsZero() && !now.Before(l.endAt) {
 		l.s.end(l.endsFor)
-		return
+		return false
 	}
 	if l.beat > 0 && now.Sub(l.w.wrote) >= l.beat {
 		l.heartbeat()
+		wrote = true
 	}
 	l.timer.Reset(l.untilDue(now))
+	return wrote
 }
 
 // heartbeat shows the client and the proxies on the way that the stream lives,

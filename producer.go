@@ -29,9 +29,9 @@ import (
 // the stream; Serve waits for produce to return. A panic in produce is raised
 // again on the handler's goroutine.
 //
-// At the end the client gets sse.close with reason "done" and "reconnect": false,
-// or "failed" if produce returned an error. Browsers reconnect after any end, so
-// a page must close its EventSource on "reconnect": false.
+// At the end the client gets sse.close with reason "done", or "failed" if produce
+// returned an error, and "reconnect": false. Browsers reconnect after any end,
+// and would have the work done again: a page must close its EventSource then.
 //
 // Serve returns nil when produce has returned nil; otherwise why the stream
 // ended: a [Reason] with its cause, or [ErrUnsupportedWriter], in which case the

@@ -30,11 +30,11 @@ func TestServeReturnsWhyTheStreamEnded(t *testing.T) {
 		client  string  // the data of sse.close
 	}{
 		{"done", func(ctx context.Context, s *ginsse.Stream) error { return s.Send(ctx, numbered(1)) }, nil, `{"reason":"done","reconnect":false}`},
-		{"producer_failed", func(context.Context, *ginsse.Stream) error { return broken }, []error{ginsse.ReasonFailed, broken}, `{"reason":"failed","reconnect":true}`},
+		{"producer_failed", func(context.Context, *ginsse.Stream) error { return broken }, []error{ginsse.ReasonFailed, broken}, `{"reason":"failed","reconnect":false}`},
 		{"closed_by_producer", func(_ context.Context, s *ginsse.Stream) error { return s.Close() }, nil, `{"reason":"done","reconnect":false}`},
 		{"own_reason", func(_ context.Context, s *ginsse.Stream) error { s.Disconnect("quota"); return nil }, []error{ginsse.Reason("quota")}, `{"reason":"quota","reconnect":false}`},
 		{"lifetime", func(ctx context.Context, _ *ginsse.Stream) error { <-ctx.Done(); return ctx.Err() }, []error{ginsse.ReasonLifetime}, `{"reason":"lifetime","reconnect":true}`},
-		{"sent_before_failing", func(ctx context.Context, s *ginsse.Stream) error { _ = s.Send(ctx, numbered(1)); return broken }, []error{ginsse.ReasonFailed}, `{"reason":"failed","reconnect":true}`},
+		{"sent_before_failing", func(ctx context.Context, s *ginsse.Stream) error { _ = s.Send(ctx, numbered(1)); return broken }, []error{ginsse.ReasonFailed}, `{"reason":"failed","reconnect":false}`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestServeRaisesTheProducersPanicInTheHandler(t *testing.T) {
 	if p := within(t, "the handler", raised); p != "boom" {
 		t.Errorf("recovered %v", p)
 	}
-	if len(rest) != 1 || rest[0].Data != `{"reason":"failed","reconnect":true}` {
+	if len(rest) != 1 || rest[0].Data != `{"reason":"failed","reconnect":false}` {
 		t.Errorf("the client got %+v", rest)
 	}
 }
@@ -139,7 +139,7 @@ func TestServeSeqSendsEachEvent(t *testing.T) {
 	}))
 	stream := server.Open(t, "/")
 	wantNumbers(t, stream, 0, 999)
-	wantClose(t, stream, "failed", true)
+	wantClose(t, stream, "failed", false)
 	if err := within(t, "ServeSeq", result); !errors.Is(err, broken) {
 		t.Errorf("ServeSeq returned %v", err)
 	}

@@ -30,7 +30,8 @@ type RegistryConfig struct {
 	// HTTP/1.1. Default 16.
 	MaxStreamsPerUser int
 
-	// MaxEventBytes is the most bytes of one event in wire form. Default 1 MiB.
+	// MaxEventBytes is the most bytes of one event in wire form. The log may allow
+	// less. Default 1 MiB.
 	MaxEventBytes int
 
 	// LastEventIDParameter is the query parameter in which a page that was

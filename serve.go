@@ -34,9 +34,9 @@ func WithTopics(topics ...string) ServeOption {
 			if subject := subjectTopic + topic; !slices.Contains(s.subjects, subject) {
 				s.subjects = append(s.subjects, subject)
 			}
-		}
-		if n := len(s.subjects) - 2; n > maxTopics {
-			return fmt.Errorf("%w: %d topics, more than %d", ErrInvalidSubject, n, maxTopics)
+			if len(s.subjects)-2 > maxTopics { // beside the user's and all
+				return fmt.Errorf("%w: more than %d topics", ErrInvalidSubject, maxTopics)
+			}
 		}
 		return nil
 	})

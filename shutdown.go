@@ -61,7 +61,7 @@ func (r *Registry) Shutdown(ctx context.Context) error {
 	for ended := 0; ended < len(streams); {
 		due := len(streams)
 		if passed := time.Since(start); passed < window {
-			due = int(float64(len(streams)) * float64(passed) / float64(window))
+			due = min(due, 1+int(float64(len(streams))*float64(passed)/float64(window)))
 		}
 		for ; ended < due; ended++ {
 			streams[ended].end(ReasonShutdown)

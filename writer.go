@@ -28,13 +28,18 @@ type writer struct {
 	setDeadline func(time.Time) error // of the innermost writer; nil if it has none
 	flushError  func() error          // of the innermost writer; nil if it has none
 	keepsArmed  bool                  // the deadline may stay armed between writes
+	direct      bool                  // there is nothing between gin's writer and the innermost
 	deadline    time.Time             // armed until; zero if not
 	wrote       time.Time             // when it was last written to
 
-	gone  chan bool // closed by hangUp
-	dirty bool      // something was written since the last flush
-	err   error     // the first failure
+	gone chan bool // closed by hangUp
+	held int       // bytes written since the last flush
+	err  error     // the first failure
 }
+
+// heldBytes is what net/http holds back until it is flushed, on every transport:
+// less needs no deadline before the flush.
+const heldBytes = 2 << 10
 
 // writePiece is the most that is written under one deadline, so that a large
 // event on a slow line is cut for lack of progress, not for its size.
@@ -65,6 +70,9 @@ func newWriter(c *gin.Context, timeout time.Duration) (*writer, error) {
 	} else if _, ok := inner.(http.Flusher); !ok {
 		return nil, fmt.Errorf("%w: %T cannot flush; keep http.TimeoutHandler and the like off this route",
 			ErrUnsupportedWriter, inner)
+	}
+	if u, ok := outer.(interface{ Unwrap() http.ResponseWriter }); ok {
+		w.direct = w.flushError != nil && u.Unwrap() == inner
 	}
 	if d, ok := inner.(interface{ SetWriteDeadline(time.Time) error }); ok {
 		w.setDeadline = d.SetWriteDeadline
@@ -110,10 +118,11 @@ func (w *writer) Write(p []byte) (int, error) {
 	written := 0
 	for written < len(p) && w.err == nil {
 		piece := p[written:min(written+writePiece, len(p))]
-		w.arm()
+		if w.held += len(piece); w.held >= heldBytes || !w.direct {
+			w.arm()
+		}
 		n, err := w.ResponseWriter.Write(piece)
 		written += n
-		w.dirty = true
 		w.fail(err)
 	}
 	return written, w.err
@@ -128,13 +137,15 @@ func (w *writer) Flush() { _ = w.FlushError() }
 
 // FlushError puts on the wire what has been written, and reports the true error.
 func (w *writer) FlushError() error {
-	if !w.dirty || w.err != nil {
+	if w.held == 0 || w.err != nil {
 		return w.err
 	}
+	w.held = 0
 	w.arm()
-	w.dirty = false
-	// Outermost first: a writer between gin's and ours may hold data of its own.
-	w.ResponseWriter.Flush()
+	// Outermost first: a writer in between may hold data of its own.
+	if !w.direct {
+		w.ResponseWriter.Flush()
+	}
 	if w.flushError != nil {
 		w.fail(w.flushError())
 	}

@@ -1,0 +1,36 @@
+package ginsse_test
+
+import (
+	"fmt"
+
+	"github.com/ginsse/ginsse"
+)
+
+// All streams of a user end, with a reason of the application's own. A page that
+// reads "reconnect": false closes its EventSource.
+func ExampleRegistry_Disconnect() {
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
+	if err != nil {
+		panic(err)
+	}
+	defer registry.Close()
+	server := exampleServer(registry.Handler())
+	defer server.Close()
+	laptop := exampleOpen(server, "alice", "")
+	defer laptop.Close()
+	phone := exampleOpen(server, "alice", "")
+	defer phone.Close()
+
+	fmt.Println(registry.Disconnect("alice", "signed out"), "streams")
+	laptop.print(2)
+	phone.print(2)
+	fmt.Println("online:", registry.Online("alice"))
+
+	// Output:
+	// 2 streams
+	// sse.close {"reason":"signed out","reconnect":false}
+	// end
+	// sse.close {"reason":"signed out","reconnect":false}
+	// end
+	// online: false
+}

@@ -1,0 +1,56 @@
+package ginsse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ginsse/ginsse"
+)
+
+// A log keeps so many events of each user, for so long, in so much memory. Who
+// was away for longer has a gap.
+func ExampleNewMemoryLog() {
+	log, err := ginsse.NewMemoryLog(ginsse.MemoryLogConfig{
+		EventsPerSubject: 2,
+		MaxAge:           10 * time.Minute,
+		MaxBytes:         1 << 20,
+	})
+	if err != nil {
+		panic(err)
+	}
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log, MaxEventBytes: 4 << 20})
+	if err != nil {
+		panic(err)
+	}
+	defer registry.Close()
+	server := exampleServer(registry.Handler())
+	defer server.Close()
+
+	ctx := context.Background()
+	var ids []string
+	for n := 1; n <= 4; n++ {
+		receipt, err := registry.SendTo(ctx, "alice", ginsse.Event{Type: "n", Data: n})
+		if err != nil {
+			panic(err)
+		}
+		ids = append(ids, receipt.ID)
+	}
+	behindSecond := exampleOpen(server, "alice", ids[1])
+	defer behindSecond.Close()
+	behindSecond.print(2)
+	behindFirst := exampleOpen(server, "alice", ids[0])
+	defer behindFirst.Close()
+	behindFirst.print(1)
+
+	_, err = registry.SendTo(ctx, "alice", ginsse.Event{Data: strings.Repeat("x", 2<<20)})
+	fmt.Println(errors.Is(err, ginsse.ErrEventTooLarge))
+
+	// Output:
+	// n 3
+	// n 4
+	// sse.gap {"reason":"trimmed"}
+	// true
+}

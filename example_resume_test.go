@@ -1,0 +1,45 @@
+package ginsse_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ginsse/ginsse"
+)
+
+// A client that comes back with its last event ID, as an EventSource does by
+// itself, gets what was sent while it was away.
+func ExampleRegistry_Serve_resume() {
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
+	if err != nil {
+		panic(err)
+	}
+	defer registry.Close()
+	server := exampleServer(registry.Handler())
+	defer server.Close()
+	send := func(data string) {
+		if _, err := registry.SendTo(context.Background(), "alice", ginsse.Event{Type: "comment", Data: data}); err != nil {
+			panic(err)
+		}
+	}
+
+	alice := exampleOpen(server, "alice", "")
+	send("first")
+	alice.print(1)
+	if err := alice.Close(); err != nil { // the laptop's lid goes down
+		panic(err)
+	}
+	send("second")
+	send("third")
+
+	alice = exampleOpen(server, "alice", alice.LastEventID())
+	defer alice.Close()
+	fmt.Println("resumed:", alice.resumed)
+	alice.print(2)
+
+	// Output:
+	// comment first
+	// resumed: true
+	// comment second
+	// comment third
+}

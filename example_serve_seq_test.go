@@ -1,0 +1,54 @@
+package ginsse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// A model's tokens are a sequence. When the model fails, the client is told that
+// the answer is not whole, and nothing of the error.
+func ExampleServeSeq() {
+	tokens := func(context.Context) iter.Seq2[ginsse.Event, error] {
+		return func(yield func(ginsse.Event, error) bool) {
+			for _, token := range []string{"Hello", ",", " world"} {
+				if !yield(ginsse.Event{Type: "token", Data: token}, nil) {
+					return
+				}
+			}
+			yield(ginsse.Event{}, errors.New("model: out of memory"))
+		}
+	}
+	failed := make(chan error, 1)
+	r := gin.New()
+	r.GET("/answer", func(c *gin.Context) { failed <- ginsse.ServeSeq(c, ginsse.StreamConfig{}, tokens) })
+	server := httptest.NewServer(r)
+	defer server.Close()
+
+	response := exampleDo(server, http.MethodGet, "/answer")
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		panic(err)
+	}
+	for _, e := range ssetest.Parse(body) {
+		fmt.Printf("%s %q\n", e.Type, e.Data)
+	}
+	fmt.Println(<-failed)
+
+	// Output:
+	// token "Hello"
+	// token ","
+	// token " world"
+	// sse.close "{\"reason\":\"failed\",\"reconnect\":false}"
+	// ginsse: stream ended: failed: model: out of memory
+}
