@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -23,15 +22,11 @@ const (
 // postTopic is the topic of what happens at a post.
 func postTopic(id int64) string { return "post:" + strconv.FormatInt(id, 10) }
 
-const metadataExpiry = "expiry"
-
 // events serves the event stream of the person: what is sent to them and, with
 // ?post=ID, what happens at that post. A topic comes from the request, so it is
 // granted only after a look at what it names.
 func (a *app) events(c *gin.Context) {
-	options := []ginsse.ServeOption{
-		ginsse.WithMetadata(map[string]any{metadataExpiry: ginsse.Expiry(c)}),
-	}
+	var options []ginsse.ServeOption
 	if value, asked := c.GetQuery("post"); asked {
 		id, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
@@ -51,9 +46,8 @@ func (a *app) events(c *gin.Context) {
 // after admit had let it through, and before Disconnect could find it. It runs
 // on a goroutine of its own.
 func (a *app) streamOpened(s *ginsse.Stream) {
-	expiry, _ := s.Metadata()[metadataExpiry].(time.Time)
 	who, err := a.store.Account(context.Background(), s.UserID())
-	if err != nil || void(who, expiry) {
+	if err != nil || void(who, s.Expiry()) {
 		s.Disconnect(reasonSignedOut)
 	}
 }
