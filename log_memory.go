@@ -1,12 +1,12 @@
 package ginsse
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
 	"slices"
-	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,39 +44,35 @@ const (
 // MemoryLog is the [Log] of a single process. It lives as long as the process:
 // a position from before a restart is a gap of reason "epoch".
 //
-// Concurrency: all methods may be called from several goroutines. Append and
-// Read hold one lock for the time of a few map and slice operations.
+// Concurrency: all methods may be called from several goroutines. Appending is
+// one at a time. Readers do not wait for one another, and for an appender only
+// where it touches what they read: with thousands of streams, one lock for all
+// would have them queue for it most of the time.
 type MemoryLog struct {
 	cfg   MemoryLogConfig
 	epoch uint32
 	seed  maphash.Seed // keys the cursors' check; random, so nobody makes one up
 
-	mu       sync.Mutex // guards the fields below; never held during a callback
-	seq      uint64     // of the newest entry
-	bytes    int64      // counted for all entries held
-	subjects map[string]*history
-	active   historyList // those with entries, least recently appended first
-	emptied  historyList // those without, least recently emptied first
+	// head is the newest sequence. It is raised when the entry is in its history:
+	// whoever has read it finds all entries up to it.
+	head atomic.Uint64
 	// forgotten is the newest sequence lost from a subject no longer remembered:
 	// a position before it may have missed something in any unknown subject.
-	forgotten uint64
+	forgotten atomic.Uint64
+
+	mu      sync.Mutex  // makes appending one at a time; guards the fields below
+	bytes   int64       // counted for all entries held
+	active  historyList // those with entries, least recently appended first
+	emptied historyList // those without, least recently emptied first
+
+	mapMu    sync.RWMutex // guards subjects; taken after mu, held for lookups only
+	subjects map[string]*history
 
 	watchMu  sync.Mutex                 // taken to change watchers
 	watchers atomic.Pointer[[]*watcher] // replaced, never changed
 }
 
-type watcher struct {
-	fn func(subject string, seq uint64)
-}
-
-// history is what the log holds of one subject.
-type history struct {
-	subject    string
-	entries    []*Entry // in order
-	trimmed    uint64   // sequence of the newest entry that was removed
-	list       *historyList
-	prev, next *history
-}
+type watcher struct{ fn func(subject string, seq uint64) }
 
 // NewMemoryLog returns an empty log of a new epoch.
 func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
@@ -110,24 +106,22 @@ func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
 // Append implements [Log]. It waits for nothing, so it does not look at ctx: a
 // handler whose own client has just left still gets its event out.
 func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (*Entry, error) {
-	e := &Entry{Subject: subject, Frame: frame}
+	e := &Entry{Subject: subject, Frame: frame, Time: time.Now()}
 	if e.cost() > l.cfg.MaxBytes {
 		return nil, fmt.Errorf("%w: %d bytes in a log of %d", ErrEventTooLarge, len(frame), l.cfg.MaxBytes)
 	}
-	e.Time = time.Now()
 	l.mu.Lock()
-	l.seq++
-	e.Cursor = l.cursor(l.seq)
+	e.Cursor = l.cursor(l.head.Load() + 1)
 	e.ID = e.Cursor.String()
-	h := l.subjects[subject]
-	if h == nil {
-		h = &history{subject: subject, trimmed: l.forgotten}
-		l.subjects[subject] = h
-	}
+	h := l.history(subject)
+	h.mu.Lock()
 	h.entries = append(h.entries, e)
+	h.newest.Store(e.Cursor.Seq)
+	h.mu.Unlock()
 	h.moveTo(&l.active)
 	l.bytes += e.cost()
 	l.trim(h, e.Time)
+	l.head.Store(e.Cursor.Seq)
 	l.mu.Unlock()
 
 	for _, w := range *l.watchers.Load() {
@@ -136,32 +130,129 @@ func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (*En
 	return e, nil
 }
 
+// history returns the record of a subject, a new one if there is none. Called
+// with mu held.
+func (l *MemoryLog) history(subject string) *history {
+	if h := l.subjects[subject]; h != nil { // only changed under mu
+		return h
+	}
+	h := &history{subject: subject, trimmed: l.forgotten.Load()}
+	l.mapMu.Lock()
+	defer l.mapMu.Unlock()
+	l.subjects[subject] = h
+	return h
+}
+
 // Read implements [Log].
 func (l *MemoryLog) Read(_ context.Context, q Query, dst []*Entry) (Page, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	head := l.head.Load() // first: what is appended from here on is for the next page
 	page := Page{Entries: dst, Through: q.After}
-	end := l.seq
+	if q.After.IsZero() {
+		page.Through = l.cursor(head)
+		return page, nil
+	}
+	end := head
 	if q.Before != 0 {
 		end = min(end, q.Before-1)
 	}
-	// Most streams read a handful of subjects, of which one has news.
-	var space [8][]*Entry
-	news := space[:0]
-	if !q.After.IsZero() {
-		if news, page.Gap = l.news(q, end, news); page.Gap == "" {
-			if end <= q.After.Seq {
-				return page, nil
-			}
-			if page.More = merge(&page, news, q.MaxEvents, q.MaxBytes); page.More {
-				end = page.Entries[len(page.Entries)-1].Cursor.Seq
-			}
-			page.Through = l.cursor(end)
-			return page, nil
+	if page.Gap = l.unknown(q.After, head); page.Gap == "" && q.After.Seq < head {
+		page.Entries, page.More, page.Gap = l.collect(q, end, dst)
+	}
+	switch {
+	case page.Gap != "":
+		page.Entries = dst
+		page.Through = l.cursor(head)
+	case page.More:
+		page.Through = page.Entries[len(page.Entries)-1].Cursor
+	case end > q.After.Seq:
+		page.Through = l.cursor(end)
+	}
+	return page, nil
+}
+
+// unknown says whether a position is not one of this log's.
+func (l *MemoryLog) unknown(at Cursor, head uint64) GapReason {
+	switch {
+	case at.Epoch != l.epoch:
+		return GapEpoch
+	case at.Seq > head, at.Check != l.check(at.Seq):
+		return GapUnknown
+	}
+	return ""
+}
+
+// collect appends to dst the entries in (q.After, end] of all subjects, in order
+// and within the bounds of a page, or says that some of them are gone.
+func (l *MemoryLog) collect(q Query, end uint64, dst []*Entry) (entries []*Entry, more bool, gap GapReason) {
+	var space [8]*history // most streams read a handful of subjects
+	histories, known := l.histories(q, space[:0])
+	if !known {
+		return nil, false, GapTrimmed
+	}
+	first, sources := len(dst), 0
+	// One subject at a time, each within the bounds by itself: the page is a
+	// prefix of what they make together. Beyond the last entry of one that had
+	// more, the others may not go.
+	for _, h := range histories {
+		if h.newest.Load() <= q.After.Seq {
+			continue // nothing new, and so nothing lost; most subjects, most times
+		}
+		before := len(dst)
+		var full bool
+		if dst, full, gap = l.entriesOf(h, q, end, dst); gap != "" {
+			return nil, false, gap
+		}
+		if full {
+			more = true
+			end = dst[len(dst)-1].Cursor.Seq
+		}
+		if len(dst) > before {
+			sources++
 		}
 	}
-	page.Through = l.cursor(l.seq)
-	return page, nil
+	if sources > 1 {
+		slices.SortFunc(dst[first:], func(a, b *Entry) int { return cmp.Compare(a.Cursor.Seq, b.Cursor.Seq) })
+		fits := first + fit(dst[first:], q, end)
+		more = more || fits < len(dst) && dst[fits].Cursor.Seq <= end
+		clear(dst[fits:])
+		dst = dst[:fits]
+	}
+	return dst, more, ""
+}
+
+// histories appends to list the records of a query's subjects. It reports false
+// if one that is no longer known may have lost something after the position.
+func (l *MemoryLog) histories(q Query, list []*history) ([]*history, bool) {
+	l.mapMu.RLock()
+	defer l.mapMu.RUnlock()
+	for _, subject := range q.Subjects {
+		if h := l.subjects[subject]; h != nil {
+			list = append(list, h)
+		} else if q.After.Seq < l.forgotten.Load() {
+			return nil, false
+		}
+	}
+	return list, true
+}
+
+// entriesOf appends the entries of one subject in (q.After, end], and reports
+// whether there were more than fit a page.
+func (l *MemoryLog) entriesOf(h *history, q Query, end uint64, dst []*Entry) (entries []*Entry, full bool, gap GapReason) {
+	h.mu.RLock()
+	if now := time.Now(); len(h.entries) > 0 && l.old(h.entries[0], now) {
+		h.mu.RUnlock()
+		l.mu.Lock()
+		l.expire(h, now)
+		l.mu.Unlock()
+		h.mu.RLock()
+	}
+	defer h.mu.RUnlock()
+	if q.After.Seq < h.trimmed {
+		return nil, false, GapTrimmed
+	}
+	found := between(h.entries, q.After.Seq, end)
+	n := fit(found, q, end)
+	return append(dst, found[:n]...), n < len(found), ""
 }
 
 // Watch implements [Log]. fn runs on the appending goroutine, under no lock.
@@ -182,100 +273,21 @@ func (l *MemoryLog) changeWatchers(change func([]*watcher) []*watcher) {
 	l.watchers.Store(&list)
 }
 
-// news appends to list the entries in (q.After, end] of each subject that has
-// any, or says why some may be missing: they are gone, or the position is not one
-// of this log's. Called with mu held.
-func (l *MemoryLog) news(q Query, end uint64, list [][]*Entry) ([][]*Entry, GapReason) {
-	at := q.After
-	switch {
-	case at.Epoch != l.epoch:
-		return nil, GapEpoch
-	case at.Seq > l.seq, at.Check != l.check(at.Seq):
-		return nil, GapUnknown
-	case at.Seq == l.seq:
-		return nil, ""
-	}
-	now := time.Now()
-	for _, subject := range q.Subjects {
-		h := l.subjects[subject]
-		if h == nil {
-			if at.Seq < l.forgotten {
-				return nil, GapTrimmed
-			}
-			continue
-		}
-		l.expire(h, now)
-		if at.Seq < h.trimmed {
-			return nil, GapTrimmed
-		}
-		if entries := between(h.entries, at.Seq, end); len(entries) > 0 {
-			list = append(list, entries)
-		}
-	}
-	return list, ""
-}
-
-// merge appends the entries of all lists to the page in order, and reports
-// whether the page was full before it had them all.
-func merge(page *Page, lists [][]*Entry, maxEvents, maxBytes int) (full bool) {
-	bytes, events := 0, 0
-	for len(lists) > 0 {
-		first := 0
-		for i := 1; i < len(lists); i++ {
-			if lists[i][0].Cursor.Seq < lists[first][0].Cursor.Seq {
-				first = i
-			}
-		}
-		e := lists[first][0]
-		if events > 0 && (events >= maxEvents || bytes+len(e.Frame) > maxBytes) {
-			return true
-		}
-		page.Entries = append(page.Entries, e)
-		events++
-		bytes += len(e.Frame)
-		if lists[first] = lists[first][1:]; len(lists[first]) == 0 {
-			lists = append(lists[:first], lists[first+1:]...)
-		}
-	}
-	return false
-}
-
-// between returns the entries in (after, end].
-func between(entries []*Entry, after, end uint64) []*Entry {
-	n := len(entries)
-	if n == 0 || entries[n-1].Cursor.Seq <= after {
-		return nil
-	}
-	// Streams that keep up want the last entry only.
-	from := n - 1
-	if n > 1 && entries[n-2].Cursor.Seq > after {
-		from = sort.Search(n, func(i int) bool { return entries[i].Cursor.Seq > after })
-	}
-	to := n
-	if entries[n-1].Cursor.Seq > end {
-		to = sort.Search(n, func(i int) bool { return entries[i].Cursor.Seq > end })
-	}
-	return entries[min(from, to):to]
-}
-
 // trim brings the log back within its bounds after an append to h. Called with
-// mu held.
+// mu held, like the methods below.
 func (l *MemoryLog) trim(h *history, now time.Time) {
 	if n := len(h.entries) - l.cfg.EventsPerSubject; n > 0 {
 		l.drop(h, n)
 	}
 	l.expire(h, now)
-	for l.active.first != nil && l.old(l.active.first.newest(), now) {
+	for l.active.first != nil && l.old(l.active.first.entries[len(l.active.first.entries)-1], now) {
 		l.drop(l.active.first, len(l.active.first.entries))
 	}
 	for l.bytes > l.cfg.MaxBytes {
 		l.drop(l.active.first, 1)
 	}
 	for l.emptied.size > maxRemembered {
-		forget := l.emptied.first
-		l.forgotten = max(l.forgotten, forget.trimmed)
-		forget.moveTo(nil)
-		delete(l.subjects, forget.subject)
+		l.forget(l.emptied.first)
 	}
 }
 
@@ -294,6 +306,8 @@ func (l *MemoryLog) old(e *Entry, now time.Time) bool { return now.Sub(e.Time) >
 
 // drop removes the n oldest entries of h.
 func (l *MemoryLog) drop(h *history, n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for i, e := range h.entries[:n] {
 		l.bytes -= e.cost()
 		h.trimmed = e.Cursor.Seq
@@ -303,6 +317,16 @@ func (l *MemoryLog) drop(h *history, n int) {
 		h.entries = nil
 		h.moveTo(&l.emptied)
 	}
+}
+
+// forget lets go of an empty history, but not of what it lost: that is noted
+// before the subject becomes unknown.
+func (l *MemoryLog) forget(h *history) {
+	l.forgotten.Store(max(l.forgotten.Load(), h.trimmed))
+	h.moveTo(nil)
+	l.mapMu.Lock()
+	defer l.mapMu.Unlock()
+	delete(l.subjects, h.subject)
 }
 
 func (l *MemoryLog) cursor(seq uint64) Cursor {
@@ -315,42 +339,5 @@ func (l *MemoryLog) check(seq uint64) uint32 { return uint32(maphash.Comparable(
 
 // cost is what the entry counts for in MaxBytes.
 func (e *Entry) cost() int64 { return int64(len(e.Frame) + len(e.Subject) + entryOverhead) }
-
-func (h *history) newest() *Entry { return h.entries[len(h.entries)-1] }
-
-// historyList is a doubly linked list; a history is in one list at most.
-type historyList struct {
-	first, last *history
-	size        int
-}
-
-// moveTo takes h out of its list and puts it at the end of another; nil is none.
-func (h *history) moveTo(to *historyList) {
-	if from := h.list; from != nil {
-		if h.prev != nil {
-			h.prev.next = h.next
-		} else {
-			from.first = h.next
-		}
-		if h.next != nil {
-			h.next.prev = h.prev
-		} else {
-			from.last = h.prev
-		}
-		from.size--
-	}
-	h.list, h.prev, h.next = to, nil, nil
-	if to == nil {
-		return
-	}
-	h.prev = to.last
-	if to.last != nil {
-		to.last.next = h
-	} else {
-		to.first = h
-	}
-	to.last = h
-	to.size++
-}
 
 var _ Log = (*MemoryLog)(nil)
