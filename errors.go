@@ -30,8 +30,8 @@ var (
 	ErrInvalidCursor = errors.New("ginsse: invalid cursor")
 
 	// ErrNoUser is returned by [Registry.Serve] when nothing has put a user ID
-	// on the gin context: [Middleware] is missing on the route.
-	ErrNoUser = errors.New("ginsse: no user ID on the gin context")
+	// on the gin context: [Middleware] or [Auth.RequireUser] is missing on the route.
+	ErrNoUser = errors.New("ginsse: no user ID on the gin context: is Middleware or RequireUser missing on this route?")
 
 	// ErrUnsupportedWriter is returned when the response writer cannot carry an
 	// event stream: it cannot flush, hides write deadlines, compresses, or has
@@ -52,6 +52,7 @@ var (
 // It is also what the client reads in the data of the last event, sse.close,
 // and what [RegistryConfig.DisconnectFunc] is told. Applications may use
 // reasons of their own with [Registry.Disconnect] and [Stream.Disconnect].
+// string(reason) is the reason alone; as an error it says more.
 type Reason string
 
 // The kit's own reasons.
@@ -81,9 +82,8 @@ const (
 // Error implements error.
 func (r Reason) Error() string { return "ginsse: stream ended: " + string(r) }
 
-// reconnect reports whether the client should reestablish the connection. What
-// the application ended stays ended: its own reasons are final, and a producer
-// that failed would only be run again.
+// reconnect reports whether the client of a registry should reestablish the
+// connection. What the application ended stays ended: its own reasons are final.
 func (r Reason) reconnect() bool {
 	switch r {
 	case ReasonExpired, ReasonLifetime, ReasonShutdown, ReasonOverloaded, ReasonClientGone, ReasonSlow:

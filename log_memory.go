@@ -72,7 +72,9 @@ type MemoryLog struct {
 	watchers atomic.Pointer[[]*watcher] // replaced, never changed
 }
 
-type watcher struct{ fn func(subject string, seq uint64) }
+type watcher struct {
+	fn func(subject string, seq uint64)
+}
 
 // NewMemoryLog returns an empty log of a new epoch.
 func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {

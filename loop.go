@@ -225,7 +225,7 @@ func (l *loop) finish() (keepOpen bool) {
 		return true // for c.Stream to see that the client is gone
 	case ReasonSlow:
 	default:
-		_, _ = l.w.Write(appendControl(nil, typeClose, "", closeData{reason, reason.reconnect()}))
+		_, _ = l.w.Write(appendControl(nil, typeClose, "", closeData{reason, l.s.registry != nil && reason.reconnect()}))
 	}
 	return false
 }

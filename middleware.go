@@ -11,10 +11,11 @@ import (
 
 // Middleware authenticates the request, puts the user ID and its expiry on the
 // gin context, and then sets the event-stream headers. A request that is refused
-// gets a JSON answer of RFC 6750 and none of those headers.
+// gets the status and WWW-Authenticate header of RFC 6750, none of those headers,
+// and as its body the JSON {"error": {"code": ..., "message": ...}}.
 //
 // Handlers after it may still answer with an error: any status but 200, or no
-// answer at all, takes the event-stream headers off again.
+// answer at all, takes Content-Type and X-Accel-Buffering off again.
 //
 // It also removes Accept-Encoding from the request, so that compression
 // registered after it leaves the stream alone. Compression registered before it
@@ -134,14 +135,18 @@ func identityOf(c *gin.Context) Identity {
 
 const contentType = "text/event-stream"
 
+// streamHeaders holds the values for all streams. Each goes out as a slice of one
+// without room for more, so that whoever adds to a header copies it.
+var streamHeaders = [...]string{contentType, "private, no-cache, no-store, no-transform", "no", "nosniff"}
+
 // setStreamHeaders sets what an event stream needs. The type has no charset
 // parameter, since intermediaries compare it literally; no-transform keeps
 // compressing proxies from buffering, X-Accel-Buffering nginx.
 func setStreamHeaders(h http.Header) {
-	h["Content-Type"] = []string{contentType}
-	h["Cache-Control"] = []string{"private, no-cache, no-store, no-transform"}
-	h["X-Accel-Buffering"] = []string{"no"}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
+	h["Content-Type"] = streamHeaders[0:1:1]
+	h["Cache-Control"] = streamHeaders[1:2:2]
+	h["X-Accel-Buffering"] = streamHeaders[2:3:3]
+	h["X-Content-Type-Options"] = streamHeaders[3:4:4]
 	delete(h, "Content-Length")
 	delete(h, "Etag")
 }

@@ -29,9 +29,11 @@ import (
 // the stream; Serve waits for produce to return. A panic in produce is raised
 // again on the handler's goroutine.
 //
-// At the end the client gets sse.close with reason "done", or "failed" if produce
-// returned an error, and "reconnect": false. Browsers reconnect after any end,
-// and would have the work done again: a page must close its EventSource then.
+// At the end the client gets sse.close with reason "done", "failed" if produce
+// returned an error, or "expired" or "lifetime" if the stream's time was up first,
+// and with "reconnect": false. Browsers reconnect after any end, and would have
+// the work done again: a page must close its EventSource then. There is no
+// sse.open.
 //
 // Serve returns nil when produce has returned nil; otherwise why the stream
 // ended: a [Reason] with its cause, or [ErrUnsupportedWriter], in which case the
@@ -122,6 +124,10 @@ func (p *producer) wait(cancel context.CancelCauseFunc) {
 //		if err := s.Send(c.Request.Context(), ginsse.Event{Data: step}); err != nil {
 //			return
 //		}
+//		if step.Failed {
+//			s.Disconnect(ginsse.ReasonFailed) // or Close says "done"
+//			return
+//		}
 //	}
 //
 // Each Send then writes before it returns, so a slow client slows its producer.
@@ -130,8 +136,8 @@ func (p *producer) wait(cancel context.CancelCauseFunc) {
 // [Stream.Wait], which beats the heart, or uses [Serve].
 //
 // When Open returns a stream, the headers and a first block are on their way.
-// The stream must be closed before the handler returns, and nothing may be sent
-// to it after that. The error is [ErrUnsupportedWriter], and the client has been
+// The stream must be closed before the handler returns, or a browser is not told
+// that this was the end and asks again; and nothing may be sent to it after that. The error is [ErrUnsupportedWriter], and the client has been
 // answered with status 500; or, for a HEAD request, which is answered with the
 // headers alone, [ReasonDone].
 func Open(c *gin.Context, cfg StreamConfig) (*Stream, error) {
@@ -212,6 +218,7 @@ func (o *opened) finish() {
 func openLoop(c *gin.Context, cfg StreamConfig) (*loop, error) {
 	cfg, err := cfg.resolve(defaultStreamConfig)
 	if err != nil {
+		err = fmt.Errorf("ginsse: StreamConfig.%w", err)
 		refuseWriter(c, err)
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func TestServeReturnsWhyTheStreamEnded(t *testing.T) {
 		{"producer_failed", func(context.Context, *ginsse.Stream) error { return broken }, []error{ginsse.ReasonFailed, broken}, `{"reason":"failed","reconnect":false}`},
 		{"closed_by_producer", func(_ context.Context, s *ginsse.Stream) error { return s.Close() }, nil, `{"reason":"done","reconnect":false}`},
 		{"own_reason", func(_ context.Context, s *ginsse.Stream) error { s.Disconnect("quota"); return nil }, []error{ginsse.Reason("quota")}, `{"reason":"quota","reconnect":false}`},
-		{"lifetime", func(ctx context.Context, _ *ginsse.Stream) error { <-ctx.Done(); return ctx.Err() }, []error{ginsse.ReasonLifetime}, `{"reason":"lifetime","reconnect":true}`},
+		{"lifetime", func(ctx context.Context, _ *ginsse.Stream) error { <-ctx.Done(); return ctx.Err() }, []error{ginsse.ReasonLifetime}, `{"reason":"lifetime","reconnect":false}`},
 		{"sent_before_failing", func(ctx context.Context, s *ginsse.Stream) error { _ = s.Send(ctx, numbered(1)); return broken }, []error{ginsse.ReasonFailed}, `{"reason":"failed","reconnect":false}`},
 	}
 	for _, test := range tests {

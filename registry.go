@@ -128,11 +128,11 @@ type Receipt struct {
 
 // Stats are counts of a registry.
 type Stats struct {
-	Streams int    // live now
-	Users   int    // with a live stream now
-	Opened  uint64 // streams opened since the start
-	Gaps    uint64 // sse.gap events sent since the start
-	Slow    uint64 // streams cut because their reader had stopped, since the start
+	Streams int    `json:"streams"` // live now
+	Users   int    `json:"users"`   // with a live stream now
+	Opened  uint64 `json:"opened"`  // streams opened since the start
+	Gaps    uint64 `json:"gaps"`    // sse.gap events sent since the start
+	Slow    uint64 `json:"slow"`    // streams cut because their reader had stopped, since the start
 }
 
 // NewRegistry returns a registry for cfg, or an error that names the field that
@@ -157,7 +157,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	cfg.LastEventIDParameter = orDefault(cfg.LastEventIDParameter, "lastEventId")
 	var err error
 	if cfg.Stream, err = cfg.Stream.resolve(defaultStreamConfig); err != nil {
-		return nil, fmt.Errorf("RegistryConfig.Stream: %w", err)
+		return nil, fmt.Errorf("ginsse: RegistryConfig.Stream.%w", err)
 	}
 	if cfg.Log == nil {
 		if cfg.Log, err = NewMemoryLog(MemoryLogConfig{}); err != nil {

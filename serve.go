@@ -55,7 +55,9 @@ func WithMetadata(metadata map[string]any) ServeOption {
 // stream. A zero leaves the registry's as it is.
 func WithStreamConfig(cfg StreamConfig) ServeOption {
 	return serveOption(func(s *Stream) (err error) {
-		s.cfg, err = cfg.resolve(s.cfg)
+		if s.cfg, err = cfg.resolve(s.cfg); err != nil {
+			err = fmt.Errorf("ginsse: StreamConfig.%w", err)
+		}
 		return err
 	})
 }
@@ -177,7 +179,10 @@ func LastEventID(c *gin.Context, parameter string) string {
 	if id := c.GetHeader("Last-Event-ID"); id != "" {
 		return id
 	}
-	return c.Query(parameter)
+	if c.Request.URL.RawQuery == "" {
+		return ""
+	}
+	return c.Request.URL.Query().Get(parameter) // c.Query would keep it all for the stream's life
 }
 
 // turnAway answers a request whose stream was not attached. What is temporary is

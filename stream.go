@@ -31,8 +31,9 @@ type StreamConfig struct {
 	// a half times it, so that clients do not come back together. Default 3 s.
 	ReconnectionTime time.Duration
 
-	// MaxLifetime ends a stream in-band; the client comes back at once. Each
-	// stream uses between nine tenths and all of it. Default 24 h.
+	// MaxLifetime ends a stream in-band; a client of a registry comes back after its
+	// reconnection time. Each stream uses between nine tenths and all of it.
+	// Default 24 h.
 	MaxLifetime time.Duration
 }
 
@@ -68,7 +69,7 @@ func (cfg StreamConfig) resolve(defaults StreamConfig) (StreamConfig, error) {
 		case d < 0:
 			*field.value = 0
 		case d < time.Millisecond:
-			return cfg, fmt.Errorf("ginsse: StreamConfig.%s is %v; the least is 1ms", field.name, d)
+			return cfg, fmt.Errorf("%s is %v; the least is 1ms", field.name, d)
 		}
 	}
 	return cfg, nil

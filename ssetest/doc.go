@@ -14,6 +14,14 @@
 // with time in them can run in a bubble of testing/synctest: heartbeats, expiry
 // and deadlines then take no time. Everything is closed at the end of the test.
 //
+// A refusal, such as 401 or 429, is no event stream: test for it with the
+// server's Client. An application under test can do without tokens by
+// authentication that believes a header:
+//
+//	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
+//		return ginsse.Identity{UserID: c.GetHeader("Test-User")}, nil
+//	})
+//
 // The functions that take a testing.TB, and the methods of what they return, must
 // be called from the test's goroutine: they end the test when what they wait for
 // does not come.

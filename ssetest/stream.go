@@ -124,7 +124,7 @@ func (s *Stream) Next() Event {
 	s.tb.Helper()
 	e, err := s.TryNext(s.Patience)
 	if err != nil {
-		s.tb.Fatalf("ssetest: waiting for an event: %v", err)
+		s.tb.Fatalf("ssetest: waiting for an event (Patience is %v): %v", s.Patience, err)
 	}
 	return e
 }
@@ -132,10 +132,16 @@ func (s *Stream) Next() Event {
 // NextOf is [Stream.Next] for the next event of a type; it passes over others.
 func (s *Stream) NextOf(eventType string) Event {
 	s.tb.Helper()
+	var passed []string
 	for {
-		if e := s.Next(); e.Type == eventType {
+		e, err := s.TryNext(s.Patience)
+		if err != nil {
+			s.tb.Fatalf("ssetest: waiting for an event of type %q (Patience is %v): %v; passed over %q", eventType, s.Patience, err, passed)
+		}
+		if e.Type == eventType {
 			return e
 		}
+		passed = append(passed, e.Type)
 	}
 }
 
@@ -187,7 +193,7 @@ func (s *Stream) WaitEnd() ([]Event, error) {
 	select {
 	case <-s.done:
 	case <-timer.C:
-		s.tb.Fatal("ssetest: the stream did not end")
+		s.tb.Fatalf("ssetest: the stream did not end (Patience is %v)", s.Patience)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
