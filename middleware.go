@@ -135,18 +135,14 @@ func identityOf(c *gin.Context) Identity {
 
 const contentType = "text/event-stream"
 
-// streamHeaders holds the values for all streams. Each goes out as a slice of one
-// without room for more, so that whoever adds to a header copies it.
-var streamHeaders = [...]string{contentType, "private, no-cache, no-store, no-transform", "no", "nosniff"}
-
 // setStreamHeaders sets what an event stream needs. The type has no charset
 // parameter, since intermediaries compare it literally; no-transform keeps
 // compressing proxies from buffering, X-Accel-Buffering nginx.
 func setStreamHeaders(h http.Header) {
-	h["Content-Type"] = streamHeaders[0:1:1]
-	h["Cache-Control"] = streamHeaders[1:2:2]
-	h["X-Accel-Buffering"] = streamHeaders[2:3:3]
-	h["X-Content-Type-Options"] = streamHeaders[3:4:4]
+	h["Content-Type"] = []string{contentType}
+	h["Cache-Control"] = []string{"private, no-cache, no-store, no-transform"}
+	h["X-Accel-Buffering"] = []string{"no"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
 	delete(h, "Content-Length")
 	delete(h, "Etag")
 }
