@@ -68,7 +68,7 @@ type AuthConfig struct {
 	// InsecureQueryParameter, if set, is the name of a query parameter that may
 	// hold the token. URLs end up in logs, histories and Referer headers, and
 	// RFC 9700, section 4.3.2, forbids it; use a cookie where you can. It works
-	// only behind [Auth.HideQueryToken], which must come before any logger.
+	// only when [Auth.HideQueryToken] is wrapped around the engine.
 	InsecureQueryParameter string
 
 	// Realm is named in WWW-Authenticate. Default "events".

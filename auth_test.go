@@ -807,7 +807,7 @@ func authtestBearer(token string) *http.Request {
 
 // authtestEngine serves a stream at /events and an ordinary route at /ordinary.
 // Both answer 200 and say in headers who was let in, and until when.
-func authtestEngine(auth *ginsse.Auth) *gin.Engine {
+func authtestEngine(auth *ginsse.Auth) http.Handler {
 	answer := func(c *gin.Context) {
 		c.Header("Test-User", ginsse.UserID(c))
 		c.Header("Test-Expiry", ginsse.Expiry(c).UTC().Format(time.RFC3339Nano))
@@ -815,10 +815,9 @@ func authtestEngine(auth *ginsse.Auth) *gin.Engine {
 		c.Writer.WriteHeaderNow()
 	}
 	r := gin.New()
-	r.Use(auth.HideQueryToken())
 	r.GET("/events", ginsse.Middleware(auth), answer)
 	r.Any("/ordinary", auth.RequireUser(), answer)
-	return r
+	return auth.HideQueryToken(r)
 }
 
 func authtestServe(auth *ginsse.Auth, r *http.Request) *httptest.ResponseRecorder {

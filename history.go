@@ -15,7 +15,8 @@ type history struct {
 	entries []*Entry     // in order
 	trimmed uint64       // sequence of the newest entry that was removed
 
-	list       *historyList // of MemoryLog, like the links
+	bytes      int64        // counted for its entries; MemoryLog's, like the rest
+	list       *historyList // the one it is in
 	prev, next *history
 }
 

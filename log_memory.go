@@ -22,7 +22,8 @@ type MemoryLogConfig struct {
 	MaxAge time.Duration
 	// MaxBytes bounds the memory of all events together, each counted with its
 	// bookkeeping. Over it, the subject that has been quiet for longest loses its
-	// events first. Default 64 MiB.
+	// events first. One subject has a quarter of it at most, so that whoever is sent
+	// a flood does not cost everybody else their history. Default 64 MiB.
 	MaxBytes int64
 }
 
@@ -122,6 +123,7 @@ func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (*En
 	h.mu.Unlock()
 	h.moveTo(&l.active)
 	l.bytes += e.cost()
+	h.bytes += e.cost()
 	l.trim(h, e.Time)
 	l.head.Store(e.Cursor.Seq)
 	l.mu.Unlock()
@@ -281,6 +283,9 @@ func (l *MemoryLog) trim(h *history, now time.Time) {
 	if n := len(h.entries) - l.cfg.EventsPerSubject; n > 0 {
 		l.drop(h, n)
 	}
+	for h.bytes > l.cfg.MaxBytes/4 && len(h.entries) > 1 {
+		l.drop(h, 1)
+	}
 	l.expire(h, now)
 	for l.active.first != nil && l.old(l.active.first.entries[len(l.active.first.entries)-1], now) {
 		l.drop(l.active.first, len(l.active.first.entries))
@@ -312,6 +317,7 @@ func (l *MemoryLog) drop(h *history, n int) {
 	defer h.mu.Unlock()
 	for i, e := range h.entries[:n] {
 		l.bytes -= e.cost()
+		h.bytes -= e.cost()
 		h.trimmed = e.Cursor.Seq
 		h.entries[i] = nil // the array lives on under the rest of the slice
 	}

@@ -67,6 +67,32 @@ func TestMemoryLogRefusesAnEventLargerThanItself(t *testing.T) {
 	}
 }
 
+func TestMemoryLogKeepsAFloodForOneFromTheHistoryOfOthers(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog(t, ginsse.MemoryLogConfig{MaxBytes: 1 << 20})
+	page, err := log.Read(t.Context(), ginsse.Query{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 1000 {
+		if n == 1 {
+			if _, err := log.Append(t.Context(), "user:victim", []byte("data: x\n\n")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := log.Append(t.Context(), "user:flooded", make([]byte, 10_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err = log.Read(t.Context(), ginsse.Query{Subjects: []string{"user:victim"}, After: page.Through, MaxEvents: 10, MaxBytes: 1000}, nil)
+	if err != nil || page.Gap != "" || len(page.Entries) != 1 {
+		t.Errorf("got %d entries, gap %q, %v", len(page.Entries), page.Gap, err)
+	}
+	if held := log.HistoryBytes(); held > 1<<20/4+1000 {
+		t.Errorf("%d bytes are held", held)
+	}
+}
+
 // A user who was sent something once must not stay in memory for ever, and must
 // not be told that all is well either.
 func TestMemoryLogForgetsQuietSubjectsButNotTheirLoss(t *testing.T) {

@@ -46,8 +46,7 @@ func begin(c *gin.Context, s *Stream, w *writer, first []byte) *loop {
 	c.Writer = w
 	setStreamHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(first) // a failure stays in w and ends the first step
-	w.Flush()
+	w.first(c.Request, first)
 
 	if s.cfg.HeartbeatInterval > 0 {
 		l.beat = jitter(s.cfg.HeartbeatInterval, 0.75, 1)

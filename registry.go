@@ -257,10 +257,14 @@ func (r *Registry) encode(e Event) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return frame, r.checkSize(frame)
+}
+
+func (r *Registry) checkSize(frame []byte) error {
 	if most := r.cfg.MaxEventBytes; most > 0 && len(frame) > most {
-		return nil, fmt.Errorf("%w: %d bytes, more than MaxEventBytes, %d", ErrEventTooLarge, len(frame), most)
+		return fmt.Errorf("%w: %d bytes, more than MaxEventBytes, %d", ErrEventTooLarge, len(frame), most)
 	}
-	return frame, nil
+	return nil
 }
 
 func (r *Registry) append(ctx context.Context, subject string, frame []byte) (Receipt, error) {

@@ -142,7 +142,7 @@ func TestSendToDoesNotMindACancelledContext(t *testing.T) {
 
 func TestOneSessionCanBeSentToAlone(t *testing.T) {
 	t.Parallel()
-	registry := newRegistry(t, ginsse.RegistryConfig{})
+	registry := newRegistry(t, ginsse.RegistryConfig{MaxEventBytes: 1000})
 	server := ssetest.NewServer(t, newEngine(t, registry))
 	first, second := server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("alice"))
 	id := first.NextOf("sse.open").Data
@@ -155,6 +155,9 @@ func TestOneSessionCanBeSentToAlone(t *testing.T) {
 		}
 		if err := s.Send(t.Context(), ginsse.Event{Type: "private", ID: "7", Data: "x"}); !errors.Is(err, ginsse.ErrInvalidEvent) {
 			t.Errorf("an ID that would break the resume was let through: %v", err)
+		}
+		if err := s.Send(t.Context(), ginsse.Event{Data: strings.Repeat("x", 1000)}); !errors.Is(err, ginsse.ErrEventTooLarge) {
+			t.Errorf("an event over the registry's limit was let through: %v", err)
 		}
 	}
 	if e := first.NextOf("private"); e.Data != "x" {

@@ -205,8 +205,7 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, w *writer, cause error) e
 	defer w.release(c)
 	setStreamHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(appendControl(first, typeClose, "", closeData{reason, true}))
-	w.Flush()
+	w.first(c.Request, appendControl(first, typeClose, "", closeData{reason, true}))
 	return cause
 }
 

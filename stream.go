@@ -179,7 +179,8 @@ func (s *Stream) Err() error {
 //
 // Send returns nil once the event is queued. When 64 KiB wait for the client, it
 // waits too, until there is room, ctx ends or the stream does. An event that
-// cannot be encoded is [ErrInvalidEvent] and leaves the stream as it was.
+// cannot be encoded is [ErrInvalidEvent], one over a registry's limit
+// [ErrEventTooLarge]; both leave the stream as it was.
 //
 // On a stream from [Open], while nobody is in [Stream.Wait], Send itself writes
 // the event before it returns.
@@ -188,6 +189,9 @@ func (s *Stream) Send(ctx context.Context, e Event) error {
 		return fmt.Errorf("%w: ID is set, and the IDs of this stream are the registry's", ErrInvalidEvent)
 	}
 	frame, err := e.encode()
+	if err == nil && s.registry != nil {
+		err = s.registry.checkSize(frame)
+	}
 	if err != nil {
 		return err
 	}

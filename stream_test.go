@@ -132,11 +132,13 @@ func TestIdleStreamOutlivesManyWriteDeadlines(t *testing.T) {
 	})
 }
 
-func TestServerWriteTimeoutDoesNotEndAStream(t *testing.T) {
+func TestServerTimeoutsDoNotEndAStream(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
 		registry := newRegistry(t, ginsse.RegistryConfig{})
-		server := tr.start(t, newEngine(t, registry), func(s *http.Server) { s.WriteTimeout = time.Second })
+		server := tr.start(t, newEngine(t, registry), func(s *http.Server) {
+			s.WriteTimeout, s.ReadTimeout, s.IdleTimeout = time.Second, time.Second, time.Second
+		})
 		stream := connect(t, server, "/events", as("alice"))
 		pass(1500 * time.Millisecond)
 		send(t, registry, "alice", 1)
@@ -420,5 +422,32 @@ func TestHeadGetsTheHeadersOnly(t *testing.T) {
 		if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
 			t.Errorf("%s: status %d of type %q", path, response.StatusCode, response.Header.Get("Content-Type"))
 		}
+	}
+}
+
+// A client that announces a body and withholds it does not hold the stream
+// beyond its end: net/http would wait for the body before it sends the headers.
+func TestStreamDoesNotWaitForAWithheldBody(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	server := transports[0].start(t, serveAt(func(c *gin.Context) {
+		cfg := ginsse.StreamConfig{WriteTimeout: 100 * time.Millisecond, MaxLifetime: 200 * time.Millisecond}
+		ended <- ginsse.Serve(c, cfg, func(ctx context.Context, _ *ginsse.Stream) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	}), nil)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	// net/http takes a body that does not come for a client that is gone.
+	err = within(t, "the stream", ended)
+	if !errors.Is(err, ginsse.ReasonClientGone) && !errors.Is(err, ginsse.ReasonLifetime) {
+		t.Errorf("the stream ended with %v", err)
 	}
 }

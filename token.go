@@ -50,7 +50,7 @@ func (a *Auth) candidates(r *http.Request) ([]string, error) {
 			tokens = append(tokens, hidden()...)
 		case r.URL.Query().Has(a.query):
 			return nil, refuse(codeInvalidRequest, "access tokens in the query are not accepted here",
-				errors.New("the token was in the URL: register Auth.HideQueryToken before the logger"))
+				errors.New("the token was in the URL: wrap the engine in Auth.HideQueryToken"))
 		}
 	}
 	return slices.DeleteFunc(tokens, func(token string) bool { return token == "" }), nil
@@ -123,23 +123,22 @@ type hiddenTokens func() []string
 // hiddenKey is the key on the request's context, for the parameter's name.
 type hiddenKey string
 
-// HideQueryToken returns a middleware that takes the token of
-// [AuthConfig.InsecureQueryParameter] out of the request's URL before anything
-// can print it. It must be registered before the logger and before recovery:
+// HideQueryToken takes the token of [AuthConfig.InsecureQueryParameter] out of a
+// request's URL before anything can print it. It wraps the whole engine:
 //
-//	r := gin.New()
-//	r.Use(auth.HideQueryToken(), gin.Logger(), gin.Recovery())
+//	server := &http.Server{Handler: auth.HideQueryToken(engine)}
 //
-// gin's logger takes a copy of the URL before it calls the next handler, so a
-// token in the query is refused where this middleware has not run. Proxies in
-// front keep logs of their own.
-func (a *Auth) HideQueryToken() gin.HandlerFunc {
-	return func(c *gin.Context) {
-		if a.query != "" {
-			c.Request = hideQuery(c.Request, a.query)
-		}
-		c.Next()
+// A middleware would be too late: gin's logger takes a copy of the URL before it
+// calls the next handler, and gin prints redirects before any middleware runs. A
+// token in the query is refused where this wrapper is missing. Proxies in front
+// keep logs of their own.
+func (a *Auth) HideQueryToken(next http.Handler) http.Handler {
+	if a.query == "" {
+		return next
 	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, hideQuery(r, a.query))
+	})
 }
 
 // hideQuery returns r without the named query parameter, its values kept in the
@@ -147,7 +146,7 @@ func (a *Auth) HideQueryToken() gin.HandlerFunc {
 func hideQuery(r *http.Request, name string) *http.Request {
 	var tokens, kept []string
 	if earlier, ok := r.Context().Value(hiddenKey(name)).(hiddenTokens); ok {
-		tokens = slices.Clone(earlier()) // Engine.HandleContext runs all middleware again
+		tokens = slices.Clone(earlier()) // wrapped twice
 	}
 	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
 		if !setsParameter(pair, name) {
@@ -201,15 +200,17 @@ func (a *Auth) redact(c *gin.Context) {
 		header["Authorization"] = []string{redacted}
 	}
 	if hasCookies {
-		// Rebuilt from what parses: what does not may be most of a token.
-		header.Del("Cookie")
-		rebuilt := http.Request{Header: header}
-		for _, cookie := range c.Request.Cookies() {
+		// Rebuilt from what parses: what does not may be most of a token. In one go,
+		// as adding them one by one would take quadratic time, for anybody who asks.
+		cookies := c.Request.Cookies()
+		kept := make([]string, len(cookies))
+		for i, cookie := range cookies {
 			if cookie.Name == a.cookie {
 				cookie.Value = redacted
 			}
-			rebuilt.AddCookie(cookie)
+			kept[i] = (&http.Cookie{Name: cookie.Name, Value: cookie.Value, Quoted: cookie.Quoted}).String()
 		}
+		header["Cookie"] = []string{strings.Join(kept, "; ")}
 	}
 	c.Request = c.Request.WithContext(c.Request.Context()) // a shallow copy
 	c.Request.Header = header

@@ -131,6 +131,26 @@ func (w *writer) Write(p []byte) (int, error) {
 // WriteString implements io.StringWriter.
 func (w *writer) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
+// first writes the first block and puts it on the wire, with the headers. A
+// failure stays in w, for the first step to see.
+//
+// On HTTP/1 net/http reads what is left of the request's body before it sends the
+// headers. A client that withholds what it announced would hold the stream there,
+// beyond its expiry and everything else: that read has a deadline as well.
+func (w *writer) first(r *http.Request, block []byte) {
+	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+		timeout := w.timeout
+		if timeout <= 0 {
+			timeout = defaultWriteTimeout
+		}
+		control := http.NewResponseController(w.ResponseWriter)
+		_ = control.SetReadDeadline(time.Now().Add(timeout)) // a recorder has none to set
+		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	}
+	_, _ = w.Write(block)
+	w.Flush()
+}
+
 // Flush implements http.Flusher. Its error is kept for the stream, as
 // http.Flusher has no room for one.
 func (w *writer) Flush() { _ = w.FlushError() }

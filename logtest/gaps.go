@@ -74,8 +74,9 @@ func trimByBytes(t *testing.T, s Suite) {
 	start := newReader(log, alice, bob)
 	start.page(t)
 	quiet := add(t, log, bob, 1)
-	for range 60 {
-		if _, err := log.Append(t.Context(), alice, make([]byte, 4<<10)); err != nil {
+	for n := range 120 {
+		subject := []string{alice, "user:carol", "user:dave", "user:erin", "user:frank", "user:grace", "user:heidi", "user:ivan"}[n%8]
+		if _, err := log.Append(t.Context(), subject, make([]byte, 4<<10)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -72,14 +72,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return serve(ctx, newServer(application, logger), listener)
 }
 
-// newServer returns the server of the application. There is no WriteTimeout and
-// no ReadTimeout: both count from the start of a request, and an event stream is
-// a request that lasts for hours. The kit puts a deadline on each write instead,
-// and readJSON one on each body.
+// newServer returns the server of the application. Its timeouts are for ordinary
+// requests: an event stream outlives them, as the kit puts a deadline on each
+// write instead.
 func newServer(application *app, logger *slog.Logger) *http.Server {
 	server := &http.Server{
 		Handler:           application,
 		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),

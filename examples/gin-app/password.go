@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -37,6 +38,8 @@ type passwords struct {
 	cost  passwordCost
 	slots chan struct{} // holds a token for each hash being made
 	decoy string        // the hash of a password that nobody knows
+
+	waiting atomic.Int64 // who is in derive
 }
 
 func newPasswords(cost passwordCost) (*passwords, error) {
@@ -83,8 +86,17 @@ func (p *passwords) matchesNobody(ctx context.Context, password string) (bool, e
 	return false, err
 }
 
+// maxWaiting is how many may wait for their turn: the last of them for seconds.
+// Those beyond it are sent away, so that a flood of guesses does not have
+// everybody wait for minutes.
+const maxWaiting = 64
+
 // derive waits for its turn and does the work.
 func (p *passwords) derive(ctx context.Context, password string, salt []byte, cost passwordCost, n uint32) ([]byte, error) {
+	defer p.waiting.Add(-1)
+	if p.waiting.Add(1) > maxWaiting {
+		return nil, errBusy
+	}
 	select {
 	case p.slots <- struct{}{}:
 	case <-ctx.Done():

@@ -35,6 +35,7 @@ var (
 	errKindNotFound = &problem{http.StatusNotFound, "not_found", "there is no such kind of reaction"}
 	errTaken        = &problem{http.StatusConflict, "name_taken", "the name is taken"}
 	errTooLarge     = &problem{http.StatusRequestEntityTooLarge, "too_large", "the body is larger than 64 KiB"}
+	errBusy         = &problem{http.StatusServiceUnavailable, "busy", "too many people are signing in; try again in a moment"}
 	errInternal     = &problem{http.StatusInternalServerError, "internal", "something went wrong here"}
 )
 
@@ -94,7 +95,7 @@ func limitBody(c *gin.Context) {
 
 // readJSON reads the request's body into v.
 func readJSON(c *gin.Context, v any) error {
-	// The server's ReadTimeout would end the streams as well. The error is of
+	// Less than the server's ReadTimeout: a body here is small. The error is of
 	// writers that have no deadlines, such as a recorder.
 	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(maxBodyTime))
 	body, err := io.ReadAll(c.Request.Body)
