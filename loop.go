@@ -106,8 +106,11 @@ func (l *loop) step(io.Writer) bool {
 		if ended && !l.drains() {
 			return l.finish()
 		}
-		if (l.more || l.s.unread.Load() > 0) && l.write() {
-			return true
+		if l.more || l.s.unread.Load() > 0 {
+			if l.write() {
+				return true
+			}
+			continue // what came in between left no token: look at all of it again
 		}
 		if ended {
 			return l.finish()

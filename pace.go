@@ -24,7 +24,7 @@ const (
 
 // The ranges of events behind, out of the default history of 4096.
 const (
-	yieldFrom  = 64
+	yieldFrom  = 128
 	yieldUntil = 4096
 	napFrom    = 2048
 	napUntil   = napFrom + 64

@@ -302,9 +302,18 @@ func (s *Stream) makeRoomLocked() {
 	}
 }
 
-// take appends to b what is queued, and returns the sequence that the stream
-// must not reach, or 0.
-func (s *Stream) take(b []byte) (rest []byte, before uint64) {
+// bound returns the sequence that the stream must not reach; 0 while it is open.
+func (s *Stream) bound() uint64 {
+	if !s.ended.Load() {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.before
+}
+
+// take appends to b what is queued.
+func (s *Stream) take(b []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) > 0 {
@@ -315,7 +324,7 @@ func (s *Stream) take(b []byte) (rest []byte, before uint64) {
 		}
 		s.makeRoomLocked()
 	}
-	return b, s.before
+	return b
 }
 
 // batch is what one turn of a stream's writer works in. Streams share them, so
@@ -354,20 +363,25 @@ func (b *batch) release() {
 // more than fits. It is the writer's.
 func (s *Stream) next(ctx context.Context, b *batch) (more bool, err error) {
 	s.unread.Store(0) // before looking: what comes after it will call again
-	var before uint64
-	b.bytes, before = s.take(b.bytes)
+	b.bytes = s.take(b.bytes)
 	if s.registry == nil {
 		return false, nil
 	}
-	page, err := s.registry.log.Read(ctx, Query{
-		Subjects:  s.subjects,
-		After:     s.at,
-		Before:    before,
-		MaxEvents: maxBatchEvents,
-		MaxBytes:  maxBatchBytes,
-	}, b.entries[:0])
-	if err != nil {
-		return false, err
+	var page Page
+	for reading := true; reading; {
+		before := s.bound()
+		page, err = s.registry.log.Read(ctx, Query{
+			Subjects:  s.subjects,
+			After:     s.at,
+			Before:    before,
+			MaxEvents: maxBatchEvents,
+			MaxBytes:  maxBatchBytes,
+		}, b.entries[:0])
+		if err != nil {
+			return false, err
+		}
+		// A stream that ended meanwhile may have been read too far.
+		reading = s.bound() != before
 	}
 	s.at = page.Through
 	if page.Gap != "" {
