@@ -44,6 +44,9 @@ var (
 	ErrTooManyStreams = errors.New("ginsse: too many streams")
 )
 
+// errNoPosition is what a log gets for finding no place for a new stream.
+var errNoPosition = errors.New("ginsse: the log has no position")
+
 // Reason says why a stream ended. It is an error, so that the functions that
 // serve a stream can return it, wrapped with its cause where there is one:
 //

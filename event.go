@@ -192,7 +192,7 @@ func lineBreak(text string) int {
 }
 
 func appendRetry(b []byte, d time.Duration) []byte {
-	ms := (d + time.Millisecond - 1) / time.Millisecond
+	ms := (d-1)/time.Millisecond + 1
 	b = append(b, "retry: "...)
 	b = strconv.AppendInt(b, int64(ms), 10)
 	return append(b, '\n')

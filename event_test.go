@@ -46,6 +46,7 @@ func TestEventWireForm(t *testing.T) {
 		{"all_fields", ginsse.Event{Type: "t", Data: "d", ID: "7", ReconnectionTime: 1500 * time.Microsecond, Comment: "c\nd"}, ": c\n: d\nretry: 2\nid: 7\nevent: t\ndata: d\n\n"},
 		{"reset_id", ginsse.Event{Data: "d", ResetID: true}, "id: \ndata: d\n\n"},
 		{"comment_alone", ginsse.Event{Comment: "still here"}, ": still here\n\n"},
+		{"longest_reconnection_time", ginsse.Event{ReconnectionTime: math.MaxInt64}, "retry: 9223372036855\n\n"},
 		{"reconnection_time_alone", ginsse.Event{ReconnectionTime: 3 * time.Second}, "retry: 3000\n\n"},
 	}
 	for _, test := range tests {

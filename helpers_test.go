@@ -122,8 +122,13 @@ func headerAuth(t testing.TB) *ginsse.Auth {
 	return auth
 }
 
+// newRegistry returns a registry without heartbeats, unless cfg has them: they
+// would cover up for a stream that was not woken.
 func newRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	t.Helper()
+	if cfg.Stream.HeartbeatInterval == 0 {
+		cfg.Stream.HeartbeatInterval = -1
+	}
 	registry, err := ginsse.NewRegistry(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 // entry. A Read that reports a position Through has seen every entry of its
 // subjects at or before it: no entry may appear there later. A log that cannot
 // tell, because it has lost touch with its store, returns no entries and leaves
-// Through at the query's After.
+// Through at the query's After; asked without a position, it returns an error.
 //
 // Gaps: when an entry that a query asks for may be missing, Read says so with a
 // [GapReason]. It may report a gap where nothing was lost; it must never miss one.

@@ -30,7 +30,8 @@ type loop struct {
 	due     atomic.Bool   // set by the timer
 	gone    atomic.Bool   // set when the request's context has ended
 
-	more    bool      // the stream has more to write than one batch
+	more    bool      // the stream has more to write than one batch, or must look again
+	last    bool      // an ended stream has looked once more
 	failing bool      // the log could not be read
 	drainBy time.Time // when an ended stream stops delivering; zero while open
 }
@@ -58,11 +59,27 @@ func begin(c *gin.Context, s *Stream, w *writer, first []byte) *loop {
 			l.endAt, l.endsFor = end, ReasonLifetime
 		}
 	}
-	l.timer = time.AfterFunc(l.untilDue(time.Now()), func() {
-		l.due.Store(true)
-		s.notify()
-	})
+	l.timer = time.AfterFunc(time.Hour, l.onTimer)
+	l.timer.Reset(l.untilDue(time.Now())) // not before onTimer can see the timer
 	return l
+}
+
+// onTimer runs on a goroutine of its own. The end it sets itself, so that a
+// stream whose writer is busy, or is a producer that sends rarely, ends in time.
+func (l *loop) onTimer() {
+	now := time.Now()
+	if !l.endAt.IsZero() && !now.Before(l.endAt) {
+		l.s.end(l.endsFor)
+		return
+	}
+	l.due.Store(true)
+	if !l.endAt.IsZero() {
+		l.timer.Reset(l.endAt.Sub(now)) // until the writer sets it to something nearer
+		if l.s.ended.Load() {
+			l.timer.Stop()
+		}
+	}
+	l.s.notify()
 }
 
 // run writes the stream until it ends, and returns why it did.
@@ -105,6 +122,9 @@ func (l *loop) step(io.Writer) bool {
 		ended := l.s.ended.Load()
 		if ended && !l.drains() {
 			return l.finish()
+		}
+		if ended && !l.last {
+			l.last, l.more = true, true
 		}
 		if l.more || l.s.unread.Load() > 0 {
 			if l.write() {
@@ -153,17 +173,13 @@ func (l *loop) readFailed(err error) {
 		l.failing = true
 		l.s.registry.logger.LogAttrs(l.ctx, slog.LevelWarn, "reading the log", slog.String("stream", l.s.id), slog.Any("error", err))
 	}
-	l.timer.Reset(retryRead)
+	l.timer.Reset(l.untilDue(time.Now()))
 }
 
 // onTime does what the timer was set for, and reports whether it wrote.
 func (l *loop) onTime(now time.Time) (wrote bool) {
 	if l.failing {
 		l.more = true
-	}
-	if !l.endAt.IsZero() && !now.Before(l.endAt) {
-		l.s.end(l.endsFor)
-		return false
 	}
 	if l.beat > 0 && now.Sub(l.w.wrote) >= l.beat {
 		l.heartbeat()

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,10 +21,13 @@ import (
 
 // These tests have time in them. They run in bubbles, where it takes none.
 
+// beating has the default heartbeat, which newRegistry leaves out.
+var beating = ginsse.StreamConfig{HeartbeatInterval: 15 * time.Second}
+
 func TestHeartbeatComesInEachSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		pass(time.Minute)
 		synctest.Wait()
@@ -38,7 +44,7 @@ func TestHeartbeatComesInEachSilence(t *testing.T) {
 func TestHeartbeatWaitsForSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		for n := range 60 {
 			pass(time.Second)
@@ -54,7 +60,7 @@ func TestHeartbeatWaitsForSilence(t *testing.T) {
 func TestHeartbeatsOfStreamsAreSpread(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{MaxStreamsPerUser: -1})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating, MaxStreamsPerUser: -1})
 		server := ssetest.NewServer(t, newEngine(t, registry))
 		var streams []*ssetest.Stream
 		for range 20 {
@@ -87,7 +93,7 @@ func TestHeartbeatsOfStreamsAreSpread(t *testing.T) {
 func TestHeartbeatMovesThePositionOfAnIdleStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
 		server := ssetest.NewServer(t, newEngine(t, registry))
 		stream := server.Open(t, "/events", as("alice"))
 		opened := stream.NextOf("sse.open").LastEventID
@@ -155,29 +161,34 @@ func TestStreamCanDoWithoutHeartbeatAndEnd(t *testing.T) {
 }
 
 // When the log fails, streams stay open, beat, keep their position, and go on
-// where they were once it is back.
+// where they were once it is back. That other users' events keep waking them
+// changes nothing.
 func TestStreamOutlivesAFailingLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &failingLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
-		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log, Stream: beating})
 		server := ssetest.NewServer(t, newEngine(t, registry))
 		stream := server.Open(t, "/events", as("alice"))
+		short := server.Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "30s"))
 		send(t, registry, "alice", 1)
 		wantNumbers(t, stream, 1, 1)
 		position := stream.LastEventID()
 		log.failing.Store(true)
-		send(t, registry, "alice", 2)
-		pass(time.Minute)
+		for n := range 120 {
+			send(t, registry, "alice", n+2)
+			pass(500 * time.Millisecond)
+		}
 		synctest.Wait()
 		if stream.LastEventID() != position || len(stream.Comments()) < 4 {
 			t.Errorf("position %q, was %q; %d heartbeats in a minute", stream.LastEventID(), position, len(stream.Comments()))
 		}
+		wantClose(t, short, "expired", true)
 		// A new stream cannot find its place, and is told in-band to come back.
 		wantClose(t, server.Open(t, "/events", as("bob")), "overloaded", true)
 		log.failing.Store(false)
 		pass(2 * time.Second)
-		wantNumbers(t, stream, 2, 2)
+		wantNumbers(t, stream, 2, 121)
 	})
 }
 
@@ -230,6 +241,130 @@ func TestSlowReaderThatMakesProgressIsNotCut(t *testing.T) {
 		}
 		if err := <-result; err != nil {
 			t.Errorf("Serve returned %v", err)
+		}
+	})
+}
+
+// Wake-ups that coincide with the end must not be lost: without heartbeats
+// nothing else would wake the stream.
+func TestStreamNeverSleepsThroughItsEnd(t *testing.T) {
+	t.Parallel()
+	trials := 3000
+	if testing.Short() {
+		trials = 300
+	}
+	registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{MaxLifetime: -1}})
+	engine := newEngine(t, registry)
+	for n := range trials {
+		ctx, cancel := context.WithCancel(t.Context())
+		request := httptest.NewRequest(http.MethodGet, "/events", http.NoBody).WithContext(ctx)
+		request.Header.Set("X-User", "alice")
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			engine.ServeHTTP(httptest.NewRecorder(), request)
+		}()
+		for !registry.Online("alice") {
+			runtime.Gosched()
+		}
+		switch n % 3 {
+		case 0:
+			cancel()
+		case 1:
+			registry.Disconnect("alice", "")
+		default:
+			send(t, registry, "alice", n)
+			registry.Disconnect("alice", "")
+		}
+		within(t, "the end of the stream", ended)
+		cancel()
+	}
+}
+
+func TestOpenStreamEndsInTimeAlthoughItsProducerSends(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		lived := make(chan time.Duration, 2)
+		server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+			s, err := ginsse.Open(c, ginsse.StreamConfig{MaxLifetime: time.Minute})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer s.Close()
+			for n := 0; ; n++ {
+				pass(time.Second)
+				if err := s.Send(context.Background(), numbered(n)); err != nil {
+					if !errors.Is(err, ginsse.ReasonLifetime) {
+						t.Errorf("Send: %v", err)
+					}
+					break
+				}
+			}
+			lived <- time.Since(start)
+			<-s.Done()
+		}))
+		stream := server.Open(t, "/")
+		stream.Patience = time.Hour
+		wantClose(t, stream, "lifetime", false)
+		if d := <-lived; d < 54*time.Second || d > 61*time.Second {
+			t.Errorf("the stream lived for %v", d)
+		}
+	})
+}
+
+// An expired credential gives no right to what is still waiting.
+func TestExpiredStreamDeliversNothingMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		stream := server.Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "1m"))
+		pass(time.Minute) // it has expired; its goroutine has not run yet
+		if registry.Online("alice") {
+			t.Skip("the timer has not run either") // a tie, decided by the scheduler
+		}
+		send(t, registry, "alice", 1)
+		rest, err := stream.WaitEnd()
+		for _, e := range rest {
+			if e.Type == "n" {
+				t.Errorf("got %+v after the expiry, %v", e, err)
+			}
+		}
+	})
+}
+
+func TestSendBlockedOnAFullQueueEndsWithTheStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		result := make(chan error, 1)
+		server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+			_ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: time.Minute}, func(ctx context.Context, s *ginsse.Stream) error {
+				go func() {
+					for {
+						if err := s.Send(context.Background(), ginsse.Event{Data: strings.Repeat("x", 50_000)}); err != nil {
+							result <- err
+							return
+						}
+					}
+				}()
+				pass(time.Second) // by now it is blocked: the client does not read
+				s.Disconnect("enough")
+				return nil
+			})
+		}))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := server.Client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if err := <-result; !errors.Is(err, ginsse.Reason("enough")) {
+			t.Errorf("Send returned %v", err)
 		}
 	})
 }

@@ -137,7 +137,9 @@ func (p *producer) wait(cancel context.CancelCauseFunc) {
 //
 // When Open returns a stream, the headers and a first block are on their way.
 // The stream must be closed before the handler returns, or a browser is not told
-// that this was the end and asks again; and nothing may be sent to it after that. The error is [ErrUnsupportedWriter], and the client has been
+// that this was the end and asks again; and nothing may be sent to it after that:
+// as with any http.ResponseWriter, a goroutine that goes on sending would write
+// into what the response's memory is then used for. The error is [ErrUnsupportedWriter], and the client has been
 // answered with status 500; or, for a HEAD request, which is answered with the
 // headers alone, [ReasonDone].
 func Open(c *gin.Context, cfg StreamConfig) (*Stream, error) {
@@ -177,16 +179,24 @@ type opened struct {
 // before, or are woken after, they put it down.
 func (o *opened) write(s *Stream) {
 	for s.unread.Load() > 0 && o.pen.TryLock() {
-		if o.c == nil || s.ended.Load() {
-			o.pen.Unlock()
+		if !o.writeOnce(s) {
 			return
 		}
-		o.c.Stream(o.loop.once)
-		if o.loop.w.err != nil {
-			s.end(o.loop.w.failure())
-		}
-		o.pen.Unlock()
 	}
+}
+
+// writeOnce writes with the pen in hand, and puts it down. It reports whether
+// the stream is still open.
+func (o *opened) writeOnce(s *Stream) bool {
+	defer o.pen.Unlock() // also if a writer below panics
+	if o.c == nil || s.ended.Load() || o.loop.ctx.Err() != nil {
+		return false
+	}
+	o.c.Stream(o.loop.once)
+	if o.loop.w.err != nil {
+		s.end(o.loop.w.failure())
+	}
+	return true
 }
 
 // hangUp ends the stream when the request's context has ended, as it also does
@@ -194,7 +204,7 @@ func (o *opened) write(s *Stream) {
 func (o *opened) hangUp(s *Stream) {
 	o.pen.Lock()
 	defer o.pen.Unlock()
-	if o.loop.w.err != nil {
+	if o.c != nil && o.loop.w.err != nil {
 		s.end(o.loop.w.failure())
 	}
 	s.end(ReasonClientGone)
@@ -207,10 +217,10 @@ func (o *opened) finish() {
 	if o.c == nil {
 		return
 	}
-	c := o.c
-	o.c = nil
+	c, l := o.c, o.loop
+	o.c, o.loop = nil, nil
 	defer o.unwatch()
-	_ = o.loop.run(c)
+	_ = l.run(c)
 }
 
 // openLoop opens a stream without a registry. With an error the client has been

@@ -36,6 +36,12 @@ func TestSendToReachesEveryStreamOfTheUserAndNobodyElse(t *testing.T) {
 			t.Errorf("got %+v, want id %q", e, receipt.ID)
 		}
 	}
+	// A stream that starts behind an event will not get it.
+	late := server.Open(t, "/events", as("alice"), ssetest.LastEventID(receipt.ID))
+	if again := send(t, registry, "alice", 7); again.Streams != 3 {
+		t.Errorf("the receipt says %d streams, want 3", again.Streams)
+	}
+	late.Close()
 	send(t, registry, "bob", 2)
 	if e := bob.NextOf("n"); e.Data != "2" {
 		t.Errorf("bob got %+v", e)
@@ -266,6 +272,9 @@ func TestHooksSeeTheStreamAndMayBlock(t *testing.T) {
 	send(t, registry, "alice", 1) // while the hook is blocked
 	wantNumbers(t, stream, 1, 1)
 	stream.Close()
+	for registry.Online("alice") { // DisconnectFunc must wait for the other
+		pass(time.Millisecond)
+	}
 	close(release)
 	within(t, "DisconnectFunc", finished)
 	mu.Lock()

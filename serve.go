@@ -149,6 +149,9 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if page.Through.IsZero() {
+		return nil, errNoPosition
+	}
 	if gap == "" {
 		gap = page.Gap
 	}
@@ -205,7 +208,7 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, w *writer, cause error) e
 	defer w.release(c)
 	setStreamHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
-	w.first(c.Request, appendControl(first, typeClose, "", closeData{reason, true}))
+	w.first(c.Request, appendControl(first, typeClose, "", closeData{reason, reason.reconnect()}))
 	return cause
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -401,7 +402,8 @@ func (s *Stream) next(ctx context.Context, b *batch) (more bool, err error) {
 
 // jitter returns a duration between low and high times d.
 func jitter(d time.Duration, low, high float64) time.Duration {
-	return time.Duration(float64(d) * (low + (high-low)*mathrand.Float64()))
+	f := float64(d) * (low + (high-low)*mathrand.Float64())
+	return time.Duration(min(f, math.MaxInt64/2))
 }
 
 // reasonOf returns the Reason in an error that ended a stream.

@@ -76,6 +76,25 @@ func TestStreamEndsAtOnceWhenTheClientLeaves(t *testing.T) {
 	})
 }
 
+func TestSlowStreamsAreCounted(t *testing.T) {
+	t.Parallel()
+	reasons := make(chan ginsse.Reason, 1)
+	registry := newRegistry(t, ginsse.RegistryConfig{
+		Stream:         ginsse.StreamConfig{WriteTimeout: 100 * time.Millisecond},
+		DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { reasons <- reason },
+	})
+	server := transports[0].start(t, newEngine(t, registry), smallBuffers)
+	stalledGet(t, server, "/events", http.Header{"X-User": {"alice"}})
+	for range 100 {
+		if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Data: strings.Repeat("x", 100_000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reason := within(t, "the end", reasons); reason != ginsse.ReasonSlow || registry.Stats().Slow != 1 {
+		t.Errorf("the reason is %q, and %d streams were slow", reason, registry.Stats().Slow)
+	}
+}
+
 func TestStreamOfAStalledReaderIsCutAtTheWriteDeadline(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
@@ -243,7 +262,7 @@ func TestStreamWorksOnAResponseRecorder(t *testing.T) {
 func TestRegistryStreamOnAResponseRecorderEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		request := httptest.NewRequest(http.MethodGet, "/events", http.NoBody).WithContext(ctx)

@@ -208,7 +208,10 @@ func (a *Auth) redact(c *gin.Context) {
 			if cookie.Name == a.cookie {
 				cookie.Value = redacted
 			}
-			kept[i] = (&http.Cookie{Name: cookie.Name, Value: cookie.Value, Quoted: cookie.Quoted}).String()
+			if cookie.Quoted {
+				cookie.Value = `"` + cookie.Value + `"`
+			}
+			kept[i] = cookie.Name + "=" + cookie.Value
 		}
 		header["Cookie"] = []string{strings.Join(kept, "; ")}
 	}

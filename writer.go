@@ -37,7 +37,7 @@ type writer struct {
 	err  error     // the first failure
 }
 
-// heldBytes is what net/http holds back until it is flushed, on every transport:
+// heldBytes is what net/http holds back until it is flushed, on HTTP/1 and HTTP/2:
 // less needs no deadline before the flush.
 const heldBytes = 2 << 10
 
@@ -72,7 +72,7 @@ func newWriter(c *gin.Context, timeout time.Duration) (*writer, error) {
 			ErrUnsupportedWriter, inner)
 	}
 	if u, ok := outer.(interface{ Unwrap() http.ResponseWriter }); ok {
-		w.direct = w.flushError != nil && u.Unwrap() == inner
+		w.direct = w.flushError != nil && u.Unwrap() == inner && c.Request.ProtoMajor < 3
 	}
 	if d, ok := inner.(interface{ SetWriteDeadline(time.Time) error }); ok {
 		w.setDeadline = d.SetWriteDeadline
@@ -86,14 +86,6 @@ func newWriter(c *gin.Context, timeout time.Duration) (*writer, error) {
 	// On HTTP/1 a deadline acts on writes alone. On HTTP/2 it is a timer that
 	// resets the stream, idle or not, so there it is cleared after each flush.
 	w.keepsArmed = c.Request.ProtoMajor == 1
-	if w.setDeadline != nil {
-		if err := w.setDeadline(time.Time{}); err != nil { // ends the server's WriteTimeout
-			return nil, fmt.Errorf("%w: clearing the write deadline of %T: %w", ErrUnsupportedWriter, inner, err)
-		}
-	}
-	if timeout <= 0 {
-		w.setDeadline = nil
-	}
 	return w, nil
 }
 
@@ -146,6 +138,12 @@ func (w *writer) first(r *http.Request, block []byte) {
 		control := http.NewResponseController(w.ResponseWriter)
 		_ = control.SetReadDeadline(time.Now().Add(timeout)) // a recorder has none to set
 		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	}
+	if w.setDeadline != nil {
+		w.fail(w.setDeadline(time.Time{})) // the server's WriteTimeout is for answers, not streams
+	}
+	if w.timeout <= 0 {
+		w.setDeadline = nil
 	}
 	_, _ = w.Write(block)
 	w.Flush()

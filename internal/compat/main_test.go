@@ -1,0 +1,19 @@
+package compat_test
+
+import (
+	"flag"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.TestMode)
+	// rapid's own default is 100. A plan takes about 5 ms, or 20 ms with -race, and
+	// some faults show in one of a hundred. -rapid.checks on the command line wins.
+	if err := flag.Set("rapid.checks", "300"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,211 @@
+package compat_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// received is an event with when the client read it.
+type received struct {
+	ssetest.Event
+	at time.Time
+}
+
+// client is one connection as its client sees it. It reads no more than it is
+// allowed to, so that a test decides at which byte a reader stalls or leaves.
+type client struct {
+	cancel context.CancelFunc
+	body   io.ReadCloser
+	reader *ssetest.Reader // read by others only while the client's goroutine is blocked or gone
+
+	mu     sync.Mutex
+	more   *sync.Cond // the allowance was raised, or the client left
+	allow  int        // bytes that it may still read; below 0 is no limit
+	leaves bool       // once it has used its allowance
+	left   bool
+	events []received
+	status string // of an answer that is no stream
+	ended  bool   // the answer, or the attempt to get one
+	err    error  // with which it ended
+}
+
+var errLeft = errors.New("the client has left")
+
+// dial opens a stream in the background.
+func dial(server *ssetest.Server, path string, header http.Header, allow int, leaves bool) (*client, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+path, http.NoBody)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	request.Header = header
+	c := &client{cancel: cancel, allow: allow, leaves: leaves}
+	c.more = sync.NewCond(&c.mu)
+	c.reader = ssetest.NewReader(c)
+	go func() {
+		err := c.run(server.Client, request)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.ended, c.err = true, err
+	}()
+	return c, nil
+}
+
+func (c *client) run(via *http.Client, request *http.Request) error {
+	response, err := via.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if got := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || got != "text/event-stream" {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.status = fmt.Sprintf("%d of type %q", response.StatusCode, got)
+		return nil
+	}
+	c.body = response.Body
+	for {
+		e, err := c.reader.Next()
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.events = append(c.events, received{e, time.Now()})
+		c.mu.Unlock()
+	}
+}
+
+// Read implements io.Reader for the client's own parser.
+func (c *client) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	for c.allow == 0 && !c.left {
+		if c.leaves {
+			c.leaveLocked()
+			break
+		}
+		c.more.Wait()
+	}
+	if c.left {
+		c.mu.Unlock()
+		return 0, errLeft
+	}
+	if c.allow > 0 {
+		p = p[:min(len(p), c.allow)]
+	}
+	c.mu.Unlock()
+	n, err := c.body.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.allow > 0 {
+		c.allow = max(c.allow-n, 0)
+	}
+	return n, err
+}
+
+// permit sets what the client may read from now on; below 0 is no limit.
+func (c *client) permit(bytes int, leaves bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.allow, c.leaves = bytes, leaves
+	c.more.Broadcast()
+}
+
+// leave closes the connection.
+func (c *client) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaveLocked()
+}
+
+func (c *client) leaveLocked() {
+	c.left = true
+	c.cancel()
+	c.more.Broadcast()
+}
+
+// gate holds a stream's handler in one of its reads of the log, before or after
+// the log has answered.
+type gate struct {
+	mu      sync.Mutex
+	reads   int // begun so far
+	at      int // the read to hold; 0 is none
+	after   bool
+	holding bool
+	release chan struct{}
+}
+
+// arm has the n-th read from now on held.
+func (g *gate) arm(n int, after bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.holding {
+		g.at, g.after, g.release = g.reads+n, after, make(chan struct{})
+	}
+}
+
+// open lets go what the gate holds, and holds nothing more.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.at != 0 {
+		g.at = 0
+		close(g.release)
+	}
+}
+
+// state returns whether the gate holds a read, and whether that is the first.
+func (g *gate) state() (holding, first bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.holding, g.holding && g.reads == 1
+}
+
+func (g *gate) pass(after bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !after {
+		g.reads++
+	}
+	if g.at == 0 || g.reads != g.at || g.after != after {
+		return
+	}
+	g.holding = true
+	release := g.release
+	g.mu.Unlock()
+	<-release
+	g.mu.Lock()
+	g.holding = false
+}
+
+// gatedLog passes each read through the gate in its context, if there is one.
+type gatedLog struct{ ginsse.Log }
+
+type gateKey struct{}
+
+func (l gatedLog) Read(ctx context.Context, q ginsse.Query, dst []*ginsse.Entry) (ginsse.Page, error) {
+	g, ok := ctx.Value(gateKey{}).(*gate)
+	if !ok {
+		return l.Log.Read(ctx, q, dst)
+	}
+	g.pass(false)
+	page, err := l.Log.Read(ctx, q, dst)
+	g.pass(true)
+	return page, err
+}
+
+// shorten is text for a message, without the bulk of large data.
+func shorten(data string) string {
+	head, bulk, _ := strings.Cut(data, " ")
+	return head + " and " + strconv.Itoa(len(bulk)) + " bytes"
+}

@@ -1,0 +1,127 @@
+package compat_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ginsse/ginsse"
+)
+
+// record is an event that was sent, as the model sees it.
+type record struct {
+	seq     uint64
+	id      string // "" if no receipt named it
+	subject string
+	data    string
+	cost    int64     // what it counts for in MaxBytes
+	sent    time.Time // when
+	lost    time.Time // when it left the history by count or bytes; zero if it did not
+}
+
+// history is the naive model of the log: everything that was ever sent, in order,
+// with when it was lost. It looks at all of it for every question.
+type history struct {
+	cfg      ginsse.MemoryLogConfig // without zeros
+	overhead int64                  // of an entry, beside its frame and subject
+	records  []*record              // the one with sequence n is at n-1
+}
+
+func (h *history) head() uint64 { return uint64(len(h.records)) }
+
+// cost is what an event counts for in MaxBytes.
+func (h *history) cost(subject, data string) int64 {
+	return h.overhead + int64(len(subject)+len("event: n\ndata: \n\n")+len(data))
+}
+
+// add takes in an event that was sent now.
+func (h *history) add(subject, data, id string) {
+	now := time.Now()
+	h.records = append(h.records, &record{
+		seq: h.head() + 1, id: id, subject: subject, data: data, cost: h.cost(subject, data), sent: now,
+	})
+	kept := h.kept(subject)
+	for len(kept) > h.cfg.EventsPerSubject || len(kept) > 1 && bytesOf(kept) > h.cfg.MaxBytes/4 {
+		kept[0].lost = now
+		kept = kept[1:]
+	}
+	for {
+		var bytes int64
+		var quiet *record // the newest of the subject that has been quiet for longest
+		newest := make(map[string]*record)
+		for _, r := range h.records {
+			if r.lost.IsZero() {
+				bytes += r.cost
+				newest[r.subject] = r
+			}
+		}
+		if bytes <= h.cfg.MaxBytes {
+			return
+		}
+		for _, r := range newest {
+			if quiet == nil || r.seq < quiet.seq {
+				quiet = r
+			}
+		}
+		h.kept(quiet.subject)[0].lost = now
+	}
+}
+
+func bytesOf(records []*record) (bytes int64) {
+	for _, r := range records {
+		bytes += r.cost
+	}
+	return bytes
+}
+
+// kept returns the records of a subject that count and bytes have spared.
+func (h *history) kept(subject string) []*record {
+	var kept []*record
+	for _, r := range h.records {
+		if r.subject == subject && r.lost.IsZero() {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// next returns the first event of the subjects behind a position, lost or not,
+// or nil.
+func (h *history) next(subjects []string, after uint64) *record {
+	for _, r := range h.records[after:] {
+		if slices.Contains(subjects, r.subject) {
+			return r
+		}
+	}
+	return nil
+}
+
+// lostBetween reports whether an event of the subjects in (after, through] was
+// lost by the time at.
+func (h *history) lostBetween(subjects []string, after, through uint64, at time.Time) bool {
+	for _, r := range h.records[after:through] {
+		if slices.Contains(subjects, r.subject) &&
+			(!r.lost.IsZero() && !r.lost.After(at) || at.Sub(r.sent) >= h.cfg.MaxAge) {
+			return true
+		}
+	}
+	return false
+}
+
+// entryOverhead finds out what a MemoryLog counts for an entry beside its frame
+// and subject: the smallest log that takes an empty one.
+func entryOverhead(tb testing.TB) int64 {
+	tb.Helper()
+	for bytes := int64(1); bytes < 1<<14; bytes++ {
+		log, err := ginsse.NewMemoryLog(ginsse.MemoryLogConfig{MaxBytes: bytes})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := log.Append(context.Background(), "", nil); err == nil {
+			return bytes
+		}
+	}
+	tb.Fatal("no log takes an empty entry")
+	return 0
+}

@@ -1,0 +1,427 @@
+package compat_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/ginsse/ginsse"
+)
+
+// phase is where a stream is on the server, as far as the model knows.
+type phase int
+
+const (
+	opening phase = iota // it may or may not have been attached yet
+	joining              // it is attached, and held in its first read
+	live
+	gone
+)
+
+// position is a last event ID that a session asks to resume from.
+type position struct {
+	id  string // "" for none
+	seq uint64
+	gap ginsse.GapReason // why the log must refuse it, if it must
+}
+
+// ending is an end that the model gave a stream.
+type ending struct {
+	reason    ginsse.Reason
+	reconnect bool
+	from, to  uint64 // the last event before it lies in this range
+}
+
+// unknown is the position of an end that comes while a read is under way.
+const unknown = math.MaxUint64
+
+// chain is what a page has seen over its reconnections: the events from its start
+// position on, except those that it was told to have missed.
+type chain struct {
+	name     string
+	subjects []string
+	newest   *session // the page's latest connection
+	started  bool
+	start    uint64
+	got      []uint64
+	gaps     [][2]uint64 // (from, to]
+	last     position    // of its last event ID
+}
+
+// session is one stream of a page, with what the model expects of it.
+type session struct {
+	n        int
+	user     string
+	topics   []string
+	subjects []string
+	asked    position
+	since    uint64 // the head when it was asked for
+	client   *client
+	gate     *gate
+	chain    *chain
+
+	// The server's end.
+	phase      phase
+	heldBefore bool // it was held before its first read's answer, so it starts later
+	endings    []ending
+	ended      bool      // one of the endings has happened
+	late       bool      // it may have been cut for not reading, or not have drained in time
+	limited    time.Time // since when it has been read from slowly, or held; zero if not
+
+	// The client's end, as of the events that were looked at.
+	seen     int        // events looked at
+	at       uint64     // everything up to here was delivered, or said to be missing
+	opened   bool       // sse.open came
+	wantsGap bool       // sse.open came without a position
+	closed   *ending    // sse.close came
+	over     bool       // the client has read everything it will
+	ids      []position // last event IDs it has had, oldest first
+	alone    []string   // sent to it alone and not yet received
+}
+
+// fragile reports whether the stream may end at any time without a word from the
+// model.
+func (s *session) fragile() bool {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.client.left || s.client.leaves || s.late
+}
+
+// flows reports whether everything that is sent reaches the client at once.
+func (s *session) flows() bool {
+	holding, _ := s.gate.state()
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return !holding && !s.client.left && s.client.allow < 0
+}
+
+// sure reports whether the stream is attached without doubt.
+func (s *session) sure() bool {
+	return (s.phase == joining || s.phase == live) && len(s.endings) == 0 && !s.fragile()
+}
+
+// counts says whether a receipt for an event sent now must, and may, count the
+// stream.
+func (s *session) counts(subject string) (must, may bool) {
+	if !slices.Contains(s.subjects, subject) || s.phase == gone {
+		return false, false
+	}
+	// A stream that will start at the head, later than the event, does not get it.
+	if s.phase == joining && s.heldBefore && (s.asked.id == "" || s.asked.gap != "") {
+		return false, false
+	}
+	return s.phase == live && s.sure(), true
+}
+
+// end has the model give the stream an end: nothing later is delivered, not even by
+// a read of the log that is under way. It says whether the end is certain.
+func (s *session) end(reason ginsse.Reason, reconnect bool, head uint64) (sure bool) {
+	if s.ended || s.phase == gone {
+		return false
+	}
+	sure = s.sure()
+	s.endings = append(s.endings, ending{reason, reconnect, head, head})
+	if sure {
+		s.ended, s.phase = true, gone
+	}
+	return sure
+}
+
+// last returns what the page would resume from, as of what was looked at.
+func (s *session) last() position {
+	if len(s.ids) > 0 {
+		return s.ids[len(s.ids)-1]
+	}
+	return s.asked
+}
+
+// look takes in what the client has read since it was last looked at, and reports
+// what breaks a promise.
+func (s *session) look(h *history) error {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	for _, e := range s.client.events[s.seen:] {
+		if s.closed != nil {
+			return fmt.Errorf("got %s after sse.close", e.Type)
+		}
+		if err := s.take(h, e); err != nil {
+			return err
+		}
+		s.seen++
+	}
+	if s.client.status != "" {
+		return fmt.Errorf("was answered with %s", s.client.status)
+	}
+	if err := s.moved(h, s.client.reader.LastEventID()); err != nil {
+		return err
+	}
+	s.over = s.client.ended
+	switch err := s.client.err; {
+	case !s.over || s.client.left:
+	case s.closed != nil && !errors.Is(err, io.EOF) && !s.late:
+		return fmt.Errorf("after sse.close the answer ended with %w", err)
+	case s.closed == nil && !s.late:
+		return fmt.Errorf("ended without sse.close: %w", err)
+	}
+	return nil
+}
+
+// take takes in one event.
+func (s *session) take(h *history, e received) error {
+	if !s.opened && e.Type != "sse.open" && e.Type != "sse.close" {
+		return fmt.Errorf("began with %s", e.Type)
+	}
+	if s.wantsGap && e.Type != "sse.gap" {
+		return fmt.Errorf("got %s where sse.gap must follow sse.open", e.Type)
+	}
+	if e.Type != "sse.gap" && e.Type != "sse.open" && e.Type != "n" {
+		if err := s.moved(h, e.LastEventID); err != nil {
+			return err
+		}
+	}
+	switch e.Type {
+	case "sse.open":
+		return s.takeOpen(h, e)
+	case "sse.gap":
+		return s.takeGap(h, e)
+	case "n":
+		return s.takeEvent(h, e)
+	case "alone":
+		if len(s.alone) == 0 || s.alone[0] != e.Data {
+			return fmt.Errorf("got %s, sent to it alone, want one of %v", e.Data, s.alone)
+		}
+		s.alone = s.alone[1:]
+	case "sse.close":
+		return s.takeClose(h, e)
+	default:
+		return fmt.Errorf("got an event of type %q", e.Type)
+	}
+	return nil
+}
+
+func (s *session) takeOpen(h *history, e received) error {
+	if s.opened {
+		return errors.New("got sse.open twice")
+	}
+	s.opened = true
+	var data struct {
+		Stream  string `json:"stream"`
+		Resumed bool   `json:"resumed"`
+	}
+	if err := json.Unmarshal([]byte(e.Data), &data); err != nil || data.Stream == "" {
+		return fmt.Errorf("sse.open without a session ID: %w", err)
+	}
+	s.at = s.asked.seq
+	if e.LastEventID == "" {
+		s.wantsGap = true
+		switch {
+		case data.Resumed:
+			return errors.New("has resumed, and got no position")
+		case s.asked.id == "":
+			return errors.New("began at the head, and got no position")
+		}
+		return nil
+	}
+	seq, err := s.position(h, e.LastEventID)
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.asked.gap != "":
+		return fmt.Errorf("sse.open has a position, want a gap of reason %q", s.asked.gap)
+	case s.asked.id != "" && (!data.Resumed || e.LastEventID != s.asked.id):
+		return fmt.Errorf("asked for %d, opened at %d, resumed: %v", s.asked.seq, seq, data.Resumed)
+	case s.asked.id == "" && (data.Resumed || seq < s.since):
+		return fmt.Errorf("asked for the head, %d or later, opened at %d, resumed: %v", s.since, seq, data.Resumed)
+	case s.asked.id == "":
+		s.at = seq
+		s.begin(seq)
+	}
+	return nil
+}
+
+func (s *session) takeGap(h *history, e received) error {
+	var data struct {
+		Reason ginsse.GapReason `json:"reason"`
+	}
+	if err := json.Unmarshal([]byte(e.Data), &data); err != nil {
+		return fmt.Errorf("sse.gap with data %q: %w", e.Data, err)
+	}
+	seq, err := s.position(h, e.LastEventID)
+	if err != nil {
+		return err
+	}
+	from := s.at
+	s.at = seq
+	refused := s.wantsGap && s.asked.gap != ""
+	switch {
+	case refused && data.Reason != s.asked.gap:
+		return fmt.Errorf("gap of reason %q, want %q", data.Reason, s.asked.gap)
+	case refused && seq < s.since:
+		return fmt.Errorf("gap up to %d, want the head, %d or later", seq, s.since)
+	case refused:
+		s.begin(seq)
+	case data.Reason != ginsse.GapTrimmed:
+		return fmt.Errorf("gap of reason %q at %d", data.Reason, from)
+	case seq <= from:
+		return fmt.Errorf("gap from %d to %d", from, seq)
+	case !h.lostBetween(s.subjects, from, seq, e.at):
+		return fmt.Errorf("gap from %d to %d, where nothing was lost", from, seq)
+	default:
+		s.chain.gaps = append(s.chain.gaps, [2]uint64{from, seq})
+	}
+	s.wantsGap = false
+	return nil
+}
+
+func (s *session) takeEvent(h *history, e received) error {
+	seq, err := s.parse(h, e.LastEventID)
+	if err != nil {
+		return err
+	}
+	want := h.next(s.subjects, s.at)
+	switch {
+	case want == nil:
+		return fmt.Errorf("got %d, %s, at %d, where nothing is left", seq, shorten(e.Data), s.at)
+	case seq != want.seq:
+		return fmt.Errorf("got %d at %d, want %d, and there was no gap", seq, s.at, want.seq)
+	case want.id != "" && e.LastEventID != want.id:
+		return fmt.Errorf("got %d with another ID than its sender", seq)
+	case e.Data != want.data:
+		return fmt.Errorf("got %d as %s, want %s", seq, shorten(e.Data), shorten(want.data))
+	case s.ended && !slices.ContainsFunc(s.endings, func(end ending) bool { return seq <= end.to }):
+		return fmt.Errorf("got %d, sent after its end", seq)
+	// A client that never kept its stream waiting reads what the log has just read.
+	case s.limited.IsZero() && e.at.Sub(want.sent) >= h.cfg.MaxAge:
+		return fmt.Errorf("got %d, %v after it was sent", seq, e.at.Sub(want.sent))
+	}
+	s.at = seq
+	s.ids = append(s.ids, position{id: e.LastEventID, seq: seq})
+	s.chain.got = append(s.chain.got, seq)
+	s.chain.last = s.last()
+	return nil
+}
+
+func (s *session) takeClose(h *history, e received) error {
+	var data struct {
+		Reason    ginsse.Reason `json:"reason"`
+		Reconnect bool          `json:"reconnect"`
+	}
+	if err := json.Unmarshal([]byte(e.Data), &data); err != nil {
+		return fmt.Errorf("sse.close with data %q: %w", e.Data, err)
+	}
+	i := slices.IndexFunc(s.endings, func(end ending) bool { return end.reason == data.Reason && end.reconnect == data.Reconnect })
+	if i < 0 {
+		return fmt.Errorf("was closed for %q, reconnect: %v, want one of %v", data.Reason, data.Reconnect, s.endings)
+	}
+	s.closed, s.ended, s.phase = &s.endings[i], true, gone
+	if !s.opened || s.late {
+		return nil
+	}
+	if left := h.next(s.subjects, s.at); left != nil && left.seq <= s.closed.from {
+		return fmt.Errorf("was closed at %d, without %d, sent before the end", s.at, left.seq)
+	}
+	if len(s.alone) > 0 {
+		return fmt.Errorf("was closed without %v, sent to it alone", s.alone)
+	}
+	return nil
+}
+
+// moved takes in the client's last event ID, which moves also without an event. It
+// must not pass over any.
+func (s *session) moved(h *history, id string) error {
+	if id == "" || s.last().id == id {
+		return nil
+	}
+	seq, err := s.position(h, id)
+	if err != nil {
+		return err
+	}
+	if seq < s.at {
+		return fmt.Errorf("the last event ID went back from %d to %d", s.at, seq)
+	}
+	if missed := h.next(s.subjects, s.at); missed != nil && missed.seq <= seq {
+		return fmt.Errorf("the last event ID went from %d to %d, past %d", s.at, seq, missed.seq)
+	}
+	s.at = seq
+	return nil
+}
+
+// position takes in a last event ID that is not an event's.
+func (s *session) position(h *history, id string) (uint64, error) {
+	seq, err := s.parse(h, id)
+	if err == nil {
+		s.ids = append(s.ids, position{id: id, seq: seq})
+		s.chain.last = s.last()
+	}
+	return seq, err
+}
+
+func (s *session) parse(h *history, id string) (uint64, error) {
+	cursor, err := ginsse.ParseCursor(id)
+	if err != nil {
+		return 0, fmt.Errorf("the last event ID: %w", err)
+	}
+	if cursor.Seq > h.head() {
+		return 0, fmt.Errorf("the last event ID is %d, of %d events", cursor.Seq, h.head())
+	}
+	return cursor.Seq, nil
+}
+
+// begin starts the session's chain.
+func (s *session) begin(seq uint64) {
+	if !s.chain.started {
+		s.chain.started, s.chain.start = true, seq
+	}
+}
+
+// check reports what is missing when everything has come to rest.
+func (s *session) check(h *history) error {
+	switch {
+	case !s.flows() || s.late:
+		return nil
+	case s.closed != nil && !s.over:
+		return errors.New("has not ended after sse.close")
+	case s.closed != nil:
+		return nil
+	case s.ended:
+		return fmt.Errorf("has ended for %v, and got no sse.close", s.endings)
+	case !s.opened:
+		return errors.New("got no sse.open")
+	case s.wantsGap:
+		return errors.New("got no sse.gap after an sse.open without position")
+	}
+	if left := h.next(s.subjects, s.at); left != nil {
+		return fmt.Errorf("is at %d and did not get %d", s.at, left.seq)
+	}
+	if len(s.alone) > 0 {
+		return fmt.Errorf("did not get %v, sent to it alone", s.alone)
+	}
+	return nil
+}
+
+// check compares what a page has seen with what was sent.
+func (c *chain) check(h *history) error {
+	if !c.started {
+		return nil
+	}
+	var want []uint64
+	for at := c.start; ; {
+		r := h.next(c.subjects, at)
+		if r == nil || r.seq > c.last.seq {
+			break
+		}
+		at = r.seq
+		if !slices.ContainsFunc(c.gaps, func(gap [2]uint64) bool { return gap[0] < at && at <= gap[1] }) {
+			want = append(want, at)
+		}
+	}
+	if !slices.Equal(c.got, want) {
+		return fmt.Errorf("%s, from %d to %d with gaps %v: dispatched %v, sent %v", c.name, c.start, c.last.seq, c.gaps, c.got, want)
+	}
+	return nil
+}

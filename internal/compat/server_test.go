@@ -1,0 +1,172 @@
+package compat_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// onEachTransport runs a test over HTTP/1.1 and over HTTP/2 with TLS.
+func onEachTransport(t *testing.T, test func(t *testing.T, start func(*httptest.Server))) {
+	t.Helper()
+	for name, start := range map[string]func(*httptest.Server){
+		"http1": (*httptest.Server).Start,
+		"http2_tls": func(s *httptest.Server) {
+			s.EnableHTTP2 = true
+			s.StartTLS()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start)
+		})
+	}
+}
+
+// serverWriteTimeout would end every stream that lives longer, were it in force.
+const serverWriteTimeout = 500 * time.Millisecond
+
+// serve serves an engine over sockets whose kernel buffers are small, so that a
+// reader who has stopped is noticed soon.
+func serve(t *testing.T, engine *gin.Engine, start func(*httptest.Server), writeTimeout time.Duration) *httptest.Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(engine)
+	server.Config.WriteTimeout = writeTimeout
+	server.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		if c, ok := conn.(*tls.Conn); ok {
+			conn = c.NetConn()
+		}
+		_ = conn.(*net.TCPConn).SetWriteBuffer(32 << 10)
+		return ctx
+	}
+	start(server)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+		server.Client().CloseIdleConnections()
+	})
+	return server
+}
+
+func newRegistry(t *testing.T, cfg ginsse.RegistryConfig) *ginsse.Registry {
+	t.Helper()
+	registry, err := ginsse.NewRegistry(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(registry.Close)
+	return registry
+}
+
+var secret = []byte("an example secret of 32 bytes or more")
+
+func newAuth(t *testing.T) *ginsse.Auth {
+	t.Helper()
+	auth, err := ginsse.NewAuth(ginsse.AuthConfig{Key: secret, Methods: []string{"HS256"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth
+}
+
+// as returns the header value of a user's good token.
+func as(t *testing.T, userID string) string {
+	t.Helper()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": userID,
+		"exp": time.Now().Add(time.Hour).Unix(),
+	}).SignedString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "Bearer " + token
+}
+
+// newRequest makes a request of a client that decompresses by itself, as fetch
+// does, and undoes nothing that the test wants to see.
+func newRequest(t *testing.T, method, url string, header map[string]string) *http.Request {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept-Encoding", "gzip")
+	for name, value := range header {
+		request.Header.Set(name, value)
+	}
+	return request
+}
+
+// checkStream wants a stream that carries every event as soon as it is sent, and
+// outlives the server's write timeout.
+func checkStream(t *testing.T, server *httptest.Server, registry *ginsse.Registry) {
+	t.Helper()
+	request := newRequest(t, http.MethodGet, server.URL+"/events", map[string]string{"Authorization": as(t, "alice")})
+	stream := ssetest.Connect(t, server.Client(), request)
+	if encoding := stream.Response.Header.Get("Content-Encoding"); encoding != "" {
+		t.Fatalf("the stream has the encoding %q", encoding)
+	}
+	stream.NextOf("sse.open")
+	// Each is awaited before the next is sent: nothing on the way may hold it back.
+	exchange := func(n int) {
+		receipt, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Type: "n", Data: n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := stream.NextOf("n"); e.LastEventID != receipt.ID {
+			t.Fatalf("got %+v, want %d", e, n)
+		}
+	}
+	for n := range 5 {
+		exchange(n)
+	}
+	if e, err := stream.TryNext(serverWriteTimeout + 100*time.Millisecond); e.Type != "" || !registry.Online("alice") {
+		t.Fatalf("while nothing was sent: %+v, %v", e, err)
+	}
+	exchange(5)
+	registry.Disconnect("alice", "")
+	if rest, err := stream.WaitEnd(); err != nil || len(rest) != 1 || rest[0].Type != "sse.close" {
+		t.Errorf("at the end got %+v, %v", rest, err)
+	}
+}
+
+// stall opens a stream that nobody reads, and sends it more than any buffer takes.
+func stall(t *testing.T, client *http.Client, url string, registry *ginsse.Registry) {
+	t.Helper()
+	request := newRequest(t, http.MethodGet, url+"/events", map[string]string{"Authorization": as(t, "stalled")})
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	data := strings.Repeat("x", 64<<10)
+	for range 256 {
+		if _, err := registry.SendTo(t.Context(), "stalled", ginsse.Event{Data: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantSlow wants the stream that nobody reads to be cut by its own deadline.
+func wantSlow(t *testing.T, ended <-chan ginsse.Reason) {
+	t.Helper()
+	select {
+	case reason := <-ended:
+		if reason != ginsse.ReasonSlow {
+			t.Errorf("the stream that nobody reads ended for %q", reason)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the stream that nobody reads goes on")
+	}
+}
