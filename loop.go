@@ -136,6 +136,7 @@ func (l *loop) step(io.Writer) bool {
 			return l.finish()
 		}
 		<-l.s.wake
+		gather(&l.s.unread)
 	}
 }
 

@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"runtime"
+	"sync/atomic"
 	"time"
 )
 
@@ -39,6 +40,22 @@ func paceFor(unread int64) pace {
 		return nap
 	default:
 		return yield
+	}
+}
+
+// gather is the writer's side of it. Where more has come since the wake-up, the
+// senders are faster than the writers: it lets the others go on, as long as more
+// keeps coming, and a few times at most, so that one write takes more events. A
+// stream that was woken by a single event writes it at once.
+func gather(unread *atomic.Int64) {
+	seen := int64(1)
+	for range 4 {
+		now := unread.Load()
+		if now <= seen {
+			return
+		}
+		seen = now
+		runtime.Gosched()
 	}
 }
 
