@@ -450,7 +450,7 @@ func TestStreamDoesNotWaitForAWithheldBody(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 1)
 	server := transports[0].start(t, serveAt(func(c *gin.Context) {
-		cfg := ginsse.StreamConfig{WriteTimeout: 100 * time.Millisecond, MaxLifetime: 200 * time.Millisecond}
+		cfg := ginsse.StreamConfig{WriteTimeout: time.Second, MaxLifetime: 2 * time.Second}
 		ended <- ginsse.Serve(c, cfg, func(ctx context.Context, _ *ginsse.Stream) error {
 			<-ctx.Done()
 			return ctx.Err()

@@ -136,7 +136,9 @@ func (w *writer) first(r *http.Request, block []byte) {
 			timeout = defaultWriteTimeout
 		}
 		control := http.NewResponseController(w.ResponseWriter)
-		_ = control.SetReadDeadline(time.Now().Add(timeout)) // a recorder has none to set
+		// Half, as the write that follows has to fit into the same time. A recorder
+		// has no deadline to set.
+		_ = control.SetReadDeadline(time.Now().Add(timeout / 2))
 		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	}
 	if w.setDeadline != nil {
