@@ -47,8 +47,8 @@
 //     readers, for as long as the log keeps it; or the stream gets sse.gap. A
 //     repeat can be told by its id. There is no third case.
 //   - A sender never waits for a reader: no socket I/O, no blocking on a stream. A
-//     sender that outruns readers by hundreds of events yields the processor, for
-//     a time that does not depend on them.
+//     sender that outruns readers by hundreds of events yields the processor or
+//     naps for a tenth of a millisecond, whatever they do meanwhile.
 //   - One opaque id: a browser's EventSource resumes the user's own events, those
 //     for all, and topics with the one Last-Event-ID it has. The id names nobody
 //     and allows nothing.
