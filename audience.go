@@ -9,6 +9,7 @@ import (
 // place in each, so that leaving costs the same in a large one.
 type audience struct {
 	streams []place
+	room    [1]place // of streams, for a user with one
 }
 
 // place is a stream in an audience, and which of the stream's subjects that is.
@@ -50,13 +51,16 @@ func (r *Registry) attach(s *Stream) error {
 		a := r.audiences[subject]
 		if a == nil {
 			a = new(audience)
+			a.streams = a.room[:0]
 			r.audiences[subject] = a
 			if i == 0 {
 				r.users++
 			}
 		}
 		s.slots[i] = len(a.streams)
-		a.streams = append(a.streams, place{s, i})
+		if a.streams = append(a.streams, place{s, i}); len(a.streams) == len(a.room)+1 {
+			a.room = [1]place{} // the streams have moved out, and one may end
+		}
 	}
 	r.streams++
 	r.active++
@@ -91,7 +95,7 @@ func (r *Registry) detach(s *Stream) {
 	r.streams--
 }
 
-// notify wakes the streams of a subject. The log calls it for every entry, from
+// notify wakes the streams of a subject. The log calls it for every event, from
 // whichever node, in any order: the streams read the log and see for themselves.
 func (r *Registry) notify(subject string, seq uint64) {
 	r.seen(seq)
@@ -104,7 +108,7 @@ func (r *Registry) notify(subject string, seq uint64) {
 	}
 }
 
-// reach counts the streams that will get the entry, and says how far behind
+// reach counts the streams that will get the event, and says how far behind
 // their senders they are: the pace that most of them could do with.
 func (r *Registry) reach(subject string, seq uint64) (streams int, behind pace) {
 	r.mu.RLock()

@@ -19,11 +19,11 @@ type Cursor struct {
 	// Epoch identifies the log's contents. A log that was recreated, or that
 	// lives in memory and restarted, has another.
 	Epoch uint32
-	// Seq is the position: 1 for the first entry of an epoch, growing with each.
+	// Seq is the position: 1 for the first event of an epoch, growing with each.
 	Seq uint64
-	// Check is a value that the log derives from the entry at Seq. It tells a
-	// position of this log from one that merely looks like it: made up, or of a
-	// history that was rolled back and written anew.
+	// Check is a value that the log derives from Seq or from the event there. It
+	// tells a position of this log from one that merely looks like it: made up, or
+	// of a history that was rolled back and written anew.
 	Check uint32
 }
 
@@ -44,14 +44,18 @@ func (c Cursor) IsZero() bool { return c == Cursor{} }
 // String returns the text form: 23 characters of the base64url alphabet, fit
 // for a header, a query and an event's id field.
 func (c Cursor) String() string {
+	var text [CursorLen]byte
+	return string(c.append(text[:0]))
+}
+
+// append appends the text form to b.
+func (c Cursor) append(b []byte) []byte {
 	var raw [cursorBytes]byte
 	raw[0] = cursorVersion
 	binary.BigEndian.PutUint32(raw[1:], c.Epoch)
 	binary.BigEndian.PutUint64(raw[5:], c.Seq)
 	binary.BigEndian.PutUint32(raw[13:], c.Check)
-	var text [CursorLen]byte
-	cursorEncoding.Encode(text[:], raw[:])
-	return string(text[:])
+	return cursorEncoding.AppendEncode(b, raw[:])
 }
 
 // ParseCursor reads the text form. Any other text is [ErrInvalidCursor]; it

@@ -1,6 +1,7 @@
 package ginsse
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -56,10 +57,9 @@ const (
 	typeClose = "sse.close"
 )
 
-// encode returns the block of e in wire form (section 9.2.5), closed by its
-// blank line. It is complete or there is an error: the data is made before the
-// first byte is written.
-func (e Event) encode() ([]byte, error) {
+// appendTo appends to b the block of e in wire form (section 9.2.5), closed by its
+// blank line. With an error there is nothing of it.
+func (e Event) appendTo(b []byte) ([]byte, error) {
 	if strings.HasPrefix(e.Type, reservedTypes) {
 		return nil, fmt.Errorf("%w: type %q begins with %q, which is reserved", ErrInvalidEvent, e.Type, reservedTypes)
 	}
@@ -78,11 +78,19 @@ func (e Event) encode() ([]byte, error) {
 	if !utf8.ValidString(e.Comment) {
 		return nil, fmt.Errorf("%w: comment is not valid UTF-8", ErrInvalidEvent)
 	}
-	data, hasData, err := e.data()
+	start := len(b)
+	b, err := e.appendData(e.appendFields(b))
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, 0, len("event: \ndata: \n\n")+len(e.Type)+len(data)+len(e.ID)+len(e.Comment)+16)
+	if len(b) == start {
+		return nil, fmt.Errorf("%w: no field is set", ErrInvalidEvent)
+	}
+	return append(b, '\n'), nil
+}
+
+// appendFields appends the fields but for the data.
+func (e Event) appendFields(b []byte) []byte {
 	if e.Comment != "" {
 		b = appendLines(b, ": ", e.Comment)
 	}
@@ -90,49 +98,51 @@ func (e Event) encode() ([]byte, error) {
 		b = appendRetry(b, e.ReconnectionTime)
 	}
 	if e.ID != "" || e.ResetID {
-		b = appendField(b, "id: ", e.ID)
+		b = appendField(b, idField, e.ID)
 	}
 	if e.Type != "" {
 		b = appendField(b, "event: ", e.Type)
 	}
-	if hasData {
-		b = appendLines(b, "data: ", data)
-	}
-	if len(b) == 0 {
-		return nil, fmt.Errorf("%w: no field is set", ErrInvalidEvent)
-	}
-	return append(b, '\n'), nil
+	return b
 }
 
-// data returns the event's data as text, and whether there is any.
-func (e Event) data() (data string, ok bool, err error) {
-	switch v := e.Data.(type) {
+// appendData appends the data. It goes into the block as it is, not by way of a
+// copy: this is most of what encoding costs.
+func (e Event) appendData(b []byte) ([]byte, error) {
+	switch data := e.Data.(type) {
 	case nil:
-		return "", e.Type != "", nil
-	case string:
-		data = v
-	case []byte:
-		data = string(v)
-	default:
-		text, err := json.Marshal(v)
-		if err != nil {
-			return "", false, fmt.Errorf("%w: data of type %T does not marshal: %w", ErrInvalidEvent, v, err)
+		if e.Type != "" {
+			b = appendField(b, "data: ", "")
 		}
-		return string(text), true, nil
+		return b, nil
+	case string:
+		if !utf8.ValidString(data) {
+			return nil, errDataNotUTF8
+		}
+		return appendLines(b, "data: ", data), nil
+	case []byte:
+		if !utf8.Valid(data) {
+			return nil, errDataNotUTF8
+		}
+		return appendLines(b, "data: ", data), nil
+	default:
+		text, err := json.Marshal(data)
+		if err != nil {
+			return nil, fmt.Errorf("%w: data of type %T does not marshal: %w", ErrInvalidEvent, data, err)
+		}
+		return appendField(b, "data: ", text), nil // JSON has no line breaks
 	}
-	if !utf8.ValidString(data) {
-		return "", false, fmt.Errorf("%w: data is not valid UTF-8; send binary data as base64", ErrInvalidEvent)
-	}
-	return data, true, nil
 }
+
+var errDataNotUTF8 = fmt.Errorf("%w: data is not valid UTF-8; send binary data as base64", ErrInvalidEvent)
 
 // checkField refuses what the grammar has no place for in a one-line field, and
 // NUL, for which clients ignore an id (section 9.2.6).
 func checkField(name, value string) error {
-	if value == "" {
+	if printable(value) {
 		return nil
 	}
-	if lineBreak(value) >= 0 {
+	if strings.ContainsAny(value, "\r\n") {
 		return fmt.Errorf("%w: %s %q contains a line break", ErrInvalidEvent, name, clip(value))
 	}
 	if strings.IndexByte(value, 0) >= 0 {
@@ -153,7 +163,7 @@ func clip(s string) string {
 	return s
 }
 
-func appendField(b []byte, field, value string) []byte {
+func appendField[T text](b []byte, field string, value T) []byte {
 	b = append(b, field...)
 	b = append(b, value...)
 	return append(b, '\n')
@@ -164,31 +174,38 @@ func appendField(b []byte, field, value string) []byte {
 // early; text that ends in a line break has an empty last line, which keeps it.
 // The space after the colon is what a parser takes away (section 9.2.6): without
 // it, text that begins with a space would lose it.
-func appendLines(b []byte, field, text string) []byte {
+func appendLines[T text](b []byte, field string, value T) []byte {
 	for {
-		i := lineBreak(text)
-		if i < 0 {
-			return appendField(b, field, text)
+		line, rest, more := value, value[:0], false
+		if i := indexByte(value, '\n'); i >= 0 {
+			line, rest, more = value[:i], value[i+1:], true
+			if i > 0 && value[i-1] == '\r' {
+				line = value[:i-1]
+			}
 		}
-		b = appendField(b, field, text[:i])
-		if text[i] == '\r' && i+1 < len(text) && text[i+1] == '\n' {
-			i++
+		for i := indexByte(line, '\r'); i >= 0; i = indexByte(line, '\r') {
+			b = appendField(b, field, line[:i])
+			line = line[i+1:]
 		}
-		text = text[i+1:]
+		b = appendField(b, field, line)
+		if !more {
+			return b
+		}
+		value = rest
 	}
 }
 
-// lineBreak returns the index of the first CR or LF, or -1. Two searches for one
-// byte are faster than one for two.
-func lineBreak(text string) int {
-	i := strings.IndexByte(text, '\n')
-	if i >= 0 {
-		text = text[:i]
+// text is what fields are made of.
+type text interface{ string | []byte }
+
+func indexByte[T text](value T, c byte) int {
+	switch value := any(value).(type) {
+	case string:
+		return strings.IndexByte(value, c)
+	case []byte:
+		return bytes.IndexByte(value, c)
 	}
-	if j := strings.IndexByte(text, '\r'); j >= 0 {
-		return j
-	}
-	return i
+	return -1
 }
 
 func appendRetry(b []byte, d time.Duration) []byte {
@@ -202,7 +219,7 @@ func appendRetry(b []byte, d time.Duration) []byte {
 // known parts, so it cannot fail to marshal.
 func appendControl(b []byte, eventType, id string, data any) []byte {
 	if id != "" {
-		b = appendField(b, "id: ", id)
+		b = appendField(b, idField, id)
 	}
 	b = appendField(b, "event: ", eventType)
 	text, err := json.Marshal(data)

@@ -136,6 +136,25 @@ func FuzzEventRoundTrip(f *testing.F) {
 	})
 }
 
+// The cost of an event grows with its size, whatever its line breaks: text comes
+// from users.
+func TestEventOfManyLines(t *testing.T) {
+	for _, lineBreak := range []string{"\n", "\r", "\r\n"} {
+		text := strings.Repeat(lineBreak, 1<<20)
+		began := time.Now()
+		frame, err := ginsse.Event{Data: text}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := strings.Repeat("data: \n", 1<<20+1) + "\n"; string(frame) != want {
+			t.Errorf("%q: the frame has %d bytes, not %d", lineBreak, len(frame), len(want))
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("%q: 1 Mi lines took %v", lineBreak, took)
+		}
+	}
+}
+
 func BenchmarkEventEncode(b *testing.B) {
 	for name, data := range map[string]any{
 		"string": strings.Repeat("x", 100),
@@ -144,8 +163,9 @@ func BenchmarkEventEncode(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			e := ginsse.Event{Type: "comment", Data: data}
+			room := make([]byte, 0, 1024)
 			for b.Loop() {
-				if _, err := e.Encode(); err != nil {
+				if _, err := e.EncodeTo(room); err != nil {
 					b.Fatal(err)
 				}
 			}

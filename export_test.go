@@ -3,7 +3,10 @@ package ginsse
 // Doors for tests of what has no exported form.
 
 // Encode returns the wire form of e.
-func (e Event) Encode() ([]byte, error) { return e.encode() }
+func (e Event) Encode() ([]byte, error) { return e.appendTo(nil) }
+
+// EncodeTo appends the wire form of e to b.
+func (e Event) EncodeTo(b []byte) ([]byte, error) { return e.appendTo(b) }
 
 // HistoryBytes returns the memory that the log counts as held.
 func (l *MemoryLog) HistoryBytes() int64 {
@@ -16,7 +19,7 @@ func (l *MemoryLog) HistoryBytes() int64 {
 func (l *MemoryLog) Remembered() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.subjects)
+	return l.active.size + l.emptied.size
 }
 
 // MaxRemembered is the bound of records without events.

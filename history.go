@@ -1,50 +1,108 @@
 package ginsse
 
 import (
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // history is what the log holds of one subject.
 type history struct {
 	subject string
-	newest  atomic.Uint64 // sequence of the newest entry there ever was
+	newest  atomic.Uint64 // sequence of the newest event there ever was
+	// last is the newest event, while it is held: what most readers want, for
+	// which they need no lock.
+	last atomic.Pointer[entry]
 
-	mu      sync.RWMutex // guards the fields below; taken after MemoryLog.mu
-	entries []*Entry     // in order
-	trimmed uint64       // sequence of the newest entry that was removed
+	mu      sync.RWMutex  // guards the fields below; taken after MemoryLog.mu
+	space   []*entry      // in order, behind those that were removed
+	removed int           // how many of space
+	trimmed uint64        // sequence of the newest event that was removed
+	oldest  time.Duration // when the oldest event held was appended
 
-	bytes      int64        // counted for its entries; MemoryLog's, like the rest
+	bytes      int64        // counted for its events; MemoryLog's, like the rest
 	list       *historyList // the one it is in
 	prev, next *history
 }
 
-// between returns the entries in (after, end].
-func between(entries []*Entry, after, end uint64) []*Entry {
-	n := len(entries)
-	if n == 0 || entries[n-1].Cursor.Seq <= after {
+// entry is an event in a history. It is never changed.
+type entry struct {
+	seq      uint64
+	previous uint64        // sequence of the one before of the same subject
+	at       time.Duration // when it was appended, since the log was made
+	block    []byte        // as a stream sends it
+}
+
+// entries are those held, in order. Called with one of the locks held.
+func (h *history) entries() []*entry { return h.space[h.removed:] }
+
+// appendLocked adds an entry. The room of those that were removed is used again
+// before more is taken.
+func (h *history) appendLocked(e *entry) {
+	if held := len(h.entries()); len(h.space) == cap(h.space) && h.removed > len(h.space)/8 {
+		if cap(h.space) > 64 && held < cap(h.space)/4 {
+			h.space, h.removed = slices.Clone(h.entries()), 0 // a burst is over
+		} else {
+			copy(h.space, h.entries())
+			clear(h.space[held:])
+			h.space, h.removed = h.space[:held], 0
+		}
+	}
+	e.previous = h.newest.Load()
+	if h.space = append(h.space, e); len(h.entries()) == 1 {
+		h.oldest = e.at
+	}
+	h.newest.Store(e.seq)
+	h.last.Store(e)
+}
+
+// removeLocked removes the oldest entry and returns it.
+func (h *history) removeLocked() *entry {
+	e := h.space[h.removed]
+	h.space[h.removed] = nil // the array lives on
+	h.removed++
+	h.trimmed = e.seq
+	if rest := h.entries(); len(rest) > 0 {
+		h.oldest = rest[0].at
+	} else {
+		h.space, h.removed = nil, 0
+		h.last.Store(nil)
+	}
+	return e
+}
+
+// only returns the entry that is the only one in (after, end]; nil if there are
+// others or this cannot be told without the lock.
+func (h *history) only(after, end uint64) *entry {
+	e := h.last.Load()
+	if e == nil || e.previous > after || e.seq <= after || e.seq > end {
 		return nil
 	}
-	// Streams that keep up want the last entry only.
-	from := n - 1
-	if n > 1 && entries[n-2].Cursor.Seq > after {
-		from = sort.Search(n, func(i int) bool { return entries[i].Cursor.Seq > after })
+	return e
+}
+
+// between returns the entries in (after, end].
+func between(entries []*entry, after, end uint64) []*entry {
+	n := len(entries)
+	if n == 0 || entries[n-1].seq <= after {
+		return nil
 	}
+	from := sort.Search(n, func(i int) bool { return entries[i].seq > after })
 	to := n
-	if entries[n-1].Cursor.Seq > end {
-		to = sort.Search(n, func(i int) bool { return entries[i].Cursor.Seq > end })
+	if entries[n-1].seq > end {
+		to = sort.Search(n, func(i int) bool { return entries[i].seq > end })
 	}
 	return entries[min(from, to):to]
 }
 
-// fit returns how many of the entries, none beyond end, make a page: at least
-// one, if there is one.
-func fit(entries []*Entry, q Query, end uint64) int {
+// fit returns how many of the entries make a page: at least one, if there is one.
+func fit(entries []*entry, q *Query) int {
 	bytes := 0
 	for n, e := range entries {
-		bytes += len(e.Frame)
-		if e.Cursor.Seq > end || n > 0 && (n >= q.MaxEvents || bytes > q.MaxBytes) {
+		bytes += len(e.block)
+		if n > 0 && (n >= q.MaxEvents || bytes > q.MaxBytes) {
 			return n
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -16,83 +15,89 @@ import (
 // # Contract for implementers
 //
 // Order: the log has one total order over all subjects. Seq grows with each
-// entry; numbers may be left out but are never used twice within an epoch.
+// event; numbers may be left out but are never used twice within an epoch.
 //
 // Visibility: once Append has returned, Read on the same Log value sees the
-// entry. A Read that reports a position Through has seen every entry of its
-// subjects at or before it: no entry may appear there later. A log that cannot
-// tell, because it has lost touch with its store, returns no entries and leaves
+// event. A Read that reports a position Through has seen every event of its
+// subjects at or before it: none may appear there later. A log that cannot
+// tell, because it has lost touch with its store, returns no events and leaves
 // Through at the query's After; asked without a position, it returns an error.
 //
-// Gaps: when an entry that a query asks for may be missing, Read says so with a
+// Gaps: when an event that a query asks for may be missing, Read says so with a
 // [GapReason]. It may report a gap where nothing was lost; it must never miss one.
 //
 // Concurrency: all methods are called from many goroutines at once. Read is
 // called for every wake-up of every stream, so it must be cheap for positions
 // near the head.
 //
-// Ownership: the log keeps the frame given to Append and nobody changes it; an
-// Entry that Read has returned is never changed by anybody.
+// Ownership: the frame given to Append is the caller's again when the method has
+// returned, whatever it returned. The Blocks of a page are dst or new memory, and
+// the caller's too: the log keeps no reference to either.
 //
 // Package logtest is the proof: run it on each implementation.
 type Log interface {
-	// Append adds an event for one subject and returns its entry. An error means
-	// that the entry was not stored, or, for a log across a network, that this is
-	// not known; appending again is then safe for the reader, who recognises
-	// nothing worse than a repeat. The end of ctx abandons the wait, if there is one.
-	Append(ctx context.Context, subject string, frame []byte) (*Entry, error)
+	// Append adds an event for one subject and returns its position. The frame is the
+	// event in wire form without an id field: whole lines, the last of them blank. An
+	// error means that the event was not stored, or, for a log across a network,
+	// that this is not known; appending again is then safe for the reader, who
+	// recognises nothing worse than a repeat. The end of ctx abandons the wait, if
+	// there is one.
+	Append(ctx context.Context, subject string, frame []byte) (Cursor, error)
 
-	// Read appends entries to dst in order, by the rules of [Query], and returns
-	// them with how far they reach. An error means that nothing is known at this
-	// time; the caller tries again later from the same position.
-	Read(ctx context.Context, q Query, dst []*Entry) (Page, error)
+	// Read appends events to dst in order, by the rules of [Query], each as
+	// [AppendBlock] does, and returns them with how far they reach. An error means
+	// that nothing is known at this time; the caller tries again later from the
+	// same position.
+	Read(ctx context.Context, q Query, dst []byte) (Page, error)
 
-	// Watch has fn called after each entry became visible to Read, whoever
+	// Watch has fn called after each event became visible to Read, whoever
 	// appended it, until stop is called; a call in progress may end later. fn does
 	// not block and may be called concurrently and in any order: it says where to
 	// look, Read says what is there.
 	Watch(fn func(subject string, seq uint64)) (stop func())
 }
 
-// Entry is one event in a [Log].
-type Entry struct {
-	// Cursor is the entry's position.
-	Cursor Cursor
-	// ID is Cursor in its text form, made once for all streams.
-	ID string
-	// Subject is the one that the event was appended to.
-	Subject string
-	// Frame is the event in wire form, without its id field.
-	Frame []byte
-	// Time is when the log took the event in.
-	Time time.Time
+// AppendBlock appends to dst an event as a stream sends it: its position as an id
+// field, and then its frame. It is for implementers of a [Log].
+func AppendBlock(dst []byte, at Cursor, frame []byte) []byte {
+	dst = append(dst, idField...)
+	dst = at.append(dst)
+	dst = append(dst, '\n')
+	return append(dst, frame...)
 }
+
+const idField = "id: "
+
+// blockBytes is the length of what AppendBlock appends.
+func blockBytes(frame []byte) int { return len(idField) + CursorLen + len("\n") + len(frame) }
 
 // Query says what a stream wants to read.
 type Query struct {
 	// Subjects are the subjects that the stream may read.
 	Subjects []string
-	// After is the reader's position: entries follow it. With the zero Cursor
-	// there are no entries, and Through is the head.
+	// After is the reader's position: events follow it. With the zero Cursor
+	// there are no events, and Through is the head.
 	After Cursor
-	// Before, if not 0, is the sequence that ends the wanted entries; it is not
+	// Before, if not 0, is the sequence that ends the wanted events; it is not
 	// wanted itself.
 	Before uint64
-	// MaxEvents and MaxBytes bound the page; one entry is always allowed.
+	// MaxEvents and MaxBytes bound the page; one event is always allowed.
 	MaxEvents, MaxBytes int
 }
 
 // Page is what [Log.Read] found.
 type Page struct {
-	// Entries are the entries found, in order, behind what dst held.
-	Entries []*Entry
-	// Through is the position that the reader has reached with them: the last
-	// entry's if the page is full, else the head's (or the last one before Before).
+	// Blocks are the events found, in order, behind what dst held.
+	Blocks []byte
+	// Last is the position of the last of them; the zero Cursor if there is none.
+	Last Cursor
+	// Through is the position that the reader has reached with them: Last if the page
+	// is full, else the head's (or the last one before Before).
 	Through Cursor
 	// More says that the page was full and more may follow.
 	More bool
-	// Gap, if not "", says why entries after the position asked for may be
-	// missing. Entries is then empty and Through at the head.
+	// Gap, if not "", says why events after the position asked for may be missing.
+	// Blocks is then what dst held, and Through at the head.
 	Gap GapReason
 }
 
@@ -132,10 +137,23 @@ func checkName(kind, name string) error {
 		return fmt.Errorf("%w: the %s is empty", ErrInvalidSubject, kind)
 	case len(name) > MaxNameBytes:
 		return fmt.Errorf("%w: the %s has %d bytes, more than %d", ErrInvalidSubject, kind, len(name), MaxNameBytes)
+	case printable(name):
+		return nil
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%w: the %s is not valid UTF-8", ErrInvalidSubject, kind)
 	case strings.ContainsFunc(name, unicode.IsControl):
 		return fmt.Errorf("%w: the %s %q contains a control character", ErrInvalidSubject, kind, clip(name))
 	}
 	return nil
+}
+
+// printable reports whether a name is of printable ASCII, as most are, so that
+// they need no closer look.
+func printable(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
 }

@@ -1,7 +1,6 @@
 package ginsse
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"hash/maphash"
@@ -32,9 +31,9 @@ const (
 	defaultMaxAge           = time.Hour
 	defaultLogBytes         = 64 << 20
 
-	// entryOverhead is added when memory is counted: the Entry, its ID, the
-	// pointer to it, and the subject's record as if the entry were its only one.
-	entryOverhead = 384
+	// eventOverhead is added when memory is counted: the ID, the entry, the pointer
+	// to it, and the subject's history as if the event were its only one.
+	eventOverhead = 384
 
 	// maxRemembered is the number of subjects without events for which the log
 	// still knows exactly what was lost. Each takes about 200 bytes; beyond it
@@ -51,23 +50,25 @@ const (
 // would have them queue for it most of the time.
 type MemoryLog struct {
 	cfg   MemoryLogConfig
+	made  time.Time
 	epoch uint32
 	seed  maphash.Seed // keys the cursors' check; random, so nobody makes one up
 
-	// head is the newest sequence. It is raised when the entry is in its history:
-	// whoever has read it finds all entries up to it.
+	// head is the newest sequence. It is raised when the event is in its history:
+	// whoever has read it finds all events up to it.
 	head atomic.Uint64
 	// forgotten is the newest sequence lost from a subject no longer remembered:
 	// a position before it may have missed something in any unknown subject.
 	forgotten atomic.Uint64
 
-	mu      sync.Mutex  // makes appending one at a time; guards the fields below
-	bytes   int64       // counted for all entries held
-	active  historyList // those with entries, least recently appended first
-	emptied historyList // those without, least recently emptied first
+	mu       sync.Mutex    // makes appending one at a time; guards the fields below
+	bytes    int64         // counted for all events held
+	newestAt time.Duration // when the newest event was appended
+	sweepAt  time.Duration // no subject has nothing but old events before this time
+	active   historyList   // those with events, least recently appended first
+	emptied  historyList   // those without, least recently emptied first
 
-	mapMu    sync.RWMutex // guards subjects; taken after mu, held for lookups only
-	subjects map[string]*history
+	subjects *catalog // changed under mu
 
 	watchMu  sync.Mutex                 // taken to change watchers
 	watchers atomic.Pointer[[]*watcher] // replaced, never changed
@@ -98,9 +99,10 @@ func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
 	}
 	l := &MemoryLog{
 		cfg:      cfg,
+		made:     time.Now(),
+		subjects: newCatalog(),
 		epoch:    rand.Uint32() | 1, // never 0, so that no cursor is the zero Cursor
 		seed:     maphash.MakeSeed(),
-		subjects: make(map[string]*history),
 	}
 	l.watchers.Store(new([]*watcher))
 	return l, nil
@@ -108,155 +110,45 @@ func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
 
 // Append implements [Log]. It waits for nothing, so it does not look at ctx: a
 // handler whose own client has just left still gets its event out.
-func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (*Entry, error) {
-	e := &Entry{Subject: subject, Frame: frame, Time: time.Now()}
-	if e.cost() > l.cfg.MaxBytes {
-		return nil, fmt.Errorf("%w: %d bytes in a log of %d", ErrEventTooLarge, len(frame), l.cfg.MaxBytes)
+func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (Cursor, error) {
+	cost := cost(subject, len(frame))
+	if cost > l.cfg.MaxBytes {
+		return Cursor{}, fmt.Errorf("%w: %d bytes in a log of %d", ErrEventTooLarge, len(frame), l.cfg.MaxBytes)
 	}
+	e := &entry{at: time.Since(l.made), block: make([]byte, 0, blockBytes(frame))}
 	l.mu.Lock()
-	e.Cursor = l.cursor(l.head.Load() + 1)
-	e.ID = e.Cursor.String()
+	e.at = max(e.at, l.newestAt) // in order, whoever was first to look at the clock
+	l.newestAt = e.at
+	at := l.cursor(l.head.Load() + 1)
+	e.seq, e.block = at.Seq, AppendBlock(e.block, at, frame)
 	h := l.history(subject)
 	h.mu.Lock()
-	h.entries = append(h.entries, e)
-	h.newest.Store(e.Cursor.Seq)
+	h.appendLocked(e)
+	l.bytes += cost
+	h.bytes += cost
+	l.trimLocked(h, e.at)
 	h.mu.Unlock()
 	h.moveTo(&l.active)
-	l.bytes += e.cost()
-	h.bytes += e.cost()
-	l.trim(h, e.Time)
-	l.head.Store(e.Cursor.Seq)
+	l.trim(e.at)
+	l.head.Store(at.Seq)
 	l.mu.Unlock()
 
 	for _, w := range *l.watchers.Load() {
-		w.fn(subject, e.Cursor.Seq)
+		w.fn(subject, at.Seq)
 	}
-	return e, nil
+	return at, nil
 }
 
 // history returns the record of a subject, a new one if there is none. Called
 // with mu held.
 func (l *MemoryLog) history(subject string) *history {
-	if h := l.subjects[subject]; h != nil { // only changed under mu
+	if h := l.subjects.find(subject); h != nil {
 		return h
 	}
 	h := &history{subject: subject, trimmed: l.forgotten.Load()}
-	l.mapMu.Lock()
-	defer l.mapMu.Unlock()
-	l.subjects[subject] = h
+	h.newest.Store(h.trimmed) // for all that is known, it lost the newest event of all
+	l.subjects.add(h)
 	return h
-}
-
-// Read implements [Log].
-func (l *MemoryLog) Read(_ context.Context, q Query, dst []*Entry) (Page, error) {
-	head := l.head.Load() // first: what is appended from here on is for the next page
-	page := Page{Entries: dst, Through: q.After}
-	if q.After.IsZero() {
-		page.Through = l.cursor(head)
-		return page, nil
-	}
-	end := head
-	if q.Before != 0 {
-		end = min(end, q.Before-1)
-	}
-	if page.Gap = l.unknown(q.After, head); page.Gap == "" && q.After.Seq < head {
-		page.Entries, page.More, page.Gap = l.collect(q, end, dst)
-	}
-	switch {
-	case page.Gap != "":
-		page.Entries = dst
-		page.Through = l.cursor(head)
-	case page.More:
-		page.Through = page.Entries[len(page.Entries)-1].Cursor
-	case end > q.After.Seq:
-		page.Through = l.cursor(end)
-	}
-	return page, nil
-}
-
-// unknown says whether a position is not one of this log's.
-func (l *MemoryLog) unknown(at Cursor, head uint64) GapReason {
-	switch {
-	case at.Epoch != l.epoch:
-		return GapEpoch
-	case at.Seq > head, at.Check != l.check(at.Seq):
-		return GapUnknown
-	}
-	return ""
-}
-
-// collect appends to dst the entries in (q.After, end] of all subjects, in order
-// and within the bounds of a page, or says that some of them are gone.
-func (l *MemoryLog) collect(q Query, end uint64, dst []*Entry) (entries []*Entry, more bool, gap GapReason) {
-	var space [8]*history // most streams read a handful of subjects
-	histories, known := l.histories(q, space[:0])
-	if !known {
-		return nil, false, GapTrimmed
-	}
-	first, sources := len(dst), 0
-	// One subject at a time, each within the bounds by itself: the page is a
-	// prefix of what they make together. Beyond the last entry of one that had
-	// more, the others may not go.
-	for _, h := range histories {
-		if h.newest.Load() <= q.After.Seq {
-			continue // nothing new, and so nothing lost; most subjects, most times
-		}
-		before := len(dst)
-		var full bool
-		if dst, full, gap = l.entriesOf(h, q, end, dst); gap != "" {
-			return nil, false, gap
-		}
-		if full {
-			more = true
-			end = dst[len(dst)-1].Cursor.Seq
-		}
-		if len(dst) > before {
-			sources++
-		}
-	}
-	if sources > 1 {
-		slices.SortFunc(dst[first:], func(a, b *Entry) int { return cmp.Compare(a.Cursor.Seq, b.Cursor.Seq) })
-		fits := first + fit(dst[first:], q, end)
-		more = more || fits < len(dst) && dst[fits].Cursor.Seq <= end
-		clear(dst[fits:])
-		dst = dst[:fits]
-	}
-	return dst, more, ""
-}
-
-// histories appends to list the records of a query's subjects. It reports false
-// if one that is no longer known may have lost something after the position.
-func (l *MemoryLog) histories(q Query, list []*history) ([]*history, bool) {
-	l.mapMu.RLock()
-	defer l.mapMu.RUnlock()
-	for _, subject := range q.Subjects {
-		if h := l.subjects[subject]; h != nil {
-			list = append(list, h)
-		} else if q.After.Seq < l.forgotten.Load() {
-			return nil, false
-		}
-	}
-	return list, true
-}
-
-// entriesOf appends the entries of one subject in (q.After, end], and reports
-// whether there were more than fit a page.
-func (l *MemoryLog) entriesOf(h *history, q Query, end uint64, dst []*Entry) (entries []*Entry, full bool, gap GapReason) {
-	h.mu.RLock()
-	if now := time.Now(); len(h.entries) > 0 && l.old(h.entries[0], now) {
-		h.mu.RUnlock()
-		l.mu.Lock()
-		l.expire(h, now)
-		l.mu.Unlock()
-		h.mu.RLock()
-	}
-	defer h.mu.RUnlock()
-	if q.After.Seq < h.trimmed {
-		return nil, false, GapTrimmed
-	}
-	found := between(h.entries, q.After.Seq, end)
-	n := fit(found, q, end)
-	return append(dst, found[:n]...), n < len(found), ""
 }
 
 // Watch implements [Log]. fn runs on the appending goroutine, under no lock.
@@ -277,52 +169,67 @@ func (l *MemoryLog) changeWatchers(change func([]*watcher) []*watcher) {
 	l.watchers.Store(&list)
 }
 
-// trim brings the log back within its bounds after an append to h. Called with
-// mu held, like the methods below.
-func (l *MemoryLog) trim(h *history, now time.Time) {
-	if n := len(h.entries) - l.cfg.EventsPerSubject; n > 0 {
-		l.drop(h, n)
+// trimLocked brings h, which was just appended to, back within the bounds of one
+// subject. Called with both locks held.
+func (l *MemoryLog) trimLocked(h *history, now time.Duration) {
+	for n := len(h.entries()); n > l.cfg.EventsPerSubject || n > 1 && h.bytes > l.cfg.MaxBytes/4; n-- {
+		l.removeLocked(h)
 	}
-	for h.bytes > l.cfg.MaxBytes/4 && len(h.entries) > 1 {
-		l.drop(h, 1)
-	}
-	l.expire(h, now)
-	for l.active.first != nil && l.old(l.active.first.entries[len(l.active.first.entries)-1], now) {
-		l.drop(l.active.first, len(l.active.first.entries))
+	l.expireLocked(h, now)
+}
+
+// trim brings the log back within its bounds. Called with mu held, like the
+// methods below.
+func (l *MemoryLog) trim(now time.Duration) {
+	for now >= l.sweepAt && l.active.first != nil {
+		quiet := l.active.first
+		if newest := quiet.last.Load(); !l.old(newest.at, now) {
+			l.sweepAt = newest.at + l.cfg.MaxAge
+			break
+		}
+		l.expire(quiet, now)
 	}
 	for l.bytes > l.cfg.MaxBytes {
-		l.drop(l.active.first, 1)
+		l.drop(l.active.first)
 	}
 	for l.emptied.size > maxRemembered {
 		l.forget(l.emptied.first)
 	}
 }
 
-// expire drops the entries of h that have reached the maximum age.
-func (l *MemoryLog) expire(h *history, now time.Time) {
-	n := 0
-	for n < len(h.entries) && l.old(h.entries[n], now) {
-		n++
-	}
-	if n > 0 {
-		l.drop(h, n)
+// drop removes the oldest event of h.
+func (l *MemoryLog) drop(h *history) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l.removeLocked(h)
+	l.fileLocked(h)
+}
+
+// expire removes the events of h that have reached the maximum age.
+func (l *MemoryLog) expire(h *history, now time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l.expireLocked(h, now)
+	l.fileLocked(h)
+}
+
+func (l *MemoryLog) expireLocked(h *history, now time.Duration) {
+	for len(h.entries()) > 0 && l.old(h.oldest, now) {
+		l.removeLocked(h)
 	}
 }
 
-func (l *MemoryLog) old(e *Entry, now time.Time) bool { return now.Sub(e.Time) >= l.cfg.MaxAge }
+func (l *MemoryLog) old(at, now time.Duration) bool { return now-at >= l.cfg.MaxAge }
 
-// drop removes the n oldest entries of h.
-func (l *MemoryLog) drop(h *history, n int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i, e := range h.entries[:n] {
-		l.bytes -= e.cost()
-		h.bytes -= e.cost()
-		h.trimmed = e.Cursor.Seq
-		h.entries[i] = nil // the array lives on under the rest of the slice
-	}
-	if h.entries = h.entries[n:]; len(h.entries) == 0 {
-		h.entries = nil
+func (l *MemoryLog) removeLocked(h *history) {
+	cost := cost(h.subject, len(h.removeLocked().block)-blockBytes(nil))
+	l.bytes -= cost
+	h.bytes -= cost
+}
+
+// fileLocked moves a history that has become empty to where those are.
+func (l *MemoryLog) fileLocked(h *history) {
+	if len(h.entries()) == 0 && h.list == &l.active {
 		h.moveTo(&l.emptied)
 	}
 }
@@ -330,11 +237,12 @@ func (l *MemoryLog) drop(h *history, n int) {
 // forget lets go of an empty history, but not of what it lost: that is noted
 // before the subject becomes unknown.
 func (l *MemoryLog) forget(h *history) {
-	l.forgotten.Store(max(l.forgotten.Load(), h.trimmed))
 	h.moveTo(nil)
-	l.mapMu.Lock()
-	defer l.mapMu.Unlock()
-	delete(l.subjects, h.subject)
+	if h == &l.subjects.all {
+		return // it is always known, and so nothing is forgotten
+	}
+	l.forgotten.Store(max(l.forgotten.Load(), h.trimmed))
+	l.subjects.remove(h)
 }
 
 func (l *MemoryLog) cursor(seq uint64) Cursor {
@@ -345,7 +253,9 @@ func (l *MemoryLog) cursor(seq uint64) Cursor {
 // gone is known for what it is.
 func (l *MemoryLog) check(seq uint64) uint32 { return uint32(maphash.Comparable(l.seed, seq)) }
 
-// cost is what the entry counts for in MaxBytes.
-func (e *Entry) cost() int64 { return int64(len(e.Frame) + len(e.Subject) + entryOverhead) }
+// cost is what an event counts for in MaxBytes.
+func cost(subject string, frameBytes int) int64 {
+	return int64(frameBytes + len(subject) + eventOverhead)
+}
 
 var _ Log = (*MemoryLog)(nil)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,22 +18,28 @@ import (
 // It waits for one thing: the stream's wake. The timer and the end of the
 // request's context wake it like everything else, which for each event costs a
 // good deal less than a select over three channels.
+//
+// It is part of the Stream's memory, and what each event needs comes first: with
+// thousands of streams, an event finds none of this in the processor's caches, and
+// has to have it fetched.
 type loop struct {
-	s   *Stream
-	w   *writer
-	ctx context.Context // the request's
+	s    *Stream
+	ctx  context.Context // the request's
+	more bool            // the stream has more to write than one turn takes, or must look again
+	due  atomic.Bool     // set by the timer
+	gone atomic.Bool     // set when the request's context has ended
+	// waiting is set while the writer waits for the stream's wake.
+	waiting atomic.Bool
+	w       writer
 
+	last    bool          // an ended stream has looked once more
+	failing bool          // the log could not be read
 	timer   *time.Timer   // for whatever is due first: the heartbeat or the end
+	timing  sync.Mutex    // held to set timer together with due
 	beat    time.Duration // the heartbeat's interval; 0 is none
 	endAt   time.Time     // when the right to exist ends; zero is never
 	endsFor Reason        // and why
-	due     atomic.Bool   // set by the timer
-	gone    atomic.Bool   // set when the request's context has ended
-
-	more    bool      // the stream has more to write than one batch, or must look again
-	last    bool      // an ended stream has looked once more
-	failing bool      // the log could not be read
-	drainBy time.Time // when an ended stream stops delivering; zero while open
+	drainBy time.Time     // when an ended stream stops delivering; zero while open
 }
 
 // retryRead is how long a stream waits before it asks a failing log again.
@@ -42,12 +48,10 @@ const retryRead = time.Second
 // begin takes the response over and sends the headers with the first block, so
 // that the client's open event comes at once. After it the response is a stream,
 // and errors can only be told in-band.
-func begin(c *gin.Context, s *Stream, w *writer, first []byte) *loop {
-	l := &loop{s: s, w: w, ctx: c.Request.Context()}
-	c.Writer = w
-	setStreamHeaders(w.Header())
-	w.WriteHeader(http.StatusOK)
-	w.first(c.Request, first)
+func begin(c *gin.Context, s *Stream, first []byte) *loop {
+	l := &s.loop
+	l.s, l.ctx = s, c.Request.Context()
+	l.w.begin(c, first)
 
 	if s.cfg.HeartbeatInterval > 0 {
 		l.beat = jitter(s.cfg.HeartbeatInterval, 0.75, 1)
@@ -66,6 +70,11 @@ func begin(c *gin.Context, s *Stream, w *writer, first []byte) *loop {
 
 // onTimer runs on a goroutine of its own. The end it sets itself, so that a
 // stream whose writer is busy, or is a producer that sends rarely, ends in time.
+//
+// A writer that waits comes at once, and sets the timer. For one that does not, the
+// timer is set to the end meanwhile. Not for both: to set each timer far ahead and
+// then nearer has the runtime look through all timers again and again, which with
+// 10,000 idle streams is more than half of what they cost.
 func (l *loop) onTimer() {
 	now := time.Now()
 	if !l.endAt.IsZero() && !now.Before(l.endAt) {
@@ -73,13 +82,15 @@ func (l *loop) onTimer() {
 		return
 	}
 	l.due.Store(true)
-	if !l.endAt.IsZero() {
-		l.timer.Reset(l.endAt.Sub(now)) // until the writer sets it to something nearer
+	l.s.notify()
+	l.timing.Lock()
+	defer l.timing.Unlock()
+	if !l.endAt.IsZero() && l.due.Load() && !l.waiting.Load() {
+		l.timer.Reset(l.endAt.Sub(now))
 		if l.s.ended.Load() {
 			l.timer.Stop()
 		}
 	}
-	l.s.notify()
 }
 
 // run writes the stream until it ends, and returns why it did.
@@ -101,11 +112,11 @@ func (l *loop) close(c *gin.Context) {
 	l.s.end(ReasonFailed) // without effect on a stream that has ended
 	l.timer.Stop()
 	l.w.release(c)
+	l.ctx = nil
 }
 
 // step is one turn: write what there is, or else wait. c.Stream flushes after it
-// and calls it again until it returns false or the writer says that the client
-// is gone.
+// and calls it again until it returns false.
 func (l *loop) step(io.Writer) bool {
 	for {
 		switch {
@@ -114,14 +125,14 @@ func (l *loop) step(io.Writer) bool {
 		case l.gone.Load():
 			l.s.end(ReasonClientGone)
 		case l.due.Load():
-			l.due.Store(false)
 			if l.onTime(time.Now()) {
 				return true
 			}
 		}
 		ended := l.s.ended.Load()
 		if ended && !l.drains() {
-			return l.finish()
+			l.finish()
+			return false
 		}
 		if ended && !l.last {
 			l.last, l.more = true, true
@@ -133,9 +144,12 @@ func (l *loop) step(io.Writer) bool {
 			continue // what came in between left no token: look at all of it again
 		}
 		if ended {
-			return l.finish()
+			l.finish()
+			return false
 		}
+		l.waiting.Store(true)
 		<-l.s.wake
+		l.waiting.Store(false)
 		gather(&l.s.unread)
 	}
 }
@@ -149,9 +163,9 @@ func (l *loop) once(io.Writer) bool {
 	return false
 }
 
-// write puts one batch into the writer and reports whether there was anything.
+// write puts one turn's bytes into the writer and reports whether there was anything.
 func (l *loop) write() bool {
-	b := borrowBatch()
+	b := borrowBuffer()
 	more, err := l.s.next(l.ctx, b)
 	l.more = more
 	if err != nil {
@@ -165,6 +179,51 @@ func (l *loop) write() bool {
 	}
 	b.release()
 	return wrote
+}
+
+// The bounds of one turn. A stalled reader holds no more than one turn's bytes, or
+// one event if that is larger.
+const (
+	maxTurnBytes  = 64 << 10
+	maxTurnEvents = 512
+)
+
+// next puts into b what the stream has to write now. more says that there is
+// more than fits. It is the writer's.
+func (s *Stream) next(ctx context.Context, b *buffer) (more bool, err error) {
+	s.unread.Store(0) // before looking: what comes after it will call again
+	b.bytes = s.take(b.bytes)
+	if s.registry == nil {
+		return false, nil
+	}
+	var page Page
+	for reading := true; reading; {
+		before := s.bound()
+		page, err = s.registry.log.Read(ctx, Query{
+			Subjects:  s.subjects,
+			After:     s.at,
+			Before:    before,
+			MaxEvents: maxTurnEvents,
+			MaxBytes:  maxTurnBytes,
+		}, b.bytes)
+		if err != nil {
+			return false, err
+		}
+		// A stream that ended meanwhile may have been read too far.
+		reading = s.bound() != before
+	}
+	s.at = page.Through
+	if page.Gap != "" {
+		s.registry.gaps.Add(1)
+		b.bytes = appendControl(b.bytes, typeGap, s.at.String(), gapData{page.Gap})
+		s.told = s.at.Seq
+		return true, nil
+	}
+	if !page.Last.IsZero() {
+		b.bytes = page.Blocks
+		s.told = page.Last.Seq
+	}
+	return page.More, nil
 }
 
 // readFailed has the log asked again in a while. The stream stays open: its
@@ -182,12 +241,19 @@ func (l *loop) onTime(now time.Time) (wrote bool) {
 	if l.failing {
 		l.more = true
 	}
-	if l.beat > 0 && now.Sub(l.w.wrote) >= l.beat {
-		l.heartbeat()
-		wrote = true
+	beats := l.beat > 0 && now.Sub(l.w.wrote) >= l.beat
+	if beats {
+		l.w.wrote = now
 	}
+	// Before anything is written: that may take its time.
+	l.timing.Lock()
+	l.due.Store(false)
 	l.timer.Reset(l.untilDue(now))
-	return wrote
+	l.timing.Unlock()
+	if beats {
+		l.heartbeat()
+	}
+	return beats
 }
 
 // heartbeat shows the client and the proxies on the way that the stream lives,
@@ -237,14 +303,10 @@ func (l *loop) drains() bool {
 }
 
 // finish says the end in-band, if there is anybody to hear it.
-func (l *loop) finish() (keepOpen bool) {
+func (l *loop) finish() {
 	switch reason := reasonOf(l.s.Err()); reason {
-	case ReasonClientGone:
-		l.w.hangUp()
-		return true // for c.Stream to see that the client is gone
-	case ReasonSlow:
+	case ReasonClientGone, ReasonSlow:
 	default:
 		_, _ = l.w.Write(appendControl(nil, typeClose, "", closeData{reason, l.s.registry != nil && reason.reconnect()}))
 	}
-	return false
 }

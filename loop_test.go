@@ -197,7 +197,7 @@ type failingLog struct {
 	failing atomic.Bool
 }
 
-func (l *failingLog) Read(ctx context.Context, q ginsse.Query, dst []*ginsse.Entry) (ginsse.Page, error) {
+func (l *failingLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
 	if l.failing.Load() {
 		return ginsse.Page{}, errors.New("the broker is away")
 	}

@@ -232,8 +232,8 @@ func openLoop(c *gin.Context, cfg StreamConfig) (*loop, error) {
 		refuseWriter(c, err)
 		return nil, err
 	}
-	w, err := newWriter(c, cfg.WriteTimeout)
-	if err != nil {
+	s := newStream("", Expiry(c), cfg)
+	if err := s.loop.w.take(c, cfg.WriteTimeout); err != nil {
 		refuseWriter(c, err)
 		return nil, err
 	}
@@ -241,12 +241,11 @@ func openLoop(c *gin.Context, cfg StreamConfig) (*loop, error) {
 		answerHead(c)
 		return nil, ReasonDone
 	}
-	s := newStream("", Expiry(c), cfg)
 	first := []byte(": open\n\n")
 	if cfg.ReconnectionTime > 0 {
 		first = append(appendRetry(nil, jitter(cfg.ReconnectionTime, 0.5, 1.5)), '\n')
 	}
-	return begin(c, s, w, first), nil
+	return begin(c, s, first), nil
 }
 
 // answerHead sends the headers alone: net/http swallows the body of an answer to

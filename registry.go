@@ -192,8 +192,9 @@ func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (
 			return Receipt{}, err
 		}
 	}
-	frame, err := r.encode(e)
-	if err != nil {
+	b := borrowBuffer()
+	defer b.release()
+	if err := r.encode(b, e); err != nil {
 		return Receipt{}, err
 	}
 	var all Receipt
@@ -203,7 +204,7 @@ func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (
 			continue
 		}
 		sent[userID] = true
-		receipt, err := r.append(ctx, subjectUser+userID, frame)
+		receipt, err := r.append(ctx, subjectUser+userID, b.bytes)
 		if err != nil {
 			return all, fmt.Errorf("user %q: %w", userID, err)
 		}
@@ -227,23 +228,25 @@ func (r *Registry) Publish(ctx context.Context, topic string, e Event) (Receipt,
 }
 
 func (r *Registry) send(ctx context.Context, subject string, e Event) (Receipt, error) {
-	frame, err := r.encode(e)
-	if err != nil {
+	b := borrowBuffer()
+	defer b.release()
+	if err := r.encode(b, e); err != nil {
 		return Receipt{}, err
 	}
-	return r.append(ctx, subject, frame)
+	return r.append(ctx, subject, b.bytes)
 }
 
 // encode makes the event's bytes, once for all streams.
-func (r *Registry) encode(e Event) ([]byte, error) {
+func (r *Registry) encode(b *buffer, e Event) error {
 	if e.ID != "" || e.ResetID {
-		return nil, fmt.Errorf("%w: ID is set, and a registry gives each event its own", ErrInvalidEvent)
+		return fmt.Errorf("%w: ID is set, and a registry gives each event its own", ErrInvalidEvent)
 	}
-	frame, err := e.encode()
+	frame, err := e.appendTo(b.bytes)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return frame, r.checkSize(frame)
+	b.bytes = frame
+	return r.checkSize(frame)
 }
 
 func (r *Registry) checkSize(frame []byte) error {
@@ -257,14 +260,14 @@ func (r *Registry) append(ctx context.Context, subject string, frame []byte) (Re
 	if r.closed.Load() {
 		return Receipt{}, ErrClosed
 	}
-	entry, err := r.log.Append(ctx, subject, frame)
+	at, err := r.log.Append(ctx, subject, frame)
 	if err != nil {
 		return Receipt{}, err
 	}
-	r.seen(entry.Cursor.Seq)
-	streams, behind := r.reach(subject, entry.Cursor.Seq)
+	r.seen(at.Seq)
+	streams, behind := r.reach(subject, at.Seq)
 	makeWay(behind)
-	return Receipt{ID: entry.ID, Streams: streams}, nil
+	return Receipt{ID: at.String(), Streams: streams}, nil
 }
 
 // seen raises the head.

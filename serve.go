@@ -93,7 +93,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 	}
 	s := newStream(identity.UserID, identity.Expiry, r.cfg.Stream)
 	s.registry = r
-	s.subjects = append(make([]string, 0, 2), subjectUser+s.user, subjectAll)
+	s.subjects = append(s.room[:0], subjectUser+s.user, subjectAll)
 	for _, option := range options {
 		if err := option.apply(s); err != nil {
 			_ = c.Error(err)
@@ -101,8 +101,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 			return err
 		}
 	}
-	w, err := newWriter(c, s.cfg.WriteTimeout)
-	if err != nil {
+	if err := s.loop.w.take(c, s.cfg.WriteTimeout); err != nil {
 		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "refusing a stream", slog.Any("error", err))
 		refuseWriter(c, err)
 		return err
@@ -113,22 +112,22 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 	}
 	// Before the headers: a client that saw its stream open can be reached.
 	if err := r.attach(s); err != nil {
-		return r.turnAway(c, s, w, err)
+		return r.turnAway(c, s, err)
 	}
 	defer r.leave()
 	defer func() { s.end(ReasonFailed) }() // without effect on a stream that has ended
-	return r.serve(c, s, w)
+	return r.serve(c, s)
 }
 
 // serve writes an attached stream.
-func (r *Registry) serve(c *gin.Context, s *Stream, w *writer) error {
+func (r *Registry) serve(c *gin.Context, s *Stream) error {
 	first, err := r.join(c, s)
 	if err != nil {
 		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "opening a stream", slog.Any("error", err))
 		s.end(fmt.Errorf("%w: %w", ReasonOverloaded, err))
-		return r.turnAway(c, s, w, s.Err())
+		return r.turnAway(c, s, s.Err())
 	}
-	l := begin(c, s, w, first)
+	l := begin(c, s, first)
 	hooked := r.connected(s)
 	defer func() { r.disconnected(s, hooked) }()
 	return l.run(c)
@@ -144,7 +143,7 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 			gap = GapUnknown
 		}
 	}
-	// Asks for no entry: they are read as the client takes them, page by page.
+	// Asks for no event: they are read as the client takes them, page by page.
 	page, err := r.log.Read(c.Request.Context(), Query{Subjects: s.subjects, After: s.at, Before: 1}, nil)
 	if err != nil {
 		return nil, err
@@ -191,7 +190,7 @@ func LastEventID(c *gin.Context, parameter string) string {
 // turnAway answers a request whose stream was not attached. What is temporary is
 // said in-band, on a stream, because any other status ends a browser's
 // EventSource for good.
-func (r *Registry) turnAway(c *gin.Context, s *Stream, w *writer, cause error) error {
+func (r *Registry) turnAway(c *gin.Context, s *Stream, cause error) error {
 	r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "turning a stream away", slog.Any("error", cause))
 	var reason Reason
 	if !errors.As(cause, &reason) {
@@ -204,11 +203,8 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, w *writer, cause error) e
 		wait = defaultReconnectionTime
 	}
 	first := appendRetry(nil, jitter(4*wait, 0.5, 1.5))
-	c.Writer = w
-	defer w.release(c)
-	setStreamHeaders(w.Header())
-	w.WriteHeader(http.StatusOK)
-	w.first(c.Request, appendControl(first, typeClose, "", closeData{reason, reason.reconnect()}))
+	defer s.loop.w.release(c)
+	s.loop.w.begin(c, appendControl(first, typeClose, "", closeData{reason, reason.reconnect()}))
 	return cause
 }
 

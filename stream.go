@@ -88,37 +88,42 @@ func (cfg StreamConfig) resolve(defaults StreamConfig) (StreamConfig, error) {
 //
 // Errors: once the stream has ended, every method reports the [Reason].
 type Stream struct {
-	id       string
-	user     string
-	opened   time.Time
-	expires  time.Time // zero if never
-	metadata map[string]any
-	cfg      StreamConfig // resolved
-
-	registry *Registry // nil on a stream without one
-	subjects []string  // what it reads from the log
-	slots    []int     // its place in the audience of each subject; the registry's
-	open     *opened   // set on a stream from Open
-
 	// unread counts what has happened since the writer last looked. Whoever makes
 	// it 1 puts a token into wake, which holds one: the writer never misses
 	// news, and nobody waits for the writer.
 	unread atomic.Int64
 	wake   chan struct{}
 	// since is one more than the sequence that the stream started from, and 0
-	// until it has started: entries at or above it will reach the client.
-	since atomic.Uint64
+	// until it has started: events at or above it will reach the client.
+	since  atomic.Uint64
+	ended  atomic.Bool // set with err
+	queued atomic.Bool // set with queue
 
-	at    Cursor      // read through here; the writer's
-	told  uint64      // sequence of the last event ID sent; the writer's
-	ended atomic.Bool // set with err
+	registry *Registry // nil on a stream without one
+	subjects []string  // what it reads from the log
+	at       Cursor    // read through here; the writer's
+	told     uint64    // sequence of the last event ID sent; the writer's
 
-	mu     sync.Mutex    // guards the fields below; never held during I/O
-	queue  []byte        // events of Send, encoded
-	room   chan struct{} // closed when the queue was taken or the stream ended; nil if nobody waits
-	done   chan struct{} // closed when the stream ended; made when first asked for
-	err    error         // why it ended; nil while open
-	before uint64        // entries from here on are not delivered; 0 while open
+	mu    sync.Mutex    // guards the fields below, up to loop; never held during I/O
+	queue []byte        // events of Send, encoded
+	space chan struct{} // closed when the queue was taken or the stream ended; nil if nobody waits
+	done  chan struct{} // closed when the stream ended; made when first asked for
+	err   error         // why it ended; nil while open
+	// before is where delivery stops: events from this sequence on are not the
+	// stream's. 0 while it is open.
+	before uint64
+
+	loop loop    // writes it; the handler's
+	open *opened // set on a stream from Open
+
+	id       string
+	user     string
+	opened   time.Time
+	expires  time.Time // zero if never
+	metadata map[string]any
+	cfg      StreamConfig // resolved
+	slots    []int        // its place in the audience of each subject; the registry's
+	room     [2]string    // of subjects, for a stream without topics
 }
 
 // maxQueueBytes is how much Send takes in before it waits for the client.
@@ -189,12 +194,17 @@ func (s *Stream) Send(ctx context.Context, e Event) error {
 	if s.registry != nil && (e.ID != "" || e.ResetID) {
 		return fmt.Errorf("%w: ID is set, and the IDs of this stream are the registry's", ErrInvalidEvent)
 	}
-	frame, err := e.encode()
-	if err == nil && s.registry != nil {
-		err = s.registry.checkSize(frame)
-	}
+	b := borrowBuffer()
+	defer b.release()
+	frame, err := e.appendTo(b.bytes)
 	if err != nil {
 		return err
+	}
+	b.bytes = frame
+	if s.registry != nil {
+		if err := s.registry.checkSize(frame); err != nil {
+			return err
+		}
 	}
 	if err := s.enqueue(ctx, frame); err != nil {
 		return err
@@ -219,17 +229,18 @@ func (s *Stream) enqueue(ctx context.Context, frame []byte) error {
 		}
 		if len(s.queue) == 0 || len(s.queue)+len(frame) <= maxQueueBytes {
 			s.queue = append(s.queue, frame...)
+			s.queued.Store(true)
 			s.mu.Unlock()
 			s.notify()
 			return nil
 		}
-		if s.room == nil {
-			s.room = make(chan struct{})
+		if s.space == nil {
+			s.space = make(chan struct{})
 		}
-		room := s.room
+		space := s.space
 		s.mu.Unlock()
 		select {
-		case <-room:
+		case <-space:
 		case <-ctx.Done():
 		}
 	}
@@ -297,9 +308,9 @@ func (s *Stream) notify() int64 {
 }
 
 func (s *Stream) makeRoomLocked() {
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
+	if s.space != nil {
+		close(s.space)
+		s.space = nil
 	}
 }
 
@@ -315,16 +326,18 @@ func (s *Stream) bound() uint64 {
 
 // take appends to b what is queued.
 func (s *Stream) take(b []byte) []byte {
+	if !s.queued.Load() {
+		return b
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) > 0 {
-		b = append(b, s.queue...)
-		s.queue = s.queue[:0]
-		if cap(s.queue) > 4<<10 {
-			s.queue = nil // an idle stream keeps no large buffer
-		}
-		s.makeRoomLocked()
+	s.queued.Store(false)
+	b = append(b, s.queue...)
+	s.queue = s.queue[:0]
+	if cap(s.queue) > 4<<10 {
+		s.queue = nil // an idle stream keeps no large buffer
 	}
+	s.makeRoomLocked()
 	return b
 }
 

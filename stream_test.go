@@ -233,9 +233,9 @@ func TestStreamIsUnregisteredWhenItsHandlerPanics(t *testing.T) {
 // panickingLog panics when there is something to read.
 type panickingLog struct{ *ginsse.MemoryLog }
 
-func (l panickingLog) Read(ctx context.Context, q ginsse.Query, dst []*ginsse.Entry) (ginsse.Page, error) {
+func (l panickingLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
 	page, err := l.MemoryLog.Read(ctx, q, dst)
-	if len(page.Entries) > 0 {
+	if !page.Last.IsZero() {
 		panic("as a bug in an application's log would")
 	}
 	return page, err

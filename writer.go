@@ -13,7 +13,7 @@ import (
 // writer is the gin.ResponseWriter under c.Stream for a stream's life. What
 // gin's own cannot do, c.Stream needs:
 //
-//   - CloseNotify works on every transport, where gin's panics on some;
+//   - CloseNotify does not panic, as gin's does on some transports;
 //   - each write and flush has a deadline, so that a reader that has stopped
 //     reading frees its handler, while http.Server.WriteTimeout, which would
 //     end any stream that outlives it, is put out of force;
@@ -24,17 +24,15 @@ import (
 type writer struct {
 	gin.ResponseWriter // what c.Writer was
 
-	timeout     time.Duration         // of one write; not above 0 means none
-	setDeadline func(time.Time) error // of the innermost writer; nil if it has none
 	flushError  func() error          // of the innermost writer; nil if it has none
+	held        int                   // bytes written since the last flush
+	err         error                 // the first failure
 	keepsArmed  bool                  // the deadline may stay armed between writes
 	direct      bool                  // there is nothing between gin's writer and the innermost
+	timeout     time.Duration         // of one write; not above 0 means none
 	deadline    time.Time             // armed until; zero if not
 	wrote       time.Time             // when it was last written to
-
-	gone chan bool // closed by hangUp
-	held int       // bytes written since the last flush
-	err  error     // the first failure
+	setDeadline func(time.Time) error // of the innermost writer; nil if it has none
 }
 
 // heldBytes is what net/http holds back until it is flushed, on HTTP/1 and HTTP/2:
@@ -45,30 +43,31 @@ const heldBytes = 2 << 10
 // event on a slow line is cut for lack of progress, not for its size.
 const writePiece = 32 << 10
 
-// newWriter looks through the writer of c and refuses what cannot stream, before
-// anything has been sent. The error names the writer and the remedy.
-func newWriter(c *gin.Context, timeout time.Duration) (*writer, error) {
+// take looks through the writer of c, to stand in for it from begin on, and refuses
+// what cannot stream, before anything has been sent. The error names the writer and
+// the remedy.
+func (w *writer) take(c *gin.Context, timeout time.Duration) error {
 	if c.Writer.Written() {
-		return nil, fmt.Errorf("%w: the response has already begun", ErrUnsupportedWriter)
+		return fmt.Errorf("%w: the response has already begun", ErrUnsupportedWriter)
 	}
 	outer := c.Writer
 	if guard, ok := outer.(*headerGuard); ok {
 		outer = guard.ResponseWriter // the stream is what its headers were guarded for
 	}
 	if encoding := outer.Header().Get("Content-Encoding"); encoding != "" {
-		return nil, fmt.Errorf("%w: %T has set Content-Encoding %q; exclude this route from compression, "+
+		return fmt.Errorf("%w: %T has set Content-Encoding %q; exclude this route from compression, "+
 			"or register ginsse.Middleware before it", ErrUnsupportedWriter, outer, encoding)
 	}
-	w := &writer{ResponseWriter: outer, timeout: timeout, gone: make(chan bool)}
+	w.ResponseWriter, w.timeout = outer, timeout
 	inner := innermost(outer)
 	if _, ok := inner.(gin.ResponseWriter); ok {
-		return nil, fmt.Errorf("%w: %T hides write deadlines and flush errors; keep its middleware off this route, "+
+		return fmt.Errorf("%w: %T hides write deadlines and flush errors; keep its middleware off this route, "+
 			"or give it a method Unwrap() http.ResponseWriter", ErrUnsupportedWriter, inner)
 	}
 	if f, ok := inner.(interface{ FlushError() error }); ok {
 		w.flushError = f.FlushError
 	} else if _, ok := inner.(http.Flusher); !ok {
-		return nil, fmt.Errorf("%w: %T cannot flush; keep http.TimeoutHandler and the like off this route",
+		return fmt.Errorf("%w: %T cannot flush; keep http.TimeoutHandler and the like off this route",
 			ErrUnsupportedWriter, inner)
 	}
 	if u, ok := outer.(interface{ Unwrap() http.ResponseWriter }); ok {
@@ -80,13 +79,13 @@ func newWriter(c *gin.Context, timeout time.Duration) (*writer, error) {
 	// Without an http.Server there is no connection that could stall:
 	// httptest.ResponseRecorder has no deadlines and needs none.
 	if w.setDeadline == nil && c.Request.Context().Value(http.ServerContextKey) != nil && c.Request.ProtoMajor < 3 {
-		return nil, fmt.Errorf("%w: %T hides write deadlines; give it a method Unwrap() http.ResponseWriter",
+		return fmt.Errorf("%w: %T hides write deadlines; give it a method Unwrap() http.ResponseWriter",
 			ErrUnsupportedWriter, inner)
 	}
 	// On HTTP/1 a deadline acts on writes alone. On HTTP/2 it is a timer that
 	// resets the stream, idle or not, so there it is cleared after each flush.
 	w.keepsArmed = c.Request.ProtoMajor == 1
-	return w, nil
+	return nil
 }
 
 // innermost follows Unwrap to the writer at the connection.
@@ -122,6 +121,14 @@ func (w *writer) Write(p []byte) (int, error) {
 
 // WriteString implements io.StringWriter.
 func (w *writer) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
+// begin takes the place of c's writer, and sends the headers with the first block.
+func (w *writer) begin(c *gin.Context, first []byte) {
+	c.Writer = w
+	setStreamHeaders(w.Header())
+	w.WriteHeader(http.StatusOK)
+	w.first(c.Request, first)
+}
 
 // first writes the first block and puts it on the wire, with the headers. A
 // failure stays in w, for the first step to see.
@@ -175,35 +182,28 @@ func (w *writer) FlushError() error {
 	return w.err
 }
 
-// CloseNotify implements http.CloseNotifier for c.Stream. The channel is closed
-// when the stream's loop has seen the end of the request's context.
-func (w *writer) CloseNotify() <-chan bool { return w.gone }
+// CloseNotify implements http.CloseNotifier, which c.Stream asks for. The end of
+// the request's context is seen by the loop, which c.Stream calls; this channel is
+// never ready.
+func (w *writer) CloseNotify() <-chan bool { return nil }
 
 // Unwrap lets http.ResponseController find the writer below.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// hangUp makes c.Stream see that the client is gone.
-func (w *writer) hangUp() {
-	select {
-	case <-w.gone:
-	default:
-		close(w.gone)
-	}
-}
-
-// release ends the writer's use. The terminating chunk, which net/http writes
-// after the handler, still gets a deadline on HTTP/1, where net/http itself
-// clears it before the connection is used again.
+// release ends the writer's use, and lets go of the response: whoever keeps a
+// Stream must not keep that. The terminating chunk, which net/http writes after the
+// handler, still gets a deadline on HTTP/1, where net/http itself clears it before
+// the connection is used again.
 func (w *writer) release(c *gin.Context) {
 	c.Writer = w.ResponseWriter
-	if w.setDeadline == nil {
-		return
-	}
-	if w.keepsArmed {
+	switch {
+	case w.setDeadline == nil:
+	case w.keepsArmed:
 		_ = w.setDeadline(time.Now().Add(w.timeout))
-	} else {
+	default:
 		w.disarm()
 	}
+	w.ResponseWriter, w.flushError, w.setDeadline = nil, nil, nil
 }
 
 // arm sets the write deadline. Where it may stay armed it is set with an eighth

@@ -11,9 +11,11 @@
 package logtest
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +50,7 @@ func Run(t *testing.T, s Suite) {
 	}{
 		{"append_returns_what_read_finds", appendReturnsWhatReadFinds},
 		{"frame_is_kept_as_it_was", frameIsKept},
+		{"reading_appends", readingAppends},
 		{"without_a_position_reading_starts_at_the_head", startsAtHead},
 		{"subjects_are_apart", subjectsAreApart},
 		{"subjects_merge_in_log_order", subjectsMerge},
@@ -88,7 +91,7 @@ func newReader(log ginsse.Log, subjects ...string) *reader {
 }
 
 // page reads one page and moves on.
-func (r *reader) page(t *testing.T) ginsse.Page {
+func (r *reader) page(t *testing.T) (ginsse.Page, []event) {
 	t.Helper()
 	page, err := r.log.Read(t.Context(), ginsse.Query{
 		Subjects: r.subjects, After: r.at, MaxEvents: r.max, MaxBytes: 1 << 20,
@@ -96,36 +99,46 @@ func (r *reader) page(t *testing.T) ginsse.Page {
 	if err != nil {
 		t.Fatalf("reading after %+v: %v", r.at, err)
 	}
-	for _, e := range page.Entries {
-		if e.Cursor.Seq <= r.at.Seq && e.Cursor.Epoch == r.at.Epoch {
-			t.Errorf("read %d after position %d", e.Cursor.Seq, r.at.Seq)
+	events := blocks(t, bytes.Clone(page.Blocks))
+	clear(page.Blocks[:cap(page.Blocks)]) // they are the reader's, to do with as it likes
+	for _, e := range events {
+		if e.at.Seq <= r.at.Seq && e.at.Epoch == r.at.Epoch {
+			t.Errorf("read %d after position %d", e.at.Seq, r.at.Seq)
 		}
-		if e.Cursor.Seq > page.Through.Seq {
-			t.Errorf("read %d beyond the page's end %d", e.Cursor.Seq, page.Through.Seq)
+		if e.at.Seq > page.Through.Seq {
+			t.Errorf("read %d beyond the page's end %d", e.at.Seq, page.Through.Seq)
 		}
+	}
+	if last := (ginsse.Cursor{}); len(events) > 0 {
+		last = events[len(events)-1].at
+		if page.Last != last {
+			t.Errorf("the last event is at %+v, the page says at %+v", last, page.Last)
+		}
+	} else if page.Last != last {
+		t.Errorf("the page has no event, and a last one at %+v", page.Last)
 	}
 	if page.Gap == "" && !r.at.IsZero() && page.Through.Seq < r.at.Seq {
 		t.Errorf("the position went back from %d to %d", r.at.Seq, page.Through.Seq)
 	}
-	if page.Gap != "" && len(page.Entries) > 0 {
-		t.Errorf("%d entries beside gap %q", len(page.Entries), page.Gap)
+	if page.Gap != "" && len(events) > 0 {
+		t.Errorf("%d events beside gap %q", len(events), page.Gap)
 	}
 	r.at = page.Through
-	return page
+	return page, events
 }
 
 // all reads until there is no more, and fails on a gap.
-func (r *reader) all(t *testing.T) []*ginsse.Entry {
+func (r *reader) all(t *testing.T) []event {
 	t.Helper()
-	var entries []*ginsse.Entry
+	var all []event
 	for {
-		page := r.page(t)
+		page, events := r.page(t)
 		if page.Gap != "" {
 			t.Fatalf("unexpected gap %q", page.Gap)
 		}
-		entries = append(entries, page.Entries...)
+		all = append(all, events...)
 		if !page.More {
-			return entries
+			return all
 		}
 	}
 }
@@ -133,31 +146,61 @@ func (r *reader) all(t *testing.T) []*ginsse.Entry {
 // gap reads once and fails unless there is a gap of the reason.
 func (r *reader) gap(t *testing.T, want ginsse.GapReason) {
 	t.Helper()
-	page := r.page(t)
+	page, _ := r.page(t)
 	if page.Gap != want {
 		t.Fatalf("gap is %q, want %q", page.Gap, want)
 	}
 	// After a gap the reader is at the head, and goes on without another.
-	if again := r.page(t); again.Gap != "" {
+	if again, _ := r.page(t); again.Gap != "" {
 		t.Errorf("another gap %q after the first", again.Gap)
 	}
 }
 
-// add appends an event and returns its entry.
-func add(t *testing.T, log ginsse.Log, subject string, n int) *ginsse.Entry {
+// event is what a page has of one event.
+type event struct {
+	at    ginsse.Cursor
+	frame []byte
+}
+
+// blocks takes a page's events apart.
+func blocks(t *testing.T, text []byte) (events []event) {
 	t.Helper()
-	e, err := log.Append(t.Context(), subject, frame(n))
+	for len(text) > 0 {
+		id, rest, ok := bytes.Cut(text, []byte("\n"))
+		at, err := ginsse.ParseCursor(strings.TrimPrefix(string(id), "id: "))
+		if !ok || err != nil {
+			t.Fatalf("an event begins with %q, not with its id", id)
+		}
+		end := bytes.Index(rest, []byte("\n\n"))
+		if end < 0 {
+			t.Fatalf("the frame of event %d does not end: %q", at.Seq, rest)
+		}
+		events = append(events, event{at, rest[:end+2]})
+		text = rest[end+2:]
+	}
+	return events
+}
+
+// add appends an event and returns its position.
+func add(t *testing.T, log ginsse.Log, subject string, n int) ginsse.Cursor {
+	t.Helper()
+	at, err := log.Append(t.Context(), subject, frame(n))
 	if err != nil {
 		t.Fatalf("appending to %q: %v", subject, err)
 	}
-	return e
+	return at
 }
 
 func frame(n int) []byte { return fmt.Appendf(nil, "data: %d\n\n", n) }
 
+// long is a frame of about a number of bytes.
+func long(size int) []byte {
+	return append(append([]byte("data: "), bytes.Repeat([]byte("x"), size)...), "\n\n"...)
+}
+
 // number is what frame put in.
-func number(e *ginsse.Entry) int {
-	text := string(e.Frame)
+func number(e event) int {
+	text := string(e.frame)
 	n, err := strconv.Atoi(text[len("data: ") : len(text)-2])
 	if err != nil {
 		return -1
@@ -165,18 +208,18 @@ func number(e *ginsse.Entry) int {
 	return n
 }
 
-func numbers(entries []*ginsse.Entry) []int {
-	list := make([]int, len(entries))
-	for i, e := range entries {
+func numbers(events []event) []int {
+	list := make([]int, len(events))
+	for i, e := range events {
 		list[i] = number(e)
 	}
 	return list
 }
 
-// want fails unless the entries are these, in this order.
-func want(t *testing.T, entries []*ginsse.Entry, list ...int) {
+// want fails unless the events are these, in this order.
+func want(t *testing.T, events []event, list ...int) {
 	t.Helper()
-	if got := numbers(entries); !slices.Equal(got, list) {
+	if got := numbers(events); !slices.Equal(got, list) {
 		t.Errorf("read %v, want %v", got, list)
 	}
 }

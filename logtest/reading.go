@@ -3,6 +3,7 @@ package logtest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -18,26 +19,17 @@ func appendReturnsWhatReadFinds(t *testing.T, s Suite) {
 	log := s.New(t, Bounds{})
 	r := newReader(log, alice)
 	r.page(t)
-	before := time.Now().Add(-time.Minute)
 	appended := add(t, log, alice, 1)
 	found := r.all(t)
 	want(t, found, 1)
 	if len(found) != 1 {
 		return
 	}
-	for _, e := range []*ginsse.Entry{appended, found[0]} {
-		if e.Cursor != appended.Cursor || e.Subject != alice || !bytes.Equal(e.Frame, frame(1)) {
-			t.Errorf("entry is %+v", e)
-		}
-		if e.ID != e.Cursor.String() {
-			t.Errorf("ID %q is not the text form of the cursor, %q", e.ID, e.Cursor)
-		}
-		if e.Time.Before(before) || e.Time.After(time.Now().Add(time.Minute)) {
-			t.Errorf("time is %v", e.Time)
-		}
+	if e := found[0]; e.at != appended || !bytes.Equal(e.frame, frame(1)) {
+		t.Errorf("appended at %+v, found %q at %+v", appended, e.frame, e.at)
 	}
-	if r.at.Seq < appended.Cursor.Seq {
-		t.Errorf("read through %d, appended %d", r.at.Seq, appended.Cursor.Seq)
+	if r.at.Seq < appended.Seq {
+		t.Errorf("read through %d, appended %d", r.at.Seq, appended.Seq)
 	}
 }
 
@@ -45,12 +37,43 @@ func frameIsKept(t *testing.T, s Suite) {
 	log := s.New(t, Bounds{})
 	r := newReader(log, alice)
 	r.page(t)
-	long := bytes.Repeat([]byte("data: \x00é\n"), 10_000)
-	if _, err := log.Append(t.Context(), alice, long); err != nil {
+	text := append(bytes.Repeat([]byte("data: \x00é\n"), 10_000), '\n')
+	given := bytes.Clone(text)
+	if _, err := log.Append(t.Context(), alice, given); err != nil {
 		t.Fatal(err)
 	}
-	if found := r.all(t); len(found) != 1 || !bytes.Equal(found[0].Frame, long) {
+	clear(given) // it is the caller's again
+	if found := r.all(t); len(found) != 1 || !bytes.Equal(found[0].frame, text) {
 		t.Errorf("the frame was changed")
+	}
+}
+
+func readingAppends(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{EventsPerSubject: 300})
+	r := newReader(log, alice)
+	r.page(t)
+	add(t, log, alice, 1)
+	const before = "what was there before\n"
+	page, err := log.Read(t.Context(), ginsse.Query{Subjects: r.subjects, After: r.at, MaxEvents: 10, MaxBytes: 1000}, []byte(before))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest, ok := bytes.CutPrefix(page.Blocks, []byte(before))
+	if !ok {
+		t.Fatalf("read %q", page.Blocks)
+	}
+	want(t, blocks(t, rest), 1)
+	// What was read stays as it is, whatever comes after it.
+	kept := bytes.Clone(page.Blocks)
+	for n := 2; n <= 1000; n++ {
+		add(t, log, alice, n)
+	}
+	if !bytes.Equal(page.Blocks, kept) {
+		t.Error("a page was changed by what was appended later")
+	}
+	page, err = log.Read(t.Context(), ginsse.Query{Subjects: r.subjects, After: r.at, MaxEvents: 10, MaxBytes: 1000}, []byte(before))
+	if err != nil || page.Gap == "" || string(page.Blocks) != before {
+		t.Errorf("beside gap %q and error %v, read %q", page.Gap, err, page.Blocks)
 	}
 }
 
@@ -58,12 +81,12 @@ func startsAtHead(t *testing.T, s Suite) {
 	log := s.New(t, Bounds{})
 	last := add(t, log, alice, 1)
 	r := newReader(log, alice)
-	page := r.page(t)
-	if len(page.Entries) != 0 || page.Gap != "" || page.More {
-		t.Errorf("page is %+v, want no entries", page)
+	page, events := r.page(t)
+	if len(events) != 0 || page.Gap != "" || page.More {
+		t.Errorf("page is %+v, want no events", page)
 	}
-	if page.Through.Seq < last.Cursor.Seq {
-		t.Errorf("starts at %d, before the head %d", page.Through.Seq, last.Cursor.Seq)
+	if page.Through.Seq < last.Seq {
+		t.Errorf("starts at %d, before the head %d", page.Through.Seq, last.Seq)
 	}
 	add(t, log, alice, 2)
 	want(t, r.all(t), 2)
@@ -82,8 +105,8 @@ func subjectsAreApart(t *testing.T, s Suite) {
 	want(t, b.all(t), 2, 3)
 	want(t, none.all(t))
 	// A reader without news has moved all the same: its position stays fresh.
-	if none.at.Seq < last.Cursor.Seq {
-		t.Errorf("a reader of other subjects is at %d, the head at %d", none.at.Seq, last.Cursor.Seq)
+	if none.at.Seq < last.Seq {
+		t.Errorf("a reader of other subjects is at %d, the head at %d", none.at.Seq, last.Seq)
 	}
 }
 
@@ -107,9 +130,9 @@ func pagesAreBounded(t *testing.T, s Suite) {
 		add(t, log, alice, n)
 	}
 	for first := 1; first <= 201; first += 100 {
-		page := r.page(t)
+		page, events := r.page(t)
 		last := min(first+99, 250)
-		want(t, page.Entries, from(first, last)...)
+		want(t, events, from(first, last)...)
 		if page.More != (last < 250) {
 			t.Errorf("More is %v after %d of 250", page.More, last)
 		}
@@ -119,11 +142,11 @@ func pagesAreBounded(t *testing.T, s Suite) {
 	for n := 1; n <= 10; n++ {
 		add(t, log, alice, 100+n)
 	}
-	page, err := log.Read(t.Context(), ginsse.Query{Subjects: []string{alice}, After: r.at, MaxEvents: 100, MaxBytes: 3 * len(frame(100))}, nil)
+	page, err := log.Read(t.Context(), ginsse.Query{Subjects: []string{alice}, After: r.at, MaxEvents: 100, MaxBytes: 3 * len(ginsse.AppendBlock(nil, r.at, frame(100)))}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, page.Entries, 101, 102, 103)
+	want(t, blocks(t, page.Blocks), 101, 102, 103)
 	if !page.More {
 		t.Error("More is false on a page that is full by size")
 	}
@@ -134,15 +157,15 @@ func largeEventIsRead(t *testing.T, s Suite) {
 	r := newReader(log, alice)
 	r.page(t)
 	add(t, log, alice, 1)
-	if _, err := log.Append(t.Context(), alice, make([]byte, 100_000)); err != nil {
+	if _, err := log.Append(t.Context(), alice, long(100_000)); err != nil {
 		t.Fatal(err)
 	}
 	add(t, log, alice, 3)
 	q := ginsse.Query{Subjects: []string{alice}, After: r.at, MaxEvents: 10, MaxBytes: 1000}
 	for i := range 3 {
 		page, err := log.Read(t.Context(), q, nil)
-		if err != nil || len(page.Entries) != 1 || page.More != (i < 2) {
-			t.Fatalf("page %d: %d entries, more %v, %v", i, len(page.Entries), page.More, err)
+		if n := len(blocks(t, page.Blocks)); err != nil || n != 1 || page.More != (i < 2) {
+			t.Fatalf("page %d: %d events, more %v, %v", i, n, page.More, err)
 		}
 		q.After = page.Through
 	}
@@ -155,18 +178,18 @@ func beforeEndsTheRead(t *testing.T, s Suite) {
 	add(t, log, alice, 1)
 	second := add(t, log, alice, 2)
 	third := add(t, log, alice, 3)
-	q := ginsse.Query{Subjects: []string{alice}, After: r.at, Before: third.Cursor.Seq, MaxEvents: 10, MaxBytes: 1000}
+	q := ginsse.Query{Subjects: []string{alice}, After: r.at, Before: third.Seq, MaxEvents: 10, MaxBytes: 1000}
 	page, err := log.Read(t.Context(), q, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, page.Entries, 1, 2)
-	if page.More || page.Through.Seq < second.Cursor.Seq || page.Through.Seq >= third.Cursor.Seq {
-		t.Errorf("read through %d, more %v, before %d", page.Through.Seq, page.More, third.Cursor.Seq)
+	want(t, blocks(t, page.Blocks), 1, 2)
+	if page.More || page.Through.Seq < second.Seq || page.Through.Seq >= third.Seq {
+		t.Errorf("read through %d, more %v, before %d", page.Through.Seq, page.More, third.Seq)
 	}
 	q.After = page.Through
-	if page, err = log.Read(t.Context(), q, nil); err != nil || len(page.Entries) != 0 || page.Through != q.After {
-		t.Errorf("reading on found %d entries through %+v, %v", len(page.Entries), page.Through, err)
+	if page, err = log.Read(t.Context(), q, nil); err != nil || len(page.Blocks) != 0 || page.Through != q.After {
+		t.Errorf("reading on found %q through %+v, %v", page.Blocks, page.Through, err)
 	}
 	r.at = page.Through
 	want(t, r.all(t), 3)
@@ -179,7 +202,7 @@ func resumeAfterEachPosition(t *testing.T, s Suite) {
 	positions := []ginsse.Cursor{start.at}
 	for n := 1; n <= 60; n++ {
 		subject := []string{alice, all, bob}[n%3]
-		positions = append(positions, add(t, log, subject, n).Cursor)
+		positions = append(positions, add(t, log, subject, n))
 	}
 	for i, at := range positions {
 		// As a client sends it.
@@ -202,12 +225,12 @@ func resumeAfterEachPosition(t *testing.T, s Suite) {
 func resumeNearTheHead(t *testing.T, s Suite) {
 	log := s.New(t, Bounds{})
 	for n := 1; n <= 20_000; n++ {
-		add(t, log, "user:"+string(rune('a'+n%100)), n)
+		add(t, log, fmt.Sprint("user:", n%100), n)
 	}
-	r := newReader(log, "user:a", "user:b")
-	r.at = add(t, log, "user:a", 1).Cursor
+	r := newReader(log, "user:1", "user:2")
+	r.at = add(t, log, "user:1", 1)
 	want(t, r.all(t))
-	add(t, log, "user:b", 2)
+	add(t, log, "user:2", 2)
 	want(t, r.all(t), 2)
 }
 
@@ -241,7 +264,7 @@ func watchReports(t *testing.T, s Suite) {
 	appended := make(map[uint64]string)
 	for n := range count {
 		subject := []string{alice, bob, all}[n%3]
-		appended[add(t, log, subject, n).Cursor.Seq] = subject
+		appended[add(t, log, subject, n).Seq] = subject
 	}
 	deadline := time.After(10 * time.Second)
 	for {
@@ -299,7 +322,7 @@ func joinUnderFire(t *testing.T, s Suite) {
 		wg.Go(func() {
 			defer writing.Done()
 			for n := 0; ctx.Err() == nil && n < 100_000; n++ {
-				e, err := log.Append(ctx, subject, frame(n))
+				at, err := log.Append(ctx, subject, frame(n))
 				if err != nil {
 					if ctx.Err() == nil {
 						t.Error(err)
@@ -307,7 +330,7 @@ func joinUnderFire(t *testing.T, s Suite) {
 					return
 				}
 				mu.Lock()
-				order[subject] = append(order[subject], e.Cursor.Seq)
+				order[subject] = append(order[subject], at.Seq)
 				mu.Unlock()
 			}
 		})
@@ -318,22 +341,22 @@ func joinUnderFire(t *testing.T, s Suite) {
 		reading.Go(func() {
 			r := newReader(log, alice, all)
 			r.at = start.at
-			seqs := func(entries []*ginsse.Entry) {
-				for _, e := range entries {
-					read[i] = append(read[i], e.Cursor.Seq)
+			seqs := func(events []event) {
+				for _, e := range events {
+					read[i] = append(read[i], e.at.Seq)
 				}
 			}
 			for range cycles {
 				r.max = 1 + rand.IntN(50)
-				page := r.page(t)
-				seqs(page.Entries)
+				page, events := r.page(t)
+				seqs(events)
 				if page.Gap != "" {
 					t.Errorf("gap %q", page.Gap)
 				}
-				if n := len(page.Entries); n > 0 {
+				if n := len(events); n > 0 {
 					// The connection breaks after some of the page: the rest is read again.
 					keep := rand.IntN(n)
-					r.at = page.Entries[keep].Cursor
+					r.at = events[keep].at
 					read[i] = read[i][:len(read[i])-(n-keep-1)]
 				}
 			}

@@ -193,7 +193,7 @@ type gatedLog struct{ ginsse.Log }
 
 type gateKey struct{}
 
-func (l gatedLog) Read(ctx context.Context, q ginsse.Query, dst []*ginsse.Entry) (ginsse.Page, error) {
+func (l gatedLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
 	g, ok := ctx.Value(gateKey{}).(*gate)
 	if !ok {
 		return l.Log.Read(ctx, q, dst)

@@ -129,11 +129,11 @@ func newWorld(tb *bubbleTB, p plan) *world {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	entry, err := other.Append(context.Background(), "all", nil)
+	elsewhere, err := other.Append(context.Background(), "all", nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w.foreign = position{id: entry.ID, gap: ginsse.GapEpoch}
+	w.foreign = position{id: elsewhere.String(), gap: ginsse.GapEpoch}
 	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
 		return ginsse.Identity{UserID: c.GetHeader("X-User")}, nil
 	})
