@@ -1,0 +1,175 @@
+package child
+
+import (
+	"errors"
+	"fmt"
+	"net/rpc"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// patience is how long a test waits for what is to come.
+const patience = 10 * time.Second
+
+// TestMain is the child's main function too: [Start] runs this program anew.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "child" {
+		if err := Serve(&methods{name: os.Args[2]}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// methods are what the child lets the driver call.
+type methods struct{ name string }
+
+func (m *methods) Name(_ struct{}, name *string) error {
+	*name = m.name
+	return nil
+}
+
+func (*methods) Refuse(text string, _ *struct{}) error { return errors.New(text) }
+
+func (*methods) Print(text string, printed *int) (err error) {
+	*printed, err = fmt.Println(text)
+	return err
+}
+
+func (*methods) Exit(code int, _ *struct{}) error {
+	os.Exit(code)
+	return nil
+}
+
+func (*methods) Hang(struct{}, *struct{}) error { select {} }
+
+// start starts a child with a name.
+func start(t *testing.T, name string) *Child {
+	t.Helper()
+	c, err := Start("child", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	return c
+}
+
+func TestChildAnswersCalls(t *testing.T) {
+	t.Parallel()
+	// Each has a process of its own.
+	first, second := start(t, "first"), start(t, "second")
+	for want, c := range map[string]*Child{"first": first, "second": second} {
+		var name string
+		if err := c.Call("Name", struct{}{}, &name); err != nil || name != want {
+			t.Errorf("its name is %q, %v, want %q", name, err, want)
+		}
+	}
+	if first.cmd.Process.Pid == second.cmd.Process.Pid {
+		t.Error("two children are one process")
+	}
+}
+
+func TestChildErrorsNameTheMethod(t *testing.T) {
+	t.Parallel()
+	c := start(t, "refusing")
+	err := c.Call("Refuse", "not today", new(struct{}))
+	var remote rpc.ServerError
+	if err == nil || err.Error() != "Child.Refuse: not today" || !errors.As(err, &remote) {
+		t.Errorf("the error is %v", err)
+	}
+	if err := c.Call("NoSuchMethod", struct{}{}, new(struct{})); err == nil || !strings.Contains(err.Error(), "NoSuchMethod") {
+		t.Errorf("without such a method the error is %v", err)
+	}
+}
+
+func TestChildMayPrint(t *testing.T) {
+	t.Parallel()
+	c := start(t, "printing")
+	var printed int
+	if err := c.Call("Print", "(printed by a child, which a test expects)", &printed); err != nil || printed == 0 {
+		t.Fatalf("%d bytes, %v", printed, err)
+	}
+	var name string
+	if err := c.Call("Name", struct{}{}, &name); err != nil || name != "printing" {
+		t.Errorf("after it: %q, %v", name, err)
+	}
+}
+
+func TestChildThatDoesNotAnswerTimesOut(t *testing.T) {
+	t.Parallel()
+	c := start(t, "hanging")
+	call := c.Go("Hang", struct{}{}, new(struct{}))
+	if err := c.Wait(call, 10*time.Millisecond); !errors.Is(err, ErrTimeout) {
+		t.Fatalf("the error is %v", err)
+	}
+	// It answers other calls all the same.
+	var name string
+	if err := c.Call("Name", struct{}{}, &name); err != nil || name != "hanging" {
+		t.Errorf("meanwhile: %q, %v", name, err)
+	}
+	c.Stop()
+	if err := c.Wait(call, patience); err == nil || errors.Is(err, ErrTimeout) {
+		t.Errorf("after Stop the error is %v", err)
+	}
+}
+
+func TestChildStopEndsTheProcess(t *testing.T) {
+	t.Parallel()
+	c := start(t, "stopped")
+	c.Go("Hang", struct{}{}, new(struct{}))
+	c.Stop()
+	if c.cmd.ProcessState == nil || c.cmd.ProcessState.Success() {
+		t.Errorf("its state is %v", c.cmd.ProcessState)
+	}
+	if err := c.Call("Name", struct{}{}, new(string)); !errors.Is(err, rpc.ErrShutdown) {
+		t.Errorf("a call gives %v", err)
+	}
+	c.Stop()
+}
+
+func TestChildThatDiesFailsItsCalls(t *testing.T) {
+	t.Parallel()
+	c := start(t, "dying")
+	if err := c.Wait(c.Go("Exit", 3, new(struct{})), patience); err == nil || errors.Is(err, ErrTimeout) {
+		t.Errorf("the error is %v", err)
+	}
+	c.Stop()
+	if got := c.cmd.ProcessState.ExitCode(); got != 3 {
+		t.Errorf("its exit status is %d", got)
+	}
+}
+
+func TestChildEndsWhenTheDriverHangsUp(t *testing.T) {
+	t.Parallel()
+	c := start(t, "left")
+	if err := c.client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Its end shows that Serve has returned.
+	done := make(chan error, 1)
+	go func() { done <- c.cmd.Wait() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("it ends with %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("it lives on")
+		_ = c.cmd.Process.Kill()
+		<-done
+	}
+}
+
+func TestUsageIsOfThisProcess(t *testing.T) {
+	t.Parallel()
+	cpu, peak, err := Usage()
+	if err != nil || cpu <= 0 || cpu > time.Hour || peak < 1<<20 || peak > 1<<40 {
+		t.Errorf("%v of CPU, %d bytes, %v", cpu, peak, err)
+	}
+}

@@ -1,0 +1,50 @@
+package load
+
+import (
+	"math"
+	"math/bits"
+	"time"
+)
+
+// Histogram counts durations in buckets that are at most 1/16 of their value wide,
+// which is finer than anything the benchmarks say about latency.
+type Histogram struct {
+	Counts [64 * 16]uint64
+}
+
+func (h *Histogram) add(d time.Duration) { h.Counts[bucket(uint64(d))]++ }
+
+// bucket keeps the highest bit and the four after it.
+func bucket(n uint64) int {
+	if n < 16 {
+		return int(n)
+	}
+	shift := bits.Len64(n) - 5
+	return (shift+1)<<4 | int(n>>shift&15)
+}
+
+// bucketValue is the middle of a bucket.
+func bucketValue(i int) time.Duration {
+	if i < 16 {
+		return time.Duration(i)
+	}
+	shift := i>>4 - 1
+	low := uint64(16|i&15) << shift
+	return time.Duration(low + 1<<shift/2)
+}
+
+// Quantile returns the least duration that a share q of all do not exceed; 0 if
+// there are none.
+func (h *Histogram) Quantile(q float64) time.Duration {
+	total := uint64(0)
+	for _, n := range h.Counts {
+		total += n
+	}
+	rank, seen := max(uint64(math.Ceil(q*float64(total))), 1), uint64(0)
+	for i, n := range h.Counts {
+		if seen += n; seen >= rank {
+			return bucketValue(i)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,379 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/sys/unix"
+
+	"github.com/ginsse/ginsse/bench/internal/servers"
+)
+
+// patience is how long a test waits for what is to come.
+const patience = 10 * time.Second
+
+// within fails the test unless ch sends or is closed in time.
+func within[T any](t *testing.T, what string, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(patience):
+		t.Fatalf("%s: not in time", what)
+	}
+	return v
+}
+
+// served is the server's end of one event stream. The handler does what the test
+// tells it, and returns when the test says so or the client has gone.
+type served struct {
+	user        string
+	query       string
+	lastEventID []string // the header, if it was sent
+	do          chan func(w http.ResponseWriter)
+	gone        <-chan struct{} // closed when the client has hung up
+}
+
+// write has the handler write events, and returns when it has.
+func (s *served) write(t *testing.T, first, end int) {
+	t.Helper()
+	done := make(chan error, 1)
+	s.do <- func(w http.ResponseWriter) {
+		for i := first; i < end; i++ {
+			data := servers.AppendData(nil, i, time.Now().UnixNano(), 100)
+			_, _ = fmt.Fprintf(w, "id: e%d\ndata: %s\n\n", i, data)
+		}
+		done <- http.NewResponseController(w).Flush()
+	}
+	if err := within(t, "a write", done); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startServer starts a server that hands out its ends of the streams.
+func startServer(t *testing.T) (addr string, streams <-chan *served) {
+	t.Helper()
+	opened := make(chan *served, 16)
+	return start(t, func(w http.ResponseWriter, r *http.Request) {
+		claims := jwt.MapClaims{}
+		_, err := jwt.ParseWithClaims(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), claims,
+			func(*jwt.Token) (any, error) { return servers.Secret, nil })
+		if err != nil {
+			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		s := &served{
+			user: claims["sub"].(string), query: r.URL.RawQuery, lastEventID: r.Header["Last-Event-Id"],
+			do: make(chan func(http.ResponseWriter)), gone: r.Context().Done(),
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		opened <- s
+		for {
+			select {
+			case do, more := <-s.do:
+				if !more {
+					return
+				}
+				do(w)
+			case <-s.gone:
+				return
+			}
+		}
+	}), opened
+}
+
+func start(t *testing.T, handler http.HandlerFunc) (addr string) {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return server.Listener.Addr().String()
+}
+
+// newLoader returns a loader, and closes its streams at the end of the test.
+func newLoader(t *testing.T) *Loader {
+	t.Helper()
+	l, err := NewLoader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		l.Close()
+		_ = unix.Close(l.epoll)
+	})
+	return l
+}
+
+// open opens streams, and returns the server's ends of them in the loader's order. The
+// handlers hand them out in any order: a client sees its headers before that.
+func open(t *testing.T, l *Loader, args OpenArgs, streams <-chan *served) []*served {
+	t.Helper()
+	args.InFlight, args.Limit = 1, patience
+	if _, err := l.Open(args); err != nil {
+		t.Fatal(err)
+	}
+	byUser := map[string]*served{}
+	for range args.Streams {
+		end := within(t, "a stream", streams)
+		byUser[end.user] = end
+	}
+	ends := make([]*served, args.Streams)
+	for i := range ends {
+		if ends[i] = byUser[servers.UserName(i)]; ends[i] == nil {
+			t.Fatalf("there is no stream of %s's, only %v", servers.UserName(i), byUser)
+		}
+	}
+	return ends
+}
+
+func wait(t *testing.T, l *Loader) Outcome {
+	t.Helper()
+	if _, err := l.Wait(patience); err != nil {
+		t.Fatal(err)
+	}
+	return l.Outcome()
+}
+
+func TestLoaderWaitsForWhatIsExpected(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 3, All: true}, streams)
+	if "?"+ends[0].query != servers.AllQuery || ends[0].lastEventID != nil {
+		t.Errorf("the query is %q and the last event ID %q", ends[0].query, ends[0].lastEventID)
+	}
+	for series := range 2 {
+		l.Expect(10*(series+1), 0)
+		if got := l.Outcome(); got.Missing != 30 || got.Delivered != 0 {
+			t.Fatalf("before series %d: %+v", series, got.Tally)
+		}
+		start := time.Now()
+		for _, end := range ends {
+			end.write(t, 10*series, 10*(series+1))
+		}
+		last, err := l.Wait(patience)
+		if err != nil || last.Before(start) || last.After(time.Now()) {
+			t.Errorf("series %d ends at %v, %v", series, last, err)
+		}
+		got := l.Outcome()
+		if want := (Tally{Delivered: 30}); got.Tally != want || got.Missing != 0 || got.Closed != 0 {
+			t.Errorf("series %d: %+v, %d missing, %d closed", series, got.Tally, got.Missing, got.Closed)
+		}
+		if p99 := got.Latency.Quantile(0.99); p99 <= 0 || p99 > patience {
+			t.Errorf("series %d: the 99th percentile of the latency is %v", series, p99)
+		}
+	}
+}
+
+func TestLoaderExpectsItsShareForEachUser(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 3}, streams)
+	if ends[0].query != "" {
+		t.Errorf("the query is %q", ends[0].query)
+	}
+	l.Expect(7, 3)
+	if got := l.Outcome(); got.Missing != 7 {
+		t.Fatalf("%d of 7 events are missing before the first", got.Missing)
+	}
+	for i, share := range []int{3, 2, 2} {
+		ends[i].write(t, 0, share)
+	}
+	if got := wait(t, l); got.Delivered != 7 || got.Missing != 0 {
+		t.Errorf("%+v, %d missing", got.Tally, got.Missing)
+	}
+}
+
+func TestLoaderDoesNotReadStalledStreams(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2, Stalled: 1}, streams)
+	l.Expect(5, 0)
+	ends[0].write(t, 0, 5)
+	// When this returns, what the server wrote can be read.
+	ready := []unix.PollFd{{Fd: int32(l.streams[0].fd), Events: unix.POLLIN}}
+	if n, err := unix.Poll(ready, int(patience.Milliseconds())); n != 1 || err != nil {
+		t.Fatalf("nothing has come to the stalled stream: %v", err)
+	}
+	ends[1].write(t, 0, 5)
+	got := wait(t, l)
+	if want := (Tally{Delivered: 5}); got.Tally != want || got.Missing != 0 {
+		t.Errorf("%+v, %d missing", got.Tally, got.Missing)
+	}
+	if l.streams[0].next != 0 {
+		t.Errorf("the stalled stream has read %d events", l.streams[0].next)
+	}
+}
+
+func TestLoaderCountsStreamsThatTheServerEnds(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*served){
+		"properly": func(s *served) { close(s.do) },
+		"abruptly": func(s *served) {
+			s.do <- func(http.ResponseWriter) { panic(http.ErrAbortHandler) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr, streams := startServer(t)
+			l := newLoader(t)
+			ends := open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+			l.Expect(5, 0)
+			ends[0].write(t, 0, 5)
+			ends[1].write(t, 0, 2)
+			end(ends[1])
+			if got := wait(t, l); got.Closed != 1 || got.Delivered != 7 || got.Missing != 3 {
+				t.Errorf("%+v, %d closed, %d missing", got.Tally, got.Closed, got.Missing)
+			}
+			// There is nothing to wait for in another series.
+			l.Expect(6, 0)
+			ends[0].write(t, 5, 6)
+			if got := wait(t, l); got.Closed != 1 || got.Delivered != 1 || got.Missing != 4 {
+				t.Errorf("after the next series: %+v, %d closed, %d missing", got.Tally, got.Closed, got.Missing)
+			}
+		})
+	}
+}
+
+func TestLoaderComesBackWithLastEventIDs(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2, KeepIDs: true, Expect: 3}, streams)
+	ends[0].write(t, 0, 3)
+	ends[1].write(t, 0, 3)
+	if got := wait(t, l); got.Delivered != 6 {
+		t.Fatalf("%+v before they leave", got.Tally)
+	}
+	l.Close()
+	for _, end := range ends {
+		within(t, "the end of a stream", end.gone)
+	}
+	ends = open(t, l, OpenArgs{Addr: addr, Streams: 2, KeepIDs: true, Resume: true, Expect: 5}, streams)
+	for i, end := range ends {
+		if len(end.lastEventID) != 1 || end.lastEventID[0] != "e2" {
+			t.Errorf("stream %d comes back with %q", i, end.lastEventID)
+		}
+		end.write(t, 2, 5)
+	}
+	got := wait(t, l)
+	if want := (Tally{Delivered: 4, Repeated: 2}); got.Tally != want || got.Missing != 0 || got.Closed != 0 {
+		t.Errorf("%+v, %d missing, %d closed, want %+v", got.Tally, got.Missing, got.Closed, want)
+	}
+	l.Close()
+	if _, err := l.Open(OpenArgs{Addr: addr, Streams: 3, Resume: true, InFlight: 1, Limit: patience}); err == nil {
+		t.Error("more streams come back than there were")
+	}
+}
+
+func TestLoaderComesBackWithoutAnIDIfThereWasNone(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	open(t, l, OpenArgs{Addr: addr, Streams: 1, KeepIDs: true}, streams)
+	l.Close()
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1, KeepIDs: true, Resume: true}, streams)
+	if ends[0].lastEventID != nil {
+		t.Errorf("it comes back with %q", ends[0].lastEventID)
+	}
+}
+
+func TestLoaderOpenFailsWithoutAnEventStream(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		handler http.HandlerFunc
+		limit   time.Duration
+		want    string
+	}{
+		"refused": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "no", http.StatusForbidden)
+		}, patience, `0 of 2 streams open: stream 0: not an event stream: "HTTP/1.1 403 Forbidden`},
+		"hung_up": {func(http.ResponseWriter, *http.Request) {
+			panic(http.ErrAbortHandler)
+		}, patience, "0 of 2 streams open: stream 0: ended before its headers"},
+		"silence": {func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+		}, 30 * time.Millisecond, "0 of 2 streams open: the time is up"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLoader(t)
+			_, err := l.Open(OpenArgs{Addr: start(t, test.handler), Streams: 2, InFlight: 1, Limit: test.limit})
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+				t.Errorf("the error is %v, want %s", err, test.want)
+			}
+			if name == "silence" && !errors.Is(err, errLimit) {
+				t.Errorf("%v is not errLimit", err)
+			}
+		})
+	}
+}
+
+func TestLoaderWaitEndsAtItsLimit(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1}, streams)
+	l.Expect(3, 0)
+	ends[0].write(t, 0, 2)
+	begun := time.Now()
+	if _, err := l.Wait(50 * time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took < 50*time.Millisecond || took > patience {
+		t.Errorf("it took %v", took)
+	}
+	if got := l.Outcome(); got.Delivered != 2 || got.Missing != 1 {
+		t.Errorf("%+v, %d missing", got.Tally, got.Missing)
+	}
+}
+
+func TestLoaderWaitGivesUpInSilence(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	l.quiet = time.Second
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1}, streams)
+	l.Expect(4, 0)
+	ends[0].write(t, 0, 3)
+	begun := time.Now()
+	last, err := l.Wait(time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took < l.quiet || took > patience || last.Sub(begun) > took-l.quiet {
+		t.Errorf("it took %v, and the last event came after %v", took, last.Sub(begun))
+	}
+	if got := l.Outcome(); got.Delivered != 3 || got.Missing != 1 {
+		t.Errorf("%+v, %d missing", got.Tally, got.Missing)
+	}
+}
+
+func TestLoaderRestReadsWhateverComes(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+	ends[0].write(t, 0, 2)
+	close(ends[1].do)
+	// It takes its time whether or not something comes.
+	for rested := time.Duration(0); rested < patience; rested += 20 * time.Millisecond {
+		if err := l.Rest(20 * time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Outcome(); got.Delivered == 2 && got.Closed == 1 {
+			return
+		}
+	}
+	t.Errorf("%+v", l.Outcome())
+}

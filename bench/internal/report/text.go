@@ -1,0 +1,89 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// WriteText writes the report for a terminal.
+func (r *Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	for _, fact := range r.facts() {
+		b.WriteString(fact.name + ": " + fact.value + "\n")
+	}
+	for _, s := range r.Scenarios {
+		b.WriteString("\n" + s.heading())
+		if s.Name != "" {
+			b.WriteString(" [" + s.Name + "]")
+		}
+		b.WriteString("\n")
+		for _, line := range wrap(s.About, 78) {
+			b.WriteString("  " + line + "\n")
+		}
+		b.WriteString("\n" + newTable(s).text() + "\n")
+		for _, line := range wrap(s.caption(), 78) {
+			b.WriteString("  " + line + "\n")
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// fact is one thing to know about the run as a whole.
+type fact struct {
+	name, value string
+	code        bool // the value is meant for a machine
+}
+
+// facts leaves out what is not known.
+func (r *Report) facts() []fact {
+	var facts []fact
+	add := func(name, value string, code bool) {
+		if value != "" {
+			facts = append(facts, fact{name, value, code})
+		}
+	}
+	if !r.Date.IsZero() {
+		add("Date", r.Date.UTC().Format("2006-01-02 15:04 UTC"), false)
+	}
+	add("Machine", r.Machine.text(), false)
+	add("Go", r.Machine.Go, false)
+	add("Commit", r.Commit, true)
+	add("Command", r.Command, true)
+	var took []string
+	if r.Rounds > 0 {
+		took = append(took, plural(r.Rounds, "round"))
+	}
+	if r.Took > 0 {
+		took = append(took, "in "+r.Took.Round(time.Second).String())
+	}
+	add("Measured", strings.Join(took, " "), false)
+	return facts
+}
+
+// text leaves out what is not known.
+func (m Machine) text() string {
+	var parts []string
+	if m.CPU != "" {
+		parts = append(parts, m.CPU)
+	}
+	if m.Cores > 0 {
+		parts = append(parts, plural(m.Cores, "core"))
+	}
+	if m.Memory > 0 {
+		parts = append(parts, Figure(float64(m.Memory)/(1<<30))+" GiB of memory")
+	}
+	if m.Kernel != "" {
+		parts = append(parts, m.Kernel)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

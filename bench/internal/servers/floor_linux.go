@@ -1,0 +1,161 @@
+package servers
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// floor is what must be done whatever the server is written in: for each event and
+// each stream that gets it, one write(2) on its socket. There is no HTTP library,
+// no goroutine per stream, nothing is queued, and nothing is read after the
+// request. A client that does not read stops it.
+type floor struct {
+	mu    sync.Mutex
+	all   map[*floorClient]struct{}
+	users map[string]map[*floorClient]struct{}
+	next  int64
+	chunk []byte // the event that is being sent, in chunked coding
+}
+
+type floorClient struct {
+	conn net.Conn // keeps fd open
+	fd   int
+	user string
+}
+
+func newFloor(settings Settings) (Server, error) {
+	f := &floor{all: make(map[*floorClient]struct{}), users: make(map[string]map[*floorClient]struct{})}
+	if !settings.Silent {
+		go f.beat()
+	}
+	return Server{
+		Serve: f.serve,
+		SendTo: func(user string, data []byte) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.send(f.users[user], data)
+			return nil
+		},
+		Broadcast: func(data []byte) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.send(f.all, data)
+			return nil
+		},
+	}, nil
+}
+
+const floorHeader = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+// serve takes clients in one after another.
+func (f *floor) serve(listener net.Listener) error {
+	buffer := make([]byte, 4<<10)
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		if err := f.join(conn, buffer); err != nil {
+			_ = conn.Close()
+		}
+	}
+}
+
+func (f *floor) join(conn net.Conn, buffer []byte) error {
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	n := 0
+	for !bytes.HasSuffix(buffer[:n], []byte("\r\n\r\n")) {
+		if n == len(buffer) {
+			return errors.New("a request that is too long")
+		}
+		m, err := conn.Read(buffer[n:])
+		if err != nil {
+			return err
+		}
+		n += m
+	}
+	_, rest, _ := bytes.Cut(buffer[:n], []byte("\r\nAuthorization: "))
+	credential, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	user, err := userOf(string(credential))
+	if err != nil {
+		return err
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil { // a timer for each stream would cost something
+		return err
+	}
+	raw, err := conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // from a TCP listener
+	if err != nil {
+		return err
+	}
+	c := &floorClient{conn: conn, user: user}
+	if err := raw.Control(func(fd uintptr) { c.fd = int(fd) }); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// Headers go before events, and to a client that is not known yet: one that
+	// cannot be written to is closed, and its descriptor will be somebody else's.
+	if err := writeAll(c.fd, []byte(floorHeader)); err != nil {
+		return err
+	}
+	f.all[c] = struct{}{}
+	if f.users[user] == nil {
+		f.users[user] = make(map[*floorClient]struct{})
+	}
+	f.users[user][c] = struct{}{}
+	return nil
+}
+
+// send is called with mu held, like write.
+func (f *floor) send(clients map[*floorClient]struct{}, data []byte) {
+	f.next++
+	event := frame(f.next, data)
+	f.chunk = fmt.Appendf(f.chunk[:0], "%x\r\n%s\r\n", len(event), event)
+	f.write(clients, f.chunk)
+}
+
+func (f *floor) beat() {
+	for range time.Tick(heartbeat) {
+		f.mu.Lock()
+		f.write(f.all, []byte("d\r\n: heartbeat\n\n\r\n"))
+		f.mu.Unlock()
+	}
+}
+
+func (f *floor) write(clients map[*floorClient]struct{}, chunk []byte) {
+	for c := range clients {
+		if writeAll(c.fd, chunk) != nil {
+			delete(f.all, c)
+			delete(f.users[c.user], c)
+			_ = c.conn.Close()
+		}
+	}
+}
+
+// writeAll waits where the socket is full.
+func writeAll(fd int, p []byte) error {
+	for len(p) > 0 {
+		n, err := unix.Write(fd, p)
+		switch err {
+		case nil:
+			p = p[n:]
+		case unix.EINTR:
+		case unix.EAGAIN:
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
+			if err != nil && err != unix.EINTR {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package servers
+
+import "errors"
+
+func newFloor(Settings) (Server, error) {
+	return Server{}, errors.New("the floor is written for Linux")
+}

@@ -1,0 +1,210 @@
+package servers_test
+
+import (
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/ginsse/ginsse/bench/internal/report"
+	"github.com/ginsse/ginsse/bench/internal/servers"
+)
+
+// Contestants serve until their process ends, and most have goroutines that do not
+// end before it. So nothing here looks for leaks.
+
+// start starts a contestant on this process's loopback interface.
+func start(t *testing.T, c servers.Contestant, settings servers.Settings) (s servers.Server, addr string) {
+	t.Helper()
+	if c.Kind == report.Floor && runtime.GOOS != "linux" {
+		t.Skip("it is written for Linux")
+	}
+	settings.Silent = true
+	s, err := c.New(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		<-served
+	})
+	return s, listener.Addr().String()
+}
+
+// each runs a test for each contestant, one after another: two of them set gin's
+// mode.
+func each(t *testing.T, test func(t *testing.T, c servers.Contestant)) {
+	for _, c := range servers.All {
+		t.Run(strings.NewReplacer("/", "_", " ", "_").Replace(c.Name), func(t *testing.T) { test(t, c) })
+	}
+}
+
+// credential is a signed token after "Bearer ".
+func credential(t *testing.T, method jwt.SigningMethod, key any, claims jwt.MapClaims) string {
+	t.Helper()
+	token, err := jwt.NewWithClaims(method, claims).SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "Bearer " + token
+}
+
+func TestContestantsRefuseWhoShowsNoValidToken(t *testing.T) {
+	soon, past := time.Now().Add(time.Hour).Unix(), time.Now().Add(-time.Hour).Unix()
+	valid := credential(t, jwt.SigningMethodHS256, servers.Secret, jwt.MapClaims{"sub": "user-0", "exp": soon})
+	credentials := map[string]string{
+		"none":            "",
+		"not_bearer":      strings.Replace(valid, "Bearer", "Basic", 1),
+		"not_a_token":     "Bearer x",
+		"changed":         valid[:len(valid)-4] + "AAAA",
+		"other_key":       credential(t, jwt.SigningMethodHS256, []byte("a secret of somebody else, 32 bytes"), jwt.MapClaims{"sub": "user-0", "exp": soon}),
+		"other_algorithm": credential(t, jwt.SigningMethodHS512, servers.Secret, jwt.MapClaims{"sub": "user-0", "exp": soon}),
+		"no_algorithm":    credential(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, jwt.MapClaims{"sub": "user-0", "exp": soon}),
+		"expired":         credential(t, jwt.SigningMethodHS256, servers.Secret, jwt.MapClaims{"sub": "user-0", "exp": past}),
+		"no_expiry":       credential(t, jwt.SigningMethodHS256, servers.Secret, jwt.MapClaims{"sub": "user-0"}),
+		"no_user":         credential(t, jwt.SigningMethodHS256, servers.Secret, jwt.MapClaims{"exp": soon}),
+	}
+	each(t, func(t *testing.T, c servers.Contestant) {
+		_, addr := start(t, c, servers.Settings{})
+		for name, credential := range credentials {
+			for _, query := range []string{"", servers.AllQuery} {
+				_, response, err := request(t, addr, query, credential, "")
+				switch {
+				case c.Kind == report.Floor && err != nil: // it hangs up
+				case err != nil:
+					t.Errorf("%s%s: %v", name, query, err)
+				case response.StatusCode != http.StatusUnauthorized:
+					t.Errorf("%s%s: the status is %s", name, query, response.Status)
+				}
+			}
+		}
+		if _, response, err := request(t, addr, "", valid, ""); err != nil || response.StatusCode != http.StatusOK {
+			t.Errorf("with a valid token: %+v, %v", response, err)
+		}
+	})
+}
+
+func TestContestantsSendEventsInOrder(t *testing.T) {
+	each(t, func(t *testing.T, c servers.Contestant) {
+		s, addr := start(t, c, servers.Settings{})
+		reader := open(t, addr, servers.AllQuery, "user-0", "")
+		if got := reader.header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") {
+			t.Errorf("the content type is %q", got)
+		}
+		reader.settle(s.Broadcast)
+		out := sender{t: t}
+		for i := range 50 {
+			out.send(s.Broadcast, i)
+		}
+		for i := range 50 {
+			reader.want(i)
+		}
+	})
+}
+
+func TestContestantsSendToOneUserOnly(t *testing.T) {
+	each(t, func(t *testing.T, c servers.Contestant) {
+		s, addr := start(t, c, servers.Settings{})
+		to := func(user string) func([]byte) error {
+			return func(data []byte) error { return s.SendTo(user, data) }
+		}
+		zero, one := open(t, addr, "", "user-0", ""), open(t, addr, "", "user-1", "")
+		zero.settle(to("user-0"))
+		one.settle(to("user-1"))
+		// What went astray would come before what did not.
+		out := sender{t: t}
+		for i := range 10 {
+			out.send(to("user-0"), i)
+			out.send(to("user-1"), 100+i)
+		}
+		for i := range 10 {
+			zero.want(i)
+			one.want(100 + i)
+		}
+	})
+}
+
+func TestContestantsBroadcastToAllThatAsked(t *testing.T) {
+	each(t, func(t *testing.T, c servers.Contestant) {
+		if raceDetector && c.Name == "alexandrevicenzi/go-sse" {
+			t.Skip("its streams write to the message that they share")
+		}
+		s, addr := start(t, c, servers.Settings{})
+		readers := []*client{
+			open(t, addr, servers.AllQuery, "user-0", ""),
+			open(t, addr, servers.AllQuery, "user-1", ""),
+			open(t, addr, servers.AllQuery, "user-1", ""), // in another tab
+		}
+		if c.Kind != report.Peer {
+			readers = append(readers, open(t, addr, "", "user-2", "")) // it need not ask
+		}
+		for _, reader := range readers {
+			reader.settle(s.Broadcast)
+		}
+		out := sender{t: t}
+		for i := range 20 {
+			out.send(s.Broadcast, i)
+		}
+		for _, reader := range readers {
+			for i := range 20 {
+				reader.want(i)
+			}
+		}
+	})
+}
+
+func TestContestantsReplayWhatWasMissed(t *testing.T) {
+	each(t, func(t *testing.T, c servers.Contestant) {
+		if !c.Replays {
+			t.Skip("it does not replay")
+		}
+		s, addr := start(t, c, servers.Settings{History: 64})
+		out := sender{t: t}
+		reader := open(t, addr, servers.AllQuery, "user-0", "")
+		reader.settle(s.Broadcast)
+		out.send(s.Broadcast, 0, 1, 2)
+		last := reader.want(0, 1, 2)
+		if last.id == "" {
+			t.Fatal("it has no ID to come back with")
+		}
+		reader.hangUp()
+		out.send(s.Broadcast, 3, 4, 5, 6, 7)
+		reader = open(t, addr, servers.AllQuery, "user-0", last.id)
+		first := reader.next()
+		if first.number == last.number { // some repeat the one that is known
+			first = reader.next()
+		}
+		if first.number != 3 {
+			t.Fatalf("%v comes first, after %v", first, last)
+		}
+		reader.want(4, 5, 6, 7)
+		out.send(s.Broadcast, 8)
+		reader.want(8)
+	})
+}
+
+func TestContestantsHaveNamesOfTheirOwn(t *testing.T) {
+	for i, c := range servers.All {
+		if found, err := servers.ByName(c.Name); err != nil || found.Module != c.Module {
+			t.Errorf("%s: %+v, %v", c.Name, found, err)
+		}
+		for _, other := range servers.All[:i] {
+			if other.Name == c.Name {
+				t.Errorf("two contestants are called %q", c.Name)
+			}
+		}
+	}
+	if _, err := servers.ByName("nobody"); err == nil {
+		t.Error("there is a contestant called nobody")
+	}
+}

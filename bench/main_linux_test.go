@@ -1,0 +1,121 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/ginsse/ginsse/bench/internal/report"
+	"github.com/ginsse/ginsse/bench/internal/servers"
+)
+
+// TestMain is the main function of the children too: a bout starts this program
+// anew.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "-child" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestRunRefusesOptionsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		o                 options
+		role, only, names string
+		write             bool
+		want              string
+	}{
+		"unknown_scenario":   {only: "paced,nosuch", want: `there is no scenario "nosuch"`},
+		"empty_scenario":     {only: "paced,", want: `there is no scenario ""`},
+		"unknown_contestant": {names: "nobody", want: `-contestants is "nobody", and no name contains that`},
+		"unknown_role":       {role: "cook", want: `-child is "cook"; it is server or load`},
+		"quick_and_write":    {o: options{quick: true}, write: true, want: "-write is for whole runs: the figures of -quick mean little"},
+		"rounds_below_zero":  {o: options{rounds: -1}, want: "-rounds is -1"},
+		// The test runs in bench/, and the page is in the folder above.
+		"write_elsewhere": {write: true, want: "-write: open BENCHMARKS.md"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := run(test.o, test.role, test.only, test.names, test.write)
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+				t.Errorf("the error is %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestChooseTakesScenariosAndGroupsByName(t *testing.T) {
+	t.Parallel()
+	all := []scenario{
+		{Scenario: report.Scenario{Name: "one"}},
+		{Scenario: report.Scenario{Name: "small", Group: "growth"}},
+		{Scenario: report.Scenario{Name: "two"}},
+		{Scenario: report.Scenario{Name: "large", Group: "growth"}},
+	}
+	for name, test := range map[string]struct {
+		only string
+		want []string
+	}{
+		"all":           {"", []string{"one", "small", "two", "large"}},
+		"one":           {"two", []string{"two"}},
+		"several":       {"two,one", []string{"one", "two"}},
+		"group":         {"growth", []string{"small", "large"}},
+		"one_of_group":  {"large", []string{"large"}},
+		"each_but_once": {"growth,small,one,one", []string{"one", "small", "large"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			chosen, err := choose(all, test.only)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, s := range chosen {
+				got = append(got, s.Name)
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("%q chooses %q, want %q", test.only, got, test.want)
+			}
+		})
+	}
+	if len(all) != 4 || all[0].Name != "one" || all[3].Name != "large" {
+		t.Errorf("choosing has changed the list: %+v", all)
+	}
+}
+
+func TestChooseContestantsByPartsOfTheirNames(t *testing.T) {
+	t.Parallel()
+	for parts, want := range map[string]int{
+		"": len(servers.All), "ginsse": 1, "by hand": 2, "floor,ginsse": 2, "floor,": 1, "floor,floo": 1,
+	} {
+		if got, err := chooseContestants(parts); err != nil || len(got) != want {
+			t.Errorf("%q chooses %d, %v, want %d", parts, len(got), err, want)
+		}
+	}
+}
+
+func TestOnlyTheKitsFailuresFailTheRun(t *testing.T) {
+	t.Parallel()
+	found := &report.Report{Scenarios: []report.Scenario{
+		{Name: "paced", Rows: []report.Row{
+			{Contestant: "ginsse", Kind: report.Kit},
+			{Contestant: "other", Kind: report.Peer, Failed: "lost 3 of 10"},
+			{Contestant: "floor", Kind: report.Floor, Failed: "ended 3 streams"},
+		}},
+		{Name: "full", Rows: []report.Row{{Contestant: "other", Kind: report.Hand, Failed: "delivered 3 %"}}},
+	}}
+	if err := kitFailed(found); err != nil {
+		t.Errorf("others' failures give %v", err)
+	}
+	found.Scenarios[0].Rows[0].Failed = "lost 1 of 10"
+	found.Scenarios[1].Rows = append(found.Scenarios[1].Rows, report.Row{Contestant: "ginsse", Kind: report.Kit, Failed: "delivered 9 %"})
+	const want = "ginsse has failed: paced, lost 1 of 10\nginsse has failed: full, delivered 9 %"
+	if err := kitFailed(found); err == nil || err.Error() != want {
+		t.Errorf("the kit's failures give %v, want %s", err, want)
+	}
+}

@@ -1,0 +1,177 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"log"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ginsse/ginsse/bench/internal/report"
+	"github.com/ginsse/ginsse/bench/internal/servers"
+)
+
+// options say what is measured.
+type options struct {
+	quick       bool
+	rounds      int
+	scenarios   []scenario
+	contestants []servers.Contestant
+	profiles    string
+}
+
+// measure gives each scenario to each contestant in turn, round after round, the
+// other way round in every second one: what changes on the machine meanwhile
+// concerns all alike.
+func (o options) measure() (*report.Report, error) {
+	r := &report.Report{
+		Date:     time.Now(),
+		Command:  "go run ./bench " + strings.Join(os.Args[1:], " "),
+		Rounds:   o.rounds,
+		Machine:  machine(),
+		Versions: versions(o.contestants),
+		Commit:   commit(),
+	}
+	for _, s := range o.scenarios {
+		for _, c := range o.contestants {
+			s.Rows = append(s.Rows, report.Row{Contestant: c.Name, Kind: c.Kind, Values: make([][]float64, len(s.Measures))})
+		}
+		r.Scenarios = append(r.Scenarios, s.Scenario)
+	}
+	for round := range o.rounds {
+		for i, s := range o.scenarios {
+			order := make([]int, len(o.contestants))
+			for k := range order {
+				order[k] = k
+			}
+			if round%2 == 1 {
+				slices.Reverse(order)
+			}
+			for _, k := range order {
+				f, err := o.bout(s, o.contestants[k], round)
+				if err != nil {
+					return nil, fmt.Errorf("%s, %s: %w", s.Name, o.contestants[k].Name, err)
+				}
+				add(&r.Scenarios[i].Rows[k], f)
+			}
+		}
+	}
+	r.Took = time.Since(r.Date)
+	return r, nil
+}
+
+// add puts the figures of one bout into the contestant's row. A contestant that
+// fails once has failed.
+func add(row *report.Row, f figures) {
+	if f.failed != "" {
+		row.Failed = f.failed
+	}
+	for i := range row.Values {
+		value := math.NaN()
+		if i < len(f.values) {
+			value = f.values[i]
+		}
+		row.Values[i] = append(row.Values[i], value)
+	}
+}
+
+// mostOthers is how many cores the rest of the machine may use during a bout that
+// counts.
+const mostOthers = 0.15
+
+func (o options) bout(s scenario, c servers.Contestant, round int) (figures, error) {
+	if s.excuse != nil && s.excuse(c) != "" {
+		return figures{failed: s.excuse(c)}, nil
+	}
+	for try := 1; ; try++ {
+		f, others, err := o.once(s, c, round)
+		log.Printf("round %d, %s, %s: %v %s", round+1, s.Name, c.Name, f.values, f.failed)
+		if err != nil || others < mostOthers || o.quick || try == 3 {
+			return f, err
+		}
+		log.Printf("again: something else used %.2f cores meanwhile", others)
+	}
+}
+
+func (o options) once(s scenario, c servers.Contestant, round int) (figures, float64, error) {
+	b, err := newBout(c, s.settings)
+	defer b.stop()
+	if err != nil {
+		return figures{}, 0, err
+	}
+	if o.profiles != "" {
+		name := strings.NewReplacer("/", "-", " ", "-").Replace(fmt.Sprintf("%s.%s.%d.pprof", s.Name, c.Name, round+1))
+		b.profile = filepath.Join(o.profiles, name)
+	}
+	f, err := s.run(s, b)
+	return f, b.others, err
+}
+
+func machine() report.Machine {
+	m := report.Machine{Cores: runtime.NumCPU(), Go: runtime.Version()}
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		_, rest, _ := strings.Cut(string(info), "model name")
+		line, _, _ := strings.Cut(rest, "\n")
+		m.CPU = strings.Trim(line, "\t :")
+	}
+	if info, err := os.ReadFile("/proc/meminfo"); err == nil {
+		if fields := strings.Fields(string(info)); len(fields) > 1 {
+			kb, _ := strconv.ParseInt(fields[1], 10, 64) // MemTotal
+			m.Memory = kb << 10
+		}
+	}
+	var name syscall.Utsname
+	if syscall.Uname(&name) == nil {
+		var release []byte
+		for _, c := range name.Release {
+			if c == 0 {
+				break
+			}
+			release = append(release, byte(c))
+		}
+		m.Kernel = "Linux " + string(release)
+	}
+	return m
+}
+
+// versions are those of the libraries, as this program was built with them. The
+// kit is the tree itself, and has none.
+func versions(contestants []servers.Contestant) (list []report.Version) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return nil
+	}
+	modules := []string{"github.com/gin-gonic/gin", "github.com/golang-jwt/jwt/v5"}
+	for _, c := range contestants {
+		modules = append(modules, c.Module)
+	}
+	for _, dep := range info.Deps {
+		if slices.Contains(modules, dep.Path) && strings.HasPrefix(dep.Version, "v") {
+			list = append(list, report.Version{Module: dep.Path, Version: dep.Version})
+		}
+	}
+	return list
+}
+
+// commit names the tree that is measured; "" outside a repository.
+func commit() string {
+	revision, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output() //nolint:noctx // it does not wait
+	if err != nil {
+		return ""
+	}
+	name := strings.TrimSpace(string(revision))
+	if changes, err := exec.Command("git", "status", "--porcelain").Output(); err != nil || len(changes) > 0 { //nolint:noctx // likewise
+		name += "+"
+	}
+	return name
+}
