@@ -99,6 +99,9 @@ func (r *Registry) detach(s *Stream) {
 // whichever node, in any order: the streams read the log and see for themselves.
 func (r *Registry) notify(subject string, seq uint64) {
 	r.seen(seq)
+	if subject == "" {
+		subject = subjectAll // which each stream reads
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if a := r.audiences[subject]; a != nil {

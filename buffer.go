@@ -6,9 +6,9 @@ import "sync"
 // idle stream has none, and by a sender for one event.
 type buffer struct{ bytes []byte }
 
-// maxBufferBytes is the most that is kept: the buffer of a huge event is not worth
-// it.
-const maxBufferBytes = 256 << 10
+// maxBufferBytes is the most that is kept: what a full turn needs. The buffer of a
+// huge event is not worth it, and a writer whose reader has stalled holds one.
+const maxBufferBytes = 2 * maxTurnBytes
 
 var buffers sync.Pool // of *buffer
 

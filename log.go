@@ -21,7 +21,19 @@ import (
 // event. A Read that reports a position Through has seen every event of its
 // subjects at or before it: none may appear there later. A log that cannot
 // tell, because it has lost touch with its store, returns no events and leaves
-// Through at the query's After; asked without a position, it returns an error.
+// Through at the query's After; asked without a position, it returns an error. Once
+// back in touch it has Watch's fn called for what came meanwhile.
+//
+// Positions: an event's Cursor is the same on each node and after a restart, for as
+// long as the contents are. A log whose store can be rolled back derives Check from
+// the event, not from Seq alone.
+//
+// Subjects: "all", or "user:" or "topic:" with 1 to [MaxNameBytes] bytes of valid
+// UTF-8 without control characters behind it. They are equal if their bytes are: a
+// log that stores them under other names keeps "a.b", "a b", "A" and "*" apart.
+//
+// Time: a writer that waits in Read sends no heartbeat and does not see its stream
+// end. A log that has to ask its store gives up within a few seconds, with an error.
 //
 // Gaps: when an event that a query asks for may be missing, Read says so with a
 // [GapReason]. It may report a gap where nothing was lost; it must never miss one.
@@ -53,7 +65,8 @@ type Log interface {
 	// Watch has fn called after each event became visible to Read, whoever
 	// appended it, until stop is called; a call in progress may end later. fn does
 	// not block and may be called concurrently and in any order: it says where to
-	// look, Read says what is there.
+	// look, Read says what is there. An empty subject is all of them: for a log that
+	// does not know what it has missed.
 	Watch(fn func(subject string, seq uint64)) (stop func())
 }
 
@@ -79,9 +92,11 @@ type Query struct {
 	// there are no events, and Through is the head.
 	After Cursor
 	// Before, if not 0, is the sequence that ends the wanted events; it is not
-	// wanted itself.
+	// wanted itself. At or below After's nothing is wanted: Through is After, or
+	// there is a gap. Without a position it has no effect.
 	Before uint64
-	// MaxEvents and MaxBytes bound the page; one event is always allowed.
+	// MaxEvents and MaxBytes, of what is appended to dst, bound the page; one event
+	// is always allowed.
 	MaxEvents, MaxBytes int
 }
 
@@ -94,10 +109,10 @@ type Page struct {
 	// Through is the position that the reader has reached with them: Last if the page
 	// is full, else the head's (or the last one before Before).
 	Through Cursor
-	// More says that the page was full and more may follow.
+	// More says that the page was full and more may follow. It has an event then.
 	More bool
 	// Gap, if not "", says why events after the position asked for may be missing.
-	// Blocks is then what dst held, and Through at the head.
+	// Blocks is then what dst held, Through at the head, and More false.
 	Gap GapReason
 }
 

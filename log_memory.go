@@ -35,6 +35,10 @@ const (
 	// to it, and the subject's history as if the event were its only one.
 	eventOverhead = 384
 
+	// sweep is the most old events that one append removes: the first after a quiet
+	// hour does not wait until all are gone. Readers do not see old ones.
+	sweep = 64
+
 	// maxRemembered is the number of subjects without events for which the log
 	// still knows exactly what was lost. Each takes about 200 bytes; beyond it
 	// the log may report a gap where nothing was lost.
@@ -115,12 +119,13 @@ func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (Cur
 	if cost > l.cfg.MaxBytes {
 		return Cursor{}, fmt.Errorf("%w: %d bytes in a log of %d", ErrEventTooLarge, len(frame), l.cfg.MaxBytes)
 	}
-	e := &entry{at: time.Since(l.made), block: make([]byte, 0, blockBytes(frame))}
+	e := &entry{at: time.Since(l.made), block: AppendBlock(make([]byte, 0, blockBytes(frame)), Cursor{}, frame)}
 	l.mu.Lock()
 	e.at = max(e.at, l.newestAt) // in order, whoever was first to look at the clock
 	l.newestAt = e.at
 	at := l.cursor(l.head.Load() + 1)
-	e.seq, e.block = at.Seq, AppendBlock(e.block, at, frame)
+	e.seq = at.Seq
+	at.append(e.block[:len(idField)]) // in the place of the zero Cursor
 	h := l.history(subject)
 	h.mu.Lock()
 	h.appendLocked(e)
@@ -175,19 +180,19 @@ func (l *MemoryLog) trimLocked(h *history, now time.Duration) {
 	for n := len(h.entries()); n > l.cfg.EventsPerSubject || n > 1 && h.bytes > l.cfg.MaxBytes/4; n-- {
 		l.removeLocked(h)
 	}
-	l.expireLocked(h, now)
+	l.expireLocked(h, now, sweep)
 }
 
 // trim brings the log back within its bounds. Called with mu held, like the
 // methods below.
 func (l *MemoryLog) trim(now time.Duration) {
-	for now >= l.sweepAt && l.active.first != nil {
+	for most := sweep; most > 0 && now >= l.sweepAt && l.active.first != nil; {
 		quiet := l.active.first
 		if newest := quiet.last.Load(); !l.old(newest.at, now) {
 			l.sweepAt = newest.at + l.cfg.MaxAge
 			break
 		}
-		l.expire(quiet, now)
+		most -= l.expire(quiet, now, most)
 	}
 	for l.bytes > l.cfg.MaxBytes {
 		l.drop(l.active.first)
@@ -205,18 +210,21 @@ func (l *MemoryLog) drop(h *history) {
 	l.fileLocked(h)
 }
 
-// expire removes the events of h that have reached the maximum age.
-func (l *MemoryLog) expire(h *history, now time.Duration) {
+// expire removes the events of h that have reached the maximum age, a number at
+// most, and returns how many it has removed.
+func (l *MemoryLog) expire(h *history, now time.Duration, most int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l.expireLocked(h, now)
-	l.fileLocked(h)
+	defer l.fileLocked(h)
+	return l.expireLocked(h, now, most)
 }
 
-func (l *MemoryLog) expireLocked(h *history, now time.Duration) {
-	for len(h.entries()) > 0 && l.old(h.oldest, now) {
+func (l *MemoryLog) expireLocked(h *history, now time.Duration, most int) (n int) {
+	for n < most && len(h.entries()) > 0 && l.old(h.oldest, now) {
 		l.removeLocked(h)
+		n++
 	}
+	return n
 }
 
 func (l *MemoryLog) old(at, now time.Duration) bool { return now-at >= l.cfg.MaxAge }

@@ -1,9 +1,7 @@
 package ginsse
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"sync"
 	"time"
 )
@@ -50,7 +48,7 @@ func (l *MemoryLog) unknown(at Cursor, head uint64) GapReason {
 }
 
 // run is what one reading works in.
-type run struct{ entries []*entry }
+type run struct{ entries, behind []*entry }
 
 var runs sync.Pool // of *run
 
@@ -67,6 +65,22 @@ func (r *run) release() {
 	runs.Put(r)
 }
 
+// merge puts the entries in order, of which those before n are and those behind it
+// are.
+func (r *run) merge(n int) {
+	r.behind = append(r.behind[:0], r.entries[n:]...)
+	for at, left := len(r.entries)-1, len(r.behind); left > 0; at-- {
+		if n > 0 && r.entries[n-1].seq > r.behind[left-1].seq {
+			n--
+			r.entries[at] = r.entries[n]
+		} else {
+			left--
+			r.entries[at] = r.behind[left]
+		}
+	}
+	clear(r.behind)
+}
+
 // collect puts into the page the events in (q.After, end] of all subjects, in order
 // and within its bounds, and returns the sequence of the last; or it says that some
 // of them are gone.
@@ -79,10 +93,9 @@ func (l *MemoryLog) collect(page *Page, q *Query, end uint64) (last uint64) {
 	}
 	r := borrowRun()
 	defer r.release()
-	sources := 0
-	// One subject at a time, each within the bounds by itself: the page is a
-	// prefix of what they make together. Beyond the last event of one that had
-	// more, the others may not go.
+	// One subject after another, and what they make together is kept within the
+	// bounds: beyond the last event of a page that is full, no other may go. So a
+	// reader of many deep subjects does not look at a page of each for one page.
 	for _, h := range histories {
 		if h.newest.Load() <= q.After.Seq {
 			continue // nothing new, and so nothing lost; most subjects, most times
@@ -92,21 +105,21 @@ func (l *MemoryLog) collect(page *Page, q *Query, end uint64) (last uint64) {
 		if r.entries, more, page.Gap = l.entriesOf(h, q, end, r.entries); page.Gap != "" {
 			return 0
 		}
-		if len(r.entries) > before {
-			sources++
+		if before > 0 && len(r.entries) > before {
+			if more {
+				end = r.entries[len(r.entries)-1].seq
+			}
+			r.merge(before)
+			within := between(r.entries, q.After.Seq, end)
+			n := fit(within, q)
+			more = more || n < len(within)
+			clear(r.entries[n:])
+			r.entries = r.entries[:n]
 		}
 		if more {
 			page.More = true
 			end = r.entries[len(r.entries)-1].seq
 		}
-	}
-	if sources > 1 {
-		slices.SortFunc(r.entries, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
-		within := between(r.entries, q.After.Seq, end)
-		n := fit(within, q)
-		page.More = page.More || n < len(within)
-		clear(r.entries[n:])
-		r.entries = r.entries[:n]
 	}
 	for _, e := range r.entries {
 		page.Blocks = append(page.Blocks, e.block...)
@@ -139,7 +152,7 @@ func (l *MemoryLog) entriesOf(h *history, q *Query, end uint64, dst []*entry) (_
 	if len(h.entries()) > 0 && l.old(h.oldest, now) {
 		h.mu.RUnlock()
 		l.mu.Lock()
-		l.expire(h, now)
+		l.expire(h, now, len(h.entries()))
 		l.mu.Unlock()
 		h.mu.RLock()
 	}

@@ -54,7 +54,7 @@ func begin(c *gin.Context, s *Stream, first []byte) *loop {
 	l.w.begin(c, first)
 
 	if s.cfg.HeartbeatInterval > 0 {
-		l.beat = jitter(s.cfg.HeartbeatInterval, 0.75, 1)
+		l.beat = jitter(s.cfg.HeartbeatInterval, 0.75, 1-1.0/beatsApart)
 	}
 	l.endAt, l.endsFor = s.expires, ReasonExpired
 	if s.cfg.MaxLifetime > 0 {
@@ -113,6 +113,7 @@ func (l *loop) close(c *gin.Context) {
 	l.timer.Stop()
 	l.w.release(c)
 	l.ctx = nil
+	l.s.drop()
 }
 
 // step is one turn: write what there is, or else wait. c.Stream flushes after it
@@ -273,12 +274,21 @@ func (l *loop) heartbeat() {
 	_, _ = l.w.Write([]byte(": heartbeat\n\n"))
 }
 
+// beatsApart is how many times in its interval the heartbeats of streams may come:
+// all that are due by then beat together, so that thousands of streams do not wake
+// an idle processor one by one.
+const beatsApart = 64
+
 // untilDue is not reset by writes: a timer that finds the stream was written to
 // in the meantime sets itself anew, which costs less than a reset for each write.
 func (l *loop) untilDue(now time.Time) time.Duration {
 	due := 24 * time.Hour
 	if l.beat > 0 {
 		due = l.beat - now.Sub(l.w.wrote)
+		step := l.s.cfg.HeartbeatInterval / beatsApart
+		if over := time.Duration(now.Add(due).UnixNano()) % step; over > 0 {
+			due += step - over
+		}
 	}
 	if !l.endAt.IsZero() {
 		due = min(due, l.endAt.Sub(now))

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -90,6 +91,63 @@ func TestHeartbeatsOfStreamsAreSpread(t *testing.T) {
 
 // The position of a user to whom nothing happens moves with the heartbeats, so
 // that it never falls out of the history.
+// Those that are due at about the same time come at the same time: an idle processor
+// is woken once for all of them.
+func TestHeartbeatsOfManyStreamsComeTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const streams, interval = 300, 64 * time.Second // whole seconds apart
+		writes := make(map[int64]int)
+		var mu sync.Mutex
+		counted := func(c *gin.Context) {
+			c.Writer = &writeHook{c.Writer, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				writes[time.Now().UnixNano()]++
+			}}
+		}
+		registry := newRegistry(t, ginsse.RegistryConfig{
+			Stream: ginsse.StreamConfig{HeartbeatInterval: interval}, MaxStreamsPerUser: -1,
+		})
+		server := ssetest.NewServer(t, serveAt(registry.Handler(), counted, ginsse.Middleware(headerAuth(t))))
+		for range streams {
+			pass(7 * time.Millisecond)
+			server.Open(t, "/", as("alice"))
+		}
+		synctest.Wait()
+		mu.Lock()
+		clear(writes) // of the openings
+		mu.Unlock()
+		pass(interval)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		total := 0
+		for at, n := range writes {
+			total += n
+			if at%int64(interval/64) != 0 {
+				t.Errorf("%d streams beat at %v", n, time.Unix(0, at).UTC())
+			}
+		}
+		if total < streams {
+			t.Errorf("%d streams beat in an interval, of %d", total, streams)
+		}
+	})
+}
+
+// writeHook is a gin.ResponseWriter that tells of each write.
+type writeHook struct {
+	gin.ResponseWriter
+	wrote func()
+}
+
+func (w *writeHook) Write(p []byte) (int, error) {
+	w.wrote()
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *writeHook) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 func TestHeartbeatMovesThePositionOfAnIdleStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -192,6 +250,8 @@ func TestStreamOutlivesAFailingLog(t *testing.T) {
 	})
 }
 
+var errBrokerAway = errors.New("the broker is away")
+
 type failingLog struct {
 	*ginsse.MemoryLog
 	failing atomic.Bool
@@ -199,7 +259,7 @@ type failingLog struct {
 
 func (l *failingLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
 	if l.failing.Load() {
-		return ginsse.Page{}, errors.New("the broker is away")
+		return ginsse.Page{}, errBrokerAway
 	}
 	return l.MemoryLog.Read(ctx, q, dst)
 }

@@ -219,7 +219,7 @@ func (o *opened) finish() {
 	}
 	c, l := o.c, o.loop
 	o.c, o.loop = nil, nil
-	defer o.unwatch()
+	defer func() { o.unwatch(); o.unwatch = nil }() // it holds the request's context
 	_ = l.run(c)
 }
 

@@ -14,7 +14,8 @@ import (
 type RegistryConfig struct {
 	// Log is the history that the registry appends to and its streams read from.
 	// It is the caller's: the registry does not close it. Default: a [MemoryLog]
-	// with its defaults.
+	// with its defaults. NewRegistry asks it for its head, and fails if it does not
+	// know within 5 s.
 	Log Log
 
 	// Stream holds the settings of the registry's streams.
@@ -59,6 +60,7 @@ const (
 	defaultMaxStreamsPerUser = 16
 	defaultMaxEventBytes     = 1 << 20
 	defaultShutdownWindow    = 5 * time.Second
+	findHeadTimeout          = 5 * time.Second
 	maxTopics                = 64
 )
 
@@ -160,7 +162,24 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		audiences: make(map[string]*audience),
 	}
 	r.stop = r.log.Watch(r.notify)
+	if err := r.findHead(); err != nil {
+		r.stop()
+		return nil, fmt.Errorf("ginsse: RegistryConfig.Log: %w", err)
+	}
 	return r, nil
+}
+
+// findHead looks where the log is, which may hold events already: a stream that ends
+// before the first new one is still given what was sent before its end.
+func (r *Registry) findHead() error {
+	ctx, cancel := context.WithTimeout(context.Background(), findHeadTimeout)
+	defer cancel()
+	page, err := r.log.Read(ctx, Query{}, nil)
+	if err == nil && page.Through.IsZero() {
+		err = errNoPosition
+	}
+	r.seen(page.Through.Seq)
+	return err
 }
 
 // SendTo sends an event to all streams of one user, now or, within what the log

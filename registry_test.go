@@ -212,6 +212,80 @@ func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
 	}
 }
 
+// The log of a registry may be older than the registry.
+func TestDisconnectDeliversWhatAnEarlierRegistrySent(t *testing.T) {
+	t.Parallel()
+	log, err := ginsse.NewMemoryLog(ginsse.MemoryLogConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier := newRegistry(t, ginsse.RegistryConfig{Log: log})
+	id := send(t, earlier, "alice", 0).ID
+	for n := 1; n <= 3; n++ {
+		send(t, earlier, "alice", n)
+	}
+	ended := make(chan struct{})
+	registry := newRegistry(t, ginsse.RegistryConfig{
+		Log: &gatedLog{log, ended},
+		ConnectFunc: func(s *ginsse.Stream) {
+			s.Disconnect(ginsse.ReasonDisconnected)
+			close(ended)
+		},
+	})
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.LastEventID(id))
+	wantNumbers(t, stream, 1, 3)
+	stream.NextOf("sse.close")
+}
+
+// gatedLog gives out no events until its gate is closed.
+type gatedLog struct {
+	*ginsse.MemoryLog
+	gate <-chan struct{}
+}
+
+func (l *gatedLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+	if q.MaxEvents > 0 {
+		<-l.gate
+	}
+	return l.MemoryLog.Read(ctx, q, dst)
+}
+
+func TestNewRegistryFailsIfTheLogHasNoHead(t *testing.T) {
+	t.Parallel()
+	log := &failingLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
+	log.failing.Store(true)
+	if _, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log}); !errors.Is(err, errBrokerAway) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// A log that found back to its store and cannot say what it missed names no subject.
+func TestALogMayWakeAllStreams(t *testing.T) {
+	t.Parallel()
+	log := &muteLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	alice, bob := server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("bob"))
+	last := ""
+	for n, userID := range []string{"alice", "bob"} {
+		last = send(t, registry, userID, n).ID
+	}
+	log.fn("", seqOf(t, last))
+	wantNumbers(t, alice, 0, 0)
+	wantNumbers(t, bob, 1, 1)
+}
+
+// muteLog watches nothing by itself.
+type muteLog struct {
+	*ginsse.MemoryLog
+	fn func(subject string, seq uint64)
+}
+
+func (l *muteLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
+	l.fn = fn
+	return func() {}
+}
+
 func TestStatsAndOnlineFollowTheStreams(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{}, 3)

@@ -17,8 +17,8 @@ import (
 type StreamConfig struct {
 	// HeartbeatInterval is the longest silence: after it a comment is sent, or the
 	// position, if it moved. Each stream uses between three quarters and all of
-	// it, so that streams do not beat together. Default 15 s; keep it below every
-	// proxy's idle timeout. At least 1 ms.
+	// it, so that not all beat at once; those due in the same 64th of it do.
+	// Default 15 s; keep it below every proxy's idle timeout. At least 1 ms.
 	HeartbeatInterval time.Duration
 
 	// WriteTimeout bounds each write of up to 32 KiB: a reader that has accepted
@@ -339,6 +339,14 @@ func (s *Stream) take(b []byte) []byte {
 	}
 	s.makeRoomLocked()
 	return b
+}
+
+// drop lets go of what is queued: nobody will write it, and somebody may keep the
+// stream.
+func (s *Stream) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = nil
 }
 
 // jitter returns a duration between low and high times d.
