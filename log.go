@@ -62,11 +62,12 @@ type Log interface {
 	// same position.
 	Read(ctx context.Context, q Query, dst []byte) (Page, error)
 
-	// Watch has fn called after each event became visible to Read, whoever
-	// appended it, until stop is called; a call in progress may end later. fn does
-	// not block and may be called concurrently and in any order: it says where to
-	// look, Read says what is there. An empty subject is all of them: for a log that
-	// does not know what it has missed.
+	// Watch has fn called after an event became visible to Read, whoever appended
+	// it, until stop is called; a call in progress may end later, and stop may be
+	// repeated. fn does not block and may be called concurrently and in any order: it
+	// says where to look, Read says what is there. So one call may stand for all
+	// earlier events of its subject, and one with an empty subject for those of all:
+	// a log may not know what it has missed.
 	Watch(fn func(subject string, seq uint64)) (stop func())
 }
 
@@ -129,7 +130,9 @@ const (
 	// lived in the memory of a process that has ended.
 	GapEpoch GapReason = "epoch"
 	// GapUnknown: the position is not one of this log's: malformed, made up, from
-	// the future, or from a history that was rolled back.
+	// the future, or from a history that was rolled back. One that another node may
+	// have given out, and that has not been heard of yet, is not of the future: the
+	// reader waits there.
 	GapUnknown GapReason = "unknown"
 )
 

@@ -147,9 +147,12 @@ func TestMemoryLogForgetsQuietSubjectsButNotTheirLoss(t *testing.T) {
 			}
 		}
 		pass(2 * time.Hour)
-		last, err := log.Append(t.Context(), "all", nil)
-		if err != nil {
-			t.Fatal(err)
+		var last ginsse.Cursor
+		for range 2000 { // an append removes some of what is old, not all
+			var err error
+			if last, err = log.Append(t.Context(), "all", nil); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if n := log.Remembered(); n > ginsse.MaxRemembered+1 {
 			t.Errorf("%d subjects are remembered", n)

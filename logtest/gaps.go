@@ -1,6 +1,7 @@
 package logtest
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -107,6 +108,117 @@ func trimOfAnother(t *testing.T, s Suite) {
 		add(t, log, bob, n)
 	}
 	want(t, r.all(t), 1)
+}
+
+// trimOfAny has one subject of a query lose events, at each place among them, while
+// older ones of the others are still there.
+func trimOfAny(t *testing.T, s Suite) {
+	for _, count := range []int{1, 2, 3, 10, 20} {
+		t.Run(fmt.Sprint(count, "_subjects"), func(t *testing.T) {
+			for lossy := range count {
+				if testing.Short() && lossy > 0 && lossy < count-1 {
+					continue
+				}
+				trimOne(t, s, count, lossy)
+			}
+		})
+	}
+}
+
+func trimOne(t *testing.T, s Suite, count, lossy int) {
+	log := s.New(t, Bounds{EventsPerSubject: 5})
+	subjects := topics(count)
+	r := newReader(log, subjects...)
+	r.page(t)
+	for _, subject := range append(topics(count), bob) {
+		add(t, log, subject, 0)
+	}
+	early := newReader(log, subjects...)
+	early.page(t)
+	var second, sixth ginsse.Cursor // of those of the subject, which keeps the last five
+	for n := 1; n <= 10; n++ {
+		switch at := add(t, log, subjects[lossy], n); n {
+		case 2:
+			second = at
+		case 6:
+			sixth = at
+		}
+	}
+	for _, subject := range append(topics(count), bob) {
+		if subject != subjects[lossy] {
+			add(t, log, subject, 11)
+		}
+	}
+	for _, at := range []ginsse.Cursor{r.at, early.at, second} {
+		for _, whole := range []bool{true, false} {
+			reader := newReader(log, subjects...)
+			if !whole {
+				reader.subjects = subjects[lossy : lossy+1]
+			}
+			reader.at = at
+			reader.gap(t, ginsse.GapTrimmed)
+		}
+	}
+	r.at = sixth
+	page, events := r.page(t)
+	if page.Gap == "" && len(events) != 4+count-1 || page.Gap != "" && !s.Inexact {
+		t.Errorf("after the last event that was trimmed: %d events, gap %q", len(events), page.Gap)
+	}
+}
+
+// lossIsRemembered lets all events of a subject grow old, so that there is nothing of
+// it left by which its loss could be known.
+func lossIsRemembered(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{MaxAge: 100 * time.Millisecond})
+	start := newReader(log, alice, bob)
+	start.page(t)
+	first := add(t, log, alice, 1)
+	last := add(t, log, alice, 2)
+	deadline := time.Now().Add(20 * time.Second)
+	for aged := false; !aged; {
+		r := newReader(log, alice)
+		r.at = first
+		page, events := r.page(t)
+		if aged = page.Gap != ""; !aged && len(events) == 0 {
+			t.Fatal("events are gone, and there is no gap")
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the events were kept")
+		}
+	}
+	lost := func(when string) {
+		t.Helper()
+		for _, subjects := range [][]string{{alice}, {bob, alice}} {
+			for _, at := range []ginsse.Cursor{start.at, first} {
+				r := newReader(log, subjects...)
+				r.at = at
+				if page, _ := r.page(t); page.Gap != ginsse.GapTrimmed {
+					t.Errorf("%s: the gap of %q is %q", when, subjects, page.Gap)
+				}
+			}
+		}
+	}
+	lost("when all events have gone")
+	for n := range 50 {
+		add(t, log, bob, n)
+	}
+	lost("after events of another subject")
+	again := add(t, log, alice, 3)
+	lost("after another event of the subject")
+	r := newReader(log, alice)
+	r.at = last
+	// That event too may be gone by now.
+	if page, events := r.page(t); page.Gap == "" {
+		want(t, events, 3)
+	}
+	lost("when it was read")
+	if s.Inexact {
+		return
+	}
+	r.at = again
+	if page, _ := r.page(t); page.Gap != "" {
+		t.Errorf("gap %q after the last event", page.Gap)
+	}
 }
 
 // readerOverrun is a slow reader that the appenders have overtaken.
