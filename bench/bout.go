@@ -21,7 +21,9 @@ import (
 type bout struct {
 	contestant servers.Contestant
 	settings   servers.Settings
-	profile    string // file for a CPU profile of what is measured; "" is none
+	streams    int           // the most that it will have open
+	quiet      time.Duration // after how long without an event the rest is given up
+	profile    string        // file for a CPU profile of what is measured; "" is none
 
 	server, load *child.Child
 	addr         string
@@ -35,8 +37,15 @@ const limit = 40 * time.Second
 // inFlight is how many requests are under way at a time.
 const inFlight = 64
 
-func newBout(contestant servers.Contestant, settings servers.Settings) (*bout, error) {
-	b := &bout{contestant: contestant, settings: settings}
+func newBout(contestant servers.Contestant, s scenario) (*bout, error) {
+	b := &bout{
+		contestant: contestant, settings: s.settings,
+		streams: s.work.streams + 1, // one may be stalled
+		quiet:   12 * time.Second,   // longer than a write may wait for that one
+	}
+	if s.settings.WriteTimeout > 0 {
+		b.quiet = 2 * s.settings.WriteTimeout
+	}
 	return b, b.start()
 }
 
@@ -47,7 +56,8 @@ func (b *bout) start() (err error) {
 	if b.load, err = child.Start("-child", "load"); err != nil {
 		return err
 	}
-	return b.server.Call("Start", servers.StartArgs{Contestant: b.contestant.Name, Settings: b.settings}, &b.addr)
+	args := servers.StartArgs{Contestant: b.contestant.Name, Settings: b.settings, Streams: b.streams}
+	return b.server.Call("Start", args, &b.addr)
 }
 
 func (b *bout) stop() {
@@ -64,9 +74,18 @@ func (b *bout) restart() error {
 	return b.start()
 }
 
-func (b *bout) open(args load.OpenArgs) error {
+func (b *bout) prepare(args load.OpenArgs) error {
 	args.Addr, args.Limit, args.InFlight = b.addr, limit, inFlight
-	return b.load.Call("Open", args, &b.opening)
+	return b.load.Call("Prepare", args, new(struct{}))
+}
+
+func (b *bout) openPrepared() error { return b.load.Call("Open", struct{}{}, &b.opening) }
+
+func (b *bout) open(args load.OpenArgs) error {
+	if err := b.prepare(args); err != nil {
+		return err
+	}
+	return b.openPrepared()
 }
 
 func (b *bout) hangUp() error {
@@ -88,54 +107,79 @@ func (b *bout) rest(d time.Duration) (measured, error) {
 
 // storm opens streams.
 func (b *bout) storm(args load.OpenArgs) (measured, error) {
-	return b.measure(func(*measured) error { return b.open(args) })
+	if err := b.prepare(args); err != nil {
+		return measured{}, err
+	}
+	m, err := b.measure(func(*measured) error { return b.openPrepared() })
+	if err != nil {
+		return m, err
+	}
+	err = b.hear("Rest", 100*time.Millisecond, &m) // a server may end a stream right after its headers
+	return m, err
 }
 
 // send sends events and waits until they have come.
 func (b *bout) send(args servers.SendArgs) (measured, error) {
-	total := args.First + args.Events
-	if err := b.load.Call("Expect", load.ExpectArgs{Events: total, Users: args.Users}, new(struct{})); err != nil {
+	expected := load.ExpectArgs{Events: args.First + args.Events, Users: args.Users}
+	if args.For > 0 {
+		expected.Events = load.Unknown
+	}
+	if err := b.load.Call("Expect", expected, new(struct{})); err != nil {
 		return measured{}, err
 	}
 	var sending *rpc.Call
+	var sent servers.Sent
 	m, err := b.measure(func(m *measured) error {
-		sending = b.server.Go("Send", args, new(time.Duration))
-		return b.hear("Wait", limit, m)
+		sending = b.server.Go("Send", args, &sent)
+		return b.hear("Wait", load.WaitArgs{Limit: limit, Quiet: b.quiet}, m)
 	})
 	if err != nil {
 		return m, err
 	}
 	// When all has come, the sender is about to return. When not, it may never do so.
-	switch err := b.server.Wait(sending, time.Second); {
+	switch err := b.server.Wait(sending, b.quiet); {
 	case errors.Is(err, child.ErrTimeout):
 		m.stuck = true
+		return m, nil
 	case err != nil:
 		return m, err
 	}
-	return m, nil
+	if args.Rate > 0 {
+		due := time.Duration(args.Events-1) * time.Second / time.Duration(args.Rate)
+		m.late = sent.Took - due
+	}
+	if args.For > 0 {
+		expected.Events = args.First + sent.Events
+		m.outcome = load.Outcome{} // what is decoded into it leaves out zeros
+		err = b.load.Call("Settle", expected, &m.outcome)
+	}
+	return m, err
 }
 
 // sendUnheard sends events while there are no streams.
 func (b *bout) sendUnheard(args servers.SendArgs) error {
-	return b.server.Call("Send", args, new(time.Duration))
+	return b.server.Call("Send", args, new(servers.Sent))
 }
 
 // comeBack opens the streams again, and waits until each has the events that were
 // sent in all.
 func (b *bout) comeBack(args load.OpenArgs, events int) (measured, error) {
+	args.Resume, args.Expect = true, events
+	if err := b.prepare(args); err != nil {
+		return measured{}, err
+	}
 	return b.measure(func(m *measured) error {
-		args.Resume, args.Expect = true, events
-		if err := b.open(args); err != nil {
+		if err := b.openPrepared(); err != nil {
 			return err
 		}
-		return b.hear("Wait", limit, m)
+		return b.hear("Wait", load.WaitArgs{Limit: limit, Quiet: b.quiet}, m)
 	})
 }
 
 // hear has the load generator read, by its method Wait or Rest.
-func (b *bout) hear(method string, d time.Duration, m *measured) error {
+func (b *bout) hear(method string, args any, m *measured) error {
 	var waited load.Waited
-	err := b.load.Call(method, d, &waited)
+	err := b.load.Call(method, args, &waited)
 	m.outcome, m.last = waited.Outcome, waited.Last
 	return err
 }
@@ -147,9 +191,14 @@ type measured struct {
 	peak    int64         // bytes of memory that the server has had at most
 	loadCPU time.Duration // of the load generator
 	outcome load.Outcome
-	last    time.Time // when the last event came; zero if none was waited for
-	stuck   bool      // the sender has not returned, and cannot be asked again
+	last    time.Time     // when the last event came; zero if none was waited for
+	late    time.Duration // how much longer than due the sender took
+	stuck   bool          // the sender has not returned, and cannot be asked again
 }
+
+// clients is the load generator's CPU in percent of a core: near 100 it is the
+// clients that are measured.
+func (m measured) clients() float64 { return 100 * m.loadCPU.Seconds() / m.took.Seconds() }
 
 // measure takes the time and both processes' CPU over a piece of work.
 func (b *bout) measure(work func(*measured) error) (m measured, err error) {
@@ -189,30 +238,35 @@ func (b *bout) measure(work func(*measured) error) (m measured, err error) {
 	return m, err
 }
 
-// shortfall says what was not delivered, or "".
+// tolerance is how much longer than due a sender may take that is not held back.
+const tolerance = 250 * time.Millisecond
+
+// shortfall says what was not done of a series of events, or "".
 func (m measured) shortfall() string {
 	o := m.outcome
 	expected := o.Delivered + o.Missing + o.Lost
-	// Rounded down, so that what is not all is never 100 %.
-	delivered := fmt.Sprintf("delivered %d %%", 100*o.Delivered/max(expected, 1))
-	announced := ""
-	if o.Gaps > 0 {
-		announced = " and said so"
+	var said []string
+	if o.Closed > 0 {
+		said = append(said, fmt.Sprintf("ended %d streams", o.Closed))
+	}
+	if m.stuck {
+		said = append(said, "stopped its sender")
 	}
 	switch {
-	case o.Closed > 0 && expected == 0:
-		return fmt.Sprintf("ended %d streams", o.Closed)
-	case o.Closed > 0:
-		return fmt.Sprintf("ended %d streams, %s", o.Closed, delivered)
-	case o.Missing > 0:
-		return delivered + announced
+	case expected == 0:
+	case m.stuck, o.Closed > 0, o.Missing > 0:
+		// Rounded down, so that what is not all is never 100 %.
+		said = append(said, fmt.Sprintf("delivered %d %%", 100*o.Delivered/expected))
 	case o.Lost > 0:
-		return fmt.Sprintf("lost %d of %d%s", o.Lost, expected, announced)
-	case m.stuck:
-		return "stopped its sender"
-	default:
-		return ""
+		said = append(said, fmt.Sprintf("lost %d of %d", o.Lost, expected))
 	}
+	if o.GapStreams > 0 {
+		said = append(said, fmt.Sprintf("told %d streams of a gap", o.GapStreams))
+	}
+	if m.late > tolerance {
+		said = append(said, fmt.Sprintf("held its sender up for %.1f s", m.late.Seconds()))
+	}
+	return strings.Join(said, ", ")
 }
 
 // machineCPU is the CPU time that the whole machine has used.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/ginsse/ginsse/bench/internal/load"
 )
@@ -18,17 +19,20 @@ func TestShortfallSaysWhatWasNotDelivered(t *testing.T) {
 		"all":              {measured{outcome: outcome(100, 0, 0, 0, 0)}, ""},
 		"all_and_more":     {measured{outcome: load.Outcome{Tally: load.Tally{Delivered: 5, Repeated: 3, Heartbeats: 2}}}, ""},
 		"lost":             {measured{outcome: outcome(97, 3, 0, 0, 0)}, "lost 3 of 100"},
-		"lost_and_told":    {measured{outcome: outcome(97, 3, 0, 0, 2)}, "lost 3 of 100 and said so"},
+		"lost_and_told":    {measured{outcome: outcome(97, 3, 0, 0, 2)}, "lost 3 of 100, told 2 streams of a gap"},
+		"told_of_nothing":  {measured{outcome: outcome(97, 0, 0, 0, 2)}, "told 2 streams of a gap"},
 		"missing":          {measured{outcome: outcome(37, 0, 63, 0, 0)}, "delivered 37 %"},
 		"missing_and_lost": {measured{outcome: outcome(37, 60, 3, 0, 0)}, "delivered 37 %"},
-		"missing_and_told": {measured{outcome: outcome(37, 60, 3, 0, 1)}, "delivered 37 % and said so"},
+		"missing_and_told": {measured{outcome: outcome(37, 60, 3, 0, 1)}, "delivered 37 %, told 1 streams of a gap"},
 		"one_missing":      {measured{outcome: outcome(99_999, 0, 1, 0, 0)}, "delivered 99 %"},
 		"all_missing":      {measured{outcome: outcome(0, 0, 10, 0, 0)}, "delivered 0 %"},
 		"ended":            {measured{outcome: outcome(50, 0, 50, 3, 0)}, "ended 3 streams, delivered 50 %"},
 		"ended_after_all":  {measured{outcome: outcome(50, 0, 0, 3, 0)}, "ended 3 streams, delivered 100 %"},
 		"ended_idle":       {measured{outcome: outcome(0, 0, 0, 3, 0)}, "ended 3 streams"},
-		"stuck":            {measured{outcome: outcome(50, 0, 0, 0, 0), stuck: true}, "stopped its sender"},
-		"stuck_before_end": {measured{outcome: outcome(50, 0, 50, 0, 0), stuck: true}, "delivered 50 %"},
+		"stuck":            {measured{outcome: outcome(50, 0, 0, 0, 0), stuck: true}, "stopped its sender, delivered 100 %"},
+		"stuck_before_end": {measured{outcome: outcome(50, 0, 50, 0, 0), stuck: true}, "stopped its sender, delivered 50 %"},
+		"late":             {measured{outcome: outcome(50, 0, 0, 0, 0), late: 9_870 * time.Millisecond}, "held its sender up for 9.9 s"},
+		"a_little_late":    {measured{outcome: outcome(50, 0, 0, 0, 0), late: tolerance}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -40,5 +44,17 @@ func TestShortfallSaysWhatWasNotDelivered(t *testing.T) {
 }
 
 func outcome(delivered, lost, missing, closed, gaps int) load.Outcome {
-	return load.Outcome{Tally: load.Tally{Delivered: delivered, Lost: lost, Gaps: gaps}, Missing: missing, Closed: closed}
+	return load.Outcome{Tally: load.Tally{Delivered: delivered, Lost: lost, Gaps: gaps}, GapStreams: gaps, Missing: missing, Closed: closed}
+}
+
+func TestOnlyOnceTellsOfRepeats(t *testing.T) {
+	t.Parallel()
+	twice := measured{outcome: load.Outcome{Tally: load.Tally{Delivered: 5, Repeated: 3}}}
+	if got := onlyOnce(twice); got != "repeated 3 events" {
+		t.Errorf("%q", got)
+	}
+	twice.outcome.Missing = 5
+	if got := onlyOnce(twice); got != "delivered 50 %" {
+		t.Errorf("%q", got)
+	}
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -15,6 +16,16 @@ import (
 type figures struct {
 	values []float64
 	failed string
+}
+
+// onlyOnce is what came of a series that may have no event twice: the streams were
+// not cut.
+func onlyOnce(m measured) string {
+	failed := m.shortfall()
+	if failed == "" && m.outcome.Repeated > 0 {
+		return fmt.Sprintf("repeated %d events", m.outcome.Repeated)
+	}
+	return failed
 }
 
 // deliver opens the streams, sends, and counts what came.
@@ -31,20 +42,23 @@ func deliver(s scenario, b *bout) (figures, error) {
 	if err != nil || failed != "" {
 		return figures{failed: failed}, err
 	}
+	if err := b.server.Call("ResetPeak", struct{}{}, new(struct{})); err != nil {
+		return figures{}, err
+	}
 	sent, err := b.send(servers.SendArgs{
-		First: first, Events: w.events, Bytes: w.bytes, Users: users, Rate: w.rate, Tick: time.Millisecond,
+		First: first, Events: w.events, For: w.span, Bytes: w.bytes, Users: users, Rate: w.rate, Tick: time.Millisecond,
 	})
 	if err != nil {
 		return figures{}, err
 	}
-	f := figures{failed: sent.shortfall()}
+	f := figures{failed: onlyOnce(sent)}
 	n := float64(sent.outcome.Delivered)
-	cost, clients := micros(sent.cpu)/n, micros(sent.loadCPU)/n
+	cost := micros(sent.cpu) / n
 	if w.rate > 0 {
 		latency := sent.outcome.Latency
-		f.values = []float64{cost, millis(latency.Quantile(0.50)), millis(latency.Quantile(0.99)), clients}
+		f.values = []float64{cost, millis(latency.Quantile(0.50)), millis(latency.Quantile(0.99)), sent.clients()}
 	} else {
-		f.values = []float64{n / sent.took.Seconds(), cost, float64(sent.peak) / 1e6, clients}
+		f.values = []float64{n / sent.took.Seconds(), cost, float64(sent.peak) / 1e6, sent.clients()}
 	}
 	return f, nil
 }
@@ -59,8 +73,9 @@ func warmUp(b *bout, bytes, users int) (events int, failed string, err error) {
 		series = servers.SendArgs{Events: 2 * users, Bytes: bytes, Users: users, Rate: 10_000}
 	}
 	sent, err := b.send(series)
+	sent.late = 0 // nobody is held to be in time at first
 	if sent.stuck || b.contestant.Kind == report.Kit {
-		failed = sent.shortfall()
+		failed = onlyOnce(sent)
 	}
 	return series.Events, failed, err
 }
@@ -68,29 +83,27 @@ func warmUp(b *bout, bytes, users int) (events int, failed string, err error) {
 // stalled is two bouts: the contestant starts anew for the second.
 func stalled(s scenario, b *bout) (figures, error) {
 	w := s.work
-	p99 := func(stalled, events int) (float64, string, error) {
-		if err := b.open(load.OpenArgs{Streams: w.streams + stalled, All: true, Stalled: stalled}); err != nil {
-			return 0, "", err
+	p99 := func(stalled int) (float64, string, error) {
+		streams := load.OpenArgs{Streams: w.streams + stalled, All: true, Stalled: stalled, ReceiveBuffer: s.settings.SendBuffer}
+		if err := b.open(streams); err != nil {
+			return math.NaN(), "", err
 		}
 		first, failed, err := warmUp(b, w.bytes, 0)
 		if err != nil || failed != "" {
-			return 0, failed, err
+			return math.NaN(), failed, err
 		}
-		sent, err := b.send(servers.SendArgs{First: first, Events: events, Bytes: w.bytes, Rate: w.rate})
-		return millis(sent.outcome.Latency.Quantile(0.99)), sent.shortfall(), err
+		sent, err := b.send(servers.SendArgs{First: first, Events: w.events, Bytes: w.bytes, Rate: w.rate})
+		return millis(sent.outcome.Latency.Quantile(0.99)), onlyOnce(sent), err
 	}
-	without, failed, err := p99(0, w.events/2)
+	without, failed, err := p99(0)
 	if err != nil || failed != "" {
 		return figures{failed: failed}, err
 	}
 	if err := b.restart(); err != nil {
 		return figures{}, err
 	}
-	with, failed, err := p99(1, w.events)
-	if failed != "" {
-		return figures{failed: failed, values: []float64{math.NaN(), math.NaN(), without}}, err
-	}
-	return figures{values: []float64{with / without, with, without}}, err
+	with, failed, err := p99(1)
+	return figures{failed: failed, values: []float64{with, without, with / without}}, err
 }
 
 func connect(s scenario, b *bout) (figures, error) {
@@ -103,7 +116,10 @@ func connect(s scenario, b *bout) (figures, error) {
 	}
 	opened, err := b.storm(load.OpenArgs{Streams: s.work.streams})
 	n := float64(s.work.streams)
-	return figures{values: []float64{n / b.opening.Seconds(), micros(opened.cpu) / n}}, err
+	return figures{
+		values: []float64{micros(opened.cpu) / n, n / b.opening.Seconds(), opened.clients()},
+		failed: opened.shortfall(),
+	}, err
 }
 
 func resume(s scenario, b *bout) (figures, error) {
@@ -137,10 +153,13 @@ func resume(s scenario, b *bout) (figures, error) {
 		n / came.took.Seconds(),
 		micros(came.cpu) / n,
 		float64(came.outcome.Repeated) / float64(w.streams),
+		came.clients(),
 	}}, nil
 }
 
-// idle gives memory and CPU; silent the same the other way round.
+// idle gives memory and CPU; silent the same the other way round. The memory is that
+// at the end, when each stream has had its heartbeats, if there are any: a buffer
+// that nothing has been written through yet is not in memory.
 func idle(s scenario, b *bout) (figures, error) {
 	before, err := b.stat(true)
 	if err != nil {
@@ -149,20 +168,25 @@ func idle(s scenario, b *bout) (figures, error) {
 	if err := b.open(load.OpenArgs{Streams: s.work.streams}); err != nil {
 		return figures{}, err
 	}
-	if _, err := b.rest(s.work.window / 10); err != nil {
+	// The deadlines of the requests are over before anybody looks, and their timers gone.
+	if _, err := b.rest(s.work.settle); err != nil {
 		return figures{}, err
 	}
-	open, err := b.stat(true)
-	if err != nil {
+	if _, err := b.stat(true); err != nil { // or the garbage of the opening is collected meanwhile
 		return figures{}, err
 	}
 	rested, err := b.rest(s.work.window)
-	f := figures{values: []float64{
-		float64(open.Resident-before.Resident) / 1000 / float64(s.work.streams),
+	if err != nil {
+		return figures{}, err
+	}
+	after, err := b.stat(true)
+	f := figures{failed: rested.shortfall(), values: []float64{
+		float64(after.Resident-before.Resident) / 1000 / float64(s.work.streams),
 		millis(rested.cpu) / s.work.window.Seconds(),
 	}}
-	if err == nil {
-		f.failed = rested.shortfall()
+	// A stream whose beat fell on the window's edge has none in it.
+	if beats := rested.outcome.Heartbeats; b.contestant.Kind != report.Peer && !s.settings.Silent && beats < s.work.streams*9/10 {
+		f.failed = fmt.Sprintf("%d heartbeats on %d streams", beats, s.work.streams)
 	}
 	return f, err
 }

@@ -43,7 +43,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "a minute's run, to see that everything works; its figures mean little")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often each contestant takes its turn; 0 is 3, and 1 with -quick")
-	only := flag.String("scenarios", "", "only these, separated by commas")
+	only := flag.String("scenarios", "", "only these, separated by commas: "+strings.Join(namesOf(scenarios(false)), ", "))
 	names := flag.String("contestants", "", "only those whose names contain one of these, separated by commas")
 	write := flag.Bool("write", false, "put the results into "+page+", and the plots into "+plots)
 	flag.StringVar(&o.profiles, "profiles", "", "write CPU profiles of the servers to this `folder`")
@@ -73,6 +73,10 @@ func run(o options, role, only, names string, write bool) error {
 		return errors.New("-write is for whole runs: the figures of -quick mean little")
 	case write && only+names != "":
 		return errors.New("-write is for whole runs: it replaces what is there")
+	case write && o.profiles != "":
+		return errors.New("-write is for figures, and a profile costs something")
+	case write && o.rounds > 0 && o.rounds < 3:
+		return fmt.Errorf("-write is for whole runs, of at least 3 rounds, not %d", o.rounds)
 	case o.rounds < 0:
 		return fmt.Errorf("-rounds is %d", o.rounds)
 	case o.rounds == 0 && o.quick:
@@ -131,8 +135,8 @@ func kitFailed(found *report.Report) error {
 	var failures []error
 	for _, s := range found.Scenarios {
 		for _, row := range s.Rows {
-			if row.Kind == report.Kit && row.Failed != "" {
-				failures = append(failures, fmt.Errorf("%s has failed: %s, %s", row.Contestant, s.Name, row.Failed))
+			if row.Kind == report.Kit && len(row.Failures) > 0 {
+				failures = append(failures, fmt.Errorf("%s has failed: %s, %s", row.Contestant, s.Name, strings.Join(row.Failures, "; ")))
 			}
 		}
 	}
@@ -149,7 +153,7 @@ func rewrite(found *report.Report, really bool) error {
 	if err != nil || !really {
 		return err
 	}
-	return os.WriteFile(page, file, 0o644) //nolint:gosec // a page for everybody
+	return report.WriteFile(page, file)
 }
 
 // choose returns the scenarios named, or all. A group's name stands for its
@@ -161,10 +165,21 @@ func choose(all []scenario, only string) ([]scenario, error) {
 	names := strings.Split(only, ",")
 	for _, name := range names {
 		if !slices.ContainsFunc(all, func(s scenario) bool { return s.named(name) }) {
-			return nil, fmt.Errorf("there is no scenario %q", name)
+			return nil, fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(namesOf(all), ", "))
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(s scenario) bool { return !slices.ContainsFunc(names, s.named) }), nil
+}
+
+// namesOf lists the names that choose takes, of groups before their scenarios.
+func namesOf(all []scenario) (names []string) {
+	for _, s := range all {
+		if s.Group != "" && !slices.Contains(names, s.Group) {
+			names = append(names, s.Group)
+		}
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 func (s scenario) named(name string) bool {

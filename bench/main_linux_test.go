@@ -35,6 +35,8 @@ func TestRunRefusesOptionsThatMakeNoSense(t *testing.T) {
 		"unknown_contestant": {names: "nobody", want: `-contestants is "nobody", and no name contains that`},
 		"unknown_role":       {role: "cook", want: `-child is "cook"; it is server or load`},
 		"quick_and_write":    {o: options{quick: true}, write: true, want: "-write is for whole runs: the figures of -quick mean little"},
+		"profiles_and_write": {o: options{profiles: "x"}, write: true, want: "-write is for figures, and a profile costs something"},
+		"few_and_write":      {o: options{rounds: 2}, write: true, want: "-write is for whole runs, of at least 3 rounds, not 2"},
 		"rounds_below_zero":  {o: options{rounds: -1}, want: "-rounds is -1"},
 		// The test runs in bench/, and the page is in the folder above.
 		"write_elsewhere": {write: true, want: "-write: open BENCHMARKS.md"},
@@ -104,17 +106,17 @@ func TestOnlyTheKitsFailuresFailTheRun(t *testing.T) {
 	found := &report.Report{Scenarios: []report.Scenario{
 		{Name: "paced", Rows: []report.Row{
 			{Contestant: "ginsse", Kind: report.Kit},
-			{Contestant: "other", Kind: report.Peer, Failed: "lost 3 of 10"},
-			{Contestant: "floor", Kind: report.Floor, Failed: "ended 3 streams"},
+			{Contestant: "other", Kind: report.Peer, Failures: []string{"lost 3 of 10"}},
+			{Contestant: "floor", Kind: report.Floor, Failures: []string{"ended 3 streams"}},
 		}},
-		{Name: "full", Rows: []report.Row{{Contestant: "other", Kind: report.Hand, Failed: "delivered 3 %"}}},
+		{Name: "full", Rows: []report.Row{{Contestant: "other", Kind: report.Hand, Failures: []string{"delivered 3 %"}}}},
 	}}
 	if err := kitFailed(found); err != nil {
 		t.Errorf("others' failures give %v", err)
 	}
-	found.Scenarios[0].Rows[0].Failed = "lost 1 of 10"
-	found.Scenarios[1].Rows = append(found.Scenarios[1].Rows, report.Row{Contestant: "ginsse", Kind: report.Kit, Failed: "delivered 9 %"})
-	const want = "ginsse has failed: paced, lost 1 of 10\nginsse has failed: full, delivered 9 %"
+	found.Scenarios[0].Rows[0].Failures = []string{"lost 1 of 10", "delivered 8 %"}
+	found.Scenarios[1].Rows = append(found.Scenarios[1].Rows, report.Row{Contestant: "ginsse", Kind: report.Kit, Failures: []string{"delivered 9 %"}})
+	const want = "ginsse has failed: paced, lost 1 of 10; delivered 8 %\nginsse has failed: full, delivered 9 %"
 	if err := kitFailed(found); err == nil || err.Error() != want {
 		t.Errorf("the kit's failures give %v, want %s", err, want)
 	}

@@ -43,7 +43,7 @@ func TestScenariosGiveTheKitAFigureForEachMeasure(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			s.work.streams, s.work.events = 10, min(s.work.events, 20)
-			s.work.window = min(s.work.window, 100*time.Millisecond)
+			s.work.span = min(s.work.span, 20*time.Millisecond)
 			f, others, err := options{quick: true}.once(s, servers.All[0], 0)
 			if err != nil || f.failed != "" {
 				t.Fatalf("%q, %v", f.failed, err)

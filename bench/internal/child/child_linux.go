@@ -10,6 +10,7 @@ import (
 	"net/rpc"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -27,10 +28,11 @@ func Serve(receiver any) error {
 	return nil
 }
 
-// Child is the driver's side. Several goroutines may call it, but for Stop.
+// Child is the driver's side. Several goroutines may call it.
 type Child struct {
 	client *rpc.Client
 	cmd    *exec.Cmd
+	end    sync.Once
 }
 
 // Start runs this program anew, with the arguments given. What the child writes to
@@ -61,6 +63,9 @@ func Start(args ...string) (*Child, error) {
 // ErrTimeout is a child that did not answer in time.
 var ErrTimeout = errors.New("no answer in time")
 
+// ErrEnded is a child whose process has ended.
+var ErrEnded = errors.New("the process has ended")
+
 // Call calls a method and waits for its answer, for two minutes at most.
 func (c *Child) Call(method string, args, reply any) error {
 	return c.Wait(c.Go(method, args, reply), 2*time.Minute)
@@ -77,10 +82,15 @@ func (c *Child) Wait(call *rpc.Call, limit time.Duration) error {
 	defer timer.Stop()
 	select {
 	case <-call.Done:
-		if call.Error != nil {
+		switch {
+		case call.Error == nil:
+			return nil
+		case errors.Is(call.Error, rpc.ErrShutdown), errors.Is(call.Error, io.ErrUnexpectedEOF):
+			c.Stop()
+			return fmt.Errorf("%s: %w: %v", call.ServiceMethod, ErrEnded, c.cmd.ProcessState)
+		default:
 			return fmt.Errorf("%s: %w", call.ServiceMethod, call.Error)
 		}
-		return nil
 	case <-timer.C:
 		return fmt.Errorf("%s: %w", call.ServiceMethod, ErrTimeout)
 	}
@@ -89,9 +99,11 @@ func (c *Child) Wait(call *rpc.Call, limit time.Duration) error {
 // Stop ends the child, whatever it is doing, and waits until it has. What is under
 // way fails. It may be repeated.
 func (c *Child) Stop() {
-	_ = c.cmd.Process.Kill()
-	_ = c.client.Close()
-	_ = c.cmd.Wait() // says that it was killed
+	c.end.Do(func() {
+		_ = c.cmd.Process.Kill() // without effect on one that has ended by itself
+		_ = c.client.Close()
+		_ = c.cmd.Wait() // says how it ended
+	})
 }
 
 // duplex makes one connection of two pipes.
@@ -103,10 +115,34 @@ type duplex struct {
 // Close closes both.
 func (d duplex) Close() error { return errors.Join(d.ReadCloser.Close(), d.WriteCloser.Close()) }
 
-// Usage returns the CPU time that this process has used, in its own code and in the
-// kernel's, and the most memory it has had, in bytes.
-func Usage() (cpu time.Duration, peak int64, err error) {
+// CPU returns the CPU time that this process has used, in its own code and in the
+// kernel's.
+func CPU() (time.Duration, error) {
 	var usage syscall.Rusage
-	err = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), usage.Maxrss << 10, err
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), err
+}
+
+// Files makes sure that this process may have so many files open, beside the few
+// that it needs for itself: each stream is one. It raises the soft limit to the hard
+// one if it must.
+func Files(streams int) error {
+	const others = 64 // pipes, the listener, epoll, a profile
+	needed := uint64(streams + others)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("RLIMIT_NOFILE: %w", err)
+	}
+	switch {
+	case limit.Cur >= needed:
+		return nil
+	case limit.Max < needed:
+		return fmt.Errorf("RLIMIT_NOFILE: %d files are needed for %d streams, and the hard limit is %d (ulimit -Hn)",
+			needed, streams, limit.Max)
+	}
+	limit.Cur = limit.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("RLIMIT_NOFILE: raising the soft limit to %d: %w", limit.Max, err)
+	}
+	return nil
 }

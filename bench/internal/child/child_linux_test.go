@@ -3,9 +3,10 @@ package child
 import (
 	"errors"
 	"fmt"
-	"net/rpc"
+	"math"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,6 +46,20 @@ func (*methods) Print(text string, printed *int) (err error) {
 func (*methods) Exit(code int, _ *struct{}) error {
 	os.Exit(code)
 	return nil
+}
+
+func (*methods) LowerFiles(soft uint64, before *syscall.Rlimit) error {
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, before); err != nil {
+		return err
+	}
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: soft, Max: before.Max})
+}
+
+func (*methods) Files(streams int, after *syscall.Rlimit) error {
+	if err := Files(streams); err != nil {
+		return err
+	}
+	return syscall.Getrlimit(syscall.RLIMIT_NOFILE, after)
 }
 
 func (*methods) Hang(struct{}, *struct{}) error { select {} }
@@ -127,7 +142,7 @@ func TestChildStopEndsTheProcess(t *testing.T) {
 	if c.cmd.ProcessState == nil || c.cmd.ProcessState.Success() {
 		t.Errorf("its state is %v", c.cmd.ProcessState)
 	}
-	if err := c.Call("Name", struct{}{}, new(string)); !errors.Is(err, rpc.ErrShutdown) {
+	if err := c.Call("Name", struct{}{}, new(string)); !errors.Is(err, ErrEnded) {
 		t.Errorf("a call gives %v", err)
 	}
 	c.Stop()
@@ -136,7 +151,8 @@ func TestChildStopEndsTheProcess(t *testing.T) {
 func TestChildThatDiesFailsItsCalls(t *testing.T) {
 	t.Parallel()
 	c := start(t, "dying")
-	if err := c.Wait(c.Go("Exit", 3, new(struct{})), patience); err == nil || errors.Is(err, ErrTimeout) {
+	err := c.Wait(c.Go("Exit", 3, new(struct{})), patience)
+	if !errors.Is(err, ErrEnded) || err.Error() != "Child.Exit: the process has ended: exit status 3" {
 		t.Errorf("the error is %v", err)
 	}
 	c.Stop()
@@ -166,10 +182,46 @@ func TestChildEndsWhenTheDriverHangsUp(t *testing.T) {
 	}
 }
 
-func TestUsageIsOfThisProcess(t *testing.T) {
+func TestCPUIsOfThisProcess(t *testing.T) {
 	t.Parallel()
-	cpu, peak, err := Usage()
-	if err != nil || cpu <= 0 || cpu > time.Hour || peak < 1<<20 || peak > 1<<40 {
-		t.Errorf("%v of CPU, %d bytes, %v", cpu, peak, err)
+	before, err := CPU()
+	if err != nil || before <= 0 || before > time.Hour {
+		t.Fatalf("%v, %v", before, err)
+	}
+	for after := before; after <= before; {
+		if after, err = CPU(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestFilesRaisesTheSoftLimit(t *testing.T) {
+	t.Parallel()
+	c := start(t, "limited") // the limit is the process's
+	var before, after syscall.Rlimit
+	if err := c.Call("LowerFiles", uint64(128), &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Call("Files", 16, &after); err != nil || after.Cur != 128 || after.Max != before.Max {
+		t.Errorf("with enough the limits are %+v, %v, and were 128 and %d", after, err, before.Max)
+	}
+	if err := c.Call("Files", 256, &after); err != nil || after.Cur != before.Max || after.Max != before.Max {
+		t.Errorf("with too few they become %+v, %v, want %d for both", after, err, before.Max)
+	}
+}
+
+func TestFilesNamesTheLimit(t *testing.T) {
+	t.Parallel()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Max > math.MaxInt32 {
+		t.Skip("there is no limit")
+	}
+	err := Files(int(limit.Max))
+	want := fmt.Sprintf("RLIMIT_NOFILE: %d files are needed for %d streams, and the hard limit is %d", limit.Max+64, limit.Max, limit.Max)
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("the error is %v, want %s", err, want)
 	}
 }

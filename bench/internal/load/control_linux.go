@@ -16,9 +16,12 @@ func NewControl() (*Control, error) {
 	return &Control{loader}, err
 }
 
+// Prepare is [Loader.Prepare].
+func (c *Control) Prepare(args OpenArgs, _ *struct{}) error { return c.loader.Prepare(args) }
+
 // Open is [Loader.Open].
-func (c *Control) Open(args OpenArgs, took *time.Duration) (err error) {
-	*took, err = c.loader.Open(args)
+func (c *Control) Open(_ struct{}, took *time.Duration) (err error) {
+	*took, err = c.loader.Open()
 	return err
 }
 
@@ -31,15 +34,25 @@ func (c *Control) Expect(args ExpectArgs, _ *struct{}) error {
 	return nil
 }
 
+// Settle is [Loader.Settle], and what came of the series by it.
+func (c *Control) Settle(args ExpectArgs, outcome *Outcome) error {
+	c.loader.Settle(args.Events, args.Users)
+	*outcome = c.loader.Outcome()
+	return nil
+}
+
 // Waited is what came of waiting.
 type Waited struct {
 	Outcome Outcome
 	Last    time.Time // when the last event came
 }
 
+// WaitArgs are those of [Loader.Wait].
+type WaitArgs struct{ Limit, Quiet time.Duration }
+
 // Wait is [Loader.Wait].
-func (c *Control) Wait(limit time.Duration, waited *Waited) (err error) {
-	waited.Last, err = c.loader.Wait(limit)
+func (c *Control) Wait(args WaitArgs, waited *Waited) (err error) {
+	waited.Last, err = c.loader.Wait(args.Limit, args.Quiet)
 	waited.Outcome = c.loader.Outcome()
 	return err
 }
@@ -59,6 +72,6 @@ func (c *Control) Close(struct{}, *struct{}) error {
 
 // CPU answers with the CPU time that the process has used.
 func (c *Control) CPU(_ struct{}, used *time.Duration) (err error) {
-	*used, _, err = child.Usage()
+	*used, err = child.CPU()
 	return err
 }

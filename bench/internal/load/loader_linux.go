@@ -6,7 +6,6 @@ package load
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,15 +20,17 @@ type Loader struct {
 	streams []*stream
 	ready   []unix.EpollEvent
 	buffer  []byte
-	quiet   time.Duration // after how long without an event the rest is given up
+	clock   func() time.Time
+
+	next prepared // what Open will do
 
 	open     int // streams whose headers have come
 	closed   int // streams that the server has ended
 	reading  int // streams that are to have what is expected
 	finished int // those of them that have it
 	target   func(index int) int
-	now      time.Time // of the last look at the sockets
-	last     time.Time // of the look that found the last event; zero if there was none since Expect
+	now      time.Time // of the last look at the sockets, or the last read since
+	last     time.Time // of the read that had the last event; zero if there was none since Expect
 	latency  Histogram
 }
 
@@ -40,112 +41,9 @@ func NewLoader() (*Loader, error) {
 		epoll:  epoll,
 		ready:  make([]unix.EpollEvent, 512),
 		buffer: make([]byte, 256<<10),
-		quiet:  6 * time.Second,
+		clock:  time.Now,
 		target: func(int) int { return 0 },
 	}, err
-}
-
-// OpenArgs say which streams to open.
-type OpenArgs struct {
-	Addr     string
-	Streams  int
-	All      bool          // they ask for what is for all
-	Stalled  int           // how many of them, the first ones, read their headers and no more
-	InFlight int           // requests on their way at the same time, at least 1
-	KeepIDs  bool          // note last event IDs, for coming back
-	Resume   bool          // come back: the streams are those of before, with their last event IDs
-	Expect   int           // if not 0, what [Loader.Expect] sets, before the first request
-	Limit    time.Duration // an error after it
-}
-
-// Open opens streams, and returns when all have their headers, with how long that
-// took. The streams of before, if any, have been closed.
-func (l *Loader) Open(args OpenArgs) (took time.Duration, err error) {
-	addr, err := netip.ParseAddrPort(args.Addr)
-	if err != nil {
-		return 0, err
-	}
-	requests, err := l.requests(args)
-	if err != nil {
-		return 0, err
-	}
-	if args.Expect > 0 {
-		l.Expect(args.Expect, 0)
-	}
-	l.open, l.closed = 0, 0
-	start := time.Now()
-	pollUntil := func(open int) error {
-		for l.open < open {
-			if err := l.poll(start.Add(args.Limit)); err != nil {
-				return fmt.Errorf("%d of %d streams open: %w", l.open, args.Streams, err)
-			}
-		}
-		return nil
-	}
-	for i, request := range requests {
-		if err := pollUntil(i - args.InFlight + 1); err != nil {
-			return 0, err
-		}
-		if err := l.connect(addr, l.streams[i], request); err != nil {
-			return 0, fmt.Errorf("opening stream %d: %w", i, err)
-		}
-	}
-	if err := pollUntil(args.Streams); err != nil {
-		return 0, err
-	}
-	return time.Since(start), nil
-}
-
-// requests makes the streams and what each will send, before the clock runs.
-func (l *Loader) requests(args OpenArgs) ([][]byte, error) {
-	if !args.Resume {
-		l.streams = make([]*stream, args.Streams)
-	}
-	if len(l.streams) != args.Streams {
-		return nil, fmt.Errorf("%d streams are to come back, and there were %d", args.Streams, len(l.streams))
-	}
-	query := ""
-	if args.All {
-		query = servers.AllQuery
-	}
-	requests := make([][]byte, args.Streams)
-	for i := range requests {
-		token, err := servers.Token(servers.UserName(i))
-		if err != nil {
-			return nil, err
-		}
-		s := newStream(i, l.streams[i])
-		s.keepIDs, s.stalled = args.KeepIDs, i < args.Stalled
-		l.streams[i] = s
-		resume := ""
-		if len(s.lastID) > 0 { // else a browser leaves the header out
-			resume = fmt.Sprintf("Last-Event-ID: %s\r\n", s.lastID)
-		}
-		requests[i] = fmt.Appendf(nil, "GET /events%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n"+
-			"Accept-Encoding: gzip, deflate, br\r\nAccept-Language: en\r\nCache-Control: no-cache\r\n"+
-			"User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n%sAuthorization: Bearer %s\r\n\r\n",
-			query, args.Addr, resume, token)
-	}
-	return requests, nil
-}
-
-func (l *Loader) connect(addr netip.AddrPort, s *stream, request []byte) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	s.fd = fd
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}); err != nil {
-		return err
-	}
-	if _, err := unix.Write(fd, request); err != nil {
-		return err
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return err
-	}
-	// The event carries the stream's place, which it has for as long as it is open.
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(s.index)})
 }
 
 var errLimit = errors.New("the time is up")
@@ -163,10 +61,11 @@ func (l *Loader) poll(deadline time.Time) error {
 	if err != nil {
 		return err
 	}
-	l.now = time.Now()
+	l.now = l.clock()
 	for _, event := range l.ready[:n] {
 		s := l.streams[event.Fd]
 		n, err := unix.Read(s.fd, l.buffer)
+		l.now = l.clock() // hundreds of sockets may be ready at a time: each has its own
 		switch {
 		case err == unix.EAGAIN || err == unix.EINTR:
 			continue
@@ -204,7 +103,7 @@ func (l *Loader) event(s *stream) {
 	if d := s.latency(l.now); d > 0 {
 		l.latency.add(d)
 	}
-	if s.next >= l.target(s.index) {
+	if s.next >= l.target(s.index) || s.sent == servers.LastNanos {
 		l.finish(s)
 	}
 }
@@ -220,12 +119,7 @@ func (l *Loader) finish(s *stream) {
 // received when events have been sent in all since they were opened first: each
 // all of them, or, with a number of users, its share.
 func (l *Loader) Expect(events, users int) {
-	l.target = func(index int) int {
-		if users == 0 {
-			return events
-		}
-		return (events + users - 1 - index) / users
-	}
+	l.Settle(events, users)
 	l.latency, l.last = Histogram{}, time.Time{}
 	l.reading, l.finished = 0, 0
 	for _, s := range l.streams {
@@ -241,10 +135,23 @@ func (l *Loader) Expect(events, users int) {
 	}
 }
 
+// Unknown is what to expect of a series that ends when its sender says so.
+const Unknown = 1 << 40
+
+// Settle sets what is expected and forgets nothing.
+func (l *Loader) Settle(events, users int) {
+	l.target = func(index int) int {
+		if users == 0 {
+			return events
+		}
+		return (events + users - 1 - index) / users
+	}
+}
+
 // Wait reads until all streams have what is expected, or ended, or nothing has
-// come for a while, or the time is up. It returns when the last event came since
+// come for as long as quiet, or the time is up. It returns when the last event came since
 // Expect, or when it began to wait if there was none.
-func (l *Loader) Wait(limit time.Duration) (last time.Time, err error) {
+func (l *Loader) Wait(limit, quiet time.Duration) (last time.Time, err error) {
 	start := time.Now()
 	if l.last.IsZero() {
 		l.last = start
@@ -257,7 +164,7 @@ func (l *Loader) Wait(limit time.Duration) (last time.Time, err error) {
 		if err != nil {
 			return l.last, err
 		}
-		if min(l.now.Sub(l.last), l.now.Sub(start)) > l.quiet {
+		if min(l.now.Sub(l.last), l.now.Sub(start)) > quiet {
 			break
 		}
 	}
@@ -279,9 +186,10 @@ func (l *Loader) Rest(d time.Duration) error {
 // Outcome is what came of a series of events.
 type Outcome struct {
 	Tally
-	Missing int // events expected that have not come
-	Closed  int // streams that the server has ended
-	Latency Histogram
+	GapStreams int // streams to which the server announced a gap
+	Missing    int // events expected that have not come
+	Closed     int // streams that the server has ended since they were opened
+	Latency    Histogram
 }
 
 // Outcome returns what was counted since the last Expect.
@@ -292,6 +200,9 @@ func (l *Loader) Outcome() Outcome {
 			continue
 		}
 		o.add(s.tally)
+		if s.tally.Gaps > 0 {
+			o.GapStreams++
+		}
 		o.Missing += max(0, l.target(s.index)-s.next)
 	}
 	return o

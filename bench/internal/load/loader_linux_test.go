@@ -1,7 +1,6 @@
 package load
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -42,10 +41,21 @@ type served struct {
 // write has the handler write events, and returns when it has.
 func (s *served) write(t *testing.T, first, end int) {
 	t.Helper()
+	s.writeAs(t, first, end, time.Now().UnixNano())
+}
+
+// writeLast writes an event that is the last of its series.
+func (s *served) writeLast(t *testing.T, i int) {
+	t.Helper()
+	s.writeAs(t, i, i+1, servers.LastNanos)
+}
+
+func (s *served) writeAs(t *testing.T, first, end int, nanos int64) {
+	t.Helper()
 	done := make(chan error, 1)
 	s.do <- func(w http.ResponseWriter) {
 		for i := first; i < end; i++ {
-			data := servers.AppendData(nil, i, time.Now().UnixNano(), 100)
+			data := servers.AppendData(nil, i, nanos, 100)
 			_, _ = fmt.Fprintf(w, "id: e%d\ndata: %s\n\n", i, data)
 		}
 		done <- http.NewResponseController(w).Flush()
@@ -112,12 +122,20 @@ func newLoader(t *testing.T) *Loader {
 	return l
 }
 
+// openAll does what the driver does.
+func openAll(l *Loader, args OpenArgs) (took time.Duration, err error) {
+	if err := l.Prepare(args); err != nil {
+		return 0, err
+	}
+	return l.Open()
+}
+
 // open opens streams, and returns the server's ends of them in the loader's order. The
 // handlers hand them out in any order: a client sees its headers before that.
 func open(t *testing.T, l *Loader, args OpenArgs, streams <-chan *served) []*served {
 	t.Helper()
 	args.InFlight, args.Limit = 1, patience
-	if _, err := l.Open(args); err != nil {
+	if _, err := openAll(l, args); err != nil {
 		t.Fatal(err)
 	}
 	byUser := map[string]*served{}
@@ -136,7 +154,7 @@ func open(t *testing.T, l *Loader, args OpenArgs, streams <-chan *served) []*ser
 
 func wait(t *testing.T, l *Loader) Outcome {
 	t.Helper()
-	if _, err := l.Wait(patience); err != nil {
+	if _, err := l.Wait(patience, patience); err != nil {
 		t.Fatal(err)
 	}
 	return l.Outcome()
@@ -159,7 +177,7 @@ func TestLoaderWaitsForWhatIsExpected(t *testing.T) {
 		for _, end := range ends {
 			end.write(t, 10*series, 10*(series+1))
 		}
-		last, err := l.Wait(patience)
+		last, err := l.Wait(patience, patience)
 		if err != nil || last.Before(start) || last.After(time.Now()) {
 			t.Errorf("series %d ends at %v, %v", series, last, err)
 		}
@@ -193,6 +211,25 @@ func TestLoaderExpectsItsShareForEachUser(t *testing.T) {
 	}
 }
 
+func TestLoaderTakesTheServersWordForTheEnd(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+	l.Expect(Unknown, 0)
+	for i, missing := range []int{0, 1} {
+		ends[i].write(t, 0, 3-missing)
+		ends[i].writeLast(t, 3)
+	}
+	if got := wait(t, l); got.Delivered != 7 || got.Lost != 1 {
+		t.Errorf("%+v", got.Tally)
+	}
+	l.Settle(5, 0)
+	if got := l.Outcome(); got.Delivered != 7 || got.Lost != 1 || got.Missing != 2 {
+		t.Errorf("of 5 there were %+v, and %d are missing", got.Tally, got.Missing)
+	}
+}
+
 func TestLoaderDoesNotReadStalledStreams(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
@@ -212,6 +249,62 @@ func TestLoaderDoesNotReadStalledStreams(t *testing.T) {
 	}
 	if l.streams[0].next != 0 {
 		t.Errorf("the stalled stream has read %d events", l.streams[0].next)
+	}
+}
+
+func TestLoaderTakesTheTimeOfEachRead(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+	l.Expect(1, 0)
+	for i, end := range ends {
+		end.write(t, 0, 1)
+		ready := []unix.PollFd{{Fd: int32(l.streams[i].fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(ready, int(patience.Milliseconds())); n != 1 || err != nil {
+			t.Fatalf("nothing has come to stream %d: %v", i, err)
+		}
+	}
+	// Both are found by one look, and each look at the clock is a minute later.
+	begun, looks := time.Now(), 0
+	l.clock = func() time.Time {
+		looks++
+		return begun.Add(time.Duration(looks) * time.Minute)
+	}
+	if err := l.poll(begun.Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	got := l.Outcome()
+	for q, want := range map[float64]time.Duration{0.5: 2 * time.Minute, 1: 3 * time.Minute} {
+		if d := got.Latency.Quantile(q); d < want*15/16 || d > want*17/16 {
+			t.Errorf("quantile %v of the latency of %d events is %v, want %v", q, got.Delivered, d, want)
+		}
+	}
+	if last := l.last.Sub(begun); last != 3*time.Minute {
+		t.Errorf("the last one came after %v", last)
+	}
+}
+
+func TestLoaderCountsGapsAndHeartbeats(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 3}, streams)
+	l.Expect(2, 0)
+	const gap, heartbeat = "event: sse.gap\ndata: {}\n\n", ": heartbeat\n\n"
+	for i, text := range []string{heartbeat + heartbeat, gap + gap, heartbeat + gap} {
+		end := ends[i]
+		end.do <- func(w http.ResponseWriter) { _, _ = fmt.Fprint(w, text) }
+		end.write(t, 0, 1)
+		end.write(t, 0, 2)
+	}
+	got := wait(t, l)
+	if want := (Tally{Delivered: 6, Repeated: 3, Gaps: 3, Heartbeats: 3}); got.Tally != want || got.GapStreams != 2 {
+		t.Errorf("%+v on %d streams, want %+v on 2", got.Tally, got.GapStreams, want)
+	}
+	l.Expect(2, 0)
+	if got := l.Outcome(); got.Tally != (Tally{}) || got.GapStreams != 0 {
+		t.Errorf("in the next series: %+v on %d streams", got.Tally, got.GapStreams)
 	}
 }
 
@@ -245,80 +338,6 @@ func TestLoaderCountsStreamsThatTheServerEnds(t *testing.T) {
 	}
 }
 
-func TestLoaderComesBackWithLastEventIDs(t *testing.T) {
-	t.Parallel()
-	addr, streams := startServer(t)
-	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2, KeepIDs: true, Expect: 3}, streams)
-	ends[0].write(t, 0, 3)
-	ends[1].write(t, 0, 3)
-	if got := wait(t, l); got.Delivered != 6 {
-		t.Fatalf("%+v before they leave", got.Tally)
-	}
-	l.Close()
-	for _, end := range ends {
-		within(t, "the end of a stream", end.gone)
-	}
-	ends = open(t, l, OpenArgs{Addr: addr, Streams: 2, KeepIDs: true, Resume: true, Expect: 5}, streams)
-	for i, end := range ends {
-		if len(end.lastEventID) != 1 || end.lastEventID[0] != "e2" {
-			t.Errorf("stream %d comes back with %q", i, end.lastEventID)
-		}
-		end.write(t, 2, 5)
-	}
-	got := wait(t, l)
-	if want := (Tally{Delivered: 4, Repeated: 2}); got.Tally != want || got.Missing != 0 || got.Closed != 0 {
-		t.Errorf("%+v, %d missing, %d closed, want %+v", got.Tally, got.Missing, got.Closed, want)
-	}
-	l.Close()
-	if _, err := l.Open(OpenArgs{Addr: addr, Streams: 3, Resume: true, InFlight: 1, Limit: patience}); err == nil {
-		t.Error("more streams come back than there were")
-	}
-}
-
-func TestLoaderComesBackWithoutAnIDIfThereWasNone(t *testing.T) {
-	t.Parallel()
-	addr, streams := startServer(t)
-	l := newLoader(t)
-	open(t, l, OpenArgs{Addr: addr, Streams: 1, KeepIDs: true}, streams)
-	l.Close()
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1, KeepIDs: true, Resume: true}, streams)
-	if ends[0].lastEventID != nil {
-		t.Errorf("it comes back with %q", ends[0].lastEventID)
-	}
-}
-
-func TestLoaderOpenFailsWithoutAnEventStream(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		handler http.HandlerFunc
-		limit   time.Duration
-		want    string
-	}{
-		"refused": {func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, "no", http.StatusForbidden)
-		}, patience, `0 of 2 streams open: stream 0: not an event stream: "HTTP/1.1 403 Forbidden`},
-		"hung_up": {func(http.ResponseWriter, *http.Request) {
-			panic(http.ErrAbortHandler)
-		}, patience, "0 of 2 streams open: stream 0: ended before its headers"},
-		"silence": {func(_ http.ResponseWriter, r *http.Request) {
-			<-r.Context().Done()
-		}, 30 * time.Millisecond, "0 of 2 streams open: the time is up"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			l := newLoader(t)
-			_, err := l.Open(OpenArgs{Addr: start(t, test.handler), Streams: 2, InFlight: 1, Limit: test.limit})
-			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
-				t.Errorf("the error is %v, want %s", err, test.want)
-			}
-			if name == "silence" && !errors.Is(err, errLimit) {
-				t.Errorf("%v is not errLimit", err)
-			}
-		})
-	}
-}
-
 func TestLoaderWaitEndsAtItsLimit(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
@@ -327,7 +346,7 @@ func TestLoaderWaitEndsAtItsLimit(t *testing.T) {
 	l.Expect(3, 0)
 	ends[0].write(t, 0, 2)
 	begun := time.Now()
-	if _, err := l.Wait(50 * time.Millisecond); err != nil {
+	if _, err := l.Wait(50*time.Millisecond, patience); err != nil {
 		t.Fatal(err)
 	}
 	if took := time.Since(begun); took < 50*time.Millisecond || took > patience {
@@ -342,16 +361,16 @@ func TestLoaderWaitGivesUpInSilence(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	l.quiet = time.Second
+	const quiet = time.Second
 	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1}, streams)
 	l.Expect(4, 0)
 	ends[0].write(t, 0, 3)
 	begun := time.Now()
-	last, err := l.Wait(time.Minute)
+	last, err := l.Wait(time.Minute, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begun); took < l.quiet || took > patience || last.Sub(begun) > took-l.quiet {
+	if took := time.Since(begun); took < quiet || took > patience || last.Sub(begun) > took-quiet {
 		t.Errorf("it took %v, and the last event came after %v", took, last.Sub(begun))
 	}
 	if got := l.Outcome(); got.Delivered != 3 || got.Missing != 1 {

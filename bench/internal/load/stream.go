@@ -23,7 +23,7 @@ type stream struct {
 	line   []byte // that is not complete
 	empty  bool   // nothing of it has come yet
 	number int    // of its event; -1 is none
-	sent   int64  // when that was sent, in nanoseconds; 0 is unknown
+	sent   int64  // when that was due to be sent, in nanoseconds; 0 is unknown
 	own    bool   // it is the server's own: "sse.open", "sse.gap"
 	id     []byte // the last event ID that its end will set
 
@@ -166,12 +166,11 @@ func (s *stream) dispatch(to sink) {
 	to.event(s)
 }
 
-// latency is how long the event under way has taken, by the clock that both
-// processes share; 0 if its sender did not say when it was sent. It may have been
-// sent after the look at the sockets that found the stream readable: then it took
-// next to nothing.
+// latency is how long the event under way has taken since it was due, by the clock
+// that both processes share; 0 if its sender did not say when that was. Less than
+// nothing, where that clock has been set back meanwhile, is next to nothing.
 func (s *stream) latency(now time.Time) time.Duration {
-	if s.sent == 0 {
+	if s.sent == 0 || s.sent == servers.LastNanos {
 		return 0
 	}
 	return max(time.Duration(now.UnixNano()-s.sent), 1)

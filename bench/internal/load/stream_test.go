@@ -291,7 +291,7 @@ type counter int
 func (*counter) opened(*stream)  {}
 func (c *counter) event(*stream) { *c++ }
 
-func TestStreamTakesTheLatencyOfEventsThatSayWhenTheyWereSent(t *testing.T) {
+func TestStreamTakesTheLatencyOfEventsThatSayWhenTheyWereDue(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_700_000_000, 0)
 	s := newStream(0, nil)
@@ -299,9 +299,9 @@ func TestStreamTakesTheLatencyOfEventsThatSayWhenTheyWereSent(t *testing.T) {
 		sent int64
 		want time.Duration
 	}{
-		"known":        {now.Add(-3 * time.Millisecond).UnixNano(), 3 * time.Millisecond},
-		"unknown":      {0, 0},
-		"after_a_look": {now.Add(time.Millisecond).UnixNano(), 1},
+		"known":         {now.Add(-3 * time.Millisecond).UnixNano(), 3 * time.Millisecond},
+		"unknown":       {0, 0},
+		"in_the_future": {now.Add(time.Millisecond).UnixNano(), 1},
 	} {
 		s.sent = test.sent
 		if got := s.latency(now); got != test.want {

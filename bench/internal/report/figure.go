@@ -58,14 +58,6 @@ func Ratio(v, reference float64) string {
 	}
 }
 
-// extent writes the least and the greatest figure.
-func extent(figures []float64) string {
-	if len(figures) < 2 {
-		return none
-	}
-	return Figure(figures[0]) + "–" + Figure(figures[len(figures)-1])
-}
-
 // significant rounds v, which is finite and not 0, and returns the power of ten of
 // its first digit. 9.996 becomes 10.0, with an exponent of 1.
 func significant(v float64, digits int) (rounded float64, exponent int) {

@@ -9,7 +9,7 @@ import (
 )
 
 // visible shows the spaces that do not break.
-func visible(text string) string { return strings.ReplaceAll(text, "\u00a0", "~") }
+func visible(text string) string { return strings.ReplaceAll(text, "\u00a0", "␣") }
 
 func TestFigureHasThreeSignificantDigits(t *testing.T) {
 	t.Parallel()

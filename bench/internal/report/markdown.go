@@ -1,25 +1,10 @@
 package report
 
 import (
-	"bytes"
 	"fmt"
-	"math"
+	"slices"
 	"strings"
 )
-
-// The lines of a file between which the generated part stands.
-const (
-	Begin = "<!-- results: written by go run ./bench -write -->"
-	End   = "<!-- end of results -->"
-)
-
-const legend = `Figures are medians over the rounds, with three significant digits; min–max is over the
-rounds. Contestants are compared by the first measure. "To floor" and "to best peer" say how
-many times the figure of that reference a figure is: 2.0× is twice as much, whichever way is
-good. The floor does only what must be done, and is a reference rather than a competitor. A
-contestant that has not done the work has no ratio, and the last column says why. The best
-figure of a competitor that has is bold.
-`
 
 // Markdown returns the part of BENCHMARKS.md that a run writes. plot makes the
 // address of a plot from its file name; without it there are no plots.
@@ -39,14 +24,23 @@ func (r *Report) Markdown(plot func(file string) string) string {
 			fmt.Fprintf(&b, "| %s | %s |\n", escape(v.Module), escape(v.Version))
 		}
 	}
-	b.WriteString("\n" + legend)
+	if len(r.Contestants) > 0 {
+		b.WriteString("\n### " + settings + "\n\n| contestant | what it is | settings |\n| --- | --- | --- |\n")
+		for _, c := range r.Contestants {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", escape(c.Name), c.Kind.name(), escape(c.About))
+		}
+	}
+	b.WriteString("\n### " + howToRead + "\n\n")
+	for _, line := range legend {
+		b.WriteString("- " + escape(line) + "\n")
+	}
 	for _, s := range r.sections() {
 		s.markdown(&b, plot)
 	}
-	b.WriteString("\n## Where the kit is not first\n\n")
+	b.WriteString("\n## Where the kit is not first\n\n" + escape(whatIsListed) + "\n\n")
 	defeats := r.defeats()
 	for _, d := range defeats {
-		b.WriteString("- " + d.markdown() + "\n")
+		b.WriteString(d.markdown())
 	}
 	if len(defeats) == 0 {
 		b.WriteString("Nowhere in this run.\n")
@@ -57,7 +51,8 @@ func (r *Report) Markdown(plot func(file string) string) string {
 func (s section) markdown(b *strings.Builder, plot func(string) string) {
 	title := s.scenarios[0].Title
 	b.WriteString("\n### " + title + "\n")
-	about := ""
+	var about string
+	var notes []string
 	for _, c := range s.scenarios {
 		if size := c.size(); size != "" {
 			b.WriteString("\n#### " + size + "\n")
@@ -68,37 +63,43 @@ func (s section) markdown(b *strings.Builder, plot func(string) string) {
 			b.WriteString("\n" + about + "\n")
 		}
 		b.WriteString("\n" + newTable(c).markdown() + "\n" + escape(c.caption()) + "\n")
+		if len(c.Notes) > 0 && !slices.Equal(c.Notes, notes) {
+			notes = c.Notes
+			b.WriteString("\n- " + strings.Join(escapeAll(notes), "\n- ") + "\n")
+		}
 	}
 	if plot != nil {
 		fmt.Fprintf(b, "\n![%s](%s)\n", escape(title), plot(s.file()))
 	}
 }
 
-// markdown says what the figures of both are.
+// markdown is an entry of a list, with one for each measure within it.
 func (d defeat) markdown() string {
 	s := d.scenario
-	figure := func(r Row) string {
-		text := escape(r.Contestant) + " " + Figure(r.Median(0))
-		if unit := s.first().Unit; unit != "" {
-			text += space + unit
+	kit := escape(d.kit.Contestant)
+	var b strings.Builder
+	fmt.Fprintf(&b, "- %s (%s)", s.heading(), code(s.Name))
+	if d.kit.failed() {
+		b.WriteString(": not done by " + kit + ": " + escape(d.kit.notDone()))
+	}
+	b.WriteString("\n")
+	for _, l := range d.losses {
+		m := s.Measures[l.measure]
+		b.WriteString("  - " + escape(m.Name) + ": " + kit + " ")
+		if !d.kit.has(l.measure) {
+			b.WriteString("has no figure\n")
+			continue
 		}
-		return text
-	}
-	text := fmt.Sprintf("%s (%s): ", s.heading(), code(s.Name))
-	switch {
-	case d.kit.Failed != "":
-		return text + "not done by " + escape(d.kit.Contestant) + ": " + escape(d.kit.Failed)
-	case math.IsNaN(d.kit.Median(0)):
-		return text + escape(d.kit.Contestant) + " has no figure"
-	}
-	text += s.first().Name + ", " + figure(d.kit)
-	for _, row := range d.better {
-		text += "; " + figure(row)
-		if ratio := Ratio(row.Median(0), d.kit.Median(0)); ratio != none {
-			text += " (" + ratio + ")"
+		b.WriteString(escape(d.kit.withUnit(m, l.measure)))
+		for _, row := range l.better {
+			b.WriteString("; " + escape(row.Contestant+" "+row.withUnit(m, l.measure)))
+			if ratio := m.ratio(row.Median(l.measure), d.kit.Median(l.measure)); ratio != none {
+				b.WriteString(" (" + escape(ratio) + ")")
+			}
 		}
+		b.WriteString("\n")
 	}
-	return text
+	return b.String()
 }
 
 // escape keeps text from being read as Markdown where it comes from elsewhere, such
@@ -107,53 +108,19 @@ func escape(text string) string {
 	return markup.Replace(strings.Join(words(text), " "))
 }
 
-var markup = strings.NewReplacer(`\`, `\\`, "|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`)
+func escapeAll(texts []string) []string {
+	var escaped []string
+	for _, text := range texts {
+		escaped = append(escaped, escape(text))
+	}
+	return escaped
+}
+
+var markup = strings.NewReplacer(`\`, `\\`, "|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "~", `\~`)
 
 func code(text string) string {
 	if strings.Contains(text, "`") {
 		return "`` " + text + " ``"
 	}
 	return "`" + text + "`"
-}
-
-// Replace puts the generated part between the lines [Begin] and [End] of a file. All
-// else stays as it is, byte for byte.
-func Replace(file []byte, generated string) ([]byte, error) {
-	for _, marker := range []string{Begin, End} {
-		if _, _, n := find([]byte(generated), marker); n > 0 {
-			return nil, fmt.Errorf("generated text has a line %q itself", marker)
-		}
-		switch _, _, n := find(file, marker); {
-		case n == 0:
-			return nil, fmt.Errorf("no line %q", marker)
-		case n > 1:
-			return nil, fmt.Errorf("%d lines %q, want one", n, marker)
-		}
-	}
-	_, start, _ := find(file, Begin)
-	end, _, _ := find(file, End)
-	if end < start {
-		return nil, fmt.Errorf("line %q stands before line %q", End, Begin)
-	}
-	var b bytes.Buffer
-	b.Write(file[:start])
-	b.WriteString("\n" + strings.Trim(generated, "\n") + "\n\n")
-	b.Write(file[end:])
-	return b.Bytes(), nil
-}
-
-// find returns where the first line that is the marker begins and ends, its line
-// break included, and how many there are. A marker within a line is text about it.
-func find(file []byte, marker string) (start, end, count int) {
-	at := 0
-	for line := range bytes.Lines(file) {
-		if string(bytes.TrimSpace(line)) == marker {
-			if count == 0 {
-				start, end = at, at+len(line)
-			}
-			count++
-		}
-		at += len(line)
-	}
-	return start, end, count
 }

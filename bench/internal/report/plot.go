@@ -59,7 +59,7 @@ func (r *Report) WritePlots(dir string) ([]string, error) {
 		if err != nil {
 			return files, fmt.Errorf("drawing %s: %w", file, err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, file), svg, 0o644); err != nil { //nolint:gosec // the same
+		if err := WriteFile(filepath.Join(dir, file), svg); err != nil {
 			return files, err
 		}
 		files = append(files, file)

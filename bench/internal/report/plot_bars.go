@@ -2,7 +2,7 @@ package report
 
 import (
 	"image/color"
-	"math"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/text"
@@ -88,21 +88,15 @@ func (b bars) label(row Row) (string, text.Style) {
 	if row.Kind == Kit {
 		style = bold(10, ink)
 	}
-	label := none
-	if m := row.Median(0); !math.IsNaN(m) {
-		label = Figure(m)
-		if b.measure.Unit != "" {
-			label += space + b.measure.Unit
-		}
-	}
-	if row.Failed == "" {
+	label := row.withUnit(b.measure, 0)
+	if !row.failed() {
 		return label, style
 	}
 	style = plain(10, failRed)
 	if label == none {
-		return fit(style, "not done: "+row.Failed, widestAlone), style
+		return fit(style, "not done: "+row.notDone(), widestAlone), style
 	}
-	return fit(style, label+", not done: "+row.Failed, widestBeside), style
+	return fit(style, label+", not done: "+row.notDone(), widestBeside), style
 }
 
 // Plot implements [plot.Plotter].
@@ -116,7 +110,7 @@ func (b bars) Plot(c draw.Canvas, axes *plot.Plot) {
 				Min: vg.Point{X: min(x(0), x(median)), Y: middle - barHeight/2.0},
 				Max: vg.Point{X: max(x(0), x(median)), Y: middle + barHeight/2.0},
 			}
-			fill(c, box, row.Kind, row.Failed != "")
+			fill(c, box, row.Kind, row.failed())
 		}
 		if len(row.figures(0)) > 1 && low < high {
 			whisker(c, draw.LineStyle{Color: ink, Width: 1}, vg.Point{X: x(low), Y: middle}, vg.Point{X: x(high), Y: middle})
@@ -178,42 +172,34 @@ func (k Kind) fill() color.Color {
 	}
 }
 
-// key explains one look of a bar.
+// key explains one look of a bar, or without a box a sign in the labels.
 type key struct {
-	name   string
-	kind   Kind
-	failed bool
+	name         string
+	kind         Kind
+	failed, sign bool
 }
 
 // keys are those of the bars that there are.
 func (b bars) keys() []key {
 	var keys []key
 	seen := map[Kind]bool{}
-	failed := false
 	for _, row := range b.rows {
-		failed = failed || row.Failed != ""
-		if !seen[row.Kind] && row.Failed == "" {
+		if !seen[row.Kind] && !row.failed() {
 			seen[row.Kind] = true
-			keys = append(keys, key{name: row.Kind.name(), kind: row.Kind})
+			name := row.Kind.name()
+			if row.Kind == Floor {
+				name += ": only what must be done"
+			}
+			keys = append(keys, key{name: name, kind: row.Kind})
 		}
 	}
-	if failed {
-		keys = append(keys, key{name: "the work was not done", failed: true})
+	if slices.ContainsFunc(b.rows, Row.failed) {
+		keys = append(keys, key{name: "work not done", failed: true})
+	}
+	if slices.ContainsFunc(b.rows, func(r Row) bool { return r.Disturbed > 0 }) {
+		keys = append(keys, key{name: "~ on a busy machine", sign: true})
 	}
 	return keys
-}
-
-func (k Kind) name() string {
-	switch k {
-	case Kit:
-		return "this kit"
-	case Hand:
-		return "written by hand"
-	case Peer:
-		return "a library"
-	default:
-		return "the floor: only what must be done"
-	}
 }
 
 // drawKeys writes the keys in a line along the top.
@@ -222,8 +208,10 @@ func drawKeys(c draw.Canvas, keys []key) {
 	style := plain(10, ink)
 	at := vg.Point{X: c.Min.X, Y: c.Max.Y - side - 4}
 	for _, k := range keys {
-		fill(c, vg.Rectangle{Min: at, Max: at.Add(vg.Point{X: side, Y: side})}, k.kind, k.failed)
-		at.X += side + 5
+		if !k.sign {
+			fill(c, vg.Rectangle{Min: at, Max: at.Add(vg.Point{X: side, Y: side})}, k.kind, k.failed)
+			at.X += side + 5
+		}
 		c.FillText(style, vg.Point{X: at.X, Y: at.Y + 1}, k.name)
 		at.X += style.Width(k.name) + 16
 	}

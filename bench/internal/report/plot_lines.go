@@ -82,7 +82,7 @@ func (s section) curves() curves {
 					at[row.Contestant] = i
 					all = append(all, curve{name: row.Contestant, kind: kind})
 				}
-				p := point{x: scenario.X, failed: row.Failed}
+				p := point{x: scenario.X, failed: row.notDone()}
 				p.median, p.low, p.high, p.shown = row.span()
 				all[i].points = append(all[i].points, p)
 			}

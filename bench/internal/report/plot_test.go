@@ -154,7 +154,7 @@ func TestBarsAreAsLongAsTheirMedians(t *testing.T) {
 			t.Errorf("%v times as long as the kit's, want %v", got, bar.want)
 		}
 	}
-	wantAll(t, svg, "Paced broadcast", "kit", "hand", "peer", "2~µs", "8~µs", "–", "CPU per event (µs)",
+	wantAll(t, svg, "Paced broadcast", "kit", "hand", "peer", "2␣µs", "8␣µs", "–", "CPU per event (µs)",
 		"CPU per event (µs); less is better; median of 3 rounds, whiskers from the least to the greatest")
 }
 
@@ -168,19 +168,36 @@ func TestBarsOfOneRoundHaveNoWhiskers(t *testing.T) {
 	}
 }
 
+// What the tables say of a figure, the plots do not leave out.
+func TestBarsAreLabelledAsInTheTables(t *testing.T) {
+	t.Parallel()
+	svg := only(t, of(latency,
+		report.Row{Contestant: "kit", Values: values(0.1)},
+		report.Row{Contestant: "hand", Kind: report.Hand, Disturbed: 1, Values: values(6)},
+		report.Row{Contestant: "peer", Kind: report.Peer, Excused: "does not replay"},
+		report.Row{Contestant: "late", Kind: report.Peer, Failures: []string{"closed"}, Values: values(7, 8)},
+	))
+	wantAll(t, svg, "≈0␣ms", "~6␣ms", "not done: does not replay", "7.50␣ms, not done: closed, in 1 of 2 rounds", disturbed)
+	if svg := only(t, of(latency, report.Row{Contestant: "kit", Values: values(6)})); strings.Contains(svg, disturbed) {
+		t.Error("a sign is explained that there is not")
+	}
+}
+
+const disturbed = "~ on a busy machine"
+
 func TestFailedBarsAreLabelledAndHatched(t *testing.T) {
 	t.Parallel()
 	reason := "delivered 37 % & <closed> " + strings.Repeat("again and ", 20)
 	svg := only(t, of(cpu,
 		report.Row{Contestant: "kit", Values: values(2)},
-		report.Row{Contestant: "late", Kind: report.Peer, Failed: reason, Values: values(6)},
-		report.Row{Contestant: "gone", Kind: report.Peer, Failed: "does not start", Values: values(nan)},
+		report.Row{Contestant: "late", Kind: report.Peer, Failures: []string{reason}, Values: values(6)},
+		report.Row{Contestant: "gone", Kind: report.Peer, Failures: []string{"does not start"}, Values: values(nan)},
 	))
 	if strings.Contains(svg, "fill:"+grey) {
 		t.Error("a failed row has a bar like the others")
 	}
-	wantAll(t, svg, "not done: does not start", "the work was not done")
-	if !strings.Contains(svg, ">6~µs, not done: delivered 37 % &amp; &lt;closed&gt;") || !strings.Contains(svg, "…<") || strings.Contains(svg, "again and again and again and again") {
+	wantAll(t, svg, "not done: does not start", "work not done")
+	if !strings.Contains(svg, ">6␣µs, not done: delivered 37 % &amp; &lt;closed&gt;") || !strings.Contains(svg, "…<") || strings.Contains(svg, "again and again and again and again") {
 		t.Error("no shortened label")
 	}
 	lines := strings.Count(svg, "stroke:#A8AEB5")
@@ -199,7 +216,10 @@ func TestLabelsStayOnThePage(t *testing.T) {
 	for _, failed := range []string{"", "delivered 37 % of the events, and then nothing more came from it"} {
 		svg := only(t, of(speed,
 			report.Row{Contestant: "kit", Values: values(1234567, 1300000)},
-			report.Row{Contestant: "github.com/somebody/with-a-long-name", Kind: report.Peer, Failed: failed, Values: values(1300000)},
+			report.Row{Contestant: "github.com/somebody/with-a-long-name", Kind: report.Peer, Failures: failures(failed), Values: values(1300000)},
+			report.Row{Contestant: "hand", Kind: report.Hand, Disturbed: 1, Values: values(1300000)},
+			report.Row{Contestant: "peer", Kind: report.Peer, Values: values(1300000)},
+			report.Row{Contestant: "floor", Kind: report.Floor, Values: values(1300000)},
 		))
 		found := label.FindAllStringSubmatch(svg, -1)
 		if len(found) < 5 {
@@ -217,7 +237,7 @@ func TestLabelsStayOnThePage(t *testing.T) {
 func TestPlotsOfStrangeFigures(t *testing.T) {
 	t.Parallel()
 	row := func(name string, kind report.Kind, failed string, figures ...float64) report.Row {
-		return report.Row{Contestant: name, Kind: kind, Failed: failed, Values: values(figures...)}
+		return report.Row{Contestant: name, Kind: kind, Failures: failures(failed), Values: values(figures...)}
 	}
 	tests := map[string][]report.Row{
 		"no_rows":        nil,
@@ -259,7 +279,7 @@ func TestGroupIsDrawnAsLines(t *testing.T) {
 	t.Parallel()
 	svg := draw(t, full())["flat.svg"]
 	wantAll(t, svg, "Flat out", "ginsse", "r3labs/sse", "floor", "10", "100", "1,000", "streams (log scale)",
-		"delivered (events/s), log scale", "× r3labs/sse, not done at 1,000 streams: delivered 12 %")
+		"delivered (events/s), log scale", "× r3labs/sse, not done at 1,000 streams: delivered 12 %, in 1 of 3 rounds")
 	// Three points each, one of which is a cross, and so on no line.
 	line := regexp.MustCompile(`<path d="M[0-9.]+,[0-9.]+((?:L[0-9.]+,[0-9.]+)+)"\s+style="fill:none;stroke:(#[0-9A-F]{6});stroke-width:(?:2\.8|1\.5)`)
 	steps := map[string]int{}
@@ -290,7 +310,7 @@ func TestGroupOfOneSizeIsDrawnAsBars(t *testing.T) {
 	if _, ok := plots["flat.svg"]; !ok {
 		t.Fatalf("got %d plots, none of the group", len(plots))
 	}
-	wantAll(t, plots["flat.svg"], "Flat out, 1,000~streams", "this kit", "520,000~events/s")
+	wantAll(t, plots["flat.svg"], "Flat out, 1,000␣streams", "this kit", "520,000␣events/s")
 }
 
 // Few readers have the typeface that the widths were computed for.

@@ -6,70 +6,12 @@ import (
 	"slices"
 )
 
-// section is what is shown under one heading: a scenario, or a group of them.
-type section struct {
-	name      string // of the scenario or of the group
-	scenarios []Scenario
-}
-
-// sections keeps the order of the report. A group stands where its first scenario
-// does, and is in the order of its sizes.
-func (r *Report) sections() []section {
-	var all []section
-	at := map[string]int{}
-	for _, s := range r.Scenarios {
-		if s.Group == "" {
-			all = append(all, section{s.Name, []Scenario{s}})
-			continue
-		}
-		i, known := at[s.Group]
-		if !known {
-			i = len(all)
-			at[s.Group] = i
-			all = append(all, section{name: s.Group})
-		}
-		all[i].scenarios = append(all[i].scenarios, s)
-	}
-	for _, s := range all {
-		slices.SortStableFunc(s.scenarios, func(a, b Scenario) int { return cmp.Compare(a.X, b.X) })
-	}
-	return all
-}
-
-// size is what sets a scenario apart from the others of its group: "1,000 streams".
-func (s Scenario) size() string {
-	switch {
-	case s.Group == "":
-		return ""
-	case s.XName == "":
-		return exactly(s.X)
-	default:
-		return exactly(s.X) + space + s.XName
-	}
-}
-
-// heading is the title, with the size if there are several.
-func (s Scenario) heading() string {
-	if size := s.size(); size != "" {
-		return s.Title + ", " + size
-	}
-	return s.Title
-}
-
 // first is the measure that decides.
 func (s Scenario) first() Measure {
 	if len(s.Measures) == 0 {
 		return Measure{}
 	}
 	return s.Measures[0]
-}
-
-// better says whether a is better than b by the first measure.
-func (s Scenario) better(a, b float64) bool {
-	if s.first().More {
-		return a > b
-	}
-	return a < b
 }
 
 // rows are in the order of their kinds, and as given within one.
@@ -79,16 +21,14 @@ func (s Scenario) rows() []Row {
 	return rows
 }
 
-// done says whether the row can be compared.
-func (r Row) done() bool { return r.Failed == "" && !math.IsNaN(r.Median(0)) }
-
-// best returns the best row among those of some kinds that did the work.
+// best returns the best row, by the first measure, among those of some kinds that did
+// the work.
 func (s Scenario) best(kinds ...Kind) (best Row, found bool) {
-	for _, row := range s.Rows {
+	for _, row := range s.rows() {
 		if !row.done() || !slices.Contains(kinds, row.Kind) {
 			continue
 		}
-		if !found || s.better(row.Median(0), best.Median(0)) {
+		if !found || s.first().better(row.Median(0), best.Median(0)) {
 			best, found = row, true
 		}
 	}
@@ -99,7 +39,13 @@ func (s Scenario) best(kinds ...Kind) (best Row, found bool) {
 type defeat struct {
 	scenario Scenario
 	kit      Row
-	better   []Row // best first; none if the kit has not done the work
+	losses   []loss // none if the kit has not done the work
+}
+
+// loss is one measure by which others are better.
+type loss struct {
+	measure int
+	better  []Row // best first; none if the kit has no figure
 }
 
 // defeats are in the order of the report.
@@ -110,32 +56,53 @@ func (r *Report) defeats() []defeat {
 			if kit.Kind != Kit {
 				continue
 			}
-			better := s.ahead(kit)
-			if len(better) > 0 || !kit.done() {
-				all = append(all, defeat{s, kit, better})
+			losses := s.losses(kit)
+			if len(losses) > 0 || kit.failed() {
+				all = append(all, defeat{s, kit, losses})
 			}
 		}
 	}
 	return all
 }
 
-// ahead returns the competitors with a better figure than the kit's, best first. The
-// floor is none: it does less than what the work asks for.
-func (s Scenario) ahead(kit Row) []Row {
-	if !kit.done() {
+func (s Scenario) losses(kit Row) []loss {
+	if kit.failed() {
 		return nil
 	}
+	var all []loss
+	for i, m := range s.Measures {
+		if m.Aside {
+			continue
+		}
+		better := s.ahead(kit, i)
+		if len(better) > 0 || math.IsNaN(kit.Median(i)) {
+			all = append(all, loss{i, better})
+		}
+	}
+	return all
+}
+
+// ahead returns the competitors with a better figure than the kit's, best first, but
+// not those that are level with it. The floor is none: it does less than what the
+// work asks for.
+func (s Scenario) ahead(kit Row, measure int) []Row {
+	m := s.Measures[measure]
 	var rows []Row
 	for _, row := range s.rows() {
-		if (row.Kind == Hand || row.Kind == Peer) && row.done() && s.better(row.Median(0), kit.Median(0)) {
+		competes := (row.Kind == Hand || row.Kind == Peer) && row.has(measure)
+		if competes && m.better(row.Median(measure), kit.Median(measure)) && !m.level(row.figures(measure), kit.figures(measure)) {
 			rows = append(rows, row)
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b Row) int {
-		if s.first().More {
-			a, b = b, a
+		switch p, q := a.Median(measure), b.Median(measure); {
+		case m.better(p, q):
+			return -1
+		case m.better(q, p):
+			return 1
+		default:
+			return 0
 		}
-		return cmp.Compare(a.Median(0), b.Median(0))
 	})
 	return rows
 }

@@ -2,11 +2,7 @@
 // terminal, as Markdown, and as plots.
 package report
 
-import (
-	"math"
-	"slices"
-	"time"
-)
+import "time"
 
 // Report is what one run found.
 type Report struct {
@@ -18,7 +14,8 @@ type Report struct {
 	Machine  Machine
 	Versions []Version // of the contestants
 
-	Scenarios []Scenario
+	Contestants []Contestant
+	Scenarios   []Scenario
 }
 
 // Machine is what the run was made on.
@@ -33,6 +30,13 @@ type Machine struct {
 // Version is the version of one module.
 type Version struct{ Module, Version string }
 
+// Contestant is who took part, and how it was set up for all scenarios.
+type Contestant struct {
+	Name  string
+	Kind  Kind
+	About string // plain text
+}
+
 // Scenario is one piece of work that all contestants were given.
 type Scenario struct {
 	Name  string // "paced": what the command's -scenarios takes
@@ -45,58 +49,10 @@ type Scenario struct {
 	Group, XName string
 	X            float64
 
-	// Measures are the columns. Contestants are ranked, compared and plotted by the
-	// first.
+	// Measures are the columns. Contestants are compared by all but those that stand
+	// aside; the tables and the plots go by the first, which does not.
 	Measures []Measure
 	Rows     []Row
-}
-
-// Measure is one column of figures.
-type Measure struct {
-	Name string // "server CPU per event"
-	Unit string // "µs", "events/s", "KB"; "" is a bare number
-	More bool   // more is better
-}
-
-// Kind is what sort of contestant a row is about.
-type Kind int
-
-// The kinds, in the order in which a table lists them.
-const (
-	Kit   Kind = iota // ginsse
-	Hand              // written by hand
-	Peer              // a library
-	Floor             // the reference that does only what must be done
-)
-
-// Row is what one contestant did in one scenario.
-type Row struct {
-	Contestant string
-	Kind       Kind
-	// Failed says why the contestant has not done the work, and so has no rank:
-	// "delivered 37 %". Its figures are shown all the same, if there are any.
-	Failed string
-	// Values are by measure, then by round. NaN is a figure that there is not.
-	Values [][]float64
-}
-
-// Median returns the median of the row's figures for one measure, NaN if there
-// are none.
-func (r Row) Median(measure int) float64 {
-	v := r.figures(measure)
-	n := len(v)
-	if n == 0 {
-		return math.NaN()
-	}
-	return (v[(n-1)/2] + v[n/2]) / 2
-}
-
-// figures returns the figures that there are for one measure, least first.
-func (r Row) figures(measure int) []float64 {
-	if measure >= len(r.Values) {
-		return nil
-	}
-	v := slices.DeleteFunc(slices.Clone(r.Values[measure]), math.IsNaN)
-	slices.Sort(v)
-	return v
+	// Notes are sentences of plain text under the table: settings that matter here.
+	Notes []string
 }

@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "write the files in testdata")
 
-// golden compares with a file in testdata, where spaces that do not break are "~".
+// golden compares with a file in testdata, where spaces that do not break are "␣".
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -55,7 +55,18 @@ var (
 	cpu    = report.Measure{Name: "CPU per event", Unit: "µs"}
 	speed  = report.Measure{Name: "delivered", Unit: "events/s", More: true}
 	allocs = report.Measure{Name: "allocations per event"}
+	// With Least and Aside.
+	latency = report.Measure{Name: "latency p99", Unit: "ms", Least: 0.5}
+	clients = report.Measure{Name: "clients' CPU per event", Unit: "µs", Aside: true}
 )
+
+// failures are none if the text is "".
+func failures(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return []string{text}
+}
 
 // of is a report of scenarios of one measure.
 func of(m report.Measure, rows ...report.Row) *report.Report {
@@ -64,17 +75,20 @@ func of(m report.Measure, rows ...report.Row) *report.Report {
 	}}}
 }
 
-// full has a bit of all: rows out of order, a kit behind a peer, failures with and
-// without figures, a group of three sizes, one of which no peer has survived, and
-// a scenario of one round without a floor.
+// full has a bit of all: rows out of order, a kit behind others by two measures, one
+// of which is of noise too, rows that were disturbed, excused and that failed with and
+// without figures, in some rounds and in all, a measure that stands aside, notes, a
+// group of three sizes, one of which no peer has survived, and a scenario of one round
+// without a floor.
 func full() *report.Report {
-	sizes := func(name string, x, factor float64, failed string) report.Scenario {
+	sizes := func(name string, x, factor float64, failures ...string) report.Scenario {
 		return report.Scenario{
 			Name: name, Title: "Flat out", About: "As fast as it goes.", Group: "flat", XName: "streams", X: x,
 			Measures: []report.Measure{speed},
+			Notes:    []string{"r3labs/sse has a queue of 1,024 events for each stream."},
 			Rows: []report.Row{
 				{Contestant: "ginsse", Values: values(520000*factor, 500000*factor, 540000*factor)},
-				{Contestant: "r3labs/sse", Kind: report.Peer, Failed: failed, Values: values(40000*factor, 41000*factor, 30000*factor)},
+				{Contestant: "r3labs/sse", Kind: report.Peer, Failures: failures, Values: values(40000*factor, 41000*factor, 30000*factor)},
 				{Contestant: "floor", Kind: report.Floor, Values: values(900000*factor, 910000*factor, 890000*factor)},
 			},
 		}
@@ -84,24 +98,46 @@ func full() *report.Report {
 		Command: "go run ./bench -write", Commit: "12835f2+", Rounds: 3, Took: 754*time.Second + 300*time.Millisecond,
 		Machine:  report.Machine{CPU: "Some CPU | 2", Cores: 2, Memory: 8 << 30, Kernel: "Linux 6.8", Go: "go1.25.1"},
 		Versions: []report.Version{{"github.com/r3labs/sse/v2", "v2.10.0"}, {"github.com/tmaxmax/go-sse", "v0.11.0"}},
+		Contestants: []report.Contestant{
+			{Name: "ginsse", Kind: report.Kit, About: "A log of 4,096 events | in memory; everything else as it comes."},
+			{Name: "by hand", Kind: report.Hand, About: "A channel of 64 events for each client, from which everything that waits goes out in one write."},
+			{Name: "r3labs/sse", Kind: report.Peer},
+			{Name: "floor", Kind: report.Floor, About: "One write for each event and stream."},
+		},
 		Scenarios: []report.Scenario{
 			{
 				Name: "paced", Title: "Paced broadcast",
 				About:    "An event every 10 ms goes to 1,000 streams for ten seconds, which all of the contestants can keep up with.",
-				Measures: []report.Measure{cpu, speed, allocs},
+				Measures: []report.Measure{cpu, speed, allocs, latency, clients},
+				Notes: []string{
+					"r3labs/sse keeps what is sent for those who come later, and is told not to with AutoReplay_Off.",
+					"slow/sse drops what does not fit.",
+				},
 				Rows: []report.Row{
-					{Contestant: "floor", Kind: report.Floor, Values: [][]float64{{0.7, 0.69, 0.75}, {100000}, {0}}},
-					{Contestant: "r3labs/sse", Kind: report.Peer, Failed: "delivered 37 % | closed", Values: [][]float64{{0.2, 0.3, 0.1}, {37000}, {9}}},
-					{Contestant: "tmaxmax/go-sse", Kind: report.Peer, Values: [][]float64{{1.05, 1.01, 1.07}, {100000}, {2.5}}},
-					{Contestant: "slow/sse", Kind: report.Peer, Values: [][]float64{{8.05, nan, 9}, {100000}, {12}}},
-					{Contestant: "gone/sse", Kind: report.Peer, Failed: "does not start", Values: [][]float64{{nan, nan, nan}}},
-					{Contestant: "by hand", Kind: report.Hand, Values: [][]float64{{1.3, 1.2, 1.4}, {100000}, {1}}},
-					{Contestant: "ginsse", Kind: report.Kit, Values: [][]float64{{1.12, 1.2, 1.1}, {100000}, {0}}},
+					{Contestant: "floor", Kind: report.Floor, Values: [][]float64{{0.7, 0.69, 0.75}, {100000}, {0}, {0.2, 0.1, 0.3}, {3, 3, 3}}},
+					{
+						Contestant: "r3labs/sse", Kind: report.Peer, Failures: []string{"delivered 37 % | closed", "delivered 36 %", "delivered 35 %"},
+						Values: [][]float64{{0.2, 0.3, 0.1}, {37000}, {9}},
+					},
+					{Contestant: "tmaxmax/go-sse", Kind: report.Peer, Values: [][]float64{{1.05, 1.01, 1.07}, {100000}, {2.5}, {2, 3, 2.5}, {2, 2, 2}}},
+					{
+						Contestant: "slow/sse", Kind: report.Peer, Failures: []string{"does not start"},
+						Values: [][]float64{{8.05, nan, 9}, {100000}, {12}, {9, nan, 8}, {3, 3, 3}},
+					},
+					{Contestant: "gone/sse", Kind: report.Peer, Excused: "does not replay", Values: [][]float64{{nan, nan, nan}}},
+					{
+						Contestant: "by hand", Kind: report.Hand, Disturbed: 1,
+						Values: [][]float64{{1.01, 1.02, 1}, {100000}, {1}, {0.1, 0.2, 1.5}, {3, 3, 3}},
+					},
+					{
+						Contestant: "ginsse", Kind: report.Kit, Disturbed: 2,
+						Values: [][]float64{{1.12, 1.2, 1.1}, {100000}, {0}, {8, 9, 7}, {4, 4, 4}},
+					},
 				},
 			},
 			sizes("flat-1000", 1000, 1, "delivered 12 %"),
-			sizes("flat-10", 10, 0.2, ""),
-			sizes("flat-100", 100, 0.8, ""),
+			sizes("flat-10", 10, 0.2),
+			sizes("flat-100", 100, 0.8),
 			{
 				Name: "once", Title: "One round", Measures: []report.Measure{allocs},
 				Rows: []report.Row{

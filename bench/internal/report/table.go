@@ -32,78 +32,62 @@ func newTable(s Scenario) table {
 	names.left = true
 	t := table{columns: []column{names}}
 	for i, m := range s.Measures {
-		c := each(m.label(), func(r Row) string { return Figure(r.Median(i)) })
+		c := each(m.label(), func(r Row) string { return r.figure(m, i) })
 		c.strong = i == 0
 		t.columns = append(t.columns, c)
 		if i > 0 {
 			continue
 		}
-		t.columns = append(t.columns, each("min–max", func(r Row) string { return extent(r.figures(0)) }))
-		if floor, ok := s.best(Floor); ok {
-			t.columns = append(t.columns, each("to floor", ratioTo(floor)))
-		}
-		if peer, ok := s.best(Peer); ok {
-			t.columns = append(t.columns, each("to best peer", ratioTo(peer)))
+		t.columns = append(t.columns, each("min–max", func(r Row) string { return m.extent(r.figures(0)) }))
+		for _, reference := range s.references() {
+			t.columns = append(t.columns, each("to "+reference.name, m.ratioTo(reference.row)))
 		}
 	}
-	if slices.ContainsFunc(rows, func(r Row) bool { return r.Failed != "" }) {
-		c := each("not done", func(r Row) string { return r.Failed })
+	if slices.ContainsFunc(rows, Row.failed) {
+		c := each("not done", Row.notDone)
 		c.left = true
 		t.columns = append(t.columns, c)
 	}
 	best, found := s.best(Kit, Hand, Peer)
 	for _, row := range rows {
-		strong := found && row.Kind != Floor && row.done() && row.Median(0) == best.Median(0)
-		t.strong = append(t.strong, strong)
+		competes := found && row.Kind != Floor && row.done()
+		t.strong = append(t.strong, competes && s.first().level(row.figures(0), best.figures(0)))
 	}
 	return t
 }
 
+// reference is a row that the others are set against.
+type reference struct {
+	name string
+	row  Row
+}
+
+// references are the floor, the best of what one would use instead of the kit, and
+// the best library, which is left out where it is that same one.
+func (s Scenario) references() []reference {
+	var all []reference
+	if floor, ok := s.best(Floor); ok {
+		all = append(all, reference{"floor", floor})
+	}
+	alternative, ok := s.best(Hand, Peer)
+	if ok {
+		all = append(all, reference{"best alternative", alternative})
+	}
+	if peer, ok := s.best(Peer); ok && peer.Median(0) != alternative.Median(0) {
+		all = append(all, reference{"best peer", peer})
+	}
+	return all
+}
+
 // ratioTo is for the contestants that did the work: a share of it in a share of the
 // time is no ratio.
-func ratioTo(reference Row) func(Row) string {
+func (m Measure) ratioTo(reference Row) func(Row) string {
 	return func(r Row) string {
-		if r.Failed != "" {
+		if r.failed() {
 			return none
 		}
-		return Ratio(r.Median(0), reference.Median(0))
+		return m.ratio(r.Median(0), reference.Median(0))
 	}
-}
-
-// label is the name with its unit.
-func (m Measure) label() string {
-	if m.Unit == "" {
-		return m.Name
-	}
-	return m.Name + " (" + m.Unit + ")"
-}
-
-// caption says which way is good, and what the ratios are to.
-func (s Scenario) caption() string {
-	var less, more []string
-	for _, m := range s.Measures {
-		if m.More {
-			more = append(more, m.Name)
-		} else {
-			less = append(less, m.Name)
-		}
-	}
-	var b strings.Builder
-	if less != nil {
-		b.WriteString("Less is better: " + strings.Join(less, ", ") + ". ")
-	}
-	if more != nil {
-		b.WriteString("More is better: " + strings.Join(more, ", ") + ". ")
-	}
-	if peer, ok := s.best(Peer); ok {
-		b.WriteString("The best peer is " + peer.Contestant + ".")
-	} else {
-		b.WriteString("There is no peer to compare with.")
-	}
-	if _, ok := s.best(Floor); !ok {
-		b.WriteString(" There is no floor to compare with.")
-	}
-	return b.String()
 }
 
 // text aligns the columns. Heads are broken into lines, so that a long name does

@@ -13,22 +13,42 @@ func (r *Report) WriteText(w io.Writer) error {
 	for _, fact := range r.facts() {
 		b.WriteString(fact.name + ": " + fact.value + "\n")
 	}
+	if len(r.Contestants) > 0 {
+		b.WriteString("\n" + settings + "\n")
+		for _, c := range r.Contestants {
+			paragraph(&b, "  ", "    ", strings.TrimRight(c.Name+" ("+c.Kind.name()+"): "+c.About, ": "))
+		}
+	}
 	for _, s := range r.Scenarios {
 		b.WriteString("\n" + s.heading())
 		if s.Name != "" {
 			b.WriteString(" [" + s.Name + "]")
 		}
 		b.WriteString("\n")
-		for _, line := range wrap(s.About, 78) {
-			b.WriteString("  " + line + "\n")
-		}
+		paragraph(&b, "  ", "  ", s.About)
 		b.WriteString("\n" + newTable(s).text() + "\n")
-		for _, line := range wrap(s.caption(), 78) {
-			b.WriteString("  " + line + "\n")
+		paragraph(&b, "  ", "  ", s.caption())
+		for _, note := range s.Notes {
+			paragraph(&b, "  - ", "    ", note)
+		}
+	}
+	if len(r.Scenarios) > 0 {
+		b.WriteString("\n" + howToRead + "\n")
+		for _, line := range legend {
+			paragraph(&b, "  - ", "    ", line)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// paragraph writes lines of text, with something before the first and the others.
+func paragraph(b *strings.Builder, first, others, text string) {
+	before := first
+	for _, line := range wrap(text, 80-len(others)) {
+		b.WriteString(before + line + "\n")
+		before = others
+	}
 }
 
 // fact is one thing to know about the run as a whole.

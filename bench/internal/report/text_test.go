@@ -51,11 +51,14 @@ func TestWriteTextAlignsColumns(t *testing.T) {
 	}
 }
 
-func TestRatiosAreToTheFloorAndToTheBestPeer(t *testing.T) {
+func TestRatiosAreToTheFloorAndToTheBestOthers(t *testing.T) {
 	t.Parallel()
 	kit := report.Row{Contestant: "kit", Values: values(20, 22, 18)}
 	peer := func(name, failed string, figures ...float64) report.Row {
-		return report.Row{Contestant: name, Kind: report.Peer, Failed: failed, Values: values(figures...)}
+		return report.Row{Contestant: name, Kind: report.Peer, Failures: failures(failed), Values: values(figures...)}
+	}
+	hand := func(name string, figures ...float64) report.Row {
+		return report.Row{Contestant: name, Kind: report.Hand, Values: values(figures...)}
 	}
 	floor := report.Row{Contestant: "floor", Kind: report.Floor, Values: values(10)}
 	tests := map[string]struct {
@@ -66,47 +69,99 @@ func TestRatiosAreToTheFloorAndToTheBestPeer(t *testing.T) {
 	}{
 		"less_is_better": {
 			cpu, []report.Row{kit, peer("a", "", 25), peer("b", "", 40), floor},
-			"20 18–22 2.0× 0.80×", "Less is better: CPU per event. The best peer is a.",
+			"20 18–22 2.0× 0.80×", "Less is better: CPU per event. The best alternative is a peer, a (1.25× the kit's figure).",
 		},
 		"more_is_better": {
 			speed, []report.Row{kit, peer("a", "", 25), peer("b", "", 40), floor},
-			"20 18–22 2.0× 0.50×", "More is better: delivered. The best peer is b.",
+			"20 18–22 2.0× 0.50×", "More is better: delivered. The best alternative is a peer, b (2.0× the kit's figure).",
 		},
 		"failed_peer_is_not_best": {
 			cpu, []report.Row{kit, peer("a", "lost some", 1), peer("b", "", 40), floor},
-			"20 18–22 2.0× 0.50×", "The best peer is b.",
+			"20 18–22 2.0× 0.50×", "The best alternative is a peer, b (2.0× the kit's figure).",
 		},
 		"peer_without_figures_is_not_best": {
 			speed, []report.Row{kit, peer("a", "", nan, nan), peer("b", "", 40), floor},
-			"20 18–22 2.0× 0.50×", "The best peer is b.",
+			"20 18–22 2.0× 0.50×", "The best alternative is a peer, b (2.0× the kit's figure).",
 		},
 		"all_peers_failed": {
 			cpu, []report.Row{kit, peer("a", "lost some", 1), peer("b", "gone", nan), floor},
-			"20 18–22 2.0×", "There is no peer to compare with.",
+			"20 18–22 2.0×", "There is no alternative to compare with.",
+		},
+		"hand_is_best": {
+			cpu, []report.Row{kit, hand("h", 16), hand("i", 30), peer("a", "", 25), floor},
+			"20 18–22 2.0× 1.25× 0.80×", "The best alternative is h (0.80× the kit's figure), the best peer a (1.25× the kit's figure).",
+		},
+		"hand_is_not_best": {
+			cpu, []report.Row{kit, hand("h", 30), peer("a", "", 25), floor},
+			"20 18–22 2.0× 0.80×", "The best alternative is a peer, a (1.25× the kit's figure).",
+		},
+		"hand_and_peer_are_best": {
+			cpu, []report.Row{kit, peer("a", "", 25), hand("h", 25), floor},
+			"20 18–22 2.0× 0.80×", "The best alternative is h (1.25× the kit's figure), the best peer a (1.25× the kit's figure).",
+		},
+		"hand_alone": {
+			cpu, []report.Row{kit, hand("h", 16), peer("a", "lost some", 25), floor},
+			"20 18–22 2.0× 1.25×", "The best alternative is h (0.80× the kit's figure); there is no peer to compare with.",
+		},
+		"excused_peer_is_not_best": {
+			cpu, []report.Row{kit, {Contestant: "a", Kind: report.Peer, Excused: "does not replay", Values: values(1)}, peer("b", "", 40), floor},
+			"20 18–22 2.0× 0.50×", "The best alternative is a peer, b (2.0× the kit's figure).",
+		},
+		"aside": {
+			clients, []report.Row{kit, peer("a", "", 25), floor},
+			"20 18–22 2.0× 0.80×", "For information only: clients' CPU per event.",
+		},
+		"disturbed": {
+			cpu, []report.Row{{Contestant: "kit", Disturbed: 1, Values: values(20, 22, 18)}, peer("a", "", 25), floor},
+			"~20 18–22 2.0× 0.80×", "A ~ stands before that figure",
+		},
+		"disturbed_without_figures": {
+			cpu, []report.Row{{Contestant: "kit", Disturbed: 1, Values: values(nan, nan)}, peer("a", "", 25), floor},
+			"– – – –", "A ~ stands before that figure",
+		},
+		"noise": {
+			latency, []report.Row{{Contestant: "kit", Values: values(0.1, 0.2, 0.1)}, peer("a", "", 25), floor},
+			"≈0 ≈0 <0.050× <0.020×", "The best alternative is a peer, a (>50× the kit's figure).",
+		},
+		"noise_in_a_round": {
+			latency, []report.Row{{Contestant: "kit", Values: values(0.1, 2, 1)}, peer("a", "", 25), floor},
+			"1 ≈0–2 0.10× 0.040×", "The best alternative is a peer, a (25× the kit's figure).",
+		},
+		"references_of_noise": {
+			latency, []report.Row{kit, peer("a", "", 0.1), {Contestant: "floor", Kind: report.Floor, Values: values(0.2)}},
+			"20 18–22 >40× >40×", "The best alternative is a peer, a (<0.025× the kit's figure).",
+		},
+		"all_noise": {
+			latency, []report.Row{{Contestant: "kit", Values: values(0.4)}, peer("a", "", 0.1), {Contestant: "floor", Kind: report.Floor, Values: values(0.2)}},
+			"≈0 – – –", "The best alternative is a peer, a. ",
+		},
+		"next_to_no_noise": {
+			latency, []report.Row{{Contestant: "kit", Values: values(0.4)}, peer("a", "", 1e6)},
+			"≈0 – <0.001×", "There is no floor to compare with.",
 		},
 		"no_floor": {
 			cpu, []report.Row{kit, peer("a", "", 25)},
 			"20 18–22 0.80×", "There is no floor to compare with.",
 		},
 		"failed_floor": {
-			cpu, []report.Row{kit, peer("a", "", 25), {Contestant: "floor", Kind: report.Floor, Failed: "gone", Values: values(10)}},
+			cpu, []report.Row{kit, peer("a", "", 25), {Contestant: "floor", Kind: report.Floor, Failures: []string{"gone"}, Values: values(10)}},
 			"20 18–22 0.80×", "There is no floor to compare with.",
 		},
 		"kit_without_figures": {
 			cpu, []report.Row{{Contestant: "kit"}, peer("a", "", 25), floor},
-			"– – – –", "The best peer is a.",
+			"– – – –", "The best alternative is a peer, a.",
 		},
 		"failed_kit_has_no_ratio": {
-			cpu, []report.Row{{Contestant: "kit", Failed: "lost some", Values: values(20, 18)}, peer("a", "", 25), floor},
-			"19 18–20 – – lost some", "The best peer is a.",
+			cpu, []report.Row{{Contestant: "kit", Failures: []string{"lost some"}, Values: values(20, 18)}, peer("a", "", 25), floor},
+			"19 18–20 – – lost some, in 1 of 2 rounds", "The best alternative is a peer, a.",
 		},
 		"one_round": {
 			cpu, []report.Row{{Contestant: "kit", Values: values(20)}, peer("a", "", 25), floor},
-			"20 – 2.0× 0.80×", "The best peer is a.",
+			"20 – 2.0× 0.80×", "The best alternative is a peer, a (1.25× the kit's figure).",
 		},
 		"one_figure_of_three_rounds": {
 			cpu, []report.Row{{Contestant: "kit", Values: values(nan, 20, nan)}, peer("a", "", 25), floor},
-			"20 – 2.0× 0.80×", "The best peer is a.",
+			"20 – 2.0× 0.80×", "The best alternative is a peer, a (1.25× the kit's figure).",
 		},
 	}
 	for name, test := range tests {

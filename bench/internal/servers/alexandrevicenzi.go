@@ -7,9 +7,13 @@ import (
 	"github.com/alexandrevicenzi/go-sse"
 )
 
+const alexandrevicenziAbout = aboutChannels + "IDs are sent, but nothing is kept and so nothing resent; there are no queues: the sender hands " +
+	"each event to one client after another, and waits for each to have written the one before. No heartbeats and no write deadline: " +
+	"a client that has stopped reading stops the sender."
+
 // newAlexandrevicenzi has a channel for each user. The library has nothing to set
 // for load; with a nil Logger in the options it does not log.
-func newAlexandrevicenzi(Settings) (Server, error) {
+func newAlexandrevicenzi(settings Settings) (Server, error) {
 	server := sse.NewServer(&sse.Options{
 		ChannelNameFunc: func(r *http.Request) string { return r.URL.Query().Get("stream") },
 	})
@@ -20,7 +24,7 @@ func newAlexandrevicenzi(Settings) (Server, error) {
 		return nil
 	}
 	return Server{
-		Serve:     channels(server),
+		Serve:     channels(settings, server),
 		SendTo:    send,
 		Broadcast: func(data []byte) error { return send(channelAll, data) },
 	}, nil

@@ -30,7 +30,8 @@ type client struct {
 	t      *testing.T
 	conn   net.Conn
 	header http.Header
-	events chan received // closed at the end of the stream
+	events chan received  // closed at the end of the stream
+	beats  chan time.Time // when the first heartbeats came
 }
 
 // request sends a request over a connection of its own. An authorization of "" is
@@ -80,7 +81,7 @@ func open(t *testing.T, addr, query, user, lastEventID string) *client {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	c := &client{t: t, conn: conn, header: response.Header, events: make(chan received, 1024)}
+	c := &client{t: t, conn: conn, header: response.Header, events: make(chan received, 1024), beats: make(chan time.Time, 2)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -99,6 +100,12 @@ func (c *client) read(lines *bufio.Scanner) {
 	var e received
 	known := false
 	for lines.Scan() {
+		if lines.Text() == ": heartbeat" {
+			select {
+			case c.beats <- time.Now():
+			default:
+			}
+		}
 		name, value, _ := strings.Cut(lines.Text(), ":")
 		value = strings.TrimPrefix(value, " ")
 		switch name {
@@ -135,6 +142,17 @@ func (c *client) next() received {
 			c.t.Fatal("no event in time")
 		}
 	}
+}
+
+// beat waits for a heartbeat, one of the first two.
+func (c *client) beat() (at time.Time) {
+	c.t.Helper()
+	select {
+	case at = <-c.beats:
+	case <-time.After(patience):
+		c.t.Fatal("no heartbeat in time")
+	}
+	return at
 }
 
 // settle sends probes until one of them comes: some libraries answer a request

@@ -1,15 +1,12 @@
 package servers
 
 import (
-	"errors"
 	"fmt"
 	"log"
+	"math"
 	"net"
 	"os"
-	"runtime/debug"
 	"runtime/pprof"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ginsse/ginsse/bench/internal/child"
@@ -25,12 +22,16 @@ type Control struct {
 type StartArgs struct {
 	Contestant string
 	Settings   Settings
+	Streams    int // the most that will be open at a time
 }
 
 // Start starts the contestant and answers with its address.
 func (c *Control) Start(args StartArgs, addr *string) error {
 	contestant, err := ByName(args.Contestant)
 	if err != nil {
+		return err
+	}
+	if err := child.Files(args.Streams); err != nil {
 		return err
 	}
 	if c.server, err = contestant.New(args.Settings); err != nil {
@@ -46,32 +47,52 @@ func (c *Control) Start(args StartArgs, addr *string) error {
 }
 
 // SendArgs describe a series of events. Each carries its number among those of its
-// stream and the time of its sending; see [AppendData].
+// stream and, with a Rate, the time that it was due; see [AppendData].
 type SendArgs struct {
 	First  int // number of the first one of the series, from 0
 	Events int
-	Bytes  int           // of each one's data
-	Users  int           // one after another is sent to in turn; 0 means that each event is for all
-	Rate   int           // events per second; 0 means as fast as it goes
-	Tick   time.Duration // with a Rate, how often the sender wakes to send what is due
+	// For, if not 0, is how long to send for, instead of a number of events. The
+	// series then ends with one event more for each stream, which says so.
+	For   time.Duration
+	Bytes int           // of each one's data
+	Users int           // one after another is sent to in turn; 0 means that each event is for all
+	Rate  int           // events per second; 0 means as fast as it goes
+	Tick  time.Duration // with a Rate, how often the sender wakes to send what is due
 }
 
-// Send sends a series, and answers with how long that took.
-func (c *Control) Send(args SendArgs, took *time.Duration) error {
+// Sent says how many events a series had.
+type Sent struct {
+	Events int
+	// Took is how long it took to send them: with a Rate it is longer than due if the
+	// contestant has held the sender back.
+	Took time.Duration
+}
+
+// Send sends a series.
+func (c *Control) Send(args SendArgs, sent *Sent) error {
 	users := make([]string, args.Users)
 	for i := range users {
 		users[i] = UserName(i)
 	}
+	round := max(args.Users, 1) // gives each stream one event
+	last := math.MaxInt         // where the last round begins, of a series that ends by time
 	data := AppendData(nil, 0, 0, args.Bytes)
 	start := time.Now()
-	for i := range args.Events {
-		if args.Rate > 0 {
-			pace(start, i, args)
-		}
+	for i := 0; args.For > 0 || i < args.Events; i++ {
 		number, nanos := args.First+i, int64(0)
-		// At full speed a sample of the times will do.
-		if args.Rate > 0 || number/max(args.Users, 1)%16 == 0 {
-			nanos = time.Now().UnixNano()
+		if args.For > 0 && i%round == 0 && time.Since(start) > args.For {
+			args.Events, args.For, last = i+round, 0, i
+		}
+		switch {
+		case i >= last:
+			nanos = LastNanos
+		case args.Rate > 0:
+			// Not the time of sending: a contestant that holds the sender back would make
+			// its events look young. This way latency has what the sender oversleeps in it,
+			// which is the same for all.
+			due := args.due(start, i)
+			time.Sleep(time.Until(due))
+			nanos = due.UnixNano()
 		}
 		var err error
 		if args.Users > 0 {
@@ -85,53 +106,18 @@ func (c *Control) Send(args SendArgs, took *time.Duration) error {
 			return fmt.Errorf("event %d: %w", number, err)
 		}
 	}
-	*took = time.Since(start)
+	*sent = Sent{args.Events, time.Since(start)}
 	return nil
 }
 
-// pace sleeps until the i-th event is due.
-func pace(start time.Time, i int, args SendArgs) {
-	due := start.Add(time.Duration(i) * time.Second / time.Duration(args.Rate))
+// due is when the i-th event is to be sent: with a Tick, at the last one before its
+// time.
+func (args SendArgs) due(start time.Time, i int) time.Time {
+	after := time.Duration(i) * time.Second / time.Duration(args.Rate)
 	if args.Tick > 0 {
-		due = start.Add(due.Sub(start).Truncate(args.Tick))
+		after = after.Truncate(args.Tick)
 	}
-	if d := time.Until(due); d > 0 {
-		time.Sleep(d)
-	}
-}
-
-// Stat is what a server process has used.
-type Stat struct {
-	CPU      time.Duration // since the start
-	Peak     int64         // the most bytes in memory so far
-	Resident int64         // bytes in memory, after a collection; only if it was asked for
-}
-
-// Stat answers with what the process has used. With memory it gives what is not in
-// use back to the system first.
-func (c *Control) Stat(memory bool, stat *Stat) error {
-	var err error
-	if stat.CPU, stat.Peak, err = child.Usage(); err != nil || !memory {
-		return err
-	}
-	debug.FreeOSMemory()
-	debug.FreeOSMemory() // what the first one's finalizers and pools let go
-	stat.Resident, err = resident()
-	return err
-}
-
-func resident() (int64, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, err
-	}
-	_, rest, ok := strings.Cut(string(status), "VmRSS:")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) == 0 {
-		return 0, errors.New("no VmRSS in /proc/self/status")
-	}
-	n, err := strconv.ParseInt(fields[0], 10, 64)
-	return n << 10, err
+	return start.Add(after)
 }
 
 // Profile writes a CPU profile to a file until it is called with "".

@@ -8,8 +8,11 @@ const (
 	nanosWidth  = 19
 )
 
-// AppendData appends an event's data to b: its number and the time in nanoseconds
-// since 1970, or 0, in fixed widths, and filling up to size bytes. There is no line
+// LastNanos stands for the time in the last event of a series at full speed.
+const LastNanos = 1
+
+// AppendData appends an event's data to b: its number and the time that it was due,
+// in nanoseconds since 1970, or 0, in fixed widths, and filling up to size bytes. There is no line
 // break in it, so that it is one line of an event stream.
 func AppendData(b []byte, number int, nanos int64, size int) []byte {
 	start := len(b)

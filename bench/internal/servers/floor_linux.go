@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -16,9 +17,12 @@ import (
 // no goroutine per stream, nothing is queued, and nothing is read after the
 // request. A client that does not read stops it.
 type floor struct {
+	settings Settings
+
 	mu    sync.Mutex
 	all   map[*floorClient]struct{}
 	users map[string]map[*floorClient]struct{}
+	slots [floorSlots]map[*floorClient]struct{}
 	next  int64
 	chunk []byte // the event that is being sent, in chunked coding
 }
@@ -27,12 +31,20 @@ type floorClient struct {
 	conn net.Conn // keeps fd open
 	fd   int
 	user string
+	slot int
 }
 
+// floorSlots is how many parts the interval of heartbeats has. A client has its
+// heartbeats in one of them: real clients come at all times.
+const floorSlots = 64
+
 func newFloor(settings Settings) (Server, error) {
-	f := &floor{all: make(map[*floorClient]struct{}), users: make(map[string]map[*floorClient]struct{})}
-	if !settings.Silent {
-		go f.beat()
+	f := &floor{settings: settings, all: make(map[*floorClient]struct{}), users: make(map[string]map[*floorClient]struct{})}
+	for i := range f.slots {
+		f.slots[i] = make(map[*floorClient]struct{})
+	}
+	if interval := settings.interval(); interval > 0 {
+		go f.beat(max(interval/floorSlots, 1))
 	}
 	return Server{
 		Serve: f.serve,
@@ -55,6 +67,7 @@ const floorHeader = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache
 
 // serve takes clients in one after another.
 func (f *floor) serve(listener net.Listener) error {
+	listener = f.settings.listenOn(listener)
 	buffer := make([]byte, 4<<10)
 	for {
 		conn, err := listener.Accept()
@@ -95,7 +108,7 @@ func (f *floor) join(conn net.Conn, buffer []byte) error {
 	if err != nil {
 		return err
 	}
-	c := &floorClient{conn: conn, user: user}
+	c := &floorClient{conn: conn, user: user, slot: rand.N(floorSlots)}
 	if err := raw.Control(func(fd uintptr) { c.fd = int(fd) }); err != nil {
 		return err
 	}
@@ -106,7 +119,7 @@ func (f *floor) join(conn net.Conn, buffer []byte) error {
 	if err := writeAll(c.fd, []byte(floorHeader)); err != nil {
 		return err
 	}
-	f.all[c] = struct{}{}
+	f.all[c], f.slots[c.slot][c] = struct{}{}, struct{}{}
 	if f.users[user] == nil {
 		f.users[user] = make(map[*floorClient]struct{})
 	}
@@ -122,11 +135,13 @@ func (f *floor) send(clients map[*floorClient]struct{}, data []byte) {
 	f.write(clients, f.chunk)
 }
 
-func (f *floor) beat() {
-	for range time.Tick(heartbeat) {
+func (f *floor) beat(every time.Duration) {
+	slot := 0
+	for range time.Tick(every) {
 		f.mu.Lock()
-		f.write(f.all, []byte("d\r\n: heartbeat\n\n\r\n"))
+		f.write(f.slots[slot], []byte("d\r\n: heartbeat\n\n\r\n"))
 		f.mu.Unlock()
+		slot = (slot + 1) % floorSlots
 	}
 }
 
@@ -135,6 +150,7 @@ func (f *floor) write(clients map[*floorClient]struct{}, chunk []byte) {
 		if writeAll(c.fd, chunk) != nil {
 			delete(f.all, c)
 			delete(f.users[c.user], c)
+			delete(f.slots[c.slot], c)
 			_ = c.conn.Close()
 		}
 	}

@@ -3,13 +3,15 @@ package servers
 import (
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/gin-gonic/gin"
 )
 
+const ginAbout = "On gin: c.Stream and c.SSEvent over a channel of 64 events for each client, a heartbeat every 15 s, the first after a " +
+	"random part of it, and " + aboutDeadline + " No IDs and no replay; " + aboutHub
+
 // newGin is the handler of gin's own examples, done with care: c.Stream and
-// c.SSEvent over a channel, a heartbeat, and headers at once.
+// c.SSEvent over a channel, a heartbeat, headers at once, and a write deadline.
 func newGin(settings Settings) (Server, error) {
 	gin.SetMode(gin.ReleaseMode)
 	h := newHub[string]()
@@ -26,19 +28,27 @@ func newGin(settings Settings) (Server, error) {
 		c.Header("Cache-Control", "no-cache")
 		c.Header("X-Accel-Buffering", "no")
 		c.Status(http.StatusOK)
-		c.Writer.Flush()
-		var beat <-chan time.Time
-		if !settings.Silent {
-			ticker := time.NewTicker(heartbeat)
-			defer ticker.Stop()
-			beat = ticker.C
+		limit := newDeadline(settings, c.Writer)
+		if limit.push() != nil {
+			return
 		}
+		c.Writer.Flush()
+		beats := newHeartbeats(settings)
+		defer beats.stop()
+		// c.Stream flushes after each step. A flush that fails ends the request's context.
 		c.Stream(func(w io.Writer) bool {
 			select {
 			case event := <-me.events:
+				if limit.push() != nil {
+					return false
+				}
 				c.SSEvent("message", event)
 				return true
-			case <-beat:
+			case <-beats.C:
+				beats.next()
+				if limit.push() != nil {
+					return false
+				}
 				_, err := io.WriteString(w, ": heartbeat\n\n")
 				return err == nil
 			case <-c.Request.Context().Done():
@@ -47,7 +57,7 @@ func newGin(settings Settings) (Server, error) {
 		})
 	})
 	return Server{
-		Serve: serve(engine),
+		Serve: serve(settings, engine),
 		SendTo: func(user string, data []byte) error {
 			h.sendTo(user, string(data))
 			return nil

@@ -2,8 +2,15 @@ package servers
 
 import "sync"
 
+// What is disclosed of both handlers that are written by hand.
+const (
+	aboutDeadline = "a write deadline of 10 s, set once a second at most."
+	aboutHub      = "the sender waits where a channel is full, so a client that has stopped reading stops it until its deadline."
+)
+
 // hub is what a careful person writes by hand: a lock, a map, and a channel for
-// each client. It loses nothing, so a client that does not read stops it.
+// each client. It loses nothing, so a client that does not read stops it, until its
+// write deadline.
 type hub[T any] struct {
 	mu    sync.RWMutex
 	all   map[*client[T]]struct{}

@@ -7,6 +7,10 @@ import (
 	"github.com/launchdarkly/eventsource"
 )
 
+const launchdarklyAbout = aboutChannels + "A client that is 128 events behind is cut; at full speed we allow as many as the scenario needs. " +
+	"Its SliceRepository, an example without a bound, is used only where streams come back, and repeats the last event that they know. " +
+	"No heartbeats and no write deadline."
+
 // newLaunchdarkly has a channel for each user. A client that is BufferSize events
 // behind is cut: 128 by default, which at full speed cuts everybody, so there it
 // is what the scenario asks for. Streams that come back are served from the
@@ -33,7 +37,7 @@ func newLaunchdarkly(settings Settings) (Server, error) {
 		return nil
 	}
 	return Server{
-		Serve: channels(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Serve: channels(settings, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			server.Handler(r.URL.Query().Get("stream"))(w, r)
 		})),
 		SendTo:    publish,

@@ -1,11 +1,13 @@
 package servers
 
 import (
-	"io"
 	"net/http"
 	"strconv"
-	"time"
 )
+
+const netHTTPAbout = "On net/http: IDs, each event encoded once, a channel of 64 events for each client, which is drained into one write " +
+	"of about 32 KiB at most, a heartbeat every 15 s, the first after a random part of it, and " + aboutDeadline +
+	" No replay; " + aboutHub
 
 // newNetHTTP is the best loop that one would write by hand on net/http: events
 // are encoded once, and a client that is behind gets all that waits in one write.
@@ -23,39 +25,42 @@ func newNetHTTP(settings Settings) (Server, error) {
 		w.Header().Set("Cache-Control", "no-cache")
 		w.Header().Set("X-Accel-Buffering", "no")
 		w.WriteHeader(http.StatusOK)
+		limit := newDeadline(settings, w)
+		if limit.push() != nil {
+			return
+		}
 		flusher := w.(http.Flusher) //nolint:forcetypeassert // net/http's own can
 		flusher.Flush()
-		var beat <-chan time.Time
-		if !settings.Silent {
-			ticker := time.NewTicker(heartbeat)
-			defer ticker.Stop()
-			beat = ticker.C
-		}
+		beats := newHeartbeats(settings)
+		defer beats.stop()
 		done := r.Context().Done()
+		heartbeat := []byte(": heartbeat\n\n")
 		var pending []byte
 		for {
-			var err error
+			var out []byte
 			select {
-			case frame := <-c.events:
-				if len(c.events) == 0 {
-					_, err = w.Write(frame)
-					break
+			case out = <-c.events:
+				if len(c.events) > 0 {
+					pending = drain(append(pending[:0], out...), c.events)
+					out = pending
 				}
-				pending = drain(append(pending[:0], frame...), c.events)
-				_, err = w.Write(pending)
-			case <-beat:
-				_, err = io.WriteString(w, ": heartbeat\n\n")
+			case <-beats.C:
+				beats.next()
+				out = heartbeat
 			case <-done:
 				return
 			}
-			if err != nil {
+			if limit.push() != nil {
+				return
+			}
+			if _, err := w.Write(out); err != nil {
 				return
 			}
 			flusher.Flush()
 		}
 	})
 	return Server{
-		Serve: serve(handler),
+		Serve: serve(settings, handler),
 		SendTo: func(user string, data []byte) error {
 			h.next++
 			h.sendTo(user, frame(h.next, data))

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -21,6 +20,8 @@ type Contestant struct {
 	Name   string
 	Kind   report.Kind
 	Module string // path of the library; "" if there is none
+	// About discloses its settings and what it does not do, for readers of its figures.
+	About string
 	// Replays says that a stream that comes back gets what it missed.
 	Replays bool
 	New     func(Settings) (Server, error)
@@ -30,6 +31,11 @@ type Contestant struct {
 type Settings struct {
 	// Silent turns heartbeats off, for contestants that have them.
 	Silent bool
+	// Heartbeat is the interval of those that have one; 0 is the kit's default, 15 s.
+	Heartbeat time.Duration
+	// WriteTimeout is how long a write may wait for a client that does not read, of
+	// those written by hand and of the kit; 0 is the kit's default, 10 s.
+	WriteTimeout time.Duration
 	// Burst is how many events a reader may fall behind without losing one. It is
 	// for contestants whose default is a short queue that drops or cuts, and is 0
 	// where events are few: a long queue costs memory in every stream.
@@ -37,10 +43,10 @@ type Settings struct {
 	// History is how many events a stream that comes back may have missed; 0 is
 	// the contestant's default.
 	History int
+	// SendBuffer is what the kernel may hold for a client that does not read, SO_SNDBUF
+	// in bytes; 0 is the system's, which may be megabytes.
+	SendBuffer int
 }
-
-// heartbeat is the interval of those that have one: the kit's default.
-const heartbeat = 15 * time.Second
 
 // Server is a contestant at work.
 type Server struct {
@@ -52,16 +58,20 @@ type Server struct {
 	Broadcast func(data []byte) error
 }
 
+// floorAbout is here, as the floor itself is written for Linux.
+const floorAbout = "Not a server to use but what any must do: one write(2) for each event and stream, one after another, without an HTTP " +
+	"library. IDs, and a heartbeat every 15 s; no queue, no replay and no write deadline: a client that has stopped reading stops everybody."
+
 // All are the contestants, in the order in which they take their turns.
 var All = []Contestant{
-	{Name: "ginsse", Kind: report.Kit, Module: "github.com/ginsse/ginsse", Replays: true, New: newKit},
-	{Name: "c.Stream by hand", Kind: report.Hand, New: newGin},
-	{Name: "net/http by hand", Kind: report.Hand, New: newNetHTTP},
-	{Name: "tmaxmax/go-sse", Kind: report.Peer, Module: "github.com/tmaxmax/go-sse", Replays: true, New: newTmaxmax},
-	{Name: "r3labs/sse", Kind: report.Peer, Module: "github.com/r3labs/sse/v2", Replays: true, New: newR3labs},
-	{Name: "alexandrevicenzi/go-sse", Kind: report.Peer, Module: "github.com/alexandrevicenzi/go-sse", New: newAlexandrevicenzi},
-	{Name: "launchdarkly/eventsource", Kind: report.Peer, Module: "github.com/launchdarkly/eventsource", Replays: true, New: newLaunchdarkly},
-	{Name: "floor", Kind: report.Floor, New: newFloor},
+	{Name: "ginsse", Kind: report.Kit, Module: "github.com/ginsse/ginsse", Replays: true, About: kitAbout, New: newKit},
+	{Name: "c.Stream by hand", Kind: report.Hand, About: ginAbout, New: newGin},
+	{Name: "net/http by hand", Kind: report.Hand, About: netHTTPAbout, New: newNetHTTP},
+	{Name: "tmaxmax/go-sse", Kind: report.Peer, Module: "github.com/tmaxmax/go-sse", Replays: true, About: tmaxmaxAbout, New: newTmaxmax},
+	{Name: "r3labs/sse", Kind: report.Peer, Module: "github.com/r3labs/sse/v2", Replays: true, About: r3labsAbout, New: newR3labs},
+	{Name: "alexandrevicenzi/go-sse", Kind: report.Peer, Module: "github.com/alexandrevicenzi/go-sse", About: alexandrevicenziAbout, New: newAlexandrevicenzi},
+	{Name: "launchdarkly/eventsource", Kind: report.Peer, Module: "github.com/launchdarkly/eventsource", Replays: true, About: launchdarklyAbout, New: newLaunchdarkly},
+	{Name: "floor", Kind: report.Floor, About: floorAbout, New: newFloor},
 }
 
 // ByName returns the contestant of a name.
@@ -114,26 +124,3 @@ const channelAll = "all"
 // AllQuery is the query with which a client asks for what is for all. The kit and
 // those written by hand do not need to be asked.
 const AllQuery = "?all=1"
-
-// channels puts what a library does not bring in front of it: it verifies the
-// token, and names the channel in the query parameter "stream".
-func channels(next http.Handler) func(net.Listener) error {
-	return serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, err := userOf(r.Header.Get("Authorization"))
-		if err != nil {
-			http.Error(w, "unauthorized", http.StatusUnauthorized)
-			return
-		}
-		if "?"+r.URL.RawQuery == AllQuery {
-			user = channelAll
-		}
-		r.URL.RawQuery = "stream=" + user
-		next.ServeHTTP(w, r)
-	}))
-}
-
-// serve serves a handler with net/http as an application would.
-func serve(handler http.Handler) func(net.Listener) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	return server.Serve
-}

@@ -17,13 +17,20 @@ import (
 // Contestants serve until their process ends, and most have goroutines that do not
 // end before it. So nothing here looks for leaks.
 
-// start starts a contestant on this process's loopback interface.
+// start starts a contestant on this process's loopback interface, without heartbeats
+// unless the settings have an interval for them.
 func start(t *testing.T, c servers.Contestant, settings servers.Settings) (s servers.Server, addr string) {
+	t.Helper()
+	return startOn(t, c, settings, func(l net.Listener) net.Listener { return l })
+}
+
+// startOn has the contestant listen through something.
+func startOn(t *testing.T, c servers.Contestant, settings servers.Settings, through func(net.Listener) net.Listener) (s servers.Server, addr string) {
 	t.Helper()
 	if c.Kind == report.Floor && runtime.GOOS != "linux" {
 		t.Skip("it is written for Linux")
 	}
-	settings.Silent = true
+	settings.Silent = settings.Heartbeat == 0
 	s, err := c.New(settings)
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +40,7 @@ func start(t *testing.T, c servers.Contestant, settings servers.Settings) (s ser
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(listener) }()
+	go func() { served <- s.Serve(through(listener)) }()
 	t.Cleanup(func() {
 		_ = listener.Close()
 		<-served
@@ -206,5 +213,23 @@ func TestContestantsHaveNamesOfTheirOwn(t *testing.T) {
 	}
 	if _, err := servers.ByName("nobody"); err == nil {
 		t.Error("there is a contestant called nobody")
+	}
+}
+
+func TestContestantsDiscloseTheirSettings(t *testing.T) {
+	for _, c := range servers.All {
+		if !strings.HasSuffix(c.About, ".") || strings.ContainsAny(c.About, "|\n") || strings.Contains(c.About, "  ") {
+			t.Errorf("%s: %q is no text for a table", c.Name, c.About)
+		}
+		for what, told := range map[string]bool{
+			"net/http":       c.Kind != report.Peer || strings.Contains(c.About, "On net/http without gin, with a channel for each user"),
+			"heartbeats":     strings.Contains(strings.ToLower(c.About), "heartbeat"),
+			"write deadline": strings.Contains(c.About, "write deadline"),
+			"replay":         c.Replays || strings.Contains(c.About, "o replay") || strings.Contains(c.About, "nothing resent"),
+		} {
+			if !told {
+				t.Errorf("%s says nothing of %s: %q", c.Name, what, c.About)
+			}
+		}
 	}
 }

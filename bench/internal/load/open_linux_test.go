@@ -1,0 +1,195 @@
+package load
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestLoaderPreparesWithoutConnecting(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	if _, err := l.Open(); err == nil {
+		t.Error("it opens what has not been prepared")
+	}
+	args := OpenArgs{Addr: addr, Streams: 2, InFlight: 1, Limit: patience}
+	if err := l.Prepare(args); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range l.streams {
+		if s.fd != 0 {
+			t.Errorf("stream %d is connected", i)
+		}
+	}
+	begun := time.Now()
+	if took, err := l.Open(); err != nil || took <= 0 || took > time.Since(begun) {
+		t.Errorf("it took %v, %v", took, err)
+	}
+	for range args.Streams {
+		within(t, "a stream", streams)
+	}
+	if _, err := l.Open(); err == nil {
+		t.Error("it opens the same streams twice")
+	}
+	if err := l.Prepare(args); err == nil || err.Error() != "stream 0 is still open" {
+		t.Errorf("beside open streams the error is %v", err)
+	}
+	l.Close()
+	if err := l.Prepare(args); err != nil {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestLoaderPrepareRefusesWhatCannotBeOpened(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		args OpenArgs
+		want string
+	}{
+		"no_address": {OpenArgs{Addr: "localhost", Streams: 1}, `not an ip:port`},
+		"too_many":   {OpenArgs{Addr: "127.0.0.1:1", Streams: 1 << 40}, "RLIMIT_NOFILE: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := newLoader(t).Prepare(test.args); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error is %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestLoaderForgetsTheSeriesBefore(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1, Expect: 3}, streams)
+	ends[0].write(t, 0, 3)
+	if got := wait(t, l); got.Delivered != 3 || got.Missing != 0 {
+		t.Fatalf("%+v, %d missing", got.Tally, got.Missing)
+	}
+	l.Close()
+	open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+	if got := l.Outcome(); got.Tally != (Tally{}) || got.Missing != 0 || got.Closed != 0 {
+		t.Errorf("fresh streams have %+v, %d missing, %d closed", got.Tally, got.Missing, got.Closed)
+	}
+}
+
+func TestLoaderOpenCountsStreamsThatEndAtOnce(t *testing.T) {
+	t.Parallel()
+	const streams = 8
+	addr := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+	})
+	l := newLoader(t)
+	if _, err := openAll(l, OpenArgs{Addr: addr, Streams: streams, InFlight: 4, Limit: patience}); err != nil {
+		t.Fatal(err)
+	}
+	// Some have ended while others were opened; the rest may still have to be read.
+	for rested := time.Duration(0); rested < patience && l.Outcome().Closed < streams; rested += 10 * time.Millisecond {
+		if err := l.Rest(10 * time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := l.Outcome().Closed; got != streams {
+		t.Errorf("%d of %d streams have been ended", got, streams)
+	}
+}
+
+func TestLoaderGivesStalledStreamsTheBufferThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	const small = 10 << 10
+	open(t, l, OpenArgs{Addr: addr, Streams: 2, Stalled: 1, ReceiveBuffer: small}, streams)
+	var sizes [2]int
+	for i, s := range l.streams {
+		bytes, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes[i] = bytes / 2 // the kernel doubles what it is given
+	}
+	if sizes[0] != small || sizes[1] <= small {
+		t.Errorf("the stalled one has %d bytes, and the one that reads %d, want %d for the first", sizes[0], sizes[1], small)
+	}
+}
+
+func TestLoaderComesBackWithLastEventIDs(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2, KeepIDs: true, Expect: 3}, streams)
+	ends[0].write(t, 0, 3)
+	ends[1].write(t, 0, 3)
+	if got := wait(t, l); got.Delivered != 6 {
+		t.Fatalf("%+v before they leave", got.Tally)
+	}
+	l.Close()
+	for _, end := range ends {
+		within(t, "the end of a stream", end.gone)
+	}
+	ends = open(t, l, OpenArgs{Addr: addr, Streams: 2, KeepIDs: true, Resume: true, Expect: 5}, streams)
+	for i, end := range ends {
+		if len(end.lastEventID) != 1 || end.lastEventID[0] != "e2" {
+			t.Errorf("stream %d comes back with %q", i, end.lastEventID)
+		}
+		end.write(t, 2, 5)
+	}
+	got := wait(t, l)
+	if want := (Tally{Delivered: 4, Repeated: 2}); got.Tally != want || got.Missing != 0 || got.Closed != 0 {
+		t.Errorf("%+v, %d missing, %d closed, want %+v", got.Tally, got.Missing, got.Closed, want)
+	}
+	l.Close()
+	if _, err := openAll(l, OpenArgs{Addr: addr, Streams: 3, Resume: true, InFlight: 1, Limit: patience}); err == nil {
+		t.Error("more streams come back than there were")
+	}
+}
+
+func TestLoaderComesBackWithoutAnIDIfThereWasNone(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	open(t, l, OpenArgs{Addr: addr, Streams: 1, KeepIDs: true}, streams)
+	l.Close()
+	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1, KeepIDs: true, Resume: true}, streams)
+	if ends[0].lastEventID != nil {
+		t.Errorf("it comes back with %q", ends[0].lastEventID)
+	}
+}
+
+func TestLoaderOpenFailsWithoutAnEventStream(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		handler http.HandlerFunc
+		limit   time.Duration
+		want    string
+	}{
+		"refused": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "no", http.StatusForbidden)
+		}, patience, `0 of 2 streams open: stream 0: not an event stream: "HTTP/1.1 403 Forbidden`},
+		"hung_up": {func(http.ResponseWriter, *http.Request) {
+			panic(http.ErrAbortHandler)
+		}, patience, "0 of 2 streams open: stream 0: ended before its headers"},
+		"silence": {func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+		}, 30 * time.Millisecond, "0 of 2 streams open: the time is up"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLoader(t)
+			_, err := openAll(l, OpenArgs{Addr: start(t, test.handler), Streams: 2, InFlight: 1, Limit: test.limit})
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+				t.Errorf("the error is %v, want %s", err, test.want)
+			}
+			if name == "silence" && !errors.Is(err, errLimit) {
+				t.Errorf("%v is not errLimit", err)
+			}
+		})
+	}
+}
