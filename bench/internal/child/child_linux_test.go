@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/rpc"
 	"os"
 	"strings"
 	"syscall"
