@@ -119,13 +119,14 @@ func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (Cur
 	if cost > l.cfg.MaxBytes {
 		return Cursor{}, fmt.Errorf("%w: %d bytes in a log of %d", ErrEventTooLarge, len(frame), l.cfg.MaxBytes)
 	}
-	e := &entry{at: time.Since(l.made), block: AppendBlock(make([]byte, 0, blockBytes(frame)), Cursor{}, frame)}
+	e := &entry{at: time.Since(l.made), block: make([]byte, blockBytes(frame))}
+	copy(e.block[blockBytes(nil):], frame)
 	l.mu.Lock()
 	e.at = max(e.at, l.newestAt) // in order, whoever was first to look at the clock
 	l.newestAt = e.at
 	at := l.cursor(l.head.Load() + 1)
 	e.seq = at.Seq
-	at.append(e.block[:len(idField)]) // in the place of the zero Cursor
+	AppendBlock(e.block[:0], at, nil) // in front of the frame
 	h := l.history(subject)
 	h.mu.Lock()
 	h.appendLocked(e)
