@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/rpc"
 	"os"
 	"strconv"
@@ -92,7 +93,9 @@ func (b *bout) hangUp() error {
 	if err := b.load.Call("Close", struct{}{}, new(struct{})); err != nil {
 		return err
 	}
+	others := b.others
 	_, err := b.rest(500 * time.Millisecond) // for the server to notice
+	b.others = others
 	return err
 }
 
@@ -136,6 +139,7 @@ func (b *bout) send(args servers.SendArgs) (measured, error) {
 	if err != nil {
 		return m, err
 	}
+	m.timed = args.For > 0
 	// When all has come, the sender is about to return. When not, it may never do so.
 	switch err := b.server.Wait(sending, b.quiet); {
 	case errors.Is(err, child.ErrTimeout):
@@ -145,8 +149,11 @@ func (b *bout) send(args servers.SendArgs) (measured, error) {
 		return m, err
 	}
 	if args.Rate > 0 {
-		due := time.Duration(args.Events-1) * time.Second / time.Duration(args.Rate)
-		m.late = sent.Took - due
+		interval := time.Second / time.Duration(args.Rate)
+		m.late = sent.Took - time.Duration(args.Events-1)*interval
+		if m.late < max(tolerance, 2*interval) { // the last event itself may take one
+			m.late = 0
+		}
 	}
 	if args.For > 0 {
 		expected.Events = args.First + sent.Events
@@ -192,7 +199,8 @@ type measured struct {
 	loadCPU time.Duration // of the load generator
 	outcome load.Outcome
 	last    time.Time     // when the last event came; zero if none was waited for
-	late    time.Duration // how much longer than due the sender took
+	late    time.Duration // how much longer than due the sender took; 0 is in time
+	timed   bool          // the sender sent for a time, whatever became of it
 	stuck   bool          // the sender has not returned, and cannot be asked again
 }
 
@@ -238,6 +246,15 @@ func (b *bout) measure(work func(*measured) error) (m measured, err error) {
 	return m, err
 }
 
+// latency is a quantile in milliseconds; NaN where some events have not come, and
+// theirs would be the longest.
+func (m measured) latency(q float64) float64 {
+	if m.outcome.Missing+m.outcome.Lost > 0 {
+		return math.NaN()
+	}
+	return millis(m.outcome.Latency.Quantile(q))
+}
+
 // tolerance is how much longer than due a sender may take that is not held back.
 const tolerance = 250 * time.Millisecond
 
@@ -253,7 +270,9 @@ func (m measured) shortfall() string {
 		said = append(said, "stopped its sender")
 	}
 	switch {
-	case expected == 0:
+	// A sender that is stuck has not said how much it sent; and where the streams are
+	// gone it goes on, faster than ever.
+	case expected == 0, m.timed && (m.stuck || o.Closed > 0):
 	case m.stuck, o.Closed > 0, o.Missing > 0:
 		// Rounded down, so that what is not all is never 100 %.
 		said = append(said, fmt.Sprintf("delivered %d %%", 100*o.Delivered/expected))
@@ -263,7 +282,7 @@ func (m measured) shortfall() string {
 	if o.GapStreams > 0 {
 		said = append(said, fmt.Sprintf("told %d streams of a gap", o.GapStreams))
 	}
-	if m.late > tolerance {
+	if m.late > 0 {
 		said = append(said, fmt.Sprintf("held its sender up for %.1f s", m.late.Seconds()))
 	}
 	return strings.Join(said, ", ")

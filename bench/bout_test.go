@@ -32,7 +32,9 @@ func TestShortfallSaysWhatWasNotDelivered(t *testing.T) {
 		"stuck":            {measured{outcome: outcome(50, 0, 0, 0, 0), stuck: true}, "stopped its sender, delivered 100 %"},
 		"stuck_before_end": {measured{outcome: outcome(50, 0, 50, 0, 0), stuck: true}, "stopped its sender, delivered 50 %"},
 		"late":             {measured{outcome: outcome(50, 0, 0, 0, 0), late: 9_870 * time.Millisecond}, "held its sender up for 9.9 s"},
-		"a_little_late":    {measured{outcome: outcome(50, 0, 0, 0, 0), late: tolerance}, ""},
+		"timed_and_ended":  {measured{outcome: outcome(50, 0, 1<<40, 3, 0), timed: true}, "ended 3 streams"},
+		"timed_and_stuck":  {measured{outcome: outcome(50, 0, 1<<40, 0, 0), timed: true, stuck: true}, "stopped its sender"},
+		"timed_and_lost":   {measured{outcome: outcome(50, 0, 50, 0, 0), timed: true}, "delivered 50 %"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

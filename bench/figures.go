@@ -55,8 +55,7 @@ func deliver(s scenario, b *bout) (figures, error) {
 	n := float64(sent.outcome.Delivered)
 	cost := micros(sent.cpu) / n
 	if w.rate > 0 {
-		latency := sent.outcome.Latency
-		f.values = []float64{cost, millis(latency.Quantile(0.50)), millis(latency.Quantile(0.99)), sent.clients()}
+		f.values = []float64{cost, sent.latency(0.50), sent.latency(0.99), sent.clients()}
 	} else {
 		f.values = []float64{n / sent.took.Seconds(), cost, float64(sent.peak) / 1e6, sent.clients()}
 	}
@@ -72,8 +71,10 @@ func warmUp(b *bout, bytes, users int) (events int, failed string, err error) {
 	if users > 0 {
 		series = servers.SendArgs{Events: 2 * users, Bytes: bytes, Users: users, Rate: 10_000}
 	}
+	others := b.others
 	sent, err := b.send(series)
-	sent.late = 0 // nobody is held to be in time at first
+	b.others = others // what disturbs this counts for nothing
+	sent.late = 0     // nobody is held to be in time at first
 	if sent.stuck || b.contestant.Kind == report.Kit {
 		failed = onlyOnce(sent)
 	}
@@ -93,7 +94,7 @@ func stalled(s scenario, b *bout) (figures, error) {
 			return math.NaN(), failed, err
 		}
 		sent, err := b.send(servers.SendArgs{First: first, Events: w.events, Bytes: w.bytes, Rate: w.rate})
-		return millis(sent.outcome.Latency.Quantile(0.99)), onlyOnce(sent), err
+		return sent.latency(0.99), onlyOnce(sent), err
 	}
 	without, failed, err := p99(0)
 	if err != nil || failed != "" {
@@ -183,6 +184,7 @@ func idle(s scenario, b *bout) (figures, error) {
 	f := figures{failed: rested.shortfall(), values: []float64{
 		float64(after.Resident-before.Resident) / 1000 / float64(s.work.streams),
 		millis(rested.cpu) / s.work.window.Seconds(),
+		float64(rested.outcome.Heartbeats) / float64(s.work.streams),
 	}}
 	// A stream whose beat fell on the window's edge has none in it.
 	if beats := rested.outcome.Heartbeats; b.contestant.Kind != report.Peer && !s.settings.Silent && beats < s.work.streams*9/10 {
@@ -194,7 +196,7 @@ func idle(s scenario, b *bout) (figures, error) {
 func silent(s scenario, b *bout) (figures, error) {
 	f, err := idle(s, b)
 	if err == nil {
-		f.values[0], f.values[1] = f.values[1], f.values[0]
+		f.values = []float64{f.values[1], f.values[0]}
 	}
 	return f, err
 }

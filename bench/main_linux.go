@@ -112,10 +112,7 @@ func measureAll(o options, write bool) error {
 			return fmt.Errorf("-write: %w", err)
 		}
 	}
-	found, err := o.measure()
-	if err != nil {
-		return err
-	}
+	found := o.measure()
 	if err := found.WriteText(os.Stdout); err != nil {
 		return err
 	}

@@ -48,6 +48,8 @@ var (
 	fullSpeed = []report.Measure{perSecond, cpuPerEvent, peakMemory, clients}
 )
 
+const r3labsKeepsAll = "r3labs/sse keeps every event for ever, by default: that is in its memory and its CPU."
+
 // scenarios returns all scenarios, in the order in which they are run. Quickly they
 // have fewer streams and events.
 func scenarios(quick bool) []scenario {
@@ -79,8 +81,11 @@ func scenarios(quick bool) []scenario {
 			About: fmt.Sprintf("Events of 100 bytes for %v, each to %d streams, as fast as the sender is let; the time ends with the last delivery.",
 				span, size(1000, 100)),
 			Measures: fullSpeed,
-			Notes: []string{"launchdarkly/eventsource never holds its sender up, and cuts a stream that is a number of events behind: " +
-				"128 by default, 16,384 here. A sender at full speed gets further ahead than that."},
+			Notes: []string{
+				"launchdarkly/eventsource never holds its sender up, and cuts a stream that is a number of events behind: " +
+					"128 by default, 16,384 here. A sender at full speed gets further ahead than that.",
+				r3labsKeepsAll,
+			},
 		},
 		settings: servers.Settings{Burst: 16 << 10},
 		run:      deliver,
@@ -100,6 +105,7 @@ func scenarios(quick bool) []scenario {
 			About: fmt.Sprintf("Events of 100 bytes for %v, in turn to each of %d users with one stream, as fast as the sender is let; "+
 				"the time ends with the last delivery.", span, size(2000, 200)),
 			Measures: fullSpeed,
+			Notes:    []string{r3labsKeepsAll},
 		},
 		settings: servers.Settings{Burst: 1 << 10},
 		run:      deliver,
@@ -109,7 +115,7 @@ func scenarios(quick bool) []scenario {
 			Name: "stalled", Title: "One reader that never reads",
 			About: fmt.Sprintf("%d events of 4 KB, 250 a second, each to %d streams that read and one that has stopped reading; beside a "+
 				"run without that one. The sockets of both ends buffer about 4 MB of the %d MB meant for it.",
-				size(3500, 150), size(200, 50), size(14, 0)),
+				size(2500, 150), size(200, 50), size(10, 0)),
 			Measures: []report.Measure{
 				{Name: "p99 with it", Unit: "ms"},
 				{Name: "p99 without", Unit: "ms"},
@@ -124,7 +130,7 @@ func scenarios(quick bool) []scenario {
 			return ""
 		},
 		run:  stalled,
-		work: work{streams: size(200, 50), events: size(3500, 150), bytes: 4 << 10, rate: 250},
+		work: work{streams: size(200, 50), events: size(2500, 150), bytes: 4 << 10, rate: 250},
 	}, {
 		Scenario: report.Scenario{
 			Name: "connect", Title: "Connect storm",
@@ -165,7 +171,7 @@ func scenarios(quick bool) []scenario {
 			Name: "idle", Title: "Idle streams",
 			About: fmt.Sprintf("%d streams with nothing to say, with the heartbeats, every 15 s, of those that have them. They have been open for "+
 				"%v when the watch begins, and %v more when their memory is looked at.", size(10_000, 500), settle, window),
-			Measures: []report.Measure{memory, idleCPU},
+			Measures: []report.Measure{memory, idleCPU, {Name: "heartbeats per stream meanwhile", Aside: true}},
 			Notes:    []string{"The libraries send no heartbeats; those by hand, the kit and the floor do."},
 		},
 		settings: beats,

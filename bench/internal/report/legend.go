@@ -20,6 +20,9 @@ var legend = []string{
 	`"To floor", "to best alternative" and "to best peer" say how many times the figure of that reference a figure is: 2.0× is ` +
 		"twice as much, whichever way is good. An alternative is what one would use instead of the kit, a library or code written " +
 		"by hand; a peer is a library.",
+	"The clients are one process on the same machine. Where their CPU is near 100 % of a core, a rate is theirs rather than the " +
+		"server's: compare the server CPU per event. A latency includes the time that the clients take to read the sockets before: " +
+		"with thousands of streams that is most of it, and the same for all.",
 	"The floor does only what must be done: it has no queues, no HTTP library and no goroutine per stream, so it is a reference " +
 		"rather than a competitor; where a stalled or slow client matters it would stop.",
 	"A contestant that has not done the work, be it in one round, has no ratio and no rank, and the last column says why.",
@@ -30,7 +33,8 @@ const level = "their min–max overlap, or both figures are ≈0, or, where one 
 
 // whatIsListed goes before the list of defeats.
 const whatIsListed = "Listed is each contestant, written by hand or a library, that has done the work and has a better figure than " +
-	"the kit, by any measure but those for information only. Two are level, and so not listed, if " + level + ". Ratios say how many times the kit's figure."
+	"the kit, by any measure but those for information only. Two are level if " + level + "; then they are listed, and " +
+	"marked, if their medians are more than 3 % apart. Ratios say how many times the kit's figure."
 
 // caption says which way is good, and who is best.
 func (s Scenario) caption() string {

@@ -96,6 +96,9 @@ func (d defeat) markdown() string {
 			if ratio := m.ratio(row.Median(l.measure), d.kit.Median(l.measure)); ratio != none {
 				b.WriteString(" (" + escape(ratio) + ")")
 			}
+			if s.level(row, d.kit, l.measure) {
+				b.WriteString(", level")
+			}
 		}
 		b.WriteString("\n")
 	}

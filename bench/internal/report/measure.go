@@ -60,8 +60,13 @@ func (m Measure) level(a, b []float64) bool {
 	case len(a) > 1 && len(b) > 1:
 		return false
 	default:
-		return math.Abs(p-q) <= near*max(math.Abs(p), math.Abs(q))
+		return !m.apart(p, q)
 	}
+}
+
+// apart says whether two figures differ by more than what may be chance.
+func (m Measure) apart(p, q float64) bool {
+	return !(m.noise(p) && m.noise(q)) && math.Abs(p-q) > near*max(math.Abs(p), math.Abs(q))
 }
 
 // figure writes a figure of this measure.

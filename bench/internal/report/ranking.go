@@ -82,15 +82,20 @@ func (s Scenario) losses(kit Row) []loss {
 	return all
 }
 
-// ahead returns the competitors with a better figure than the kit's, best first, but
-// not those that are level with it. The floor is none: it does less than what the
-// work asks for.
+func (s Scenario) level(a, b Row, measure int) bool {
+	return s.Measures[measure].level(a.figures(measure), b.figures(measure))
+}
+
+// ahead returns the competitors with a better figure than the kit's, best first. Of
+// those that are level with it, as one odd round is enough to be, it returns the ones
+// whose medians are apart all the same. The floor is none: it does less than what
+// the work asks for.
 func (s Scenario) ahead(kit Row, measure int) []Row {
 	m := s.Measures[measure]
 	var rows []Row
 	for _, row := range s.rows() {
 		competes := (row.Kind == Hand || row.Kind == Peer) && row.has(measure)
-		if competes && m.better(row.Median(measure), kit.Median(measure)) && !m.level(row.figures(measure), kit.figures(measure)) {
+		if competes && m.better(row.Median(measure), kit.Median(measure)) && (!s.level(row, kit, measure) || m.apart(row.Median(measure), kit.Median(measure))) {
 			rows = append(rows, row)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/tmaxmax/go-sse"
 )
 
-const tmaxmaxAbout = aboutChannels + "Its provider Joe writes to one stream after another, on one goroutine for all; its FiniteReplayer, " +
+const tmaxmaxAbout = aboutChannels + "Its provider Joe writes to one stream after another, on one goroutine for all, and looks at every stream for each event; its FiniteReplayer, " +
 	"with automatic IDs, is used only where streams come back. No heartbeats and no write deadline: a client that has stopped " +
 	"reading stops everybody. Headers are flushed by us before the library subscribes the stream, so an event in between is missed."
 
