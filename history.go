@@ -42,13 +42,9 @@ func (h *history) entries() []*entry { return h.space[h.removed:] }
 // before more is taken.
 func (h *history) appendLocked(e *entry) {
 	if held := len(h.entries()); len(h.space) == cap(h.space) && h.removed > len(h.space)/8 {
-		if cap(h.space) > 64 && held < cap(h.space)/4 {
-			h.space, h.removed = slices.Clone(h.entries()), 0 // a burst is over
-		} else {
-			copy(h.space, h.entries())
-			clear(h.space[held:])
-			h.space, h.removed = h.space[:held], 0
-		}
+		copy(h.space, h.entries())
+		clear(h.space[held:])
+		h.space, h.removed = h.space[:held], 0
 	}
 	e.previous = h.newest.Load()
 	if h.space = append(h.space, e); len(h.entries()) == 1 {
@@ -64,11 +60,15 @@ func (h *history) removeLocked() *entry {
 	h.space[h.removed] = nil // the array lives on
 	h.removed++
 	h.trimmed = e.seq
-	if rest := h.entries(); len(rest) > 0 {
-		h.oldest = rest[0].at
-	} else {
+	switch rest := h.entries(); {
+	case len(rest) == 0:
 		h.space, h.removed = nil, 0
 		h.last.Store(nil)
+	case cap(h.space) > 64 && len(rest) < cap(h.space)/4:
+		h.space, h.removed = slices.Clone(rest), 0 // a burst is over
+		fallthrough
+	default:
+		h.oldest = rest[0].at
 	}
 	return e
 }
@@ -97,16 +97,17 @@ func between(entries []*entry, after, end uint64) []*entry {
 	return entries[min(from, to):to]
 }
 
-// fit returns how many of the entries make a page: at least one, if there is one.
-func fit(entries []*entry, q *Query) int {
+// fit returns how many of the entries make a page, at least one if there is one, and
+// up to where no other is missing: end, if all of them fit.
+func fit(entries []*entry, q *Query, end uint64) (n int, reach uint64) {
 	bytes := 0
 	for n, e := range entries {
 		bytes += len(e.block)
 		if n > 0 && (n >= q.MaxEvents || bytes > q.MaxBytes) {
-			return n
+			return n, e.seq - 1
 		}
 	}
-	return len(entries)
+	return len(entries), end
 }
 
 // historyList is a doubly linked list; a history is in one list at most.

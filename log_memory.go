@@ -35,8 +35,9 @@ const (
 	// to it, and the subject's history as if the event were its only one.
 	eventOverhead = 384
 
-	// sweep is the most old events that one append removes: the first after a quiet
-	// hour does not wait until all are gone. Readers do not see old ones.
+	// sweep is the most old events of other subjects that one append removes, and the
+	// most subjects that it forgets: the first after a quiet hour does not wait until
+	// all are gone. Readers do not see old ones.
 	sweep = 64
 
 	// maxRemembered is the number of subjects without events for which the log
@@ -181,7 +182,7 @@ func (l *MemoryLog) trimLocked(h *history, now time.Duration) {
 	for n := len(h.entries()); n > l.cfg.EventsPerSubject || n > 1 && h.bytes > l.cfg.MaxBytes/4; n-- {
 		l.removeLocked(h)
 	}
-	l.expireLocked(h, now, sweep)
+	l.expireLocked(h, now, len(h.entries()))
 }
 
 // trim brings the log back within its bounds. Called with mu held, like the
@@ -198,7 +199,7 @@ func (l *MemoryLog) trim(now time.Duration) {
 	for l.bytes > l.cfg.MaxBytes {
 		l.drop(l.active.first)
 	}
-	for l.emptied.size > maxRemembered {
+	for n := 0; n < sweep && l.emptied.size > maxRemembered; n++ {
 		l.forget(l.emptied.first)
 	}
 }

@@ -27,7 +27,8 @@ func (l *MemoryLog) Read(_ context.Context, q Query, dst []byte) (Page, error) {
 	}
 	switch {
 	case page.Gap != "":
-		page.Through, page.More = l.cursor(head), false
+		// The head of now: in a flood, what has been trimmed meanwhile is another gap.
+		page.Through, page.More = l.cursor(l.head.Load()), false
 	case page.More:
 		page.Through = page.Last
 	case end > q.After.Seq:
@@ -100,25 +101,19 @@ func (l *MemoryLog) collect(page *Page, q *Query, end uint64) (last uint64) {
 		if h.newest.Load() <= q.After.Seq {
 			continue // nothing new, and so nothing lost; most subjects, most times
 		}
-		before := len(r.entries)
-		var more bool
-		if r.entries, more, page.Gap = l.entriesOf(h, q, end, r.entries); page.Gap != "" {
+		before, reach := len(r.entries), end
+		if r.entries, reach, page.Gap = l.entriesOf(h, q, end, r.entries); page.Gap != "" {
 			return 0
 		}
 		if before > 0 && len(r.entries) > before {
-			if more {
-				end = r.entries[len(r.entries)-1].seq
-			}
 			r.merge(before)
-			within := between(r.entries, q.After.Seq, end)
-			n := fit(within, q)
-			more = more || n < len(within)
+			var n int
+			n, reach = fit(between(r.entries, q.After.Seq, reach), q, reach)
 			clear(r.entries[n:])
 			r.entries = r.entries[:n]
 		}
-		if more {
-			page.More = true
-			end = r.entries[len(r.entries)-1].seq
+		if reach < end {
+			page.More, end = true, reach
 		}
 	}
 	for _, e := range r.entries {
@@ -141,12 +136,12 @@ func (l *MemoryLog) histories(q *Query, list []*history) ([]*history, bool) {
 	return list, true
 }
 
-// entriesOf appends to dst the entries of one subject in (q.After, end], and reports
-// whether there were more than fit a page.
-func (l *MemoryLog) entriesOf(h *history, q *Query, end uint64, dst []*entry) (_ []*entry, more bool, gap GapReason) {
+// entriesOf appends to dst the entries of one subject in (q.After, end], as many as
+// fit a page, and returns how far they reach.
+func (l *MemoryLog) entriesOf(h *history, q *Query, end uint64, dst []*entry) (_ []*entry, reach uint64, gap GapReason) {
 	now := time.Since(l.made)
 	if e := h.only(q.After.Seq, end); e != nil && !l.old(e.at, now) {
-		return append(dst, e), false, ""
+		return append(dst, e), end, ""
 	}
 	h.mu.RLock()
 	if len(h.entries()) > 0 && l.old(h.oldest, now) {
@@ -158,9 +153,9 @@ func (l *MemoryLog) entriesOf(h *history, q *Query, end uint64, dst []*entry) (_
 	}
 	defer h.mu.RUnlock()
 	if q.After.Seq < h.trimmed {
-		return nil, false, GapTrimmed
+		return dst, 0, GapTrimmed
 	}
 	found := between(h.entries(), q.After.Seq, end)
-	n := fit(found, q)
-	return append(dst, found[:n]...), n < len(found), ""
+	n, reach := fit(found, q, end)
+	return append(dst, found[:n]...), reach, ""
 }

@@ -175,6 +175,31 @@ func TestMemoryLogForgetsQuietSubjectsButNotTheirLoss(t *testing.T) {
 	})
 }
 
+// A burst must not outlive its age because a few events follow it.
+func TestMemoryLogLetsGoOfABurstThatATrickleFollows(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemoryLog(t, ginsse.MemoryLogConfig{MaxAge: time.Hour})
+		add := func(n int) {
+			for range n {
+				if _, err := log.Append(t.Context(), "user:alice", []byte("data: 1\n\n")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		add(1)
+		one := log.HistoryBytes()
+		add(3000)
+		for range 2 {
+			pass(50 * time.Minute)
+			add(1)
+		}
+		if bytes := log.HistoryBytes(); bytes != 2*one {
+			t.Errorf("%d bytes are held for two events, of %d each", bytes, one)
+		}
+	})
+}
+
 func BenchmarkMemoryLogAppend(b *testing.B) {
 	b.ReportAllocs()
 	log := newMemoryLog(b, ginsse.MemoryLogConfig{})

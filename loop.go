@@ -242,7 +242,8 @@ func (l *loop) onTime(now time.Time) (wrote bool) {
 	if l.failing {
 		l.more = true
 	}
-	beats := l.beat > 0 && now.Sub(l.w.wrote) >= l.beat
+	// Not on one that has ended, which may have no right to what a beat would write.
+	beats := l.beat > 0 && !l.s.ended.Load() && now.Sub(l.w.wrote) >= l.beat
 	if beats {
 		l.w.wrote = now
 	}
@@ -317,6 +318,9 @@ func (l *loop) finish() {
 	switch reason := reasonOf(l.s.Err()); reason {
 	case ReasonClientGone, ReasonSlow:
 	default:
+		if l.failing && reason.drains() {
+			_, _ = l.w.Write(l.s.take(nil)) // the log cannot be read; what was queued needs none
+		}
 		_, _ = l.w.Write(appendControl(nil, typeClose, "", closeData{reason, l.s.registry != nil && reason.reconnect()}))
 	}
 }

@@ -250,6 +250,26 @@ func TestStreamOutlivesAFailingLog(t *testing.T) {
 	})
 }
 
+// What one stream was sent needs no log.
+func TestDisconnectDeliversWhatWasQueuedAlthoughTheLogFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &failingLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		log.failing.Store(true)
+		send(t, registry, "alice", 1)
+		synctest.Wait() // it has found that the log fails
+		s := registry.Streams("alice")[0]
+		if err := s.Send(t.Context(), numbered(7)); err != nil {
+			t.Fatal(err)
+		}
+		s.Disconnect("signed out")
+		wantNumbers(t, stream, 7, 7)
+		wantClose(t, stream, "signed out", false)
+	})
+}
+
 var errBrokerAway = errors.New("the broker is away")
 
 type failingLog struct {
