@@ -101,7 +101,8 @@ func (l *MemoryLog) collect(page *Page, q *Query, end uint64) (last uint64) {
 		if h.newest.Load() <= q.After.Seq {
 			continue // nothing new, and so nothing lost; most subjects, most times
 		}
-		before, reach := len(r.entries), end
+		before := len(r.entries)
+		var reach uint64
 		if r.entries, reach, page.Gap = l.entriesOf(h, q, end, r.entries); page.Gap != "" {
 			return 0
 		}
