@@ -171,7 +171,7 @@ func scenarios(quick bool) []scenario {
 			Name: "idle", Title: "Idle streams",
 			About: fmt.Sprintf("%d streams with nothing to say, with the heartbeats, every 15 s, of those that have them. They have been open for "+
 				"%v when the watch begins, and %v more when their memory is looked at.", size(10_000, 500), settle, window),
-			Measures: []report.Measure{memory, idleCPU, {Name: "heartbeats per stream meanwhile", Aside: true}},
+			Measures: []report.Measure{memory, idleCPU, {Name: "heartbeats per stream since it was opened", Aside: true}},
 			Notes:    []string{"The libraries send no heartbeats; those by hand, the kit and the floor do."},
 		},
 		settings: beats,
