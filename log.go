@@ -14,8 +14,8 @@ import (
 //
 // # Contract for implementers
 //
-// Order: the log has one total order over all subjects. Seq grows with each
-// event; numbers may be left out but are never used twice within an epoch.
+// Order: the log has one total order over all subjects. The Seq of a [Cursor] grows
+// with each event; numbers may be skipped but are never used twice within an epoch.
 //
 // Visibility: once Append has returned, Read on the same Log value sees the
 // event. A Read that reports a position Through has seen every event of its
@@ -51,15 +51,14 @@ type Log interface {
 	// Append adds an event for one subject and returns its position. The frame is the
 	// event in wire form without an id field: whole lines, the last of them blank. An
 	// error means that the event was not stored, or, for a log across a network,
-	// that this is not known; appending again is then safe for the reader, who
-	// recognises nothing worse than a repeat. The end of ctx abandons the wait, if
-	// there is one.
+	// that this is not known; appending again is then safe for the reader, who sees a
+	// repeat at worst. The end of ctx abandons the wait, if there is one.
 	Append(ctx context.Context, subject string, frame []byte) (Cursor, error)
 
 	// Read appends events to dst in order, by the rules of [Query], each as
 	// [AppendBlock] does, and returns them with how far they reach. An error means
-	// that nothing is known at this time; the caller tries again later from the
-	// same position.
+	// that nothing is known at this time: the page is ignored, and the caller tries
+	// again later from the same position.
 	Read(ctx context.Context, q Query, dst []byte) (Page, error)
 
 	// Watch has fn called after an event became visible to Read, whoever appended
@@ -96,8 +95,8 @@ type Query struct {
 	// wanted itself. At or below After's nothing is wanted: Through is After, or
 	// there is a gap. Without a position it has no effect.
 	Before uint64
-	// MaxEvents and MaxBytes, of what is appended to dst, bound the page; one event
-	// is always allowed.
+	// MaxEvents and MaxBytes, of what is appended to dst, bound the page. One event is
+	// always allowed, and with 0 no other.
 	MaxEvents, MaxBytes int
 }
 

@@ -136,6 +136,9 @@ func (o options) once(s scenario, c servers.Contestant, round int) (figures, flo
 		b.profile = filepath.Join(o.profiles, name)
 	}
 	f, err := s.run(s, b)
+	if err == nil && f.failed == "" && len(f.values) != len(s.Measures) {
+		err = fmt.Errorf("%d figures for %d measures", len(f.values), len(s.Measures))
+	}
 	return f, b.others, err
 }
 

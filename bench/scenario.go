@@ -17,8 +17,10 @@ type scenario struct {
 	work            work
 	// excuse says why a contestant is not asked, or "". Nil asks all.
 	excuse func(servers.Contestant) string
-	// run gives the work to the contestant of a bout. A contestant that does not do
-	// it has failed; an error is for what keeps the bout from being held.
+	// run gives the work to the contestant of a bout, and returns a figure for each of
+	// the Measures, in their order: the first is what contestants are ranked by. A
+	// contestant that does not do the work has failed; an error is for what keeps the
+	// bout from being held.
 	run func(scenario, *bout) (figures, error)
 }
 

@@ -11,17 +11,17 @@ const (
 // legend explains what the tables of all scenarios have in common.
 var legend = []string{
 	"Figures are medians over the rounds, with three significant digits; min–max is the least and the greatest of the rounds. " +
-		"The first measure decides who is best in a table.",
+		"The first measure decides who is best in a table. A measure that is a ratio is the median of the rounds' ratios.",
 	"A ~ stands before that figure if something else on the machine used the processor noticeably while it was taken, in one " +
 		"of the rounds or more.",
 	"≈0 is a figure that is too small to be told from noise. A ratio with it is a bound, such as <0.02×.",
-	"Two contestants are level if " + level + ". Another run may have them the other way round.",
+	"Two contestants are level if " + level + ". Another run may have them the other way round; a wide min–max makes level with more.",
 	"The best competitor that has done the work is bold, and so are those that are level with it.",
 	`"To floor", "to best alternative" and "to best peer" say how many times the figure of that reference a figure is: 2.0× is ` +
 		"twice as much, whichever way is good. An alternative is what one would use instead of the kit, a library or code written " +
 		"by hand; a peer is a library.",
 	"The clients are one process on the same machine. Where their CPU is near 100 % of a core, a rate is theirs rather than the " +
-		"server's: compare the server CPU per event. A latency includes the time that the clients take to read the sockets before: " +
+		"server's: compare the server CPU per event. A latency includes the time that the clients take to read the other sockets first: " +
 		"with thousands of streams that is most of it, and the same for all.",
 	"The floor does only what must be done: it has no queues, no HTTP library and no goroutine per stream, so it is a reference " +
 		"rather than a competitor; where a stalled or slow client matters it would stop.",
