@@ -8,6 +8,7 @@ help: ## this list
 	@echo "make ci       all of the following, in this order:"
 	@for step in $(STEPS); do echo "make $$step"; done
 	@echo "make example  run the example application"
+	@echo "make screenshots  take those of the example's README"
 
 ci:
 	@.ci/run
@@ -18,3 +19,8 @@ $(STEPS):
 .PHONY: example
 example:
 	go run ./examples/gin-app
+
+.PHONY: screenshots
+screenshots: # needs Chromium and a font with emoji, such as Debian's fonts-noto-color-emoji
+	mkdir -p examples/gin-app/screenshots
+	BROWSER_TESTS=required go test ./examples/gin-app -run TestScreenshots -count=1 -screenshots screenshots

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -15,8 +17,12 @@ import (
 // appConfig holds what differs between the program and its tests.
 type appConfig struct {
 	Logger *slog.Logger
+	// Database is the file that everything is kept in, or [inMemory].
+	Database string
 	// Demo adds the demo people and their posts.
 	Demo bool
+	// SessionTime is how long a token lives. Default: defaultSessionTime.
+	SessionTime time.Duration
 	// PasswordCost is for argon2id. Default: defaultPasswordCost.
 	PasswordCost passwordCost
 }
@@ -32,32 +38,54 @@ type app struct {
 	sessions  *sessions
 	registry  *ginsse.Registry
 	logger    *slog.Logger
+	stopping  atomic.Bool
 }
 
-// newApp returns an application with an empty store, or with the demo's.
-func newApp(cfg appConfig) (*app, error) {
-	a := &app{store: newStore(), logger: cfg.Logger}
+// newApp returns an application on its database, with the demo's people if cfg says
+// so. It must be closed.
+func newApp(ctx context.Context, cfg appConfig) (*app, error) {
+	a := &app{logger: cfg.Logger}
 	var err error
-	if a.passwords, err = newPasswords(cfg.PasswordCost); err != nil {
+	if a.store, err = openStore(ctx, cfg.Database); err != nil {
 		return nil, err
 	}
-	if a.sessions, err = newSessions(a.store); err != nil {
-		return nil, err
+	if err := a.begin(ctx, cfg); err != nil {
+		return nil, errors.Join(err, a.store.Close())
+	}
+	return a, nil
+}
+
+func (a *app) begin(ctx context.Context, cfg appConfig) (err error) {
+	if a.passwords, err = newPasswords(cfg.PasswordCost); err != nil {
+		return err
+	}
+	if a.sessions, err = newSessions(ctx, a.store, cfg.SessionTime); err != nil {
+		return err
+	}
+	if cfg.Demo {
+		if err := a.addDemo(ctx); err != nil {
+			return err
+		}
 	}
 	a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{
 		ConnectFunc: a.streamOpened,
 		Logger:      cfg.Logger,
 	})
-	if err != nil {
-		return nil, err
-	}
-	if cfg.Demo {
-		if err := a.addDemo(); err != nil {
-			return nil, err
-		}
-	}
 	a.Handler = a.routes()
-	return a, nil
+	return err
+}
+
+// stop ends all streams, and has the application called not ready.
+func (a *app) stop() {
+	a.stopping.Store(true)
+	a.registry.Close()
+}
+
+// Close ends all streams and closes the database. The server has been shut down
+// before: nobody is answered any more.
+func (a *app) Close() error {
+	a.stop()
+	return a.store.Close()
 }
 
 // routes is the HTTP interface on one screen.
@@ -69,6 +97,7 @@ func (a *app) routes() http.Handler {
 
 	addPage(r)
 	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+	r.GET("/readyz", a.ready)
 
 	// The kit's middleware says who it is and that the answer is a stream; admit
 	// refuses who has signed out since; the handler grants topics and serves.
@@ -92,6 +121,22 @@ func (a *app) routes() http.Handler {
 	api.GET("/notifications", a.listNotifications)
 	api.POST("/notifications/read", a.readNotifications)
 	return r
+}
+
+// ready says whether requests can be served: to a load balancer, which should send
+// nobody to a server that is stopping or has no database.
+func (a *app) ready(c *gin.Context) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), time.Second)
+	defer cancel()
+	err := a.store.Ping(ctx)
+	if a.stopping.Load() || err != nil {
+		if err != nil {
+			_ = c.Error(err)
+		}
+		c.JSON(http.StatusServiceUnavailable, gin.H{"status": "not ready"})
+		return
+	}
+	c.JSON(http.StatusOK, gin.H{"status": "ready"})
 }
 
 // refuseCrossSite keeps other sites' pages from acting through a visitor's

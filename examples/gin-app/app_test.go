@@ -38,10 +38,18 @@ func newTestApp(t *testing.T, cfg appConfig) *app {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.PasswordCost = testCost
-	a, err := newApp(cfg)
+	if cfg.Database == "" {
+		cfg.Database = inMemory
+	}
+	a, err := newApp(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return a
 }
 

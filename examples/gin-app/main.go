@@ -3,8 +3,8 @@
 // when her laptop wakes up.
 //
 // Read app.go for the routes, post.go for where an event is sent, events.go for
-// where it is received, and session.go for who may receive it. All state is in
-// memory and ends with the process.
+// where it is received, session.go for who may receive it, and store.go for where
+// everything is kept.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -44,10 +45,12 @@ const shutdownTime = 10 * time.Second
 
 // run serves the application until ctx ends. It writes the URL to stdout, once
 // the server accepts connections, and logs to stderr.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("gin-app", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	addr := flags.String("addr", "127.0.0.1:8080", "listen on this `address`")
+	database := flags.String("db", "", "keep everything in this `file`; "+inMemory+" keeps it until the program ends (default gin-app.db in the user's cache directory)")
+	h2c := flags.Bool("h2c", false, "speak HTTP/2 without TLS too, for a proxy in front")
 	noDemo := flags.Bool("no-demo", false, "start without the demo people and their posts")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -56,26 +59,43 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 
-	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	application, err := newApp(appConfig{Logger: logger, Demo: !*noDemo})
-	if err != nil {
-		return err
+	if *database == "" {
+		var err error
+		if *database, err = defaultDatabase(); err != nil {
+			return fmt.Errorf("finding a place for the database: %w; name one with -db", err)
+		}
 	}
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	application, err := newApp(ctx, appConfig{Logger: logger, Database: *database, Demo: !*noDemo})
+	if err != nil {
+		return fmt.Errorf("%s: %w", *database, err)
+	}
+	defer func() { err = errors.Join(err, application.Close()) }()
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "Listening on http://%s\n", listener.Addr())
+	fmt.Fprintf(stdout, "Listening on http://%s\nKeeping everything in %s\n", listener.Addr(), *database)
 	if !*noDemo {
 		fmt.Fprintf(stdout, "Sign in as alice, bob or carol with password %q\n", demoPassword)
 	}
-	return serve(ctx, newServer(application, logger), listener)
+	return serve(ctx, newServer(application, logger, *h2c), listener)
+}
+
+// defaultDatabase returns the file in the user's cache directory, which it makes.
+func defaultDatabase() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "gin-app")
+	return filepath.Join(dir, "gin-app.db"), os.MkdirAll(dir, 0o700)
 }
 
 // newServer returns the server of the application. Its timeouts are for ordinary
 // requests: an event stream outlives them, as the kit puts a deadline on each
 // write instead.
-func newServer(application *app, logger *slog.Logger) *http.Server {
+func newServer(application *app, logger *slog.Logger, h2c bool) *http.Server {
 	server := &http.Server{
 		Handler:           application,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -85,9 +105,14 @@ func newServer(application *app, logger *slog.Logger) *http.Server {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
+	if h2c {
+		server.Protocols = new(http.Protocols)
+		server.Protocols.SetHTTP1(true)
+		server.Protocols.SetUnencryptedHTTP2(true)
+	}
 	// Without this, Shutdown would wait for the streams, which end by themselves
 	// only when their clients leave.
-	server.RegisterOnShutdown(application.registry.Close)
+	server.RegisterOnShutdown(application.stop)
 	return server
 }
 

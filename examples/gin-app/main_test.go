@@ -6,10 +6,13 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/goleak"
+
+	"github.com/ginsse/ginsse/ssetest"
 )
 
 func TestMain(m *testing.M) {
@@ -17,14 +20,20 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func TestRunServesUntilContextEndsAndTellsStreams(t *testing.T) {
-	t.Parallel()
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
+// process is the program, run with a database file.
+type process struct {
+	t         *testing.T
+	addr, url string
+	stop      func() // as a signal does, and returns when it has ended
+}
+
+func newProcess(t *testing.T, addr, file string) *process {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, []string{"-addr", "127.0.0.1:0"}, writer, io.Discard)
+		err := run(ctx, []string{"-addr", addr, "-db", file}, writer, io.Discard)
 		writer.Close()
 		ended <- err
 	}()
@@ -33,24 +42,67 @@ func TestRunServesUntilContextEndsAndTellsStreams(t *testing.T) {
 		t.Fatal(err, <-ended)
 	}
 	go io.Copy(io.Discard, reader) // until run has ended
-	url, found := strings.CutPrefix(strings.TrimSpace(line), "Listening on ")
-	if !found {
+	p := &process{t: t}
+	var found bool
+	if p.url, found = strings.CutPrefix(strings.TrimSpace(line), "Listening on "); !found {
 		t.Fatalf("first line is %q", line)
 	}
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	alice := &visitor{t: t, url: url, client: client}
-	alice.signIn("alice", demoPassword)
-	stream := alice.open("/events")
-	stream.NextOf("sse.open")
+	p.addr = strings.TrimPrefix(p.url, "http://")
+	p.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(p.stop)
+	return p
+}
 
-	stop()
+// visitor is somebody of the demo who has signed in.
+func (p *process) visitor(name string) *visitor {
+	p.t.Helper()
+	client := &http.Client{Transport: &http.Transport{}}
+	p.t.Cleanup(client.CloseIdleConnections)
+	v := &visitor{t: p.t, url: p.url, client: client}
+	v.signIn(name, demoPassword)
+	return v
+}
+
+func TestRunServesUntilContextEndsAndTellsStreams(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, "127.0.0.1:0", inMemory)
+	stream := p.visitor("alice").open("/events")
+	stream.NextOf("sse.open")
+	p.stop()
 	if got := stream.NextOf("sse.close").Data; got != `{"reason":"shutdown","reconnect":true}` {
 		t.Errorf("the stream ended with %s", got)
 	}
-	if err := <-ended; err != nil {
-		t.Errorf("run: %v", err)
+}
+
+// What was there before a restart is there after it: people, sessions, posts, what
+// was sent, and what was read of it.
+func TestRestartKeepsEverything(t *testing.T) {
+	t.Parallel()
+	file := t.TempDir() + "/feed ?%25#.db" // a name that must be escaped
+	first := newProcess(t, "127.0.0.1:0", file)
+	alice, bob := first.visitor("alice"), first.visitor("bob")
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"one"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"two"})
+	list, _ := alice.inbox()
+	alice.want(http.StatusOK, "POST", "/api/notifications/read", map[string]int64{"up_to": list[1].ID})
+	stream := alice.open("/events")
+	stream.NextOf("sse.open")
+	position := stream.LastEventID()
+	first.stop()
+
+	second := newProcess(t, first.addr, file)
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"three"}) // with the token of before
+	if got, unread := alice.inbox(); len(got) != 3 || unread != 2 || got[0].ID <= list[0].ID {
+		t.Errorf("alice has %d notifications, %d unread", len(got), unread)
 	}
+	again := alice.open("/events", ssetest.LastEventID(position))
+	again.NextOf("sse.gap") // the stream's history is not kept: the page asks the store
+	second.stop()
 }
 
 func TestRunWithoutDemoHasNobodyToSignIn(t *testing.T) {
@@ -65,7 +117,9 @@ func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
 	for name, args := range map[string][]string{
 		"unknown_flag":        {"-nonsense"},
 		"unexpected_argument": {"nonsense"},
-		"bad_address":         {"-addr", "nonsense"},
+		"bad_address":         {"-addr", "nonsense", "-db", inMemory},
+		"no_such_folder":      {"-db", "/nonsense/feed.db"},
+		"not_a_database":      {"-db", "main_test.go"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -79,4 +133,13 @@ func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
 func TestHealthIsAnsweredToEverybody(t *testing.T) {
 	t.Parallel()
 	newSite(t, appConfig{}).visitor().want(http.StatusOK, "GET", "/healthz", nil)
+}
+
+func TestReadinessEndsWithTheApplication(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{})
+	s.visitor().want(http.StatusOK, "GET", "/readyz", nil)
+	s.app.stop()
+	s.visitor().want(http.StatusServiceUnavailable, "GET", "/readyz", nil)
+	s.visitor().want(http.StatusOK, "GET", "/healthz", nil)
 }

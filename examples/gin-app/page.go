@@ -3,6 +3,7 @@ package main
 import (
 	"embed"
 	"net/http"
+	"path"
 
 	"github.com/gin-gonic/gin"
 )
@@ -16,23 +17,34 @@ var web embed.FS
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
-// addPage adds the routes of the page.
+// contentTypes are those of the page's files.
+var contentTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".svg":  "image/svg+xml",
+}
+
+// addPage adds a route for each file of the page, and / for its first.
 func addPage(r *gin.Engine) {
-	for path, file := range map[string]struct{ name, contentType string }{
-		"/":          {"web/index.html", "text/html; charset=utf-8"},
-		"/app.js":    {"web/app.js", "text/javascript; charset=utf-8"},
-		"/style.css": {"web/style.css", "text/css; charset=utf-8"},
-	} {
-		content, err := web.ReadFile(file.name)
+	files, err := web.ReadDir("web")
+	if err != nil {
+		panic(err) // nothing is embedded
+	}
+	for _, file := range files {
+		content, err := web.ReadFile("web/" + file.Name())
 		if err != nil {
-			panic(err) // the file is not embedded
+			panic(err)
 		}
-		r.GET(path, func(c *gin.Context) {
+		address := "/" + file.Name()
+		if address == "/index.html" {
+			address = "/"
+		}
+		r.GET(address, func(c *gin.Context) {
 			pageHeaders(c.Writer.Header())
-			c.Data(http.StatusOK, file.contentType, content)
+			c.Data(http.StatusOK, contentTypes[path.Ext(file.Name())], content)
 		})
 	}
-	r.GET("/favicon.ico", func(c *gin.Context) { c.Status(http.StatusNoContent) })
 }
 
 func pageHeaders(h http.Header) {

@@ -49,7 +49,7 @@ func (a *app) signIn(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	a.welcome(c, http.StatusOK, found)
+	a.welcome(c, http.StatusOK, found.ID)
 }
 
 func (a *app) signUp(c *gin.Context) {
@@ -77,12 +77,12 @@ func (a *app) signUp(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	a.welcome(c, http.StatusCreated, created)
+	a.welcome(c, http.StatusCreated, created.ID)
 }
 
 // welcome answers with a new session, in the body and in the cookie.
-func (a *app) welcome(c *gin.Context, status int, who account) {
-	given, err := a.sessions.issue(who)
+func (a *app) welcome(c *gin.Context, status int, userID string) {
+	given, err := a.sessions.issue(c.Request.Context(), userID)
 	if err != nil {
 		fail(c, err)
 		return
@@ -95,7 +95,7 @@ func (a *app) welcome(c *gin.Context, status int, who account) {
 // this order: a browser's EventSource may come back, and is then refused.
 func (a *app) signOut(c *gin.Context) {
 	id := ginsse.UserID(c)
-	if err := a.store.EndSessions(c.Request.Context(), id, sessionTime); err != nil {
+	if err := a.store.EndSessions(c.Request.Context(), id, a.sessions.lifetime); err != nil {
 		fail(c, err)
 		return
 	}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"crypto/rand"
+	"context"
 	"net/http"
 	"time"
 
@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	sessionCookie = "session"
-	sessionTime   = 15 * time.Minute
+	sessionCookie      = "session"
+	defaultSessionTime = 15 * time.Minute
 )
 
 // sessions issues the tokens that say who a request comes from, and takes them
-// back. A token lives for sessionTime; one in a cookie is renewed while it is
-// used. The key is random and is not kept: a restart signs everybody out.
+// back. A token lives for a quarter of an hour; one in a cookie is renewed while it is
+// used. The key is random and kept in the store: a restart signs nobody out.
 //
 // A token cannot be deleted, so signing out is remembered by its expiry: all the
 // person's tokens that expire up to some second are void, and those issued later
@@ -26,15 +26,21 @@ const (
 //
 // Concurrency: all methods may be called from several goroutines.
 type sessions struct {
-	store *store
-	auth  *ginsse.Auth
-	key   []byte
+	store    *store
+	auth     *ginsse.Auth
+	key      []byte
+	lifetime time.Duration
 }
 
-func newSessions(store *store) (*sessions, error) {
-	s := &sessions{store: store, key: make([]byte, 32)}
-	_, _ = rand.Read(s.key) // never fails
+func newSessions(ctx context.Context, store *store, lifetime time.Duration) (*sessions, error) {
+	s := &sessions{store: store, lifetime: lifetime}
+	if lifetime == 0 {
+		s.lifetime = defaultSessionTime
+	}
 	var err error
+	if s.key, err = store.Secret(ctx, "session key", 32); err != nil {
+		return nil, err
+	}
 	s.auth, err = ginsse.NewAuth(ginsse.AuthConfig{
 		Key:     s.key,
 		Methods: []string{"HS256"},
@@ -50,15 +56,21 @@ type session struct {
 	User      user      `json:"user"`
 }
 
-// issue makes a token for a person, as their account was read from the store. If
-// they sign out between that and now, the token is void: see [store.EndSessions].
-func (s *sessions) issue(a account) (session, error) {
-	expires := later(a.ReadAt.Add(sessionTime).Truncate(time.Second), a.VoidThrough.Add(time.Second))
+// issue makes a token for a person.
+func (s *sessions) issue(ctx context.Context, userID string) (session, error) {
+	a, expires, err := s.store.BeginSession(ctx, userID, s.lifetime)
+	if err != nil {
+		return session{}, err
+	}
+	return s.sign(a.user, expires)
+}
+
+func (s *sessions) sign(who user, expires time.Time) (session, error) {
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
-		Subject:   a.ID,
+		Subject:   who.ID,
 		ExpiresAt: jwt.NewNumericDate(expires),
 	}).SignedString(s.key)
-	return session{Token: token, ExpiresAt: expires.UTC(), User: a.user}, err
+	return session{Token: token, ExpiresAt: expires, User: who}, err
 }
 
 // void reports whether a token that expires then was signed out.
@@ -78,10 +90,19 @@ func (s *sessions) admit(c *gin.Context) {
 		return
 	}
 	c.Set(accountKey{}, a)
-	if _, err := c.Request.Cookie(sessionCookie); err != nil || time.Until(expires) > sessionTime/2 {
+	if _, err := c.Request.Cookie(sessionCookie); err != nil || time.Until(expires) > s.lifetime/2 {
 		return
 	}
-	renewed, err := s.issue(a)
+	// Unless the person has signed out since admit looked.
+	a, until, err := s.store.BeginSession(c.Request.Context(), a.ID, s.lifetime)
+	if err == nil && void(a, expires) {
+		err = errSignedOut
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	renewed, err := s.sign(a.user, until)
 	if err != nil {
 		fail(c, err)
 		return
@@ -97,7 +118,7 @@ func person(c *gin.Context) user { return c.MustGet(accountKey{}).(account).user
 // setCookie gives the session to a browser. Scripts cannot read the cookie
 // (HttpOnly), and no other site's page has it sent (SameSite).
 func (s *sessions) setCookie(c *gin.Context, given session) {
-	s.writeCookie(c, given.Token, int(sessionTime/time.Second))
+	s.writeCookie(c, given.Token, int(s.lifetime/time.Second))
 }
 
 func (s *sessions) clearCookie(c *gin.Context) { s.writeCookie(c, "", -1) }
@@ -115,11 +136,4 @@ func (s *sessions) writeCookie(c *gin.Context, value string, maxAge int) {
 	// Set, not Add: signing out takes back what admit may have renewed. The
 	// application sets no other cookie.
 	c.Writer.Header().Set("Set-Cookie", cookie.String())
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }

@@ -20,7 +20,7 @@ func TestSignInGivesTokenAndCookie(t *testing.T) {
 	if given.User.Name != "alice" || given.User.ID == "" || strings.Contains(given.User.ID, "alice") {
 		t.Errorf("user is %+v", given.User)
 	}
-	if left := time.Until(given.ExpiresAt); left < sessionTime-time.Minute || left > sessionTime {
+	if left := time.Until(given.ExpiresAt); left < defaultSessionTime-time.Minute || left > defaultSessionTime {
 		t.Errorf("expires in %v", left)
 	}
 	cookie := answer.header.Get("Set-Cookie")
@@ -95,7 +95,7 @@ func TestStreamOpenedDuringSignOutEnds(t *testing.T) {
 	// attached between the two.
 	stream := alice.open("/events")
 	stream.NextOf("sse.open")
-	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, sessionTime); err != nil {
+	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, defaultSessionTime); err != nil {
 		t.Fatal(err)
 	}
 	for _, open := range s.app.registry.Streams(alice.user.ID) {
@@ -104,31 +104,29 @@ func TestStreamOpenedDuringSignOutEnds(t *testing.T) {
 	stream.NextOf("sse.close")
 }
 
-func TestTokenIssuedDuringSignOutIsVoid(t *testing.T) {
+func TestSignOutVoidsWhatWasIssuedBeforeAndNothingLater(t *testing.T) {
 	t.Parallel()
 	s, alice, _, _ := demo(t)
 	ctx := t.Context()
+	issue := func() session {
+		given, err := s.app.sessions.issue(ctx, alice.user.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return given
+	}
 	for range 3 { // whatever came before, and within one second
-		before, err := s.app.store.Account(ctx, alice.user.ID)
-		if err != nil {
+		before := issue()
+		if err := s.app.store.EndSessions(ctx, alice.user.ID, defaultSessionTime); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.app.store.EndSessions(ctx, alice.user.ID, sessionTime); err != nil {
-			t.Fatal(err)
-		}
-		given, err := s.app.sessions.issue(before)
-		if err != nil {
-			t.Fatal(err)
-		}
+		later := issue()
 		after, err := s.app.store.Account(ctx, alice.user.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !void(after, given.ExpiresAt) {
-			t.Errorf("a token until %v is good, and %v is void", given.ExpiresAt, after.VoidThrough)
-		}
-		if again, err := s.app.sessions.issue(after); err != nil || void(after, again.ExpiresAt) {
-			t.Errorf("a token issued after signing out is void: %v", err)
+		if !void(after, before.ExpiresAt) || void(after, later.ExpiresAt) {
+			t.Errorf("void is what expires until %v: %v is to be, and %v is not", after.VoidThrough, before.ExpiresAt, later.ExpiresAt)
 		}
 	}
 }
@@ -174,7 +172,7 @@ func TestSessionInUseIsRenewedAndIdleOneExpires(t *testing.T) {
 		v.token = bearer
 		wantError(t, v.want(http.StatusUnauthorized, "GET", "/api/me", nil), "invalid_token")
 		v.token = ""
-		time.Sleep(sessionTime)
+		time.Sleep(defaultSessionTime)
 		if got := use(); got.status != http.StatusUnauthorized {
 			t.Errorf("an idle session is answered with %d", got.status)
 		}

@@ -3,10 +3,15 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
+	"embed"
 	"errors"
-	"strings"
-	"sync"
+	"fmt"
+	"net/url"
+	"runtime"
 	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite", in Go alone
 )
 
 // The conditions that a caller of the store can act on. problemOf knows their
@@ -17,114 +22,144 @@ var (
 	errNameTaken  = errors.New("name is taken")
 )
 
-// store keeps people, posts and notifications, in memory. Every method is one
-// transaction: it does all of what it says or, with an error, nothing. What a
-// method returns is a copy; nobody changes it later.
+// store keeps people, posts and notifications in an SQLite database. Every method
+// is one transaction: it does all of what it says or, with an error, nothing.
 //
-// Concurrency: all methods may be called from several goroutines.
+// Concurrency: all methods may be called from several goroutines, and several
+// processes may have the same file open.
 type store struct {
-	// mu guards everything below.
-	mu       sync.RWMutex
-	accounts map[string]*account // by ID
-	names    map[string]string   // account ID by name in lower case
-	posts    []*postRow          // in the order of their IDs, which begin at 1
-	inboxes  map[string]*inbox   // by account ID
-
-	lastComment      int64
-	lastNotification int64
+	// SQLite has one writer at a time: transactions that write queue for one connection
+	// here, rather than wait in the database's own lock. Readers see the state before.
+	write, read *sql.DB
 }
 
-// user is a person as others see them. The ID is random and says nothing; it is
-// what tokens and streams carry, so that a name could change.
-type user struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-}
+// inMemory is the name of a database that ends with its store.
+const inMemory = ":memory:"
 
-// account is what signing in needs to know of a person.
-type account struct {
-	user
-	PasswordHash string
-	// VoidThrough is the latest expiry of the tokens that were signed out.
-	VoidThrough time.Time
-	// ReadAt is when the account was read from the store.
-	ReadAt time.Time
-}
-
-func newStore() *store {
-	return &store{
-		accounts: make(map[string]*account),
-		names:    make(map[string]string),
-		inboxes:  make(map[string]*inbox),
+// openStore opens the database in a file, makes the file if there is none, and brings
+// its schema up to date.
+func openStore(ctx context.Context, file string) (*store, error) {
+	s := new(store)
+	var err error
+	if s.write, err = openDatabase(file, url.Values{"_txlock": {"immediate"}}); err != nil {
+		return nil, err
 	}
-}
-
-// AddAccount adds a person. Names that differ only in case are the same:
-// [errNameTaken].
-func (s *store) AddAccount(_ context.Context, name, passwordHash string) (account, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := strings.ToLower(name)
-	if _, taken := s.names[key]; taken {
-		return account{}, errNameTaken
+	s.write.SetMaxOpenConns(1)
+	if s.read = s.write; file != inMemory { // where each connection would have a database of its own
+		if s.read, err = openDatabase(file, url.Values{"_pragma": {"query_only(1)"}}); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.read.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
 	}
-	a := &account{user: user{ID: rand.Text(), Name: name}, PasswordHash: passwordHash}
-	s.accounts[a.ID] = a
-	s.names[key] = a.ID
-	s.inboxes[a.ID] = new(inbox)
-	return a.read(), nil
-}
-
-// Account returns the account with an ID, or [errNoSuchUser].
-func (s *store) Account(_ context.Context, id string) (account, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	a := s.accounts[id]
-	if a == nil {
-		return account{}, errNoSuchUser
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	return a.read(), nil
+	return s, nil
 }
 
-// AccountNamed returns the account with a name, in any case, or [errNoSuchUser].
-func (s *store) AccountNamed(_ context.Context, name string) (account, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	a := s.accounts[s.names[strings.ToLower(name)]]
-	if a == nil {
-		return account{}, errNoSuchUser
+func openDatabase(file string, options url.Values) (*sql.DB, error) {
+	for _, pragma := range []string{"busy_timeout(5000)", "foreign_keys(1)", "journal_mode(WAL)"} {
+		options.Add("_pragma", pragma)
 	}
-	return a.read(), nil
+	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: options.Encode()}
+	return sql.Open("sqlite", name.String())
 }
 
-// EndSessions voids all tokens of a person that were issued until now, and last
-// for lifetime.
-//
-// A token is issued for an account as it was read, with its times: it expires
-// lifetime after ReadAt or a second after VoidThrough, whichever is later. Both
-// are voided here. So a token that was being issued meanwhile is as void as one
-// from before, as long as this method reads the clock after such a ReadAt: it
-// does, under the lock.
-func (s *store) EndSessions(_ context.Context, userID string, lifetime time.Duration) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.accounts[userID]
-	if a == nil {
-		return errNoSuchUser
+// Close closes the database.
+func (s *store) Close() error {
+	var err error
+	if s.read != nil && s.read != s.write {
+		err = s.read.Close()
 	}
-	a.VoidThrough = later(time.Now().Add(lifetime).Truncate(time.Second), a.VoidThrough.Add(time.Second))
-	return nil
+	return errors.Join(err, s.write.Close())
 }
 
-// read returns a copy. The store's lock is held.
-func (a *account) read() account {
-	copied := *a
-	copied.ReadAt = time.Now()
-	return copied
+// Ping says whether the database can be read, and so whether the application is of
+// any use.
+func (s *store) Ping(ctx context.Context) error {
+	var one int
+	return s.read.QueryRowContext(ctx, "SELECT 1 FROM pragma_user_version").Scan(&one)
 }
 
-// userLocked returns a person that a row refers to. People are never removed.
-func (s *store) userLocked(id string) user { return s.accounts[id].user }
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrate runs the migrations that the database has not had, each in a transaction
+// with the note that it was. Their number is the database's user_version.
+func (s *store) migrate(ctx context.Context) error {
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return err
+	}
+	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		var had int
+		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&had); err != nil {
+			return fmt.Errorf("opening the database: %w", err)
+		}
+		if had > len(files) {
+			return fmt.Errorf("the database has schema %d, and this program knows %d: it is from a newer one", had, len(files))
+		}
+		for _, file := range files[had:] {
+			script, err := migrations.ReadFile("migrations/" + file.Name())
+			if err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, string(script)); err != nil {
+				return fmt.Errorf("migration %s: %w", file.Name(), err)
+			}
+		}
+		_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(files)))
+		return err
+	})
+}
+
+// update runs a transaction that writes. Nobody else writes meanwhile.
+func (s *store) update(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
+	return transact(ctx, s.write, do)
+}
+
+// view runs a transaction that reads one state of the database.
+func (s *store) view(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
+	return transact(ctx, s.read, do)
+}
+
+// transact waits for a connection until ctx ends. A transaction that has begun is
+// short, and is not cut in the middle: database/sql would close the connection, and
+// with it a database that is in memory.
+func transact(ctx context.Context, db *sql.DB, do func(ctx context.Context, tx *sql.Tx) error) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // gives it back
+	ctx = context.WithoutCancel(ctx)
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // without effect after Commit
+	if err := do(ctx, tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// Secret returns the random bytes that are kept under a name, made when they are
+// asked for first.
+func (s *store) Secret(ctx context.Context, name string, size int) (secret []byte, err error) {
+	made := make([]byte, size)
+	_, _ = rand.Read(made) // never fails
+	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, made); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = ?", name).Scan(&secret)
+	})
+	return secret, err
+}
 
 // now is the time of what is stored, at the precision of a page's clock.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// millis reads a time that was stored.
+func millis(at int64) time.Time { return time.UnixMilli(at).UTC() }

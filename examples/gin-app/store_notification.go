@@ -2,7 +2,8 @@ package main
 
 import (
 	"context"
-	"slices"
+	"database/sql"
+	"errors"
 	"time"
 )
 
@@ -33,76 +34,86 @@ type readState struct {
 	Unread int   `json:"unread"`
 }
 
-// inbox is the notifications of a person, in the order of their IDs. Read is not
-// set in them: it follows from readThrough.
-type inbox struct {
-	list        []notification
-	readThrough int64
-}
-
-// unread returns how many of those that are kept are unread.
-func (in *inbox) unread() int {
-	n := 0
-	for _, one := range slices.Backward(in.list) {
-		if one.ID <= in.readThrough {
-			break
-		}
-		n++
-	}
-	return n
-}
-
 // Notifications returns those of a person after an ID, newest first, and how many
 // are unread in all.
-func (s *store) Notifications(_ context.Context, userID string, after int64) ([]notification, int, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	in := s.inboxes[userID]
-	if in == nil {
-		return nil, 0, errNoSuchUser
-	}
-	list := []notification{}
-	for _, one := range slices.Backward(in.list) {
-		if one.ID <= after {
-			break
+func (s *store) Notifications(ctx context.Context, userID string, after int64) (list []notification, unread int, err error) {
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		state, err := readStateIn(ctx, tx, userID)
+		if err != nil {
+			return err
 		}
-		one.Read = one.ID <= in.readThrough
+		unread = state.Unread
+		list, err = notificationsIn(ctx, tx, userID, after, state.UpTo)
+		return err
+	})
+	return list, unread, err
+}
+
+func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, readThrough int64) ([]notification, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT n.id, n.type, n.post_id, a.id, a.name, n.kind, n.body, n.created_at FROM notifications n "+
+		"JOIN accounts a ON a.id = n.actor_id WHERE n.recipient_id = ? AND n.id > ? ORDER BY n.id DESC", userID, after)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	list := []notification{} // [] and not null when empty
+	for rows.Next() {
+		one := notification{Recipient: userID}
+		var createdAt int64
+		err := rows.Scan(&one.ID, &one.Type, &one.PostID, &one.Actor.ID, &one.Actor.Name, &one.Kind, &one.Body, &createdAt)
+		if err != nil {
+			return nil, err
+		}
+		one.CreatedAt, one.Read = millis(createdAt), one.ID <= readThrough
 		list = append(list, one)
 	}
-	return list, in.unread(), nil
+	return list, rows.Err()
+}
+
+// readStateIn returns what a person has read, or [errNoSuchUser].
+func readStateIn(ctx context.Context, tx *sql.Tx, userID string) (state readState, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT read_through, (SELECT count(*) FROM notifications n WHERE n.recipient_id = a.id AND n.id > a.read_through) "+
+		"FROM accounts a WHERE a.id = ?", userID).Scan(&state.UpTo, &state.Unread)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errNoSuchUser
+	}
+	return state, err
 }
 
 // ReadNotifications marks as read what a person has at or below an ID, and says
 // whether that has changed anything. What comes later is unread, however high the
 // ID is.
-func (s *store) ReadNotifications(_ context.Context, userID string, upTo int64) (state readState, changed bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	in := s.inboxes[userID]
-	if in == nil {
-		return readState{}, false, errNoSuchUser
-	}
-	if upTo = min(upTo, s.lastNotification); upTo > in.readThrough {
-		before := in.unread()
-		in.readThrough = upTo
-		changed = in.unread() != before
-	}
-	return readState{UpTo: in.readThrough, Unread: in.unread()}, changed, nil
+func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64) (state readState, changed bool, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		before, err := readStateIn(ctx, tx, userID)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE accounts SET read_through = "+
+			"max(read_through, min(?, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'notifications'))) WHERE id = ?", upTo, userID)
+		if err != nil {
+			return err
+		}
+		state, err = readStateIn(ctx, tx, userID)
+		changed = state.Unread != before.Unread
+		return err
+	})
+	return state, changed, err
 }
 
-// notifyLocked adds a notification for the author of a post and returns it; nil
-// if the author is who has acted.
-func (s *store) notifyLocked(row *postRow, eventType string, what notice) *notification {
-	if row.author == what.Actor.ID {
-		return nil
+// notifyIn adds a notification for the author of a post and returns it; nil if the
+// author is who has acted. The oldest of those that are too many goes.
+func notifyIn(ctx context.Context, tx *sql.Tx, recipientID, eventType string, what notice) (*notification, error) {
+	if recipientID == what.Actor.ID {
+		return nil, nil //nolint:nilnil // nothing to tell
 	}
-	s.lastNotification++
-	what.ID = s.lastNotification
-	made := notification{Recipient: row.author, Type: eventType, notice: what}
-	in := s.inboxes[row.author]
-	in.list = append(in.list, made)
-	if surplus := len(in.list) - maxNotifications; surplus > 0 {
-		in.list = slices.Delete(in.list, 0, surplus)
+	err := tx.QueryRowContext(ctx, "INSERT INTO notifications (recipient_id, type, post_id, actor_id, kind, body, created_at) "+
+		"VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+		recipientID, eventType, what.PostID, what.Actor.ID, what.Kind, what.Body, what.CreatedAt.UnixMilli()).Scan(&what.ID)
+	if err != nil {
+		return nil, err
 	}
-	return &made
+	_, err = tx.ExecContext(ctx, "DELETE FROM notifications WHERE recipient_id = ?1 AND id <= "+
+		"(SELECT id FROM notifications WHERE recipient_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)", recipientID, maxNotifications)
+	return &notification{Recipient: recipientID, Type: eventType, notice: what}, err
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 )
@@ -40,170 +43,207 @@ type reaction struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// postRow is a post with what belongs to it.
-type postRow struct {
-	id        int64
-	author    string
-	body      string
-	createdAt time.Time
-	comments  []comment
-	reactions map[reactionKey]*reactionRow
-}
-
-// reactionKey is unique at a post.
-type reactionKey struct{ actor, kind string }
-
-// reactionRow stays when the reaction is removed: that its post's author has
-// been told of it is not forgotten.
-type reactionRow struct {
-	createdAt time.Time
-	removed   bool
-}
-
 // AddPost adds a post.
-func (s *store) AddPost(_ context.Context, authorID, body string) (post, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.accounts[authorID] == nil {
-		return post{}, errNoSuchUser
-	}
-	row := &postRow{
-		id:        int64(len(s.posts)) + 1,
-		author:    authorID,
-		body:      body,
-		createdAt: now(),
-		reactions: make(map[reactionKey]*reactionRow),
-	}
-	s.posts = append(s.posts, row)
-	return s.viewLocked(row, authorID), nil
+func (s *store) AddPost(ctx context.Context, authorID, body string) (made post, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		author, err := userIn(ctx, tx, authorID)
+		if err != nil {
+			return err
+		}
+		made = post{Author: author, Body: body, CreatedAt: now(), Reactions: noReactions(), MyReactions: []string{}}
+		return tx.QueryRowContext(ctx, "INSERT INTO posts (author_id, body, created_at) VALUES (?, ?, ?) RETURNING id",
+			authorID, body, made.CreatedAt.UnixMilli()).Scan(&made.ID)
+	})
+	return made, err
 }
 
 // Posts returns at most limit posts, newest first, as a person sees them: those
 // before an ID, or from the newest on if that is 0.
-func (s *store) Posts(_ context.Context, viewerID string, before int64, limit int) ([]post, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	rows := s.posts
-	if before > 0 && before <= int64(len(rows)) {
-		rows = rows[:before-1]
-	}
-	posts := make([]post, 0, min(limit, len(rows)))
-	for _, row := range slices.Backward(rows) {
-		if len(posts) == limit {
-			break
-		}
-		posts = append(posts, s.viewLocked(row, viewerID))
-	}
-	return posts, nil
+func (s *store) Posts(ctx context.Context, viewerID string, before int64, limit int) (posts []post, err error) {
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		posts, err = postsIn(ctx, tx, viewerID, "WHERE ?1 = 0 OR p.id < ?1 ORDER BY p.id DESC LIMIT ?2", before, limit)
+		return err
+	})
+	return posts, err
 }
 
 // Post returns a post as a person sees it, or [errNoSuchPost].
-func (s *store) Post(_ context.Context, viewerID string, id int64) (postWithComments, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	row, err := s.postLocked(id)
-	if err != nil {
-		return postWithComments{}, err
-	}
-	return postWithComments{
-		post:     s.viewLocked(row, viewerID),
-		Comments: append([]comment{}, row.comments...), // [] and not null when empty
-	}, nil
+func (s *store) Post(ctx context.Context, viewerID string, id int64) (found postWithComments, err error) {
+	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		posts, err := postsIn(ctx, tx, viewerID, "WHERE p.id = ?", id)
+		if err != nil {
+			return err
+		}
+		if len(posts) == 0 {
+			return errNoSuchPost
+		}
+		found.post = posts[0]
+		found.Comments, err = commentsIn(ctx, tx, id)
+		return err
+	})
+	return found, err
 }
 
 // AddComment adds a comment, and with it the notification of the post's author,
 // which is nil if the comment is their own. Errors: [errNoSuchPost].
-func (s *store) AddComment(_ context.Context, postID int64, authorID, body string) (comment, *notification, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	row, err := s.postLocked(postID)
-	if err != nil {
-		return comment{}, nil, err
-	}
-	if s.accounts[authorID] == nil {
-		return comment{}, nil, errNoSuchUser
-	}
-	s.lastComment++
-	made := comment{ID: s.lastComment, PostID: postID, Author: s.userLocked(authorID), Body: body, CreatedAt: now()}
-	row.comments = append(row.comments, made)
-	return made, s.notifyLocked(row, eventComment, notice{
-		PostID: postID, Actor: made.Author, Body: body, CreatedAt: made.CreatedAt,
-	}), nil
+func (s *store) AddComment(ctx context.Context, postID int64, authorID, body string) (made comment, told *notification, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		recipient, err := authorIn(ctx, tx, postID)
+		if err != nil {
+			return err
+		}
+		author, err := userIn(ctx, tx, authorID)
+		if err != nil {
+			return err
+		}
+		made = comment{PostID: postID, Author: author, Body: body, CreatedAt: now()}
+		err = tx.QueryRowContext(ctx, "INSERT INTO comments (post_id, author_id, body, created_at) VALUES (?, ?, ?, ?) RETURNING id",
+			postID, authorID, body, made.CreatedAt.UnixMilli()).Scan(&made.ID)
+		if err != nil {
+			return err
+		}
+		told, err = notifyIn(ctx, tx, recipient, eventComment, notice{PostID: postID, Actor: author, Body: body, CreatedAt: made.CreatedAt})
+		return err
+	})
+	return made, told, err
 }
 
 // AddReaction adds a reaction, unless the person has it there already, and says
 // whether it did. With it goes the notification of the post's author: nil if that
 // is the person, and nil if the author was told before. Taking a reaction back
 // and giving it again tells nobody anything new. Errors: [errNoSuchPost].
-func (s *store) AddReaction(_ context.Context, postID int64, actorID, kind string) (reaction, bool, *notification, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	row, err := s.postLocked(postID)
-	if err != nil {
-		return reaction{}, false, nil, err
-	}
-	if s.accounts[actorID] == nil {
-		return reaction{}, false, nil, errNoSuchUser
-	}
-	made := reaction{PostID: postID, Actor: s.userLocked(actorID), Kind: kind, CreatedAt: now()}
-	key := reactionKey{actorID, kind}
-	switch had := row.reactions[key]; {
-	case had == nil:
-		row.reactions[key] = &reactionRow{createdAt: made.CreatedAt}
-		return made, true, s.notifyLocked(row, eventReaction, notice{
-			PostID: postID, Actor: made.Actor, Kind: kind, CreatedAt: made.CreatedAt,
-		}), nil
-	case had.removed:
-		*had = reactionRow{createdAt: made.CreatedAt}
-		return made, true, nil, nil
-	default:
-		made.CreatedAt = had.createdAt
-		return made, false, nil, nil
-	}
+func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind string) (made reaction, added bool, told *notification, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		recipient, err := authorIn(ctx, tx, postID)
+		if err != nil {
+			return err
+		}
+		actor, err := userIn(ctx, tx, actorID)
+		if err != nil {
+			return err
+		}
+		made = reaction{PostID: postID, Actor: actor, Kind: kind, CreatedAt: now()}
+		var createdAt int64
+		var removed bool
+		err = tx.QueryRowContext(ctx, "SELECT created_at, removed FROM reactions WHERE post_id = ? AND actor_id = ? AND kind = ?",
+			postID, actorID, kind).Scan(&createdAt, &removed)
+		if err == nil && !removed {
+			made.CreatedAt = millis(createdAt)
+			return nil
+		}
+		isNew := errors.Is(err, sql.ErrNoRows)
+		if err != nil && !isNew {
+			return err
+		}
+		added = true
+		_, err = tx.ExecContext(ctx, "INSERT INTO reactions (post_id, actor_id, kind, created_at) VALUES (?, ?, ?, ?) "+
+			"ON CONFLICT DO UPDATE SET created_at = excluded.created_at, removed = 0", postID, actorID, kind, made.CreatedAt.UnixMilli())
+		if err != nil || !isNew {
+			return err
+		}
+		told, err = notifyIn(ctx, tx, recipient, eventReaction, notice{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
+		return err
+	})
+	return made, added, told, err
 }
 
 // RemoveReaction removes a reaction if there is one. Errors: [errNoSuchPost].
-func (s *store) RemoveReaction(_ context.Context, postID int64, actorID, kind string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	row, err := s.postLocked(postID)
+func (s *store) RemoveReaction(ctx context.Context, postID int64, actorID, kind string) error {
+	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := authorIn(ctx, tx, postID); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE reactions SET removed = 1 WHERE post_id = ? AND actor_id = ? AND kind = ?", postID, actorID, kind)
+		return err
+	})
+}
+
+// authorIn returns the ID of a post's author, or [errNoSuchPost].
+func authorIn(ctx context.Context, tx *sql.Tx, postID int64) (id string, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT author_id FROM posts WHERE id = ?", postID).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errNoSuchPost
+	}
+	return id, err
+}
+
+// postsIn returns the posts that the rest of a query selects, as a person sees them.
+func postsIn(ctx context.Context, tx *sql.Tx, viewerID, rest string, args ...any) ([]post, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT p.id, a.id, a.name, p.body, p.created_at, "+
+		"(SELECT count(*) FROM comments c WHERE c.post_id = p.id) FROM posts p JOIN accounts a ON a.id = p.author_id "+rest, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	posts, ids := []post{}, []int64{} // [] and not null when empty
+	for rows.Next() {
+		one := post{Reactions: noReactions(), MyReactions: []string{}}
+		var createdAt int64
+		if err := rows.Scan(&one.ID, &one.Author.ID, &one.Author.Name, &one.Body, &createdAt, &one.CommentCount); err != nil {
+			return nil, err
+		}
+		one.CreatedAt = millis(createdAt)
+		posts, ids = append(posts, one), append(ids, one.ID)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return posts, addReactions(ctx, tx, viewerID, posts, ids)
+}
+
+// addReactions counts the reactions to posts, with one query for all of them.
+func addReactions(ctx context.Context, tx *sql.Tx, viewerID string, posts []post, ids []int64) error {
+	list, err := json.Marshal(ids)
 	if err != nil {
 		return err
 	}
-	if had := row.reactions[reactionKey{actorID, kind}]; had != nil {
-		had.removed = true
+	rows, err := tx.QueryContext(ctx, "SELECT post_id, kind, count(*), max(actor_id = ?) FROM reactions "+
+		"WHERE removed = 0 AND post_id IN (SELECT value FROM json_each(?)) GROUP BY post_id, kind", viewerID, string(list))
+	if err != nil {
+		return err
 	}
-	return nil
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var kind string
+		var count int
+		var mine bool
+		if err := rows.Scan(&id, &kind, &count, &mine); err != nil {
+			return err
+		}
+		one := &posts[slices.Index(ids, id)]
+		if one.Reactions[kind] = count; mine {
+			one.MyReactions = append(one.MyReactions, kind)
+		}
+	}
+	return rows.Err()
 }
 
-func (s *store) postLocked(id int64) (*postRow, error) {
-	if id < 1 || id > int64(len(s.posts)) {
-		return nil, errNoSuchPost
-	}
-	return s.posts[id-1], nil
-}
-
-// viewLocked returns a post as a person sees it.
-func (s *store) viewLocked(row *postRow, viewerID string) post {
-	view := post{
-		ID:           row.id,
-		Author:       s.userLocked(row.author),
-		Body:         row.body,
-		CreatedAt:    row.createdAt,
-		CommentCount: len(row.comments),
-		Reactions:    make(map[string]int, len(reactionKinds)),
-		MyReactions:  []string{},
-	}
+// noReactions is the counts of a post without any.
+func noReactions() map[string]int {
+	counts := make(map[string]int, len(reactionKinds))
 	for _, kind := range reactionKinds {
-		view.Reactions[kind] = 0
-		if mine := row.reactions[reactionKey{viewerID, kind}]; mine != nil && !mine.removed {
-			view.MyReactions = append(view.MyReactions, kind)
-		}
+		counts[kind] = 0
 	}
-	for key, row := range row.reactions {
-		if !row.removed {
-			view.Reactions[key.kind]++
-		}
+	return counts
+}
+
+func commentsIn(ctx context.Context, tx *sql.Tx, postID int64) ([]comment, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT c.id, a.id, a.name, c.body, c.created_at FROM comments c "+
+		"JOIN accounts a ON a.id = c.author_id WHERE c.post_id = ? ORDER BY c.id", postID)
+	if err != nil {
+		return nil, err
 	}
-	return view
+	defer rows.Close()
+	comments := []comment{} // [] and not null when empty
+	for rows.Next() {
+		one := comment{PostID: postID}
+		var createdAt int64
+		if err := rows.Scan(&one.ID, &one.Author.ID, &one.Author.Name, &one.Body, &createdAt); err != nil {
+			return nil, err
+		}
+		one.CreatedAt = millis(createdAt)
+		comments = append(comments, one)
+	}
+	return comments, rows.Err()
 }

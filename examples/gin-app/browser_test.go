@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// patience is how long a browser test waits for what is to come.
+const patience = 20 * time.Second
+
+// browser is a Chromium with a profile of its own: one person's.
+type browser struct {
+	t   *testing.T
+	ctx context.Context //nolint:containedctx // how chromedp names a browser
+}
+
+// newBrowser starts a browser. Without one on the machine the test is skipped, unless
+// BROWSER_TESTS is "required".
+func newBrowser(t *testing.T) *browser {
+	t.Helper()
+	path, err := findBrowser()
+	if err != nil {
+		if os.Getenv("BROWSER_TESTS") == "required" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("no-sandbox", os.Geteuid() == 0), // which root cannot have
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.WSURLReadTimeout(time.Minute),
+	)
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(func() {
+		_ = chromedp.Cancel(ctx) // waits until it has ended
+		cancel()
+		stop()
+	})
+	if err := chromedp.Run(ctx); err != nil {
+		t.Fatalf("starting %s: %v", path, err)
+	}
+	return &browser{t, ctx}
+}
+
+func findBrowser() (string, error) {
+	names := []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless-shell"}
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("there is no browser to test the page with: none of %s", strings.Join(names, ", "))
+}
+
+// tab is one page in a browser.
+type tab struct {
+	t   *testing.T
+	ctx context.Context //nolint:containedctx // how chromedp names a tab
+}
+
+// open opens a page in a new tab. What goes wrong in the page fails the test.
+func (b *browser) open(url string) *tab {
+	b.t.Helper()
+	ctx, cancel := chromedp.NewContext(b.ctx)
+	b.t.Cleanup(cancel)
+	chromedp.ListenTarget(ctx, func(event any) {
+		if thrown, ok := event.(*runtime.EventExceptionThrown); ok {
+			b.t.Errorf("in the page: %s", thrown.ExceptionDetails.Error())
+		}
+	})
+	// The first run makes the tab, which lives as long as this run's context.
+	if err := chromedp.Run(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+	p := &tab{b.t, ctx}
+	p.do(chromedp.Navigate(url))
+	return p
+}
+
+// do runs actions, with patience.
+func (p *tab) do(actions ...chromedp.Action) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeoutCause(p.ctx, patience, errors.New("not in time"))
+	defer cancel()
+	if err := chromedp.Run(ctx, actions...); err != nil {
+		p.t.Fatalf("%v; the page says:\n%s", errors.Join(err, context.Cause(ctx)), p.text())
+	}
+}
+
+// text is what can be read on the page, for a test that has failed.
+func (p *tab) text() (text string) {
+	ctx, cancel := context.WithTimeout(p.ctx, time.Second)
+	defer cancel()
+	if err := chromedp.Run(ctx, chromedp.Evaluate("document.body.innerText", &text)); err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+// until waits until an expression of the page is true.
+func (p *tab) until(what, expression string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	err := chromedp.Run(ctx, chromedp.Poll(expression, nil, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(0)))
+	if err != nil {
+		p.t.Fatalf("%s: %v; the page says:\n%s", what, err, p.text())
+	}
+}
+
+// says waits until an element's text has a part.
+func (p *tab) says(selector, part string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf("%s says %q", selector, part),
+		fmt.Sprintf("[...document.querySelectorAll(%q)].some((e) => e.checkVisibility() && e.innerText.includes(%q))", selector, part))
+}
+
+// gone waits until no element of a selector can be seen.
+func (p *tab) gone(selector string) {
+	p.t.Helper()
+	p.until(selector+" is gone", fmt.Sprintf("![...document.querySelectorAll(%q)].some((e) => e.checkVisibility())", selector))
+}
+
+func (p *tab) click(selector string) {
+	p.t.Helper()
+	p.do(chromedp.Click(selector, chromedp.ByQuery, chromedp.NodeVisible))
+}
+
+func (p *tab) enter(selector, text string) {
+	p.t.Helper()
+	p.do(chromedp.SendKeys(selector, text, chromedp.ByQuery, chromedp.NodeVisible))
+}
+
+// signIn signs in and waits until the stream is live.
+func (p *tab) signIn(name string) {
+	p.t.Helper()
+	p.enter("#sign-in [name=name]", name)
+	p.enter("#sign-in [name=password]", demoPassword)
+	p.click("#sign-in .primary")
+	p.live()
+}
+
+func (p *tab) live() {
+	p.t.Helper()
+	p.until("the stream is live", `document.getElementById("connection").dataset.state === "live"`)
+}
+
+// narrow gives the tab the screen of a phone.
+func (p *tab) narrow() {
+	p.t.Helper()
+	p.do(emulation.SetDeviceMetricsOverride(360, 740, 2, true))
+}

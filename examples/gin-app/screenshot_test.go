@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+var screenshots = flag.String("screenshots", "", "write the screenshots of the README to this `folder`")
+
+// TestScreenshots takes the pictures of the README; make screenshots runs it.
+func TestScreenshots(t *testing.T) {
+	t.Parallel()
+	if *screenshots == "" {
+		t.Skip("without -screenshots nobody wants them")
+	}
+	s := newSite(t, appConfig{Demo: true})
+	bob, carol := s.signedIn("bob"), s.signedIn("carol")
+	react := func(v *visitor, post, kind string) {
+		v.want(http.StatusCreated, "POST", "/api/posts/"+post+"/reactions", map[string]string{"kind": kind})
+	}
+	react(bob, "3", "laugh")
+	react(carol, "2", "like")
+	react(carol, "1", "love")
+	carol.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"Ours only hums. Which make is it?"})
+
+	b := newBrowser(t)
+	desktop := b.open(s.url)
+	desktop.do(emulation.SetDeviceMetricsOverride(1000, 760, 1, false))
+	desktop.signIn("alice")
+	desktop.click(`[data-post="1"] .toggle`)
+	desktop.live()
+	react(bob, "1", "like")
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"Which tune?"})
+	desktop.says("#unread", "4")
+	desktop.says(`[data-post="1"] .comments`, "Which tune?")
+	desktop.shoot("desktop.png")
+
+	phone := b.open(s.url)
+	phone.narrow()
+	phone.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
+	phone.live()
+	phone.click("#bell")
+	phone.says("#notifications", "Which tune?")
+	phone.shoot("phone.png")
+}
+
+func (p *tab) shoot(name string) {
+	p.t.Helper()
+	p.until("nothing moves", "document.getAnimations().length === 0")
+	p.do(chromedp.ActionFunc(func(ctx context.Context) error {
+		var picture []byte
+		if err := chromedp.CaptureScreenshot(&picture).Do(ctx); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(*screenshots, name), picture, 0o600)
+	}))
+}

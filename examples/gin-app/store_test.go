@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func newTestStore(t *testing.T, file string) *store {
+	t.Helper()
+	s, err := openStore(t.Context(), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestDatabaseIsSetUpAsItShouldBe(t *testing.T) {
+	t.Parallel()
+	s := newTestStore(t, filepath.Join(t.TempDir(), "feed.db"))
+	for _, db := range []*sql.DB{s.write, s.read} {
+		for pragma, want := range map[string]string{"journal_mode": "wal", "foreign_keys": "1", "busy_timeout": "5000", "synchronous": "2"} {
+			var got string
+			if err := db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+				t.Errorf("%s is %q, %v, want %q", pragma, got, err, want)
+			}
+		}
+	}
+	if _, err := s.read.ExecContext(t.Context(), "DELETE FROM posts"); err == nil {
+		t.Error("the connections for reading can write")
+	}
+	if _, err := s.write.ExecContext(t.Context(), "INSERT INTO posts (author_id, body, created_at) VALUES ('nobody', '', 0)"); err == nil {
+		t.Error("a post has an author who does not exist")
+	}
+}
+
+func TestDatabaseOfANewerProgramIsRefused(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "feed.db")
+	s := newTestStore(t, file)
+	if _, err := s.write.ExecContext(t.Context(), "PRAGMA user_version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openStore(t.Context(), file); err == nil || !strings.Contains(err.Error(), "schema 99") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// What belongs together is kept or not, together.
+func TestATransactionThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newTestStore(t, inMemory)
+	alice, err := s.AddAccount(t.Context(), "alice", "hash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := s.AddPost(t.Context(), alice.ID, "a post")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.write.ExecContext(t.Context(), "CREATE TRIGGER refuse BEFORE INSERT ON notifications BEGIN SELECT raise(ABORT, 'no room'); END"); err != nil {
+		t.Fatal(err)
+	}
+	bob, err := s.AddAccount(t.Context(), "bob", "hash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.AddComment(t.Context(), made.ID, bob.ID, "a comment"); err == nil {
+		t.Fatal("there was no error")
+	}
+	if _, _, _, err := s.AddReaction(t.Context(), made.ID, bob.ID, "like"); err == nil {
+		t.Fatal("there was no error")
+	}
+	seen, err := s.Post(t.Context(), bob.ID, made.ID)
+	if err != nil || len(seen.Comments) != 0 || seen.CommentCount != 0 || seen.Reactions["like"] != 0 {
+		t.Errorf("the post is %+v, %v", seen, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.AddPost(ctx, alice.ID, "too late"); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// Writers queue, and readers do not wait for them.
+func TestManyWriteAtOnce(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "feed.db")
+	stores := []*store{newTestStore(t, file), newTestStore(t, file)} // as two processes
+	alice, err := stores[0].AddAccount(t.Context(), "alice", "hash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob, err := stores[1].AddAccount(t.Context(), "bob", "hash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := stores[0].AddPost(t.Context(), alice.ID, "a post")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 10 {
+				if _, told, err := stores[i%2].AddComment(t.Context(), made.ID, bob.ID, "hello"); err != nil || told == nil {
+					t.Errorf("%v, %v", told, err)
+				}
+				if _, _, err := stores[i%2].Notifications(t.Context(), alice.ID, 0); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	list, unread, err := stores[1].Notifications(t.Context(), alice.ID, 0)
+	if err != nil || len(list) != 80 || unread != 80 {
+		t.Errorf("%d notifications, %d unread, %v", len(list), unread, err)
+	}
+	for i, one := range list[1:] {
+		if one.ID >= list[i].ID {
+			t.Errorf("%d comes after %d", one.ID, list[i].ID)
+		}
+	}
+}
+
+func TestNamesAreTheSameInAnyCase(t *testing.T) {
+	t.Parallel()
+	s := newTestStore(t, inMemory)
+	if _, err := s.AddAccount(t.Context(), "Alice", "hash"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AddAccount(t.Context(), "aLICE", "hash"); !errors.Is(err, errNameTaken) {
+		t.Errorf("the error is %v", err)
+	}
+	if found, err := s.AccountNamed(t.Context(), "alice"); err != nil || found.Name != "Alice" {
+		t.Errorf("found %+v, %v", found, err)
+	}
+	if _, err := s.AccountNamed(t.Context(), "bob"); !errors.Is(err, errNoSuchUser) {
+		t.Errorf("the error is %v", err)
+	}
+}

@@ -1,0 +1,111 @@
+// The event stream of this tab.
+
+import { api } from "./api.js";
+
+const POSITION = "lastEventId"; // in sessionStorage: survives a reload of this tab
+const FIRST_DELAY = 1000;
+const LONGEST_DELAY = 30_000;
+const WATCH = 10_000;
+
+// A Stream keeps an EventSource open, and resumes where this tab has read to. An
+// EventSource reconnects by itself, with the last event ID it has, as long as it is
+// not CLOSED; a new one, after a reload or for another post, must be told the ID.
+//
+// It calls state("live" | "reconnecting" | "closed"), event(type, data) for what the
+// application sends, stale() when the page must ask the server for everything
+// again, and ended(reason) when the server says not to come back.
+export class Stream {
+  #on;
+  #source = null;
+  #query = null; // what the stream was opened with; null while it is closed
+  #delay = FIRST_DELAY;
+  #timer = 0;
+  #seen = Date.now();
+
+  constructor(types, on) {
+    this.types = types;
+    this.#on = on;
+    addEventListener("online", () => this.#again());
+    addEventListener("pageshow", (event) => event.persisted && this.#again());
+    setInterval(() => this.#notice(), WATCH);
+  }
+
+  // open opens the stream anew, with other parameters.
+  open(query = {}) {
+    this.#query = query;
+    this.#connect();
+  }
+
+  close() {
+    this.#query = null;
+    this.#hangUp();
+    this.#on.state("closed");
+  }
+
+  // forget is for another person in this tab.
+  forget() { sessionStorage.removeItem(POSITION); }
+
+  #hangUp() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  #again() { if (this.#query) this.#connect(); }
+
+  // A laptop that has slept may hold a connection that is long gone, and whose end
+  // it will not hear of.
+  #notice() {
+    const slept = Date.now() - this.#seen > 3 * WATCH;
+    this.#seen = Date.now();
+    if (slept) this.#again();
+  }
+
+  #connect() {
+    this.#hangUp();
+    const url = new URL("/events", location.href);
+    for (const [name, value] of Object.entries(this.#query)) url.searchParams.set(name, value);
+    const position = sessionStorage.getItem(POSITION);
+    if (position) url.searchParams.set("lastEventId", position);
+
+    this.#on.state("reconnecting");
+    const source = new EventSource(url);
+    this.#source = source;
+    const listen = (type, handle) =>
+      source.addEventListener(type, (event) => {
+        if (source !== this.#source) return; // an event of a stream that was replaced
+        if (event.lastEventId) sessionStorage.setItem(POSITION, event.lastEventId);
+        handle(JSON.parse(event.data));
+      });
+
+    listen("sse.open", ({ resumed }) => {
+      this.#delay = FIRST_DELAY;
+      this.#on.state("live");
+      if (!resumed) this.#on.stale(); // it begins now: what came before is in the store
+    });
+    listen("sse.gap", () => this.#on.stale());
+    listen("sse.close", ({ reason, reconnect }) => {
+      if (reconnect) return; // the EventSource does, when the connection ends
+      this.close();
+      this.#on.ended(reason);
+    });
+    for (const type of this.types) listen(type, (data) => this.#on.event(type, data));
+
+    source.onerror = () => {
+      if (source !== this.#source) return;
+      this.#on.state("reconnecting");
+      if (source.readyState === EventSource.CLOSED) this.#retry();
+    };
+  }
+
+  // Any answer but 200 is final to an EventSource. The API finds out whether the
+  // session has ended; otherwise the server may be well again later.
+  #retry() {
+    this.#hangUp();
+    this.#timer = setTimeout(async () => {
+      await api("GET", "/api/me").catch(() => {});
+      this.#again();
+    }, this.#delay * (0.5 + Math.random()));
+    this.#delay = Math.min(2 * this.#delay, LONGEST_DELAY);
+  }
+}
