@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"runtime"
 	"time"
 
@@ -39,6 +40,9 @@ const inMemory = ":memory:"
 // openStore opens the database in a file, makes the file if there is none, and brings
 // its schema up to date.
 func openStore(ctx context.Context, file string) (*store, error) {
+	if err := makePrivate(file); err != nil {
+		return nil, err
+	}
 	s := new(store)
 	var err error
 	if s.write, err = openDatabase(file, url.Values{"_txlock": {"immediate"}}); err != nil {
@@ -55,6 +59,20 @@ func openStore(ctx context.Context, file string) (*store, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// makePrivate makes the file if there is none, for its owner alone: it holds the
+// hashes of passwords and the key of the sessions. SQLite gives its other files
+// the same rights.
+func makePrivate(file string) error {
+	if file == inMemory {
+		return nil
+	}
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // whoever starts the program names it
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func openDatabase(file string, options url.Values) (*sql.DB, error) {

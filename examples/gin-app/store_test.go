@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,7 +27,17 @@ func newTestStore(t *testing.T, file string) *store {
 
 func TestDatabaseIsSetUpAsItShouldBe(t *testing.T) {
 	t.Parallel()
-	s := newTestStore(t, filepath.Join(t.TempDir(), "feed.db"))
+	dir := t.TempDir()
+	s := newTestStore(t, filepath.Join(dir, "feed.db"))
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 3 { // with the write-ahead log
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		if info, err := file.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s is %v, %v", file.Name(), info.Mode(), err)
+		}
+	}
 	for _, db := range []*sql.DB{s.write, s.read} {
 		for pragma, want := range map[string]string{"journal_mode": "wal", "foreign_keys": "1", "busy_timeout": "5000", "synchronous": "2"} {
 			var got string
