@@ -68,7 +68,7 @@ func makePrivate(file string) error {
 	if file == inMemory {
 		return nil
 	}
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // whoever starts the program names it
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
