@@ -27,6 +27,9 @@ func (a *app) addDemo(ctx context.Context) error {
 			return fmt.Errorf("adding %s: %w", demo.name, err)
 		}
 		who, err := a.store.AddAccount(ctx, demo.name, hash)
+		if errors.Is(err, errNameTaken) {
+			continue // another process was first
+		}
 		if err != nil {
 			return fmt.Errorf("adding %s: %w", demo.name, err)
 		}

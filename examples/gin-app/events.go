@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -18,6 +20,9 @@ const (
 	eventPostComment       = "post.comment"       // to who looks at a post: a comment
 	eventNotificationsRead = "notifications.read" // to a person's own tabs: a readState
 )
+
+// lookTime is how long a look at the database may take.
+const lookTime = 5 * time.Second
 
 // postTopic is the topic of what happens at a post.
 func postTopic(id int64) string { return "post:" + strconv.FormatInt(id, 10) }
@@ -46,9 +51,15 @@ func (a *app) events(c *gin.Context) {
 // after admit had let it through, and before Disconnect could find it. It runs
 // on a goroutine of its own.
 func (a *app) streamOpened(s *ginsse.Stream) {
-	who, err := a.store.Account(context.Background(), s.UserID())
-	if err != nil || void(who, s.Expiry()) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	defer cancel()
+	who, err := a.store.Account(ctx, s.UserID())
+	switch {
+	case errors.Is(err, errNoSuchUser), err == nil && void(who, s.Expiry()):
 		s.Disconnect(reasonSignedOut)
+	case err != nil: // nothing is known: the client comes back
+		a.logger.LogAttrs(ctx, slog.LevelWarn, "looking at who has opened a stream", slog.Any("error", err))
+		s.Disconnect(ginsse.ReasonOverloaded)
 	}
 }
 
@@ -62,13 +73,14 @@ func (a *app) notify(ctx context.Context, n *notification) {
 	if n == nil {
 		return
 	}
-	_, err := a.registry.SendTo(ctx, n.Recipient, ginsse.Event{Type: n.Type, Data: n.notice})
+	// What was committed is sent, also when who has caused it hangs up.
+	_, err := a.registry.SendTo(context.WithoutCancel(ctx), n.Recipient, ginsse.Event{Type: n.Type, Data: n.notice})
 	a.logSend(ctx, n.Type, err)
 }
 
 // tell is notify for everybody who looks at a post.
 func (a *app) tell(ctx context.Context, made comment) {
-	_, err := a.registry.Publish(ctx, postTopic(made.PostID), ginsse.Event{Type: eventPostComment, Data: made})
+	_, err := a.registry.Publish(context.WithoutCancel(ctx), postTopic(made.PostID), ginsse.Event{Type: eventPostComment, Data: made})
 	a.logSend(ctx, eventPostComment, err)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -45,7 +46,7 @@ func (a *app) readNotifications(c *gin.Context) {
 		return
 	}
 	if changed {
-		_, err := a.registry.SendTo(ctx, id, ginsse.Event{Type: eventNotificationsRead, Data: state})
+		_, err := a.registry.SendTo(context.WithoutCancel(ctx), id, ginsse.Event{Type: eventNotificationsRead, Data: state})
 		a.logSend(ctx, eventNotificationsRead, err)
 	}
 	c.JSON(http.StatusOK, state)
