@@ -6,8 +6,8 @@
 // time and memory are what is measured, and a load generator, thousands of clients
 // on one goroutine, which checks the number of every event and takes its latency.
 // The driver calls both over pipes, and takes the time. In each round all
-// contestants take their turns at each scenario, and every second round in the
-// other order; the report gives the medians of the rounds.
+// contestants take their turns at each scenario, each time another first; the report
+// gives the medians of the rounds.
 //
 // Read measure.go for the rounds, bout.go for one bout and figures.go for what is
 // done in it; then internal/load for the clients and internal/report for the tables.
@@ -16,8 +16,8 @@
 // scenario is an entry in the list of scenario.go, with a function in figures.go if
 // its work is of a new sort.
 //
-// The exit status is 1 if a contestant could not be run, or if the kit has not done
-// all of its work; what others lose is in the tables.
+// The exit status is 1 if the kit has not done all of its work; what others lose, and
+// that one of them could not be run, is in the tables.
 package main
 
 import (

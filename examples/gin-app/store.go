@@ -27,7 +27,7 @@ var (
 // is one transaction: it does all of what it says or, with an error, nothing.
 //
 // Concurrency: all methods may be called from several goroutines, and several
-// processes may have the same file open.
+// processes may have the same file open; what they send to streams is each one's own.
 type store struct {
 	// SQLite has one writer at a time: transactions that write queue for one connection
 	// here, rather than wait in the database's own lock. Readers see the state before.
