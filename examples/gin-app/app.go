@@ -19,8 +19,11 @@ type appConfig struct {
 	Logger *slog.Logger
 	// Database is the file that everything is kept in, or [inMemory].
 	Database string
-	// Demo adds the demo people and their posts.
+	// Demo adds the demo people and their posts. Without it those that are there
+	// from earlier cannot sign in.
 	Demo bool
+	// Secure has the cookie sent over TLS only, which a proxy in front speaks.
+	Secure bool
 	// SessionTime is how long a token lives. Default: defaultSessionTime.
 	SessionTime time.Duration
 	// PasswordCost is for argon2id. Default: defaultPasswordCost.
@@ -38,13 +41,14 @@ type app struct {
 	sessions  *sessions
 	registry  *ginsse.Registry
 	logger    *slog.Logger
+	demo      []string // the names of the demo people; set by begin, then read-only
 	stopping  atomic.Bool
 }
 
 // newApp returns an application on its database, with the demo's people if cfg says
 // so. It must be closed.
 func newApp(ctx context.Context, cfg appConfig) (*app, error) {
-	a := &app{logger: cfg.Logger}
+	a := &app{logger: cfg.Logger, demo: []string{}}
 	var err error
 	if a.store, err = openStore(ctx, cfg.Database); err != nil {
 		return nil, err
@@ -59,7 +63,7 @@ func (a *app) begin(ctx context.Context, cfg appConfig) (err error) {
 	if a.passwords, err = newPasswords(cfg.PasswordCost); err != nil {
 		return err
 	}
-	if a.sessions, err = newSessions(ctx, a.store, cfg.SessionTime); err != nil {
+	if a.sessions, err = newSessions(ctx, a.store, cfg); err != nil {
 		return err
 	}
 	if cfg.Demo {
@@ -88,24 +92,29 @@ func (a *app) Close() error {
 	return a.store.Close()
 }
 
+// reading is the methods of a request that only reads.
+var reading = []string{http.MethodGet, http.MethodHead}
+
 // routes is the HTTP interface on one screen.
 func (a *app) routes() http.Handler {
 	r := gin.New()
 	_ = r.SetTrustedProxies(nil) // cannot fail without a list
 	r.Use(logRequests(a.logger), a.recoverPanics())
-	r.NoRoute(func(c *gin.Context) { fail(c, errNoSuchRoute) })
+	r.NoRoute(noStore, func(c *gin.Context) { fail(c, errNoSuchRoute) })
 
 	addPage(r)
-	r.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
-	r.GET("/readyz", a.ready)
+	r.Match(reading, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+	r.Match(reading, "/readyz", a.ready)
 
 	// The kit's middleware says who it is and that the answer is a stream; admit
-	// refuses who has signed out since; the handler grants topics and serves.
+	// refuses who has signed out since or is not meant; the handler grants topics and
+	// serves.
 	r.GET("/events", ginsse.Middleware(a.sessions.auth), a.sessions.admit, a.events)
 
 	public := r.Group("/api", noStore, refuseCrossSite(), limitBody)
 	public.POST("/session", a.signIn)
 	public.POST("/users", a.signUp)
+	public.GET("/demo", a.getDemo)
 
 	api := public.Group("", a.sessions.auth.RequireUser(), a.sessions.admit)
 	api.GET("/me", a.me)
@@ -114,6 +123,7 @@ func (a *app) routes() http.Handler {
 	api.GET("/posts", a.listPosts)
 	api.POST("/posts", a.addPost)
 	api.GET("/posts/:id", a.getPost)
+	api.GET("/posts/:id/comments", a.listComments)
 	api.POST("/posts/:id/comments", a.addComment)
 	api.POST("/posts/:id/reactions", a.addReaction)
 	api.DELETE("/posts/:id/reactions/:kind", a.removeReaction)

@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/ginsse/ginsse/ssetest"
 )
@@ -75,6 +78,7 @@ type visitor struct {
 	client *http.Client
 	token  string
 	user   user
+	header http.Header // of each request, beside the token
 }
 
 func (s *site) visitor() *visitor {
@@ -124,15 +128,32 @@ func (v *visitor) request(method, path string, body any) *http.Request {
 	if err != nil {
 		v.t.Fatal(err)
 	}
+	maps.Copy(r.Header, v.header)
 	if v.token != "" {
 		r.Header.Set("Authorization", "Bearer "+v.token)
 	}
 	return r
 }
 
+// with returns the same visitor, whose requests have one more header.
+func (v *visitor) with(name string, values ...string) *visitor {
+	other := *v
+	other.header = v.header.Clone()
+	if other.header == nil {
+		other.header = http.Header{}
+	}
+	other.header[http.CanonicalHeaderKey(name)] = values
+	return &other
+}
+
+// sendTime ends a test that has got an event stream for an answer.
+const sendTime = 20 * time.Second
+
 func (v *visitor) send(r *http.Request) answer {
 	v.t.Helper()
-	response, err := v.client.Do(r)
+	ctx, cancel := context.WithTimeout(r.Context(), sendTime)
+	defer cancel()
+	response, err := v.client.Do(r.WithContext(ctx))
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -168,12 +189,16 @@ func (v *visitor) open(path string, options ...ssetest.Option) *ssetest.Stream {
 	return ssetest.Connect(v.t, v.client, v.request("GET", path, nil), options...)
 }
 
+// inboxAnswer is what GET /api/notifications answers with.
+type inboxAnswer struct {
+	Notifications []notification
+	ReadThrough   int64 `json:"read_through"`
+	Unread        int
+}
+
 func (v *visitor) inbox() (list []notification, unread int) {
 	v.t.Helper()
-	got := read[struct {
-		Notifications []notification
-		Unread        int
-	}](v.want(http.StatusOK, "GET", "/api/notifications", nil))
+	got := read[inboxAnswer](v.want(http.StatusOK, "GET", "/api/notifications", nil))
 	return got.Notifications, got.Unread
 }
 

@@ -145,18 +145,33 @@ func (p *tab) enter(selector, text string) {
 	p.do(chromedp.SendKeys(selector, text, chromedp.ByQuery, chromedp.NodeVisible))
 }
 
-// signIn signs in and waits until the stream is live.
+// run runs a script in the page, and waits until it is done.
+func (p *tab) run(script string) {
+	p.t.Helper()
+	p.do(chromedp.Evaluate("(async () => {"+script+"})()", nil, func(params *runtime.EvaluateParams) *runtime.EvaluateParams {
+		return params.WithAwaitPromise(true)
+	}))
+}
+
+// signIn signs in and waits until the page is live.
 func (p *tab) signIn(name string) {
+	p.t.Helper()
+	p.submitSignIn(name)
+	p.live()
+}
+
+func (p *tab) submitSignIn(name string) {
 	p.t.Helper()
 	p.enter("#sign-in [name=name]", name)
 	p.enter("#sign-in [name=password]", demoPassword)
 	p.click("#sign-in .primary")
-	p.live()
 }
 
+// live waits until the stream is live and the page shows what there was before it: what
+// comes now comes by the stream.
 func (p *tab) live() {
 	p.t.Helper()
-	p.until("the stream is live", `document.getElementById("connection").dataset.state === "live"`)
+	p.until("the page is live", `connection.dataset.state === "live" && home.ariaBusy === "false"`)
 }
 
 // narrow gives the tab the screen of a phone.

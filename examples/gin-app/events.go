@@ -38,7 +38,11 @@ func (a *app) events(c *gin.Context) {
 			fail(c, errPostNotFound)
 			return
 		}
-		if _, err := a.store.Post(c.Request.Context(), ginsse.UserID(c), id); err != nil {
+		has, err := a.store.HasPost(c.Request.Context(), id)
+		if err == nil && !has {
+			err = errPostNotFound
+		}
+		if err != nil {
 			fail(c, err)
 			return
 		}
@@ -55,7 +59,7 @@ func (a *app) streamOpened(s *ginsse.Stream) {
 	defer cancel()
 	who, err := a.store.Account(ctx, s.UserID())
 	switch {
-	case errors.Is(err, errNoSuchUser), err == nil && void(who, s.Expiry()):
+	case errors.Is(err, errNoSuchUser), err == nil && a.sessions.refuses(who, s.Expiry()):
 		s.Disconnect(reasonSignedOut)
 	case err != nil: // nothing is known: the client comes back
 		a.logger.LogAttrs(ctx, slog.LevelWarn, "looking at who has opened a stream", slog.Any("error", err))

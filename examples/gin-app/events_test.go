@@ -107,6 +107,12 @@ func TestPostTopicReachesWhoLooksAtPost(t *testing.T) {
 	if got := parse[comment](t, []byte(event.Data)); event.Type != "post.comment" || got != made {
 		t.Errorf("got %s %+v, want %+v", event.Type, got, made)
 	}
+	wantKeys(t, event.Data, "id", "post_id", "author", "body", "created_at")
+	// One's own words on one's own post are shown to who looks, too.
+	alice.want(http.StatusCreated, "POST", path+"/comments", written{"thank you"})
+	if got := parse[comment](t, []byte(nextOfApp(watching).Data)); got.Body != "thank you" {
+		t.Errorf("got %+v", got)
+	}
 	own, _ := carol.post("and here")
 	bob.want(http.StatusCreated, "POST", own+"/comments", written{"too"})
 	if event := nextOfApp(elsewhere); event.Type != "comment" {
@@ -130,6 +136,35 @@ func TestStreamResumesAfterReload(t *testing.T) {
 	}
 	if got := parse[notice](t, []byte(again.NextOf("comment").Data)); got.Body != "while you were away" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A laptop that was shut for a while gets what it has missed, once and in order, and
+// then what comes.
+func TestStreamResumesAfterBeingOffline(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	path, _ := alice.post("gone for lunch")
+	stream := alice.open("/events")
+	bob.want(http.StatusCreated, "POST", path+"/comments", written{"seen"})
+	position := stream.NextOf("comment").LastEventID
+	stream.Close()
+
+	bob.want(http.StatusCreated, "POST", path+"/comments", written{"first"})
+	bob.want(http.StatusCreated, "POST", path+"/reactions", `{"kind":"love"}`)
+	bob.want(http.StatusCreated, "POST", path+"/comments", written{"second"})
+	again := alice.open("/events", ssetest.LastEventID(position))
+	bob.want(http.StatusCreated, "POST", path+"/comments", written{"third"})
+
+	list, unread := alice.inbox()
+	if len(list) != 5 || unread != 5 {
+		t.Fatalf("alice has %d notifications, %d unread", len(list), unread)
+	}
+	for _, want := range slices.Backward(list[:4]) {
+		event := nextOfApp(again)
+		if got := parse[notice](t, []byte(event.Data)); event.Type != want.Type || got != want.notice {
+			t.Errorf("got %s %+v, want %+v", event.Type, got, want)
+		}
 	}
 }
 

@@ -51,7 +51,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	addr := flags.String("addr", "127.0.0.1:8080", "listen on this `address`")
 	database := flags.String("db", "", "keep everything in this `file`; "+inMemory+" keeps it until the program ends (default gin-app.db in the user's cache directory)")
 	h2c := flags.Bool("h2c", false, "speak HTTP/2 without TLS too, for a proxy in front")
-	noDemo := flags.Bool("no-demo", false, "start without the demo people and their posts")
+	secure := flags.Bool("secure", false, "the page is served over HTTPS, by a proxy in front: cookies for HTTPS only")
+	noDemo := flags.Bool("no-demo", false, "add no demo people, and let in none of those there are")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	application, err := newApp(ctx, appConfig{Logger: logger, Database: *database, Demo: !*noDemo})
+	application, err := newApp(ctx, appConfig{Logger: logger, Database: *database, Demo: !*noDemo, Secure: *secure})
 	if err != nil {
 		return fmt.Errorf("%s: %w", *database, err)
 	}

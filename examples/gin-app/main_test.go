@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -27,13 +28,13 @@ type process struct {
 	stop      func() // as a signal does, and returns when it has ended
 }
 
-func newProcess(t *testing.T, addr, file string) *process {
+func newProcess(t *testing.T, addr, file string, flags ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, []string{"-addr", addr, "-db", file}, writer, io.Discard)
+		err := run(ctx, append([]string{"-addr", addr, "-db", file}, flags...), writer, io.Discard)
 		writer.Close()
 		ended <- err
 	}()
@@ -105,11 +106,22 @@ func TestRestartKeepsEverything(t *testing.T) {
 	second.stop()
 }
 
-func TestRunWithoutDemoHasNobodyToSignIn(t *testing.T) {
+// The flags do what the README says, also to what an earlier run has left.
+func TestRunWithoutDemoAndBehindTLS(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, appConfig{})
-	nobody := s.visitor()
-	nobody.want(http.StatusUnauthorized, "POST", "/api/session", credentials{"alice", demoPassword})
+	file := filepath.Join(t.TempDir(), "feed.db")
+	first := newProcess(t, "127.0.0.1:0", file)
+	alice := first.visitor("alice")
+	first.stop()
+
+	second := newProcess(t, first.addr, file, "-no-demo", "-secure")
+	alice.want(http.StatusUnauthorized, "GET", "/api/me", nil)
+	alice.want(http.StatusUnauthorized, "POST", "/api/session", credentials{"alice", demoPassword})
+	dave := alice.want(http.StatusCreated, "POST", "/api/users", credentials{"dave", "long enough"})
+	if cookie := dave.header.Get("Set-Cookie"); !strings.HasPrefix(cookie, secureCookie+"=") {
+		t.Errorf("cookie is %q", cookie)
+	}
+	second.stop()
 }
 
 func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
@@ -132,7 +144,13 @@ func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
 
 func TestHealthIsAnsweredToEverybody(t *testing.T) {
 	t.Parallel()
-	newSite(t, appConfig{}).visitor().want(http.StatusOK, "GET", "/healthz", nil)
+	v := newSite(t, appConfig{}).visitor()
+	for _, path := range []string{"/healthz", "/readyz"} {
+		v.want(http.StatusOK, "GET", path, nil)
+		if got := v.want(http.StatusOK, "HEAD", path, nil); len(got.body) != 0 {
+			t.Errorf("HEAD %s has the body %s", path, got.body)
+		}
+	}
 }
 
 func TestReadinessEndsWithTheApplication(t *testing.T) {
@@ -141,5 +159,15 @@ func TestReadinessEndsWithTheApplication(t *testing.T) {
 	s.visitor().want(http.StatusOK, "GET", "/readyz", nil)
 	s.app.stop()
 	s.visitor().want(http.StatusServiceUnavailable, "GET", "/readyz", nil)
+	s.visitor().want(http.StatusServiceUnavailable, "HEAD", "/readyz", nil)
 	s.visitor().want(http.StatusOK, "GET", "/healthz", nil)
+}
+
+func TestReadinessEndsWithTheDatabase(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{})
+	if err := s.app.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.visitor().want(http.StatusServiceUnavailable, "GET", "/readyz", nil)
 }

@@ -17,12 +17,12 @@ func (a *app) listNotifications(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	list, unread, err := a.store.Notifications(c.Request.Context(), ginsse.UserID(c), after)
+	list, state, err := a.store.Notifications(c.Request.Context(), ginsse.UserID(c), after)
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, gin.H{"notifications": list, "unread": unread})
+	c.JSON(http.StatusOK, gin.H{"notifications": list, "read_through": state.UpTo, "unread": state.Unread})
 }
 
 // readNotifications marks as read what is at or below up_to, and tells the

@@ -21,15 +21,12 @@ func TestNotificationsAreListedNewestFirst(t *testing.T) {
 		t.Errorf("the newest is %+v", list[0])
 	}
 	answer := alice.want(http.StatusOK, "GET", fmt.Sprint("/api/notifications?after=", list[1].ID), nil)
-	got := read[struct {
-		Notifications []notification
-		Unread        int
-	}](answer)
+	got := read[inboxAnswer](answer)
 	if len(got.Notifications) != 1 || got.Notifications[0] != list[0] || got.Unread != 3 {
 		t.Errorf("after the second: %s", answer.body)
 	}
 	none := bob.want(http.StatusOK, "GET", "/api/notifications", nil)
-	if string(none.body) != `{"notifications":[],"unread":0}` {
+	if string(none.body) != `{"notifications":[],"read_through":0,"unread":0}` {
 		t.Errorf("bob has %s", none.body)
 	}
 }
@@ -51,9 +48,15 @@ func TestReadingKeepsTabsInStep(t *testing.T) {
 	if got := readUpTo(list[1].ID); got != want {
 		t.Errorf("state is %+v, want %+v", got, want)
 	}
-	if got := parse[readState](t, []byte(otherTab.NextOf("notifications.read").Data)); got != want {
+	inbox := read[inboxAnswer](alice.want(http.StatusOK, "GET", "/api/notifications", nil))
+	if inbox.ReadThrough != want.UpTo || inbox.Unread != want.Unread {
+		t.Errorf("the list says %d and %d, want %+v", inbox.ReadThrough, inbox.Unread, want)
+	}
+	event := otherTab.NextOf("notifications.read")
+	if got := parse[readState](t, []byte(event.Data)); got != want {
 		t.Errorf("the other tab got %+v, want %+v", got, want)
 	}
+	wantKeys(t, event.Data, "up_to", "unread")
 	readUpTo(list[2].ID) // less than is read: no news
 	readUpTo(1 << 40)    // more than there is: all there is
 	end := readState{UpTo: list[0].ID}
@@ -72,7 +75,7 @@ func TestInboxKeepsNewestNotifications(t *testing.T) {
 	s, alice, bob, _ := demo(t)
 	_, id := alice.post("a busy post")
 	for i := range maxNotifications + 5 {
-		if _, _, err := s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i)); err != nil {
+		if _, _, _, err := s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i), ""); err != nil {
 			t.Fatal(err)
 		}
 	}

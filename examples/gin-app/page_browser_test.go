@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -65,10 +64,24 @@ func TestPageKeepsTabsInStep(t *testing.T) {
 	two.do(chromedp.Reload())
 	two.live()
 	two.gone("#unread")
+}
 
-	two.click("#sign-out")
-	one.says("#sign-in", "Sign in")
-	one.says("#connection", "Signed out")
+// That something was read may be heard of before it.
+func TestPageKnowsWhatWasReadElsewhere(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	p := newBrowser(t).open(s.url)
+	p.says("#sign-in", "Sign in")
+	p.run(`const { Inbox } = await import("/inbox.js");
+		const inbox = new Inbox({ attempt: (action) => action(), show() {} });
+		const notice = { type: "reaction", kind: "like", post_id: 1, actor: { id: "b", name: "bob" }, created_at: "2026-01-02T03:04:05Z" };
+		inbox.markRead(7);
+		inbox.arrived({ ...notice, id: 7 });
+		document.body.dataset.read = unread.textContent + " " + toasts.childElementCount;
+		inbox.arrived({ ...notice, id: 8 });
+		document.body.dataset.unread = unread.textContent + " " + toasts.childElementCount`)
+	p.until("what was read is not unread", `document.body.dataset.read === "0 0"`)
+	p.until("what was not is", `document.body.dataset.unread === "1 1"`)
 }
 
 func TestPageOutlivesAServer(t *testing.T) {
@@ -89,13 +102,102 @@ func TestPageOutlivesAServer(t *testing.T) {
 	alice.says(".toast", "and after")
 }
 
-func TestPageSaysWhenASessionHasExpired(t *testing.T) {
+// The laptop sleeps; when it wakes up, its connection looks open and is not.
+func TestPageOutlivesASleep(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, appConfig{Demo: true, SessionTime: 3 * time.Second})
+	s := newSite(t, appConfig{Demo: true})
+	network := newNetwork(t, s.url)
+	alice := newBrowser(t).open(network.url)
+	alice.signIn("alice")
+	network.forget()
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"while you slept"})
+	alice.run(`const now = Date.now; Date.now = () => now() + 3_600_000`)
+	alice.says(".toast", "while you slept")
+	alice.says("#unread", "1")
+}
+
+// Posts that were opened from a notification leave no hole in the list.
+func TestPageListsOlderPosts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	bob := s.signedIn("bob")
+	for i := range 45 {
+		bob.post(fmt.Sprintf("post %d", i))
+	}
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"from long ago"})
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
-	alice.says("#sign-in", "Sign in")
+	alice.until("the first page is there", `document.querySelectorAll("article").length === 20`)
+	alice.click("#bell")
+	alice.click("#notifications button")
+	alice.says(`[data-post="1"] .comments`, "from long ago")
+	alice.click("#more")
+	alice.until("the second page is there", `document.querySelectorAll("article").length === 41`)
+	alice.click("#more")
+	alice.gone("#more")
+	alice.until("all posts are there, newest first",
+		`[...document.querySelectorAll("article")].map((post) => post.dataset.post).join() === Array.from({ length: 48 }, (_, i) => 48 - i).join()`)
+}
+
+func TestPageListsEarlierComments(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	bob := s.signedIn("bob")
+	for i := range 230 {
+		bob.want(http.StatusCreated, "POST", "/api/posts/2/comments", written{fmt.Sprintf("comment %d", i)})
+	}
+	carol := newBrowser(t).open(s.url)
+	carol.signIn("carol")
+	carol.click(`[data-post="2"] .toggle`)
+	comments := func(n int) string {
+		return fmt.Sprintf(`document.querySelectorAll('[data-post="2"] .comments li').length === %d`, n)
+	}
+	carol.until("the newest are there", comments(200))
+	bob.want(http.StatusCreated, "POST", "/api/posts/2/comments", written{"another"})
+	carol.until("and what comes", comments(201))
+	carol.says(`[data-post="2"] .toggle`, "231 comments")
+	carol.click(`[data-post="2"] .earlier`)
+	carol.until("all are there", comments(231))
+	carol.says(`[data-post="2"] .toggle`, "231 comments")
+	carol.gone(`[data-post="2"] .earlier`)
+}
+
+func TestPageSendsOnceWhatIsSubmittedTwice(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	bob := newBrowser(t).open(s.url)
+	bob.signIn("bob")
+	bob.enter("#write textarea", "only once")
+	bob.run(`write.requestSubmit(); write.requestSubmit()`)
+	bob.says("article", "only once")
+	// The answer is lost; the same again is the same post.
+	bob.run(`const real = window.fetch;
+		window.fetch = async (...given) => { window.fetch = real; await real(...given); throw new TypeError("lost"); }`)
+	bob.enter("#write textarea", "this too")
+	bob.click("#write .primary")
+	bob.says(".toast", "cannot be reached")
+	bob.click("#write .primary")
+	bob.says("article", "this too")
+	if posts := read[struct{ Posts []post }](s.signedIn("carol").want(http.StatusOK, "GET", "/api/posts", nil)).Posts; len(posts) != 5 {
+		t.Errorf("there are %d posts", len(posts))
+	}
+}
+
+// What has the focus keeps it when something comes.
+func TestPageLeavesTheFocusWhereItIs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	bob := s.signedIn("bob")
+	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
+	alice.until("the page has the focus", `document.activeElement.id === "main"`)
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"one"})
+	alice.says("#unread", "1")
+	alice.click("#bell")
+	alice.do(chromedp.Focus("#notifications button", chromedp.ByQuery))
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"two"})
+	alice.says("#unread", "2")
+	alice.until("the first has the focus", `document.activeElement.textContent.includes("commented: one")`)
 }
 
 func TestPageFitsAPhone(t *testing.T) {

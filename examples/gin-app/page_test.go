@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -26,6 +27,20 @@ func TestPageHasStrictPolicyAndNothingInline(t *testing.T) {
 		// What the policy would stop, and what would put data into the page as HTML.
 		if found := regexp.MustCompile(`(?i)<script>|\son[a-z]+=|style="|innerHTML|insertAdjacentHTML|document\.write`).Find(got.body); found != nil {
 			t.Errorf("%s has %q", path, found)
+		}
+	}
+}
+
+// A file whose type nobody has named would be shown as something else, or refused.
+func TestEveryFileOfThePageHasAContentType(t *testing.T) {
+	t.Parallel()
+	files, err := web.ReadDir("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if contentTypes[path.Ext(file.Name())] == "" {
+			t.Errorf("%s has none", file.Name())
 		}
 	}
 }

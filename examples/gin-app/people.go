@@ -37,7 +37,7 @@ func (a *app) signIn(c *gin.Context) {
 	var right bool
 	found, err := a.store.AccountNamed(ctx, given.Name)
 	switch {
-	case errors.Is(err, errNoSuchUser):
+	case errors.Is(err, errNoSuchUser), err == nil && !a.sessions.welcomes(found):
 		right, err = a.passwords.matchesNobody(ctx, given.Password)
 	case err == nil:
 		right, err = a.passwords.matches(ctx, given.Password, found.PasswordHash)

@@ -12,22 +12,15 @@ import (
 const (
 	maxPostRunes    = 2000
 	maxCommentRunes = 1000
-	defaultPage     = 20
-	maxPage         = 100
 )
 
 func (a *app) listPosts(c *gin.Context) {
-	before, err := queryInt(c, "before", 1, 0)
+	before, limit, err := queryPage(c)
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	limit, err := queryInt(c, "limit", 1, defaultPage)
-	if err != nil {
-		fail(c, err)
-		return
-	}
-	posts, err := a.store.Posts(c.Request.Context(), ginsse.UserID(c), before, int(min(limit, maxPage)))
+	posts, err := a.store.Posts(c.Request.Context(), ginsse.UserID(c), before, limit)
 	if err != nil {
 		fail(c, err)
 		return
@@ -40,18 +33,26 @@ type written struct {
 	Body string `json:"body"`
 }
 
-func (a *app) addPost(c *gin.Context) {
+// readWritten returns what was written, and the key with which it may be sent again.
+func readWritten(c *gin.Context, most int) (body, key string, err error) {
+	if key, err = idempotencyKey(c); err != nil {
+		return "", "", err
+	}
 	var given written
 	if err := readJSON(c, &given); err != nil {
-		fail(c, err)
-		return
+		return "", "", err
 	}
-	body, err := text("body", given.Body, maxPostRunes)
+	body, err = text("body", given.Body, most)
+	return body, key, err
+}
+
+func (a *app) addPost(c *gin.Context) {
+	body, key, err := readWritten(c, maxPostRunes)
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	made, err := a.store.AddPost(c.Request.Context(), ginsse.UserID(c), body)
+	made, err := a.store.AddPost(c.Request.Context(), ginsse.UserID(c), body, key)
 	if err != nil {
 		fail(c, err)
 		return
@@ -73,33 +74,52 @@ func (a *app) getPost(c *gin.Context) {
 	c.JSON(http.StatusOK, found)
 }
 
+// listComments answers with the comments before those that a client has: a post
+// comes with the newest.
+func (a *app) listComments(c *gin.Context) {
+	id, err := postID(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	before, limit, err := queryPage(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	comments, err := a.store.Comments(c.Request.Context(), id, before, limit)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, gin.H{"comments": comments})
+}
+
 // addComment stores a comment and then says so: to the author of the post,
 // wherever they are signed in, and to whoever looks at the post. The store has
-// committed by then, so a page that looks at once finds what it was told of.
+// committed by then, so a page that looks at once finds what it was told of. Of a
+// request that comes again nobody is told again.
 func (a *app) addComment(c *gin.Context) {
 	id, err := postID(c)
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	var given written
-	if err := readJSON(c, &given); err != nil {
-		fail(c, err)
-		return
-	}
-	body, err := text("body", given.Body, maxCommentRunes)
+	body, key, err := readWritten(c, maxCommentRunes)
 	if err != nil {
 		fail(c, err)
 		return
 	}
 	ctx := c.Request.Context()
-	made, notification, err := a.store.AddComment(ctx, id, ginsse.UserID(c), body)
+	made, added, notification, err := a.store.AddComment(ctx, id, ginsse.UserID(c), body, key)
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	a.notify(ctx, notification)
-	a.tell(ctx, made)
+	if added {
+		a.notify(ctx, notification)
+		a.tell(ctx, made)
+	}
 	c.JSON(http.StatusCreated, made)
 }
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -33,6 +35,88 @@ func TestPostsAreListedNewestFirstInPages(t *testing.T) {
 	}
 	if all := read[feed](alice.want(http.StatusOK, "GET", "/api/posts?before=999", nil)).Posts; len(all) != 7 {
 		t.Errorf("before a post to come: %d posts", len(all))
+	}
+	for range maxPage {
+		alice.post("one of many")
+	}
+	for query, want := range map[string]int{"": defaultPage, "?limit=1": 1, "?limit=1000": maxPage} {
+		answer := alice.want(http.StatusOK, "GET", "/api/posts"+query, nil)
+		if page := read[feed](answer).Posts; len(page) != want {
+			t.Errorf("%q: %d posts, want %d", query, len(page), want)
+		}
+	}
+}
+
+// What is made is answered with, as it is found later.
+func TestAnswersHaveWhatThePageShows(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	made := alice.want(http.StatusCreated, "POST", "/api/posts", written{"a post"})
+	wantKeys(t, string(made.body), "id", "author", "body", "created_at", "comment_count", "reactions", "my_reactions")
+	listed := read[struct{ Posts []json.RawMessage }](alice.want(http.StatusOK, "GET", "/api/posts", nil)).Posts[0]
+	if string(listed) != string(made.body) {
+		t.Errorf("listed as %s, made as %s", listed, made.body)
+	}
+	path := fmt.Sprint("/api/posts/", read[post](made).ID)
+	said := bob.want(http.StatusCreated, "POST", path+"/comments", written{"a comment"})
+	wantKeys(t, string(said.body), "id", "post_id", "author", "body", "created_at")
+	reacted := bob.want(http.StatusCreated, "POST", path+"/reactions", `{"kind":"love"}`)
+	wantKeys(t, string(reacted.body), "post_id", "actor", "kind", "created_at")
+
+	list := read[struct{ Notifications []json.RawMessage }](alice.want(http.StatusOK, "GET", "/api/notifications", nil)).Notifications
+	wantKeys(t, string(list[1]), "id", "type", "read", "post_id", "actor", "body", "created_at")
+	wantKeys(t, string(list[0]), "id", "type", "read", "post_id", "actor", "kind", "created_at")
+	wantKeys(t, string(alice.want(http.StatusOK, "POST", "/api/notifications/read", `{"up_to":1}`).body), "up_to", "unread")
+}
+
+func TestTextOfFullLengthIsTaken(t *testing.T) {
+	t.Parallel()
+	_, alice, _, _ := demo(t)
+	path, _ := alice.post(strings.Repeat("ä", maxPostRunes))
+	alice.want(http.StatusCreated, "POST", path+"/comments", written{strings.Repeat("ä", maxCommentRunes)})
+}
+
+// However many there are, an answer holds some of them.
+func TestPostComesWithNewestCommentsAndEarlierOnesOnRequest(t *testing.T) {
+	t.Parallel()
+	s, alice, bob, _ := demo(t)
+	path, id := alice.post("a busy post")
+	alice.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"on another"})
+	all := make([]comment, maxComments+30)
+	for i := range all {
+		var err error
+		if all[i], _, _, err = s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := read[postWithComments](alice.want(http.StatusOK, "GET", path, nil))
+	if seen.CommentCount != len(all) || !slices.Equal(seen.Comments, all[30:]) {
+		t.Errorf("%d comments, of which there are %d from %+v on", seen.CommentCount, len(seen.Comments), seen.Comments[0])
+	}
+	for query, want := range map[string][]comment{
+		fmt.Sprint("?limit=7&before=", all[30].ID): all[23:30],
+		fmt.Sprint("?before=", all[30].ID):         all[30-defaultPage : 30],
+		fmt.Sprint("?limit=7&before=", all[3].ID):  all[:3],
+		fmt.Sprint("?before=", all[0].ID):          {},
+		"":                                         all[len(all)-defaultPage:],
+		"?limit=1000":                              all[len(all)-maxPage:],
+	} {
+		answer := alice.want(http.StatusOK, "GET", path+"/comments"+query, nil)
+		wantKeys(t, string(answer.body), "comments")
+		got := read[struct{ Comments []comment }](answer).Comments
+		if got == nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %s", query, answer.body)
+		}
+	}
+}
+
+func TestStoreKnowsWhichPostsThereAre(t *testing.T) {
+	t.Parallel()
+	s, _, _, _ := demo(t)
+	for id, want := range map[int64]bool{0: false, 1: true, 3: true, 4: false} {
+		if has, err := s.app.store.HasPost(t.Context(), id); err != nil || has != want {
+			t.Errorf("%d: %v, %v", id, has, err)
+		}
 	}
 }
 

@@ -1,15 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strconv"
-	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 )
@@ -34,7 +28,9 @@ var (
 	errPostNotFound = &problem{http.StatusNotFound, "not_found", "there is no such post"}
 	errKindNotFound = &problem{http.StatusNotFound, "not_found", "there is no such kind of reaction"}
 	errTaken        = &problem{http.StatusConflict, "name_taken", "the name is taken"}
+	errOtherUser    = &problem{http.StatusConflict, "other_user", "somebody else is signed in by now"}
 	errTooLarge     = &problem{http.StatusRequestEntityTooLarge, "too_large", "the body is larger than 64 KiB"}
+	errOtherRequest = &problem{http.StatusUnprocessableEntity, "key_reused", "the idempotency key is that of another request"}
 	errBusy         = &problem{http.StatusServiceUnavailable, "busy", "too many people are signing in; try again in a moment"}
 	errInternal     = &problem{http.StatusInternalServerError, "internal", "something went wrong here"}
 )
@@ -49,6 +45,8 @@ func problemOf(err error) *problem {
 		return errPostNotFound
 	case errors.Is(err, errNameTaken):
 		return errTaken
+	case errors.Is(err, errKeyReused):
+		return errOtherRequest
 	case errors.Is(err, errNoSuchUser):
 		return errSignedOut // the only user a request names is its own
 	default:
@@ -70,80 +68,18 @@ func fail(c *gin.Context, err error) {
 	if p.Status == http.StatusUnauthorized {
 		c.Header("WWW-Authenticate", `Bearer realm="events"`) // RFC 9110, section 15.5.2
 	}
+	if p.Status == http.StatusServiceUnavailable {
+		c.Header("Retry-After", "5") // seconds
+	}
 	c.AbortWithStatusJSON(p.Status, gin.H{"error": p})
+}
+
+// badRequest is a request that is not understood: 400.
+func badRequest(format string, args ...any) error {
+	return &problem{http.StatusBadRequest, "invalid_request", fmt.Sprintf(format, args...)}
 }
 
 // invalid is a request that is understood and cannot be done: 422.
 func invalid(format string, args ...any) error {
 	return &problem{http.StatusUnprocessableEntity, "invalid", fmt.Sprintf(format, args...)}
-}
-
-const (
-	maxBodyBytes = 64 << 10
-	maxBodyTime  = 10 * time.Second
-)
-
-// limitBody bounds what a request may send. What says that it is too large is
-// refused at once, by routes that read no body too.
-func limitBody(c *gin.Context) {
-	if c.Request.ContentLength > maxBodyBytes {
-		fail(c, errTooLarge)
-		return
-	}
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBodyBytes)
-}
-
-// readJSON reads the request's body into v.
-func readJSON(c *gin.Context, v any) error {
-	// Less than the server's ReadTimeout: a body here is small. The error is of
-	// writers that have no deadlines, such as a recorder.
-	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(maxBodyTime))
-	body, err := io.ReadAll(c.Request.Body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return errTooLarge
-	case err != nil:
-		return fmt.Errorf("%w: %w", errMalformed, err)
-	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
-	}
-	return nil
-}
-
-// text returns a field's text without the white space around it, or says what is
-// wrong with it.
-func text(field, value string, most int) (string, error) {
-	value = strings.TrimSpace(value)
-	if value == "" {
-		return "", invalid("%s is empty", field)
-	}
-	if n := utf8.RuneCountInString(value); n > most {
-		return "", invalid("%s has %d characters; the most is %d", field, n, most)
-	}
-	return value, nil
-}
-
-// postID returns the ID in the request's path. What is no ID names no post.
-func postID(c *gin.Context) (int64, error) {
-	id, err := strconv.ParseInt(c.Param("id"), 10, 64)
-	if err != nil {
-		return 0, errPostNotFound
-	}
-	return id, nil
-}
-
-// queryInt returns the integer, from low on, in a query parameter, or otherwise if
-// the parameter is missing.
-func queryInt(c *gin.Context, name string, low, otherwise int64) (int64, error) {
-	value := c.Query(name)
-	if value == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || n < low {
-		return 0, &problem{http.StatusBadRequest, "invalid_request", fmt.Sprintf("%s is not an integer from %d on", name, low)}
-	}
-	return n, nil
 }

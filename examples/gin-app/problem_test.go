@@ -3,8 +3,11 @@ package main
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/gin-gonic/gin"
 )
 
 func TestErrors(t *testing.T) {
@@ -26,6 +29,11 @@ func TestErrors(t *testing.T) {
 		"sign_in_not_json":          {nobody, "POST", "/api/session", "name=alice", 400, "invalid_request"},
 		"before_no_number":          {alice, "GET", "/api/posts?before=x", nil, 400, "invalid_request"},
 		"limit_zero":                {alice, "GET", "/api/posts?limit=0", nil, 400, "invalid_request"},
+		"comments_before_no_number": {alice, "GET", "/api/posts/1/comments?before=x", nil, 400, "invalid_request"},
+		"after_no_number":           {alice, "GET", "/api/notifications?after=x", nil, 400, "invalid_request"},
+		"sign_up_not_json":          {nobody, "POST", "/api/users", nil, 400, "invalid_request"},
+		"comment_not_json":          {alice, "POST", "/api/posts/1/comments", "[]", 400, "invalid_request"},
+		"reaction_not_json":         {alice, "POST", "/api/posts/1/reactions", "like", 400, "invalid_request"},
 		"after_negative":            {alice, "GET", "/api/notifications?after=-1", nil, 400, "invalid_request"},
 		"wrong_password":            {nobody, "POST", "/api/session", credentials{"alice", "wrong"}, 401, "wrong_credentials"},
 		"unknown_name":              {nobody, "POST", "/api/session", credentials{"mallory", "demo"}, 401, "wrong_credentials"},
@@ -35,13 +43,19 @@ func TestErrors(t *testing.T) {
 		"forged_token":              {forged, "GET", "/api/me", nil, 401, "invalid_token"},
 		"forged_token_on_stream":    {forged, "GET", "/events", nil, 401, "invalid_token"},
 		"sign_out_without_token":    {nobody, "DELETE", "/api/session", nil, 401, "unauthenticated"},
+		"feed_without_token":        {nobody, "GET", "/api/posts", nil, 401, "unauthenticated"},
+		"post_without_token":        {nobody, "POST", "/api/posts", written{"hello"}, 401, "unauthenticated"},
+		"inbox_without_token":       {nobody, "GET", "/api/notifications", nil, 401, "unauthenticated"},
 		"no_such_post":              {alice, "GET", "/api/posts/999", nil, 404, "not_found"},
 		"post_id_no_number":         {alice, "GET", "/api/posts/x", nil, 404, "not_found"},
 		"comment_on_no_post":        {alice, "POST", "/api/posts/999/comments", written{"hello"}, 404, "not_found"},
+		"comments_of_no_post":       {alice, "GET", "/api/posts/999/comments", nil, 404, "not_found"},
 		"reaction_to_no_post":       {alice, "POST", "/api/posts/999/reactions", `{"kind":"like"}`, 404, "not_found"},
 		"remove_reaction_no_post":   {alice, "DELETE", "/api/posts/999/reactions/like", nil, 404, "not_found"},
 		"remove_unknown_reaction":   {alice, "DELETE", "/api/posts/1/reactions/hate", nil, 404, "not_found"},
 		"no_such_route":             {alice, "GET", "/api/nothing", nil, 404, "not_found"},
+		"no_such_method":            {alice, "PUT", "/api/posts", nil, 404, "not_found"},
+		"no_such_file":              {nobody, "GET", "/nothing.js", nil, 404, "not_found"},
 		"name_taken":                {nobody, "POST", "/api/users", credentials{"alice", "long enough"}, 409, "name_taken"},
 		"name_taken_in_other_case":  {nobody, "POST", "/api/users", credentials{"Alice", "long enough"}, 409, "name_taken"},
 		"post_too_large":            {alice, "POST", "/api/posts", written{strings.Repeat("x", maxBodyBytes)}, 413, "too_large"},
@@ -54,6 +68,9 @@ func TestErrors(t *testing.T) {
 		"unknown_reaction":          {alice, "POST", "/api/posts/1/reactions", `{"kind":"hate"}`, 422, "invalid"},
 		"bad_name":                  {nobody, "POST", "/api/users", credentials{"no spaces", "long enough"}, 422, "invalid"},
 		"short_password":            {nobody, "POST", "/api/users", credentials{"dave", "short"}, 422, "invalid"},
+		"no_name":                   {nobody, "POST", "/api/users", credentials{"", "long enough"}, 422, "invalid"},
+		"long_name":                 {nobody, "POST", "/api/users", credentials{strings.Repeat("x", 33), "long enough"}, 422, "invalid"},
+		"long_password":             {nobody, "POST", "/api/users", credentials{"dave", strings.Repeat("x", maxPasswordBytes+1)}, 422, "invalid"},
 		"read_up_to_missing":        {alice, "POST", "/api/notifications/read", "{}", 422, "invalid"},
 		"read_up_to_negative":       {alice, "POST", "/api/notifications/read", `{"up_to":-1}`, 422, "invalid"},
 		"read_up_to_beyond_integer": {alice, "POST", "/api/notifications/read", `{"up_to":1e30}`, 400, "invalid_request"},
@@ -62,6 +79,9 @@ func TestErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := test.who.want(test.status, test.method, test.path, test.body)
 			wantError(t, got, test.code)
+			if cache := got.header.Get("Cache-Control"); !strings.HasPrefix(test.path, "/events") && cache != "no-store" {
+				t.Errorf("Cache-Control is %q", cache)
+			}
 			if has := got.header.Get("WWW-Authenticate") != ""; has != (test.status == http.StatusUnauthorized) {
 				t.Errorf("WWW-Authenticate is %q", got.header.Get("WWW-Authenticate"))
 			}
@@ -108,6 +128,80 @@ func TestCrossSiteRequestIsRefused(t *testing.T) {
 	if got := nobody.send(r); got.status != http.StatusForbidden {
 		t.Errorf("stream: status %d: %s", got.status, got.body)
 	}
+}
+
+// Nothing that another site's page asks for is done, with the visitor's cookie or
+// without. Browsers say where a request comes from; those of before 2023 in Origin.
+func TestCrossSiteWriteIsRefused(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	path, _ := alice.post("a post")
+	victim := &visitor{t: t, url: bob.url, client: bob.client}
+	victim = victim.with("Cookie", sessionCookie+"="+bob.token)
+	for name, values := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"} {
+		v := victim.with(name, values)
+		for _, test := range []struct {
+			method, path string
+			body         any
+		}{
+			{"POST", "/api/users", credentials{"dave", "long enough"}},
+			{"POST", "/api/posts", written{"hello"}},
+			{"POST", path + "/comments", written{"hello"}},
+			{"POST", path + "/reactions", `{"kind":"like"}`},
+			{"DELETE", path + "/reactions/like", nil},
+			{"POST", "/api/notifications/read", `{"up_to":1}`},
+			{"DELETE", "/api/session", nil},
+		} {
+			wantError(t, v.want(http.StatusForbidden, test.method, test.path, test.body), "cross_site_request")
+		}
+	}
+	if list, _ := alice.inbox(); len(list) != 0 {
+		t.Errorf("alice has %+v", list)
+	}
+	victim.with("Sec-Fetch-Site", "same-origin").want(http.StatusCreated, "POST", path+"/comments", written{"hello"})
+	victim.want(http.StatusOK, "GET", "/api/me", nil)
+}
+
+func TestTooManySigningInAreAskedToComeBack(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	s.app.passwords.waiting.Store(maxWaiting)
+	for path, given := range map[string]credentials{"/api/session": {"alice", demoPassword}, "/api/users": {"dave", "long enough"}} {
+		got := s.visitor().want(http.StatusServiceUnavailable, "POST", path, given)
+		wantError(t, got, "busy")
+		if after := got.header.Get("Retry-After"); after != "5" {
+			t.Errorf("Retry-After is %q", after)
+		}
+	}
+	s.app.passwords.waiting.Store(0)
+	s.signedIn("alice")
+}
+
+// What went wrong is for the log.
+func TestInternalErrorSaysNothing(t *testing.T) {
+	t.Parallel()
+	s, alice, _, _ := demo(t)
+	if _, err := s.app.store.write.ExecContext(t.Context(), "ALTER TABLE posts RENAME TO lost"); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/api/posts", "/api/posts/1", "/events?post=1"} {
+		got := alice.want(http.StatusInternalServerError, "GET", path, nil)
+		wantError(t, got, "internal")
+		if string(got.body) != `{"error":{"code":"internal","message":"something went wrong here"}}` {
+			t.Errorf("%s says %s", path, got.body)
+		}
+	}
+}
+
+func TestPanicIsAnswered(t *testing.T) {
+	t.Parallel()
+	a := newTestApp(t, appConfig{})
+	r := gin.New()
+	r.Use(a.recoverPanics())
+	r.GET("/", func(*gin.Context) { panic("a secret") })
+	w := httptest.NewRecorder()
+	r.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	wantError(t, answer{t, w.Code, w.Header(), w.Body.Bytes()}, "internal")
 }
 
 // wantError checks that an answer is an error as the contract has it.

@@ -13,6 +13,7 @@ import (
 
 const (
 	sessionCookie      = "session"
+	secureCookie       = "__Host-" + sessionCookie // browsers take it over TLS only, and from this host only
 	defaultSessionTime = 15 * time.Minute
 )
 
@@ -30,12 +31,18 @@ type sessions struct {
 	auth     *ginsse.Auth
 	key      []byte
 	lifetime time.Duration
+	cookie   string // its name
+	secure   bool   // the cookie is for TLS, whatever this server speaks
+	demo     bool   // the demo people may come in
 }
 
-func newSessions(ctx context.Context, store *store, lifetime time.Duration) (*sessions, error) {
-	s := &sessions{store: store, lifetime: lifetime}
-	if lifetime == 0 {
+func newSessions(ctx context.Context, store *store, cfg appConfig) (*sessions, error) {
+	s := &sessions{store: store, lifetime: cfg.SessionTime, cookie: sessionCookie, secure: cfg.Secure, demo: cfg.Demo}
+	if s.lifetime == 0 {
 		s.lifetime = defaultSessionTime
+	}
+	if s.secure {
+		s.cookie = secureCookie
 	}
 	var err error
 	if s.key, err = store.Secret(ctx, "session key", 32); err != nil {
@@ -44,7 +51,7 @@ func newSessions(ctx context.Context, store *store, lifetime time.Duration) (*se
 	s.auth, err = ginsse.NewAuth(ginsse.AuthConfig{
 		Key:     s.key,
 		Methods: []string{"HS256"},
-		Cookie:  sessionCookie,
+		Cookie:  s.cookie,
 	})
 	return s, err
 }
@@ -76,8 +83,31 @@ func (s *sessions) sign(who user, expires time.Time) (session, error) {
 // void reports whether a token that expires then was signed out.
 func void(a account, expires time.Time) bool { return !expires.After(a.VoidThrough) }
 
-// admit refuses a token that was signed out, and renews one in a cookie that is
-// past half of its time. It stands behind the kit's middleware.
+// welcomes reports whether a person may be here at all: the demo people, who stay in
+// the database, only in a demo.
+func (s *sessions) welcomes(a account) bool { return s.demo || !a.Demo }
+
+// refuses reports whether a person's token that expires then is good no more.
+func (s *sessions) refuses(a account, expires time.Time) bool {
+	return !s.welcomes(a) || void(a, expires)
+}
+
+// isForAnother reports whether a request was meant to come from somebody else. A
+// browser has one cookie for all its tabs: when another person has signed in, a page
+// that still shows the first one's things would act as the second. So a page says
+// whom it shows; an EventSource, which sends no headers, says it in the query.
+func isForAnother(c *gin.Context, id string) bool {
+	for _, meant := range []string{c.GetHeader("X-User"), c.Query("user")} {
+		if meant != "" && meant != id {
+			return true
+		}
+	}
+	return false
+}
+
+// admit refuses a token that was signed out and a request that was meant for
+// another's, and renews a token in a cookie that is past half of its time. It stands
+// behind the kit's middleware.
 func (s *sessions) admit(c *gin.Context) {
 	a, err := s.store.Account(c.Request.Context(), ginsse.UserID(c))
 	if err != nil {
@@ -85,12 +115,16 @@ func (s *sessions) admit(c *gin.Context) {
 		return
 	}
 	expires := ginsse.Expiry(c)
-	if void(a, expires) {
+	if s.refuses(a, expires) {
 		fail(c, errSignedOut)
 		return
 	}
+	if isForAnother(c, a.ID) {
+		fail(c, errOtherUser)
+		return
+	}
 	c.Set(accountKey{}, a)
-	if _, err := c.Request.Cookie(sessionCookie); err != nil || time.Until(expires) > s.lifetime/2 {
+	if _, err := c.Request.Cookie(s.cookie); err != nil || time.Until(expires) > s.lifetime/2 {
 		return
 	}
 	// Unless the person has signed out since admit looked.
@@ -125,12 +159,12 @@ func (s *sessions) clearCookie(c *gin.Context) { s.writeCookie(c, "", -1) }
 
 func (s *sessions) writeCookie(c *gin.Context, value string, maxAge int) {
 	cookie := http.Cookie{
-		Name:     sessionCookie,
+		Name:     s.cookie,
 		Value:    value,
 		Path:     "/",
 		MaxAge:   maxAge,
 		HttpOnly: true,
-		Secure:   c.Request.TLS != nil,
+		Secure:   s.secure || c.Request.TLS != nil,
 		SameSite: http.SameSiteStrictMode,
 	}
 	// Set, not Add: signing out takes back what admit may have renewed. The

@@ -43,6 +43,13 @@ func TestSignInGivesTokenAndCookie(t *testing.T) {
 	}
 }
 
+func TestTwoTokensThatDifferAreRefused(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	wantError(t, alice.with("Cookie", sessionCookie+"="+bob.token).want(http.StatusBadRequest, "GET", "/api/me", nil), "invalid_request")
+	alice.with("Cookie", sessionCookie+"="+alice.token).want(http.StatusOK, "GET", "/api/me", nil)
+}
+
 func TestSignUpSignsIn(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{})
@@ -50,6 +57,12 @@ func TestSignUpSignsIn(t *testing.T) {
 	answer := v.want(http.StatusCreated, "POST", "/api/users", credentials{"dave", "long enough"})
 	wantKeys(t, string(answer.body), "token", "expires_at", "user")
 	v.token = read[session](answer).Token
+	if cookie := answer.header.Get("Set-Cookie"); !strings.HasPrefix(cookie, "session="+v.token+";") {
+		t.Errorf("cookie is %q", cookie)
+	}
+	if cache := answer.header.Get("Cache-Control"); cache != "no-store" {
+		t.Errorf("Cache-Control is %q", cache)
+	}
 	v.post("hello")
 	v.signIn("dave", "long enough")
 }
@@ -177,6 +190,76 @@ func TestSessionInUseIsRenewedAndIdleOneExpires(t *testing.T) {
 			t.Errorf("an idle session is answered with %d", got.status)
 		}
 	})
+}
+
+// Behind a proxy that speaks TLS, the cookie is as on a connection of its own, and
+// no other site of the same domain can set it.
+func TestCookieIsForHTTPSBehindAProxy(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true, Secure: true})
+	v := s.visitor()
+	given := v.want(http.StatusOK, "POST", "/api/session", credentials{"alice", demoPassword})
+	token := read[session](given).Token
+	wantSecure := func(a answer) {
+		t.Helper()
+		cookie := a.header.Get("Set-Cookie")
+		for _, part := range []string{"; Secure", "; Path=/", "; HttpOnly", "; SameSite=Strict"} {
+			if !strings.HasPrefix(cookie, "__Host-session=") || !strings.Contains(cookie, part) || strings.Contains(cookie, "Domain") {
+				t.Errorf("cookie %q has no %q", cookie, part)
+			}
+		}
+	}
+	wantSecure(given)
+	v.with("Cookie", "session="+token).want(http.StatusUnauthorized, "GET", "/api/me", nil)
+	inCookie := v.with("Cookie", "__Host-session="+token)
+	inCookie.want(http.StatusOK, "GET", "/api/me", nil)
+
+	// One that is about to expire is renewed under the same name.
+	old, err := s.app.sessions.sign(read[session](given).User, time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSecure(v.with("Cookie", "__Host-session="+old.Token).want(http.StatusOK, "GET", "/api/me", nil))
+	wantSecure(inCookie.want(http.StatusNoContent, "DELETE", "/api/session", nil))
+}
+
+// Alice's page is open in one tab, and bob has signed in from another: in the same
+// browser, and so with the cookie of both.
+func TestRequestOfAnotherPersonsPageIsRefused(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	path, _ := alice.post("a post")
+	page := bob.with("X-User", alice.user.ID)
+	page.token = ""
+	page = page.with("Cookie", sessionCookie+"="+bob.token)
+	for _, test := range []struct {
+		method, path string
+		body         any
+	}{
+		{"GET", "/api/me", nil},
+		{"GET", "/api/posts", nil},
+		{"POST", "/api/posts", written{"as alice"}},
+		{"POST", path + "/comments", written{"as alice"}},
+		{"POST", path + "/reactions", `{"kind":"like"}`},
+		{"POST", "/api/notifications/read", `{"up_to":1}`},
+		{"DELETE", "/api/session", nil},
+		{"GET", "/events", nil},
+	} {
+		got := page.want(http.StatusConflict, test.method, test.path, test.body)
+		wantError(t, got, "other_user")
+		if cookie := got.header.Get("Set-Cookie"); cookie != "" {
+			t.Errorf("%s %s sets %q", test.method, test.path, cookie)
+		}
+	}
+	wantError(t, bob.want(http.StatusConflict, "GET", "/events?user="+alice.user.ID, nil), "other_user")
+	if seen := read[post](alice.want(http.StatusOK, "GET", path, nil)); seen.CommentCount != 0 || seen.Reactions["like"] != 0 {
+		t.Errorf("something was done: %+v", seen)
+	}
+	bob.with("X-User", bob.user.ID).want(http.StatusOK, "GET", "/api/me", nil)
+	bob.open("/events?user=" + bob.user.ID).NextOf("sse.open")
+	// Who is not signed in at all is told that first.
+	nobody := &visitor{t: t, url: bob.url, client: bob.client}
+	wantError(t, nobody.with("X-User", alice.user.ID).want(http.StatusUnauthorized, "GET", "/api/me", nil), "unauthenticated")
 }
 
 func TestCookieIsSecureOverTLS(t *testing.T) {

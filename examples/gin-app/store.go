@@ -12,7 +12,8 @@ import (
 	"runtime"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite", in Go alone
+	"modernc.org/sqlite" // the driver "sqlite", in Go alone
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // The conditions that a caller of the store can act on. problemOf knows their
@@ -21,6 +22,7 @@ var (
 	errNoSuchUser = errors.New("no such user")
 	errNoSuchPost = errors.New("no such post")
 	errNameTaken  = errors.New("name is taken")
+	errKeyReused  = errors.New("idempotency key is of another request")
 )
 
 // store keeps people, posts and notifications in an SQLite database. Every method
@@ -37,20 +39,47 @@ type store struct {
 // inMemory is the name of a database that ends with its store.
 const inMemory = ":memory:"
 
+// openTime is how long a database may be busy before it is given up, and openPause
+// how long it is left alone between two attempts to open it.
+const (
+	openTime  = 10 * time.Second
+	openPause = 20 * time.Millisecond
+)
+
 // openStore opens the database in a file, makes the file if there is none, and brings
-// its schema up to date.
+// its schema up to date. While others do the same it tries again: the change to a
+// write-ahead log does not always wait for its turn, as other statements do.
 func openStore(ctx context.Context, file string) (*store, error) {
 	if err := makePrivate(file); err != nil {
 		return nil, err
 	}
+	for deadline := time.Now().Add(openTime); ; {
+		s, err := openStoreOnce(ctx, file)
+		if !isBusy(err) || time.Now().After(deadline) {
+			return s, err
+		}
+		select {
+		case <-time.After(openPause):
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+func isBusy(err error) bool {
+	var failed *sqlite.Error
+	return errors.As(err, &failed) && failed.Code()&0xff == sqlite3.SQLITE_BUSY // the rest says why
+}
+
+func openStoreOnce(ctx context.Context, file string) (*store, error) {
 	s := new(store)
 	var err error
-	if s.write, err = openDatabase(file, url.Values{"_txlock": {"immediate"}}); err != nil {
+	if s.write, err = openDatabase(file, url.Values{"_txlock": {"immediate"}}, "journal_mode(WAL)"); err != nil {
 		return nil, err
 	}
 	s.write.SetMaxOpenConns(1)
 	if s.read = s.write; file != inMemory { // where each connection would have a database of its own
-		if s.read, err = openDatabase(file, url.Values{"_pragma": {"query_only(1)"}}); err != nil {
+		if s.read, err = openDatabase(file, url.Values{}, "query_only(1)"); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 		s.read.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
@@ -75,10 +104,10 @@ func makePrivate(file string) error {
 	return f.Close()
 }
 
-func openDatabase(file string, options url.Values) (*sql.DB, error) {
-	for _, pragma := range []string{"busy_timeout(5000)", "foreign_keys(1)", "journal_mode(WAL)"} {
-		options.Add("_pragma", pragma)
-	}
+// openDatabase returns a pool whose connections run the pragmas first. That there is
+// a write-ahead log is kept in the file, so one pool says it for all.
+func openDatabase(file string, options url.Values, pragmas ...string) (*sql.DB, error) {
+	options["_pragma"] = append([]string{"busy_timeout(5000)", "foreign_keys(1)"}, pragmas...)
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: options.Encode()}
 	return sql.Open("sqlite", name.String())
 }

@@ -21,13 +21,15 @@ type account struct {
 	PasswordHash string
 	// VoidThrough is the latest expiry of the tokens that were signed out.
 	VoidThrough time.Time
+	// Demo people are let in by a demo only: everybody knows their password.
+	Demo bool
 }
 
-const selectAccount = "SELECT id, name, password_hash, void_through FROM accounts "
+const selectAccount = "SELECT id, name, password_hash, void_through, demo FROM accounts "
 
 func scanAccount(row *sql.Row) (a account, err error) {
 	var voidThrough int64
-	err = row.Scan(&a.ID, &a.Name, &a.PasswordHash, &voidThrough)
+	err = row.Scan(&a.ID, &a.Name, &a.PasswordHash, &voidThrough, &a.Demo)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errNoSuchUser
 	}
@@ -37,20 +39,37 @@ func scanAccount(row *sql.Row) (a account, err error) {
 
 // AddAccount adds a person. Names that differ only in case are the same:
 // [errNameTaken].
-func (s *store) AddAccount(ctx context.Context, name, passwordHash string) (user, error) {
-	added := user{ID: rand.Text(), Name: name}
-	err := s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		done, err := tx.ExecContext(ctx, "INSERT INTO accounts (id, name, password_hash) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING",
-			added.ID, name, passwordHash)
+func (s *store) AddAccount(ctx context.Context, name, passwordHash string) (added user, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		added, err = addAccountIn(ctx, tx, name, passwordHash, false)
+		return err
+	})
+	return added, err
+}
+
+// AddDemoAccount adds one of the demo people and their post. Errors: [errNameTaken].
+func (s *store) AddDemoAccount(ctx context.Context, name, passwordHash, body string) error {
+	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		added, err := addAccountIn(ctx, tx, name, passwordHash, true)
 		if err != nil {
 			return err
 		}
-		if n, err := done.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, errNameTaken)
-		}
-		return nil
+		_, err = addPostIn(ctx, tx, added, body, "")
+		return err
 	})
-	return added, err
+}
+
+func addAccountIn(ctx context.Context, tx *sql.Tx, name, passwordHash string, demo bool) (user, error) {
+	added := user{ID: rand.Text(), Name: name}
+	done, err := tx.ExecContext(ctx, "INSERT INTO accounts (id, name, password_hash, demo) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+		added.ID, name, passwordHash, demo)
+	if err != nil {
+		return user{}, err
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 0 {
+		return user{}, errors.Join(err, errNameTaken)
+	}
+	return added, nil
 }
 
 // Account returns the account with an ID, or [errNoSuchUser].

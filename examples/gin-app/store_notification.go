@@ -34,19 +34,17 @@ type readState struct {
 	Unread int   `json:"unread"`
 }
 
-// Notifications returns those of a person after an ID, newest first, and how many
-// are unread in all.
-func (s *store) Notifications(ctx context.Context, userID string, after int64) (list []notification, unread int, err error) {
+// Notifications returns those of a person after an ID, newest first, and what of
+// all is read.
+func (s *store) Notifications(ctx context.Context, userID string, after int64) (list []notification, state readState, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		state, err := readStateIn(ctx, tx, userID)
-		if err != nil {
+		if state, err = readStateIn(ctx, tx, userID); err != nil {
 			return err
 		}
-		unread = state.Unread
 		list, err = notificationsIn(ctx, tx, userID, after, state.UpTo)
 		return err
 	})
-	return list, unread, err
+	return list, state, err
 }
 
 func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, readThrough int64) ([]notification, error) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"time"
 )
@@ -20,19 +21,10 @@ type post struct {
 	MyReactions  []string       `json:"my_reactions"` // kinds
 }
 
-// postWithComments has the comments too, oldest first.
+// postWithComments has the newest comments too, maxComments at most, oldest first.
 type postWithComments struct {
 	post
 	Comments []comment `json:"comments"`
-}
-
-// comment is a comment on a post.
-type comment struct {
-	ID        int64     `json:"id"`
-	PostID    int64     `json:"post_id"`
-	Author    user      `json:"author"`
-	Body      string    `json:"body"`
-	CreatedAt time.Time `json:"created_at"`
 }
 
 // reaction is one person's reaction of one kind to a post.
@@ -43,25 +35,38 @@ type reaction struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// AddPost adds a post.
-func (s *store) AddPost(ctx context.Context, authorID, body string) (made post, err error) {
+// AddPost adds a post, or returns the one that the same request with this key has
+// added; see [onceIn]. Errors: [errKeyReused].
+func (s *store) AddPost(ctx context.Context, authorID, body, key string) (made post, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		author, err := userIn(ctx, tx, authorID)
 		if err != nil {
 			return err
 		}
-		made = post{Author: author, Body: body, CreatedAt: now(), Reactions: noReactions(), MyReactions: []string{}}
-		return tx.QueryRowContext(ctx, "INSERT INTO posts (author_id, body, created_at) VALUES (?, ?, ?) RETURNING id",
-			authorID, body, made.CreatedAt.UnixMilli()).Scan(&made.ID)
+		made, err = addPostIn(ctx, tx, author, body, key)
+		return err
 	})
 	return made, err
 }
 
-// Posts returns at most limit posts, newest first, as a person sees them: those
-// before an ID, or from the newest on if that is 0.
+func addPostIn(ctx context.Context, tx *sql.Tx, author user, body, key string) (made post, err error) {
+	made = post{Author: author, Body: body, Reactions: noReactions(), MyReactions: []string{}}
+	made.ID, made.CreatedAt, _, err = onceIn(ctx, tx, author.ID, key, "post: "+body, func(at time.Time) (id int64, err error) {
+		err = tx.QueryRowContext(ctx, "INSERT INTO posts (author_id, body, created_at) VALUES (?, ?, ?) RETURNING id",
+			author.ID, body, at.UnixMilli()).Scan(&id)
+		return id, err
+	})
+	return made, err
+}
+
+// newest is what every post and comment is before.
+const newest = math.MaxInt64
+
+// Posts returns at most limit posts before an ID, newest first, as a person sees
+// them.
 func (s *store) Posts(ctx context.Context, viewerID string, before int64, limit int) (posts []post, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		posts, err = postsIn(ctx, tx, viewerID, "WHERE ?1 = 0 OR p.id < ?1 ORDER BY p.id DESC LIMIT ?2", before, limit)
+		posts, err = postsIn(ctx, tx, viewerID, "WHERE p.id < ? ORDER BY p.id DESC LIMIT ?", before, limit)
 		return err
 	})
 	return posts, err
@@ -78,34 +83,16 @@ func (s *store) Post(ctx context.Context, viewerID string, id int64) (found post
 			return errNoSuchPost
 		}
 		found.post = posts[0]
-		found.Comments, err = commentsIn(ctx, tx, id)
+		found.Comments, err = commentsIn(ctx, tx, id, newest, maxComments)
 		return err
 	})
 	return found, err
 }
 
-// AddComment adds a comment, and with it the notification of the post's author,
-// which is nil if the comment is their own. Errors: [errNoSuchPost].
-func (s *store) AddComment(ctx context.Context, postID int64, authorID, body string) (made comment, told *notification, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		recipient, err := authorIn(ctx, tx, postID)
-		if err != nil {
-			return err
-		}
-		author, err := userIn(ctx, tx, authorID)
-		if err != nil {
-			return err
-		}
-		made = comment{PostID: postID, Author: author, Body: body, CreatedAt: now()}
-		err = tx.QueryRowContext(ctx, "INSERT INTO comments (post_id, author_id, body, created_at) VALUES (?, ?, ?, ?) RETURNING id",
-			postID, authorID, body, made.CreatedAt.UnixMilli()).Scan(&made.ID)
-		if err != nil {
-			return err
-		}
-		told, err = notifyIn(ctx, tx, recipient, eventComment, notice{PostID: postID, Actor: author, Body: body, CreatedAt: made.CreatedAt})
-		return err
-	})
-	return made, told, err
+// HasPost says whether there is a post.
+func (s *store) HasPost(ctx context.Context, id int64) (has bool, err error) {
+	err = s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM posts WHERE id = ?)", id).Scan(&has)
+	return has, err
 }
 
 // AddReaction adds a reaction, unless the person has it there already, and says
@@ -226,24 +213,4 @@ func noReactions() map[string]int {
 		counts[kind] = 0
 	}
 	return counts
-}
-
-func commentsIn(ctx context.Context, tx *sql.Tx, postID int64) ([]comment, error) {
-	rows, err := tx.QueryContext(ctx, "SELECT c.id, a.id, a.name, c.body, c.created_at FROM comments c "+
-		"JOIN accounts a ON a.id = c.author_id WHERE c.post_id = ? ORDER BY c.id", postID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	comments := []comment{} // [] and not null when empty
-	for rows.Next() {
-		one := comment{PostID: postID}
-		var createdAt int64
-		if err := rows.Scan(&one.ID, &one.Author.ID, &one.Author.Name, &one.Body, &createdAt); err != nil {
-			return nil, err
-		}
-		one.CreatedAt = millis(createdAt)
-		comments = append(comments, one)
-	}
-	return comments, rows.Err()
 }

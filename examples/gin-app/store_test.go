@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,6 +67,44 @@ func TestDatabaseOfANewerProgramIsRefused(t *testing.T) {
 	}
 }
 
+func TestDatabaseOfAnOlderProgramIsBroughtUpToDate(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "feed.db")
+	older, err := openDatabase(file, url.Values{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := migrations.ReadFile("migrations/001_begin.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{
+		string(script),
+		"INSERT INTO accounts (id, name, password_hash) VALUES ('a', 'alice', ''), ('d', 'dave', '')",
+		"INSERT INTO posts (author_id, body, created_at) VALUES ('d', 'still here', 0)",
+		"PRAGMA user_version = 1",
+	} {
+		if _, err := older.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%v in %s", err, statement)
+		}
+	}
+	if err := older.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := newTestStore(t, file)
+	for name, demo := range map[string]bool{"alice": true, "dave": false} {
+		if a, err := s.AccountNamed(t.Context(), name); err != nil || a.Demo != demo {
+			t.Errorf("%s is %+v, %v", name, a, err)
+		}
+	}
+	if found, err := s.Post(t.Context(), "d", 1); err != nil || found.Body != "still here" {
+		t.Errorf("the post is %+v, %v", found, err)
+	}
+	if _, err := s.AddPost(t.Context(), "d", "a post", "key"); err != nil {
+		t.Error(err)
+	}
+}
+
 // What belongs together is kept or not, together.
 func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
@@ -74,7 +113,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := s.AddPost(t.Context(), alice.ID, "a post")
+	made, err := s.AddPost(t.Context(), alice.ID, "a post", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +124,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.AddComment(t.Context(), made.ID, bob.ID, "a comment"); err == nil {
+	if _, _, _, err := s.AddComment(t.Context(), made.ID, bob.ID, "a comment", ""); err == nil {
 		t.Fatal("there was no error")
 	}
 	if _, _, _, err := s.AddReaction(t.Context(), made.ID, bob.ID, "like"); err == nil {
@@ -97,7 +136,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.AddPost(ctx, alice.ID, "too late"); !errors.Is(err, context.Canceled) {
+	if _, err := s.AddPost(ctx, alice.ID, "too late", ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -115,7 +154,7 @@ func TestManyWriteAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := stores[0].AddPost(t.Context(), alice.ID, "a post")
+	made, err := stores[0].AddPost(t.Context(), alice.ID, "a post", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +162,7 @@ func TestManyWriteAtOnce(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for range 10 {
-				if _, told, err := stores[i%2].AddComment(t.Context(), made.ID, bob.ID, "hello"); err != nil || told == nil {
+				if _, _, told, err := stores[i%2].AddComment(t.Context(), made.ID, bob.ID, "hello", ""); err != nil || told == nil {
 					t.Errorf("%v, %v", told, err)
 				}
 				if _, _, err := stores[i%2].Notifications(t.Context(), alice.ID, 0); err != nil {
@@ -133,9 +172,9 @@ func TestManyWriteAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	list, unread, err := stores[1].Notifications(t.Context(), alice.ID, 0)
-	if err != nil || len(list) != 80 || unread != 80 {
-		t.Errorf("%d notifications, %d unread, %v", len(list), unread, err)
+	list, state, err := stores[1].Notifications(t.Context(), alice.ID, 0)
+	if err != nil || len(list) != 80 || state.Unread != 80 {
+		t.Errorf("%d notifications, %d unread, %v", len(list), state.Unread, err)
 	}
 	for i, one := range list[1:] {
 		if one.ID >= list[i].ID {

@@ -1,10 +1,11 @@
 // The page: who is signed in, and what brings its parts together.
 
-import { api, onSessionEnded } from "./api.js";
+import { api, beginSession, endSession, onSessionLost, SessionOver } from "./api.js";
 import { $, toast } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Inbox } from "./inbox.js";
 import { Stream } from "./stream.js";
+import { coalesce, once } from "./work.js";
 
 let me = null; // {id, name} while signed in
 
@@ -13,21 +14,32 @@ async function attempt(action) {
   try {
     return await action();
   } catch (error) {
-    if (me) toast(error.message);
+    if (!(error instanceof SessionOver)) toast(error.message);
     return undefined;
   }
 }
 
-const STATES = { live: "Live", reconnecting: "Reconnecting…", closed: "Signed out" };
+const STATES = { live: "Live", reconnecting: "Reconnecting…", closed: "Signed out", stopped: "Not live" };
+
+function state(name) {
+  const shown = $("connection");
+  if (shown.dataset.state === name) return; // or it is read out again
+  shown.dataset.state = name;
+  shown.textContent = STATES[name];
+}
 
 const stream = new Stream(["comment", "reaction", "post.comment", "notifications.read"], {
   state(name) {
-    $("connection").dataset.state = name;
-    $("connection").textContent = STATES[name];
-    if (name === "live" && wanted) refetch(); // what failed before
+    state(name);
+    if (name === "live" && stale) refetch(); // what failed before
   },
-  stale: refetch,
-  ended(reason) { if (reason === "signed out") signedOut(); },
+  stale() { stale = true; refetch(); },
+  refused: () => whoIsSignedIn(),
+  ended(reason) {
+    if (reason === "signed out") return signedOut();
+    state("stopped");
+    toast("The server has ended the live updates. Reload the page to have them again.");
+  },
   event(type, data) {
     switch (type) {
       case "comment":
@@ -36,7 +48,7 @@ const stream = new Stream(["comment", "reaction", "post.comment", "notifications
         attempt(() => feed.refresh(data.post_id));
         break;
       case "post.comment":
-        feed.addComment(data);
+        feed.arrived(data);
         break;
       case "notifications.read":
         inbox.markRead(data.up_to);
@@ -44,86 +56,117 @@ const stream = new Stream(["comment", "reaction", "post.comment", "notifications
   },
 });
 
-const feed = new Feed({ attempt, opened: (id) => { if (me) stream.open(id === null ? {} : { post: id }); } });
+const openStream = (post) => stream.open(post === null ? { user: me.id } : { user: me.id, post });
+
+const feed = new Feed({ attempt, opened: (id) => { if (me) openStream(id); } });
 
 const inbox = new Inbox({ attempt, show: (id) => attempt(async () => {
-  await feed.show(id);
-  feed.open.node.scrollIntoView({ block: "center" });
+  const view = await feed.show(id);
+  view?.node.scrollIntoView({ block: "center" });
+  view?.toggle.focus({ preventScroll: true });
 }) });
 
-// refetch gets what the page shows from the server. Calls while one is under way
-// become one more; after a failure the next stream that opens asks again.
-let fetching = false;
-let wanted = false;
-async function refetch() {
-  wanted = true;
-  if (fetching) return;
-  fetching = true;
+// refetch gets what the page shows from the server. What fails is asked for again when
+// the stream is live again.
+let stale = false;
+const refetch = coalesce(() => attempt(async () => {
+  if (!me) return;
+  stale = true;
+  $("home").ariaBusy = "true";
   try {
-    while (wanted && me) {
-      wanted = false;
-      await Promise.all([feed.refetch(), inbox.refetch()]);
-    }
-  } catch (error) {
-    wanted = true;
-    if (me) toast(error.message);
+    await Promise.all([feed.refetch(), inbox.refetch()]);
+    stale = false;
   } finally {
-    fetching = false;
+    $("home").ariaBusy = "false";
   }
-}
+}));
 
 function signedIn(user) {
   me = user;
+  beginSession(user.id);
   $("who").textContent = me.name;
   for (const id of ["home", "account"]) $(id).hidden = false;
   $("welcome").hidden = true;
+  $("sign-in").reset();
   refetch();
-  stream.open();
+  openStream(null);
 }
 
 function signedOut() {
   me = null;
+  endSession();
   stream.close();
   stream.forget();
+  state("closed");
   feed.clear();
   inbox.clear();
   $("toasts").replaceChildren();
   for (const id of ["home", "account"]) $(id).hidden = true;
   $("welcome").hidden = false;
   $("sign-in").elements.name.focus();
+  showDemo();
 }
 
-$("sign-in").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const form = event.target;
-  const problem = form.querySelector(".error");
-  problem.textContent = "";
+// showDemo shows the demo's people, where there are any.
+async function showDemo() {
+  const { people, password } = await api("GET", "/api/demo").catch(() => ({ people: [] }));
+  if (people.length === 0) return;
+  $("demo").textContent = `In the demo: ${people.join(", ")}, with password “${password}”. Sign in as another in a private window.`;
+}
+
+// The cookie is one for all tabs: who signs in or out in one of them does so in all.
+const tabs = new BroadcastChannel("session");
+tabs.onmessage = () => whoIsSignedIn();
+
+// whoIsSignedIn asks the server, has the page show them, and renews their session. It
+// never fails: nobody knows yet, then, and it is asked again.
+const whoIsSignedIn = coalesce(async () => {
   try {
-    const path = event.submitter?.name === "new" ? "/api/users" : "/api/session";
-    const { user } = await api("POST", path, { name: form.elements.name.value, password: form.elements.password.value });
-    form.reset();
-    signedIn(user);
+    const { user } = await api("GET", "/api/me");
+    if (user.id !== me?.id) signedIn(user);
   } catch (error) {
-    problem.textContent = error.message;
+    if (me || error instanceof SessionOver) return;
+    if (error.status !== 401) setTimeout(whoIsSignedIn, 2000);
+    else if ($("welcome").hidden) signedOut();
   }
 });
 
-$("sign-out").addEventListener("click", () => attempt(async () => {
-  await api("DELETE", "/api/session");
+onSessionLost((code) => {
+  if (!me) return;
   signedOut();
-}));
+  if (code === "other_user") whoIsSignedIn();
+});
 
-onSessionEnded(() => { if (me) signedOut(); });
-
-// A page that is open is in use: its session is renewed by being used.
-setInterval(() => me && attempt(() => api("GET", "/api/me")), 5 * 60_000);
-
-async function start() {
+const signIn = once(async (form, path) => {
+  const problem = form.querySelector(".error");
+  problem.textContent = "";
   try {
-    signedIn((await api("GET", "/api/me")).user);
+    const { user } = await api("POST", path, { name: form.elements.name.value, password: form.elements.password.value });
+    signedIn(user);
+    tabs.postMessage("changed");
+    $("main").focus();
   } catch (error) {
-    if (error.status === 401) return signedOut();
-    setTimeout(start, 2000); // nobody knows yet who is signed in
+    if (!(error instanceof SessionOver)) problem.textContent = error.message;
   }
-}
-start();
+});
+
+$("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  signIn(event.target, event.submitter?.name === "new" ? "/api/users" : "/api/session");
+});
+
+$("sign-out").addEventListener("click", once(() => attempt(async () => {
+  try {
+    await api("DELETE", "/api/session");
+    signedOut();
+  } finally {
+    tabs.postMessage("changed"); // also when the stream was sooner to say so
+  }
+})));
+
+// A page that is open is in use: its session is renewed by being used. A page that was
+// hidden may have missed that another has signed in.
+setInterval(() => me && whoIsSignedIn(), 5 * 60_000);
+addEventListener("visibilitychange", () => document.visibilityState === "visible" && whoIsSignedIn());
+
+whoIsSignedIn();

@@ -19,7 +19,7 @@ function ago(date) {
   return -seconds > 7 * 86_400 ? date.toLocaleDateString() : relative.format(Math.round(seconds / size), unit);
 }
 
-// time shows how long ago something was; tick keeps it right.
+// time shows how long ago something was, and goes on to be right.
 export function time(text) {
   const date = new Date(text);
   return element("time", { dateTime: text, title: date.toLocaleString(), textContent: ago(date) });
@@ -28,10 +28,20 @@ setInterval(() => {
   for (const node of document.querySelectorAll("time")) node.textContent = ago(new Date(node.dateTime));
 }, 30_000);
 
-// toast says something for a while. A click on it is an answer to it.
+const TOAST_TIME = 6000;
+const MOST_TOASTS = 4; // who was away for long need not read them one by one
+
+// toast says something for a while, and for as long as somebody is at it. A click on
+// it is an answer to it.
 export function toast(text, act) {
   const note = element(act ? "button" : "p", { className: "toast" }, text);
+  const linger = () => setTimeout(() => { if (note.matches(":hover, :focus")) linger(); else note.remove(); }, TOAST_TIME);
   if (act) note.addEventListener("click", () => { note.remove(); act(); });
-  $("toasts").append(note);
-  setTimeout(() => note.remove(), 6000);
+  const toasts = $("toasts");
+  if (toasts.children.length >= MOST_TOASTS) toasts.firstElementChild.remove();
+  toasts.append(note);
+  linger();
 }
+
+// announce says something to those who listen to the page.
+export function announce(text) { $("announcement").textContent = text; }

@@ -2,61 +2,68 @@
 // any order, so everything is kept by its ID.
 
 import { api } from "./api.js";
-import { $, element, time } from "./dom.js";
+import { $ } from "./dom.js";
+import { sendsText } from "./form.js";
+import { PostView } from "./post.js";
+import { once } from "./work.js";
 
-export const PAGE = 20;
-export const KINDS = { like: "👍", love: "❤️", laugh: "😄" };
+const PAGE = 20;
 
 // A Feed is the list of posts, of which one may be open. It calls opened(id or null)
 // when that changes, and attempt(action) for what a person has asked for.
 export class Feed {
   #posts = new Map(); // PostView by ID
   #newest = 0;
+  #oldest = Infinity; // down to here the list has no holes; a post that was opened may be below
+  #turn = 0;
   open = null; // PostView
 
   constructor({ opened, attempt }) {
     Object.assign(this, { opened, attempt });
-    $("more").addEventListener("click", () => attempt(async () =>
-      this.merge((await api("GET", `/api/posts?limit=${PAGE}&before=${Math.min(...this.#posts.keys())}`)).posts)));
-    $("write").addEventListener("submit", (event) => {
-      event.preventDefault();
-      const form = event.target;
-      attempt(async () => {
-        this.add(await api("POST", "/api/posts", { body: form.elements.body.value }));
-        form.reset();
-      });
-    });
+    $("more").addEventListener("click", once(() => attempt(() => this.#older())));
+    sendsText($("write"), attempt, async (body, key) =>
+      this.add(await api("POST", "/api/posts", { body }, { "Idempotency-Key": key })));
   }
 
   clear() {
     this.open = null;
+    this.#turn++;
     this.#newest = 0;
+    this.#oldest = Infinity;
     this.#posts.clear();
     $("posts").replaceChildren();
+    $("write").reset();
     $("more").hidden = true;
   }
 
-  // refetch gets the newest posts, and the open one with its comments.
+  // refetch gets the newest posts, and the open one with its comments. Where the
+  // newest do not reach down to what was listed before, what is older goes: posts in
+  // between would be missing, and can be asked for.
   async refetch() {
-    this.merge((await api("GET", `/api/posts?limit=${PAGE}`)).posts);
-    await this.open?.refresh();
-  }
-
-  // merge shows a page of posts as the API lists them. Where a full page does not
-  // reach down to what was fetched before, what is older goes: it can be asked for
-  // again, and posts missing in between could not be seen to be.
-  merge(page) {
-    if (page.length < PAGE) $("more").hidden = true;
-    else if (page.at(-1).id > this.#newest) {
-      for (const view of [...this.#posts.values()].filter(({ id }) => id < page.at(-1).id)) {
-        if (view === this.open) this.show(null);
+    const { posts } = await api("GET", `/api/posts?limit=${PAGE}`);
+    const last = posts.length < PAGE ? 0 : posts.at(-1).id;
+    if (last > this.#newest) {
+      for (const view of [...this.#posts.values()].filter((view) => view.id < last && view !== this.open)) {
         view.node.remove();
         this.#posts.delete(view.id);
       }
-      $("more").hidden = false;
+      this.#oldest = last;
     }
-    this.#newest = Math.max(this.#newest, ...page.map(({ id }) => id));
-    page.forEach((post) => this.add(post));
+    this.#oldest = Math.min(this.#oldest, last);
+    this.#newest = Math.max(this.#newest, posts[0]?.id ?? 0);
+    this.#show(posts);
+    await this.open?.refresh();
+  }
+
+  async #older() {
+    const { posts } = await api("GET", `/api/posts?limit=${PAGE}&before=${this.#oldest}`);
+    this.#oldest = posts.length < PAGE ? 0 : posts.at(-1).id;
+    this.#show(posts);
+  }
+
+  #show(posts) {
+    posts.forEach((post) => this.add(post));
+    $("more").hidden = this.#oldest === 0;
     $("empty").hidden = this.#posts.size > 0;
   }
 
@@ -66,94 +73,30 @@ export class Feed {
     if (this.#posts.has(post.id)) return this.#posts.get(post.id).update(post);
     const view = new PostView(post, this);
     const older = Math.max(...[...this.#posts.keys()].filter((id) => id < post.id));
-    this.#posts.set(post.id, view);
     $("posts").insertBefore(view.node, this.#posts.get(older)?.node ?? null);
+    this.#posts.set(post.id, view);
   }
 
-  // show opens a post, which may not be in the list, or closes the one that is open.
-  // The stream is opened anew, with or without the post's topic, from where it was; so
-  // nothing is missed in between.
+  // show opens a post, which may not be in the list, or with null closes the one that
+  // is open. The stream is opened anew, with or without the post's topic, from where it
+  // was; so nothing is missed in between. It returns the post, unless another was asked
+  // for meanwhile.
   async show(id) {
-    if (id !== null && !this.#posts.has(id)) this.add(await api("GET", `/api/posts/${id}`));
+    const turn = ++this.#turn;
+    if (id !== null && !this.#posts.has(id)) {
+      const post = await api("GET", `/api/posts/${id}`);
+      if (turn !== this.#turn) return null;
+      this.add(post);
+    }
     this.open?.expand(false);
     this.open = id === null ? null : this.#posts.get(id);
     this.opened(id);
-    if (!this.open) return;
-    this.open.expand(true);
-    await this.open.refresh();
+    this.open?.expand(true);
+    await this.open?.refresh();
+    return turn === this.#turn ? this.open : null;
   }
 
   async refresh(id) { await this.#posts.get(id)?.refresh(); }
 
-  addComment(comment) { this.#posts.get(comment.post_id)?.addComment(comment); }
-}
-
-class PostView {
-  #comments = new Set(); // IDs
-  #buttons = {};
-
-  constructor(post, feed) {
-    this.id = post.id;
-    const reactions = Object.entries(KINDS).map(([kind, sign]) => {
-      const count = element("span", {});
-      const button = element("button", { type: "button", className: "reaction", title: kind }, sign, " ", count);
-      button.addEventListener("click", () => feed.attempt(() => this.#react(kind)));
-      this.#buttons[kind] = { button, count };
-      return button;
-    });
-    this.toggle = element("button", { type: "button", className: "toggle", ariaExpanded: "false" });
-    this.toggle.addEventListener("click", () => feed.attempt(() => feed.show(feed.open === this ? null : this.id)));
-    this.list = element("ol", { className: "comments", ariaLive: "polite" });
-    const field = element("input", { name: "body", maxLength: 1000, required: true, placeholder: "Write a comment", ariaLabel: "Comment", autocomplete: "off" });
-    const form = element("form", { className: "line" }, field, element("button", {}, "Send"));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      feed.attempt(async () => {
-        this.addComment(await api("POST", `/api/posts/${this.id}/comments`, { body: field.value }));
-        field.value = "";
-      });
-    });
-    this.details = element("div", { hidden: true }, this.list, form);
-    this.node = element("article", {},
-      element("p", { className: "byline" }, element("b", {}, post.author.name), " ", time(post.created_at)),
-      element("p", { className: "body" }, post.body),
-      element("div", { className: "bar" }, ...reactions, this.toggle),
-      this.details);
-    this.node.dataset.post = post.id;
-    this.update(post);
-  }
-
-  update(post) {
-    this.post = post;
-    for (const [kind, { button, count }] of Object.entries(this.#buttons)) {
-      count.textContent = post.reactions[kind];
-      button.ariaPressed = String(post.my_reactions.includes(kind));
-      button.ariaLabel = `${kind}, ${post.reactions[kind]}`;
-    }
-    this.toggle.textContent = `${post.comment_count} comment${post.comment_count === 1 ? "" : "s"}`;
-    post.comments?.forEach((comment) => this.addComment(comment));
-  }
-
-  expand(open) {
-    this.details.hidden = !open;
-    this.toggle.ariaExpanded = String(open);
-  }
-
-  async refresh() { this.update(await api("GET", `/api/posts/${this.id}`)); }
-
-  async #react(kind) {
-    if (this.post.my_reactions.includes(kind)) await api("DELETE", `/api/posts/${this.id}/reactions/${kind}`);
-    else await api("POST", `/api/posts/${this.id}/reactions`, { kind });
-    await this.refresh();
-  }
-
-  addComment(comment) {
-    if (this.#comments.has(comment.id)) return;
-    this.#comments.add(comment.id);
-    const item = element("li", {}, element("b", {}, comment.author.name), " ", element("span", { className: "body" }, comment.body), " ", time(comment.created_at));
-    item.dataset.comment = comment.id;
-    const next = [...this.list.children].find((other) => Number(other.dataset.comment) > comment.id);
-    this.list.insertBefore(item, next ?? null);
-    if (this.#comments.size > this.post.comment_count) this.update({ ...this.post, comments: undefined, comment_count: this.#comments.size });
-  }
+  arrived(comment) { this.#posts.get(comment.post_id)?.arrived(comment); }
 }

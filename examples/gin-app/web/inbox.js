@@ -2,61 +2,83 @@
 
 import { api } from "./api.js";
 import { $, element, time, toast } from "./dom.js";
-import { KINDS } from "./feed.js";
+import { KINDS } from "./post.js";
+import { once } from "./work.js";
+
+const KEPT = 200; // as many as the server keeps
 
 // An Inbox calls show(postID) when a notification was chosen, and attempt(action) for
 // what the person has asked for.
+//
+// What there is and what is read come from answers and from events, in any order:
+// notifications are kept by their ID, and what is read is all up to the highest ID
+// that anybody has said.
 export class Inbox {
-  #list = new Map(); // by ID
+  #list = new Map(); // {notice, row} by ID
+  #readThrough = 0;
 
   constructor({ show, attempt }) {
     this.show = show;
-    $("read").addEventListener("click", () => attempt(async () => {
-      this.markRead((await api("POST", "/api/notifications/read", { up_to: Math.max(...this.#list.keys()) })).up_to);
+    const read = once(() => attempt(async () => {
+      if (this.#unread() > 0) this.markRead((await api("POST", "/api/notifications/read", { up_to: Math.max(...this.#list.keys()) })).up_to);
     }));
+    $("read").addEventListener("click", read);
   }
 
   clear() {
     this.#list.clear();
+    this.#readThrough = 0;
+    $("notifications").replaceChildren();
     $("inbox").hidePopover();
     this.#render();
   }
 
-  // refetch gets all. What the stream has brought meanwhile may be newer than the
-  // answer, so that only adds.
   async refetch() {
-    for (const one of (await api("GET", "/api/notifications")).notifications) {
-      this.#list.set(one.id, { ...one, read: one.read || Boolean(this.#list.get(one.id)?.read) });
-    }
-    this.#render();
+    const { notifications, read_through: readThrough } = await api("GET", "/api/notifications");
+    notifications.forEach((one) => this.#add(one));
+    this.markRead(readThrough);
   }
 
-  // arrived takes what the stream has brought, and says so unless it is known.
+  // arrived takes what the stream has brought, and says so if it is new to the person.
   arrived(notice) {
-    if (this.#list.has(notice.id)) return;
-    this.#list.set(notice.id, { ...notice, read: false });
+    if (!this.#add(notice)) return;
     this.#render();
-    toast(describe(notice), () => this.show(notice.post_id));
+    if (notice.id > this.#readThrough) toast(describe(notice), () => this.show(notice.post_id));
   }
 
   markRead(upTo) {
-    for (const one of this.#list.values()) if (one.id <= upTo) one.read = true;
+    this.#readThrough = Math.max(this.#readThrough, upTo);
     this.#render();
   }
 
+  // add puts a notification in its place among the rows, which stay what they are:
+  // one of them may have the focus. It says whether the notification was missing.
+  #add(notice) {
+    if (this.#list.has(notice.id)) return false;
+    const button = element("button", { type: "button" }, describe(notice), " ", time(notice.created_at));
+    button.addEventListener("click", () => { $("inbox").hidePopover(); this.show(notice.post_id); });
+    const row = element("li", {}, button);
+    const older = Math.max(...[...this.#list.keys()].filter((id) => id < notice.id));
+    $("notifications").insertBefore(row, this.#list.get(older)?.row ?? null);
+    this.#list.set(notice.id, { notice, row });
+    if (this.#list.size > KEPT) {
+      const oldest = Math.min(...this.#list.keys());
+      this.#list.get(oldest).row.remove();
+      this.#list.delete(oldest);
+    }
+    return true;
+  }
+
+  #unread() { return [...this.#list.keys()].filter((id) => id > this.#readThrough).length; }
+
   #render() {
-    const list = [...this.#list.values()].sort((a, b) => b.id - a.id);
-    const unread = list.filter((one) => !one.read).length;
-    $("notifications").replaceChildren(...list.map((one) => {
-      const button = element("button", { type: "button" }, describe(one), " ", time(one.created_at));
-      button.addEventListener("click", () => { $("inbox").hidePopover(); this.show(one.post_id); });
-      return element("li", { className: one.read ? "" : "unread" }, button);
-    }));
-    $("nothing").hidden = list.length > 0;
+    const unread = this.#unread();
+    for (const [id, { row }] of this.#list) row.className = id > this.#readThrough ? "unread" : "";
+    $("nothing").hidden = this.#list.size > 0;
     $("unread").textContent = unread > 99 ? "99+" : unread;
     $("unread").hidden = unread === 0;
     $("bell").ariaLabel = unread === 0 ? "Notifications" : `Notifications, ${unread} unread`;
-    $("read").disabled = unread === 0;
+    $("read").ariaDisabled = String(unread === 0); // not disabled: it may have the focus
     document.title = unread > 0 ? `(${unread}) gin-app` : "gin-app";
   }
 }

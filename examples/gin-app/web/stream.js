@@ -1,19 +1,20 @@
 // The event stream of this tab.
 
-import { api } from "./api.js";
-
 const POSITION = "lastEventId"; // in sessionStorage: survives a reload of this tab
 const FIRST_DELAY = 1000;
 const LONGEST_DELAY = 30_000;
+const OPENING = 3000; // what a connection may take without a word about it,
+const PATIENCE = 30_000; // and how much longer until it is given up
 const WATCH = 10_000;
 
 // A Stream keeps an EventSource open, and resumes where this tab has read to. An
 // EventSource reconnects by itself, with the last event ID it has, as long as it is
 // not CLOSED; a new one, after a reload or for another post, must be told the ID.
 //
-// It calls state("live" | "reconnecting" | "closed"), event(type, data) for what the
-// application sends, stale() when the page must ask the server for everything
-// again, and ended(reason) when the server says not to come back.
+// It calls state("live" | "reconnecting"), event(type, data) for what the application
+// sends, stale() when the page must ask the server for everything again, await
+// refused() before it tries again after a refusal, and ended(reason) when the server
+// says not to come back: it is closed then.
 export class Stream {
   #on;
   #source = null;
@@ -30,8 +31,8 @@ export class Stream {
     setInterval(() => this.#notice(), WATCH);
   }
 
-  // open opens the stream anew, with other parameters.
-  open(query = {}) {
+  // open opens the stream, or another in its place, from where this tab has read to.
+  open(query) {
     this.#query = query;
     this.#connect();
   }
@@ -39,7 +40,6 @@ export class Stream {
   close() {
     this.#query = null;
     this.#hangUp();
-    this.#on.state("closed");
   }
 
   // forget is for another person in this tab.
@@ -68,7 +68,7 @@ export class Stream {
     const position = sessionStorage.getItem(POSITION);
     if (position) url.searchParams.set("lastEventId", position);
 
-    this.#on.state("reconnecting");
+    this.#expect();
     const source = new EventSource(url);
     this.#source = source;
     const listen = (type, handle) =>
@@ -79,6 +79,7 @@ export class Stream {
       });
 
     listen("sse.open", ({ resumed }) => {
+      clearTimeout(this.#timer);
       this.#delay = FIRST_DELAY;
       this.#on.state("live");
       if (!resumed) this.#on.stale(); // it begins now: what came before is in the store
@@ -95,16 +96,27 @@ export class Stream {
       if (source !== this.#source) return;
       this.#on.state("reconnecting");
       if (source.readyState === EventSource.CLOSED) this.#retry();
+      else this.#expect();
     };
   }
 
-  // Any answer but 200 is final to an EventSource. The API finds out whether the
-  // session has ended; otherwise the server may be well again later.
+  // A connection may be made over one that is long gone, and wait there for ever.
+  #expect() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#on.state("reconnecting");
+      this.#timer = setTimeout(() => this.#retry(), PATIENCE);
+    }, OPENING);
+  }
+
+  // Any answer but 200 is final to an EventSource. Others can find out whether the
+  // session has ended; if not, the server may be well again later.
   #retry() {
     this.#hangUp();
+    const query = this.#query;
     this.#timer = setTimeout(async () => {
-      await api("GET", "/api/me").catch(() => {});
-      this.#again();
+      await this.#on.refused();
+      if (this.#query === query && !this.#source) this.#connect(); // nobody else did
     }, this.#delay * (0.5 + Math.random()));
     this.#delay = Math.min(2 * this.#delay, LONGEST_DELAY);
   }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"net/http"
+	"testing"
+	"time"
+)
+
+func TestPageSaysWhenASessionHasExpired(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true, SessionTime: 3 * time.Second})
+	alice := newBrowser(t).open(s.url)
+	alice.signIn("alice")
+	alice.says("#sign-in", "Sign in")
+	alice.signIn("alice")
+}
+
+func TestPageSignsAllTabsInAndOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	b := newBrowser(t)
+	one, two := b.open(s.url), b.open(s.url)
+	one.says("#demo", "alice, bob, carol, with password “demo”")
+	one.signIn("alice")
+	two.live()
+	two.says("#who", "alice")
+	two.click("#sign-out")
+	one.says("#sign-in", "Sign in")
+	one.says("#connection", "Signed out")
+	two.signIn("bob")
+	one.live()
+	one.says("#who", "bob")
+}
+
+// The cookie has become another's without a word to the tab: it does nothing in their
+// name, and shows them.
+func TestPageDoesNothingInTheNameOfAnother(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	alice := newBrowser(t).open(s.url)
+	alice.signIn("alice")
+	s.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"for alice only"})
+	alice.says("#unread", "1")
+	alice.run(`await fetch("/api/session", { method: "POST", headers: { "Content-Type": "application/json" },
+		body: JSON.stringify({ name: "bob", password: "demo" }) })`)
+	alice.enter("#write textarea", "as alice")
+	alice.click("#write .primary")
+	alice.says("#who", "bob")
+	alice.live()
+	alice.gone("#unread")
+	alice.until("the draft is gone", `document.querySelector("#write textarea").value === ""`)
+	alice.until("alice's notification is gone", `!document.body.textContent.includes("for alice only")`)
+	if posts := read[struct{ Posts []post }](s.signedIn("bob").want(http.StatusOK, "GET", "/api/posts", nil)).Posts; len(posts) != 3 {
+		t.Errorf("there are %d posts", len(posts))
+	}
+}
+
+// An answer to one person comes when the page shows another.
+func TestPageShowsNobodyWhatWasAnothers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	s.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"for alice only"})
+	p := newBrowser(t).open(s.url)
+	p.run(`const real = window.fetch;
+		window.fetch = async (path, options) => {
+			if (path !== "/api/notifications") return real(path, options);
+			window.fetch = real; // the first of these answers waits, whatever becomes of its request
+			const response = await real(path, { ...options, signal: undefined });
+			await new Promise((resolve) => { window.release = resolve; });
+			return response;
+		}`)
+	p.submitSignIn("alice")
+	p.until("the answer is there", "window.release !== undefined")
+	p.click("#sign-out")
+	p.submitSignIn("bob")
+	p.says("#who", "bob")
+	p.run("window.release()")
+	p.live()
+	p.says("article", "The kettle finally whistles in tune.")
+	p.until("nothing is there for bob", `document.getElementById("notifications").childElementCount === 0`)
+	p.gone("#unread")
+}

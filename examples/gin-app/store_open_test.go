@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// openOnly is the variable that names the file which a process of this test opens.
+const openOnly = "GIN_APP_OPEN_ONLY"
+
+// The change to a write-ahead log is refused at once while another writes, however
+// long a statement may wait for its turn.
+func TestOpeningWaitsForWhoeverWrites(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "feed.db")
+	other, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	other.SetMaxOpenConns(1)
+	if _, err := other.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), openPause)
+	defer cancel()
+	if _, err := openStore(ctx, file); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the error is %v", err)
+	}
+	time.AfterFunc(2*openPause, func() { other.ExecContext(t.Context(), "ROLLBACK") })
+	newTestStore(t, file)
+}
+
+// Whoever is first makes the file and its schema, and the others wait.
+func TestManyOpenOneNewFileAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		file := filepath.Join(t.TempDir(), "feed.db")
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				<-start
+				s, err := openStore(t.Context(), file)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := s.Ping(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+	}
+}
+
+func TestManyProcessesOpenOneNewFileAtOnce(t *testing.T) {
+	if file := os.Getenv(openOnly); file != "" {
+		newTestStore(t, file)
+		return
+	}
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "feed.db")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			process := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+			process.Env = append(os.Environ(), openOnly+"="+file)
+			if output, err := process.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, output)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,27 @@
+// How often something is done.
+
+// once returns a function that runs an action unless it is under way.
+export function once(action) {
+  let busy = false;
+  return async (...given) => {
+    if (busy) return;
+    busy = true;
+    try {
+      await action(...given);
+    } finally {
+      busy = false;
+    }
+  };
+}
+
+// coalesce returns a function that runs an action, once at a time. Calls while it is
+// under way become one more: what has changed since it began must be seen too.
+export function coalesce(action) {
+  let current = null;
+  let next = null;
+  return function run() {
+    if (current) return next ??= current.catch(() => {}).then(() => { next = null; return run(); });
+    current = action().finally(() => { current = null; });
+    return current;
+  };
+}
