@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -444,8 +445,9 @@ func TestHeadGetsTheHeadersOnly(t *testing.T) {
 	}
 }
 
-// A client that announces a body and withholds it does not hold the stream
-// beyond its end: net/http would wait for the body before it sends the headers.
+// A client that announces a body and withholds it does not hold the stream beyond
+// its end, nor the connection: net/http would wait for the body before it sends the
+// headers, and again when the handler has returned.
 func TestStreamDoesNotWaitForAWithheldBody(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 1)
@@ -468,5 +470,11 @@ func TestStreamDoesNotWaitForAWithheldBody(t *testing.T) {
 	err = within(t, "the stream", ended)
 	if !errors.Is(err, ginsse.ReasonClientGone) && !errors.Is(err, ginsse.ReasonLifetime) {
 		t.Errorf("the stream ended with %v", err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still open")
 	}
 }

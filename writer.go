@@ -137,7 +137,7 @@ func (w *writer) begin(c *gin.Context, first []byte) {
 // headers. A client that withholds what it announced would hold the stream there,
 // beyond its expiry and everything else: that read has a deadline as well.
 func (w *writer) first(r *http.Request, block []byte) {
-	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+	if withholds(r) {
 		timeout := w.timeout
 		if timeout <= 0 {
 			timeout = defaultWriteTimeout
@@ -157,6 +157,10 @@ func (w *writer) first(r *http.Request, block []byte) {
 	_, _ = w.Write(block)
 	w.Flush()
 }
+
+// withholds reports whether there may be a body that net/http waits for: on HTTP/1,
+// before it sends the headers, and when the handler has returned.
+func withholds(r *http.Request) bool { return r.ContentLength != 0 && r.ProtoMajor == 1 }
 
 // Flush implements http.Flusher. Its error is kept for the stream, as
 // http.Flusher has no room for one.
@@ -193,9 +197,12 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // release ends the writer's use, and lets go of the response: whoever keeps a
 // Stream must not keep that. The terminating chunk, which net/http writes after the
 // handler, still gets a deadline on HTTP/1, where net/http itself clears it before
-// the connection is used again.
+// the connection is used again. A body that has not come by now is not waited for.
 func (w *writer) release(c *gin.Context) {
 	c.Writer = w.ResponseWriter
+	if withholds(c.Request) {
+		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now())
+	}
 	switch {
 	case w.setDeadline == nil:
 	case w.keepsArmed:

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,7 @@ type app struct {
 	sessions  *sessions
 	registry  *ginsse.Registry
 	logger    *slog.Logger
-	demo      []string // the names of the demo people; set by begin, then read-only
+	demo      []string // the names of the demo people; set when they are added, then read-only
 	stopping  atomic.Bool
 }
 
@@ -92,43 +93,45 @@ func (a *app) Close() error {
 	return a.store.Close()
 }
 
-// reading is the methods of a request that only reads.
-var reading = []string{http.MethodGet, http.MethodHead}
+// readMethods are those of a request that only reads.
+var readMethods = []string{http.MethodGet, http.MethodHead}
 
 // routes is the HTTP interface on one screen.
 func (a *app) routes() http.Handler {
 	r := gin.New()
-	_ = r.SetTrustedProxies(nil) // cannot fail without a list
+	r.RedirectTrailingSlash = false // an address that is not there is not there
+	_ = r.SetTrustedProxies(nil)    // cannot fail without a list
 	r.Use(logRequests(a.logger), a.recoverPanics())
 	r.NoRoute(noStore, func(c *gin.Context) { fail(c, errNoSuchRoute) })
 
 	addPage(r)
-	r.Match(reading, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
-	r.Match(reading, "/readyz", a.ready)
+	r.Match(readMethods, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+	r.Match(readMethods, "/readyz", a.ready)
 
 	// The kit's middleware says who it is and that the answer is a stream; admit
 	// refuses who has signed out since or is not meant; the handler grants topics and
 	// serves.
-	r.GET("/events", ginsse.Middleware(a.sessions.auth), a.sessions.admit, a.events)
+	r.GET("/events", limitBody, ginsse.Middleware(a.sessions.auth), a.sessions.admit, a.events)
 
 	public := r.Group("/api", noStore, refuseCrossSite(), limitBody)
 	public.POST("/session", a.signIn)
 	public.POST("/users", a.signUp)
-	public.GET("/demo", a.getDemo)
+	public.Match(readMethods, "/demo", a.getDemo)
 
 	api := public.Group("", a.sessions.auth.RequireUser(), a.sessions.admit)
-	api.GET("/me", a.me)
+	get := func(path string, handler gin.HandlerFunc) { api.Match(readMethods, path, handler) }
+	get("/me", a.me)
 	api.DELETE("/session", a.signOut)
 
-	api.GET("/posts", a.listPosts)
+	get("/posts", a.listPosts)
 	api.POST("/posts", a.addPost)
-	api.GET("/posts/:id", a.getPost)
-	api.GET("/posts/:id/comments", a.listComments)
+	get("/posts/:id", a.getPost)
+	get("/posts/:id/comments", a.listComments)
 	api.POST("/posts/:id/comments", a.addComment)
 	api.POST("/posts/:id/reactions", a.addReaction)
 	api.DELETE("/posts/:id/reactions/:kind", a.removeReaction)
 
-	api.GET("/notifications", a.listNotifications)
+	get("/notifications", a.listNotifications)
 	api.POST("/notifications/read", a.readNotifications)
 	return r
 }
@@ -163,8 +166,12 @@ func refuseCrossSite() gin.HandlerFunc {
 	}
 }
 
-// noStore keeps answers, which are one person's, out of every cache.
-func noStore(c *gin.Context) { c.Header("Cache-Control", "no-store") }
+// noStore keeps answers, which are one person's, out of every cache, and from being
+// taken for something else.
+func noStore(c *gin.Context) {
+	c.Header("Cache-Control", "no-store")
+	c.Header("X-Content-Type-Options", "nosniff")
+}
 
 // logRequests logs each request when it has ended: a stream when its client has
 // left. Of the URL it logs the path only.
@@ -178,7 +185,7 @@ func logRequests(logger *slog.Logger) gin.HandlerFunc {
 		}
 		attrs := []slog.Attr{
 			slog.String("method", c.Request.Method),
-			slog.String("path", c.Request.URL.Path),
+			slog.String("path", clip(c.Request.URL.Path)),
 			slog.Int("status", c.Writer.Status()),
 			slog.Duration("took", time.Since(start)),
 		}
@@ -186,10 +193,19 @@ func logRequests(logger *slog.Logger) gin.HandlerFunc {
 			attrs = append(attrs, slog.String("user", user))
 		}
 		if len(c.Errors) > 0 {
-			attrs = append(attrs, slog.Any("errors", c.Errors.Errors()))
+			attrs = append(attrs, slog.String("errors", clip(strings.Join(c.Errors.Errors(), "; "))))
 		}
 		logger.LogAttrs(c.Request.Context(), level, "request", attrs...)
 	}
+}
+
+// clip shortens what a client may have made long.
+func clip(text string) string {
+	const most = 300
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }
 
 // recoverPanics answers 500 for a handler that panicked. Nothing of the request

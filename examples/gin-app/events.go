@@ -17,6 +17,7 @@ import (
 const (
 	eventComment           = "comment"            // to a post's author: a notice
 	eventReaction          = "reaction"           // to a post's author: a notice
+	eventPost              = "post"               // to who looks at the feed: a post
 	eventPostComment       = "post.comment"       // to who looks at a post: a comment
 	eventNotificationsRead = "notifications.read" // to a person's own tabs: a readState
 )
@@ -24,21 +25,26 @@ const (
 // lookTime is how long a look at the database may take.
 const lookTime = 5 * time.Second
 
+// feedTopic is the topic of new posts.
+const feedTopic = "feed"
+
 // postTopic is the topic of what happens at a post.
 func postTopic(id int64) string { return "post:" + strconv.FormatInt(id, 10) }
 
-// events serves the event stream of the person: what is sent to them and, with
-// ?post=ID, what happens at that post. A topic comes from the request, so it is
-// granted only after a look at what it names.
+// events serves the event stream of the person: what is sent to them, with ?feed=true
+// new posts, and with ?post=ID what happens at that post. A topic comes from the
+// request, so it is granted only after a look at what it names.
 func (a *app) events(c *gin.Context) {
 	var options []ginsse.ServeOption
+	if c.Query("feed") == "true" {
+		options = append(options, ginsse.WithTopics(feedTopic))
+	}
 	if value, asked := c.GetQuery("post"); asked {
-		id, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			fail(c, errPostNotFound)
-			return
+		id, err := postID(value)
+		has := false
+		if err == nil {
+			has, err = a.store.HasPost(c.Request.Context(), id)
 		}
-		has, err := a.store.HasPost(c.Request.Context(), id)
 		if err == nil && !has {
 			err = errPostNotFound
 		}
@@ -67,13 +73,13 @@ func (a *app) streamOpened(s *ginsse.Stream) {
 	}
 }
 
-// notify tells a person of a notification that the store holds by now. nil, of
-// what concerns nobody else, is nothing to tell.
+// sendNotification tells a person of a notification that the store holds by now. nil,
+// of what concerns nobody else, is nothing to tell.
 //
 // An error is only logged. What was asked for is done, and the notification is
 // in the store, where the page finds it the next time it looks: an event says
 // that there is something new, and the store says what is true.
-func (a *app) notify(ctx context.Context, n *notification) {
+func (a *app) sendNotification(ctx context.Context, n *notification) {
 	if n == nil {
 		return
 	}
@@ -82,10 +88,10 @@ func (a *app) notify(ctx context.Context, n *notification) {
 	a.logSend(ctx, n.Type, err)
 }
 
-// tell is notify for everybody who looks at a post.
-func (a *app) tell(ctx context.Context, made comment) {
-	_, err := a.registry.Publish(context.WithoutCancel(ctx), postTopic(made.PostID), ginsse.Event{Type: eventPostComment, Data: made})
-	a.logSend(ctx, eventPostComment, err)
+// publish is sendNotification for everybody who reads a topic.
+func (a *app) publish(ctx context.Context, topic, eventType string, data any) {
+	_, err := a.registry.Publish(context.WithoutCancel(ctx), topic, ginsse.Event{Type: eventType, Data: data})
+	a.logSend(ctx, eventType, err)
 }
 
 func (a *app) logSend(ctx context.Context, eventType string, err error) {

@@ -193,3 +193,26 @@ func wantKeys(t *testing.T, text string, want ...string) {
 		t.Errorf("keys are %q, want %q", got, want)
 	}
 }
+
+func TestNewPostsGoToWhoLooksAtTheFeed(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	looking, not := alice.open("/events?feed=true"), alice.open("/events")
+	posted := bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", written{"hello"})
+	bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", written{"hello"}) // is told once
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"the end"})
+	if got := looking.NextOf("post"); got.Data != string(posted.body) {
+		t.Errorf("got %s, posted %s", got.Data, posted.body)
+	}
+	for _, stream := range []*ssetest.Stream{looking, not} {
+		for {
+			got := stream.Next()
+			if got.Type == "comment" {
+				break
+			}
+			if got.Type == "post" {
+				t.Errorf("got %s", got.Data)
+			}
+		}
+	}
+}

@@ -39,21 +39,30 @@ func main() {
 	}
 }
 
-// shutdownTime is how long requests in progress may take to end. Streams end at
-// once, since they are told to.
-const shutdownTime = 10 * time.Second
+// shutdownTime is how long requests in progress may take to end: longer than the server
+// waits for what a client has yet to send. Streams end at once, since they are told to.
+const (
+	readTime     = 10 * time.Second
+	shutdownTime = 15 * time.Second
+)
 
 // run serves the application until ctx ends. It writes the URL to stdout, once
 // the server accepts connections, and logs to stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("gin-app", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // main says what is wrong
+	flags.Usage = func() {}
 	addr := flags.String("addr", "127.0.0.1:8080", "listen on this `address`")
 	database := flags.String("db", "", "keep everything in this `file`; "+inMemory+" keeps it until the program ends (default gin-app.db in the user's cache directory)")
 	h2c := flags.Bool("h2c", false, "speak HTTP/2 without TLS too, for a proxy in front")
 	secure := flags.Bool("secure", false, "the page is served over HTTPS, by a proxy in front: cookies for HTTPS only")
 	noDemo := flags.Bool("no-demo", false, "add no demo people, and let in none of those there are")
 	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(stderr, "usage: gin-app [flags]")
+			flags.SetOutput(stderr)
+			flags.PrintDefaults()
+		}
 		return err
 	}
 	if flags.NArg() > 0 {
@@ -74,7 +83,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	defer func() { err = errors.Join(err, application.Close()) }()
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; -addr names another address", err)
+	}
+	if isLocal(listener.Addr()) && !*secure {
+		application.Handler = onlyLocalNames(application.Handler)
+	} else if !*noDemo {
+		logger.Warn("others can sign in as the demo people, whose password everybody knows: see -no-demo")
 	}
 	fmt.Fprintf(stdout, "Listening on http://%s\nKeeping everything in %s\n", listener.Addr(), *database)
 	if !*noDemo {
@@ -100,7 +114,7 @@ func newServer(application *app, logger *slog.Logger, h2c bool) *http.Server {
 	server := &http.Server{
 		Handler:           application,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
+		ReadTimeout:       readTime,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
@@ -130,8 +144,9 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
 	err := server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("shutting down: %w", err), server.Close())
+	if errors.Is(err, context.DeadlineExceeded) { // some client is too slow for a good end
+		server.ErrorLog.Print("shutting down: requests that were not done in time are cut off")
+		err = server.Close()
 	}
 	<-failed // ErrServerClosed, now that Shutdown was called
 	return err

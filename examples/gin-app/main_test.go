@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,21 @@ func TestRestartKeepsEverything(t *testing.T) {
 }
 
 // The flags do what the README says, also to what an earlier run has left.
+// Somebody who has announced more than they send does not make it fail.
+func TestShutdownOutlivesRequestsThatNeverEnd(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, "127.0.0.1:0", inMemory)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	p.stop() // fails if run does
+}
+
 func TestRunWithoutDemoAndBehindTLS(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")

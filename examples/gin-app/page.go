@@ -40,7 +40,7 @@ func addPage(r *gin.Engine) {
 		if address == "/index.html" {
 			address = "/"
 		}
-		r.Match(reading, address, func(c *gin.Context) {
+		r.Match(readMethods, address, func(c *gin.Context) {
 			pageHeaders(c.Writer.Header())
 			c.Data(http.StatusOK, contentTypes[path.Ext(file.Name())], content)
 		})

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -33,6 +34,32 @@ func TestPageTellsTheAuthorAtOnce(t *testing.T) {
 	alice.says(`[data-post="1"] .comments`, "Which tune?")
 	bob.enter(`[data-post="1"] [name=body]`, "Or all of them?\n")
 	alice.says(`[data-post="1"] .comments`, "Or all of them?")
+}
+
+func TestPageShowsNewPostsToEverybody(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	alice := newBrowser(t).open(s.url)
+	alice.signIn("alice")
+	s.signedIn("bob").post("just baked")
+	alice.says("article:first-child", "just baked")
+}
+
+// To the comment that a notification is about, and not to the head of a long post.
+func TestPageLeadsFromANotificationToItsComment(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	bob := s.signedIn("bob")
+	for i := range 60 {
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{fmt.Sprintf("comment %d", i)})
+	}
+	alice := newBrowser(t).open(s.url)
+	alice.signIn("alice")
+	alice.click("#bell")
+	alice.do(chromedp.Focus("#notifications li:nth-child(20) button", chromedp.ByQuery)) // a click may miss what is being scrolled
+	alice.do(chromedp.KeyEvent("\r"))
+	alice.until("the comment has the focus", `document.activeElement.textContent.includes("comment 40")`)
+	alice.until("and can be seen", `((box) => box.top > 60 && box.bottom < innerHeight)(document.activeElement.getBoundingClientRect())`)
 }
 
 func TestPageShowsNewCommentsToWhoReadsAPost(t *testing.T) {
@@ -216,6 +243,22 @@ func TestPageFitsAPhone(t *testing.T) {
 	alice.until("nothing is wider than the screen", "document.documentElement.scrollWidth <= innerWidth")
 	alice.click("#notifications button")
 	alice.says(`[data-post="1"] .comments`, "0001")
+	alice.until("nothing is wider than the screen", "document.documentElement.scrollWidth <= innerWidth")
+
+	// However much somebody says, the bell can be reached.
+	for range 3 {
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{strings.Repeat("very long ", 90)})
+	}
+	alice.says("#unread", "4")
+	alice.says(".toast", "very long")
+	alice.until("the bell is not covered", `((box) => bell.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2)))(bell.getBoundingClientRect())`)
+	alice.click("#bell")
+	alice.until("the list has several", `document.querySelectorAll("#notifications li")[1].getBoundingClientRect().bottom < innerHeight`)
+
+	dave := s.visitor()
+	dave.token = read[session](dave.want(http.StatusCreated, "POST", "/api/users", credentials{strings.Repeat("W", 32), "long enough"})).Token
+	dave.post("by somebody with a long name")
+	alice.says("article", "by somebody with a long name")
 	alice.until("nothing is wider than the screen", "document.documentElement.scrollWidth <= innerWidth")
 }
 

@@ -31,9 +31,9 @@ const (
 
 // passwords hashes passwords and checks them.
 //
-// Concurrency: all methods may be called from several goroutines. As many hashes
-// as there are processors are made at a time, so that many people signing in
-// cost time and not memory.
+// Concurrency: all methods may be called from several goroutines. No more hashes
+// are made at a time than there are processors, and four, so that many people signing
+// in cost time and not memory.
 type passwords struct {
 	cost  passwordCost
 	slots chan struct{} // holds a token for each hash being made
@@ -46,7 +46,7 @@ func newPasswords(cost passwordCost) (*passwords, error) {
 	if cost == (passwordCost{}) {
 		cost = defaultPasswordCost
 	}
-	p := &passwords{cost: cost, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	p := &passwords{cost: cost, slots: make(chan struct{}, min(4, runtime.GOMAXPROCS(0)))}
 	var err error
 	p.decoy, err = p.hash(context.Background(), rand.Text())
 	return p, err

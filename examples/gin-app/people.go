@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -37,7 +39,7 @@ func (a *app) signIn(c *gin.Context) {
 	var right bool
 	found, err := a.store.AccountNamed(ctx, given.Name)
 	switch {
-	case errors.Is(err, errNoSuchUser), err == nil && !a.sessions.welcomes(found):
+	case errors.Is(err, errNoSuchUser), err == nil && !a.sessions.mayEnter(found):
 		right, err = a.passwords.matchesNobody(ctx, given.Password)
 	case err == nil:
 		right, err = a.passwords.matches(ctx, given.Password, found.PasswordHash)
@@ -49,7 +51,7 @@ func (a *app) signIn(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	a.welcome(c, http.StatusOK, found.ID)
+	a.answerWithSession(c, http.StatusOK, found.ID)
 }
 
 func (a *app) signUp(c *gin.Context) {
@@ -60,6 +62,10 @@ func (a *app) signUp(c *gin.Context) {
 	}
 	if !validName.MatchString(given.Name) {
 		fail(c, invalid("name is not 1 to 32 letters, digits, _ or -, the first a letter or a digit"))
+		return
+	}
+	if strings.ContainsRune(given.Password, utf8.RuneError) { // an escape that stood for nothing
+		fail(c, invalid("password holds a character that is none"))
 		return
 	}
 	if n := len(given.Password); n < minPasswordBytes || n > maxPasswordBytes {
@@ -77,11 +83,11 @@ func (a *app) signUp(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	a.welcome(c, http.StatusCreated, created.ID)
+	a.answerWithSession(c, http.StatusCreated, created.ID)
 }
 
-// welcome answers with a new session, in the body and in the cookie.
-func (a *app) welcome(c *gin.Context, status int, userID string) {
+// answerWithSession answers with a new session, in the body and in the cookie.
+func (a *app) answerWithSession(c *gin.Context, status int, userID string) {
 	given, err := a.sessions.issue(c.Request.Context(), userID)
 	if err != nil {
 		fail(c, err)
@@ -95,7 +101,7 @@ func (a *app) welcome(c *gin.Context, status int, userID string) {
 // this order: a browser's EventSource may come back, and is then refused.
 func (a *app) signOut(c *gin.Context) {
 	id := ginsse.UserID(c)
-	if err := a.store.EndSessions(c.Request.Context(), id, a.sessions.lifetime); err != nil {
+	if err := a.store.EndSessions(c.Request.Context(), id, ginsse.Expiry(c), a.sessions.lifetime); err != nil {
 		fail(c, err)
 		return
 	}

@@ -42,7 +42,7 @@ func readWritten(c *gin.Context, most int) (body, key string, err error) {
 	if err := readJSON(c, &given); err != nil {
 		return "", "", err
 	}
-	body, err = text("body", given.Body, most)
+	body, err = requiredText("body", given.Body, most)
 	return body, key, err
 }
 
@@ -52,16 +52,20 @@ func (a *app) addPost(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	made, err := a.store.AddPost(c.Request.Context(), ginsse.UserID(c), body, key)
+	ctx := c.Request.Context()
+	made, added, err := a.store.AddPost(ctx, ginsse.UserID(c), body, key)
 	if err != nil {
 		fail(c, err)
 		return
+	}
+	if added {
+		a.publish(ctx, feedTopic, eventPost, made)
 	}
 	c.JSON(http.StatusCreated, made)
 }
 
 func (a *app) getPost(c *gin.Context) {
-	id, err := postID(c)
+	id, err := postID(c.Param("id"))
 	if err != nil {
 		fail(c, err)
 		return
@@ -77,7 +81,7 @@ func (a *app) getPost(c *gin.Context) {
 // listComments answers with the comments before those that a client has: a post
 // comes with the newest.
 func (a *app) listComments(c *gin.Context) {
-	id, err := postID(c)
+	id, err := postID(c.Param("id"))
 	if err != nil {
 		fail(c, err)
 		return
@@ -100,7 +104,7 @@ func (a *app) listComments(c *gin.Context) {
 // committed by then, so a page that looks at once finds what it was told of. Of a
 // request that comes again nobody is told again.
 func (a *app) addComment(c *gin.Context) {
-	id, err := postID(c)
+	id, err := postID(c.Param("id"))
 	if err != nil {
 		fail(c, err)
 		return
@@ -117,8 +121,8 @@ func (a *app) addComment(c *gin.Context) {
 		return
 	}
 	if added {
-		a.notify(ctx, notification)
-		a.tell(ctx, made)
+		a.sendNotification(ctx, notification)
+		a.publish(ctx, postTopic(made.PostID), eventPostComment, made)
 	}
 	c.JSON(http.StatusCreated, made)
 }
@@ -127,7 +131,7 @@ func (a *app) addComment(c *gin.Context) {
 var reactionKinds = []string{"like", "love", "laugh"}
 
 func (a *app) addReaction(c *gin.Context) {
-	id, err := postID(c)
+	id, err := postID(c.Param("id"))
 	if err != nil {
 		fail(c, err)
 		return
@@ -153,13 +157,13 @@ func (a *app) addReaction(c *gin.Context) {
 	if created {
 		status = http.StatusCreated
 	}
-	a.notify(ctx, notification)
+	a.sendNotification(ctx, notification)
 	c.JSON(status, made)
 }
 
 // removeReaction leaves the post without the reaction, also when it had none.
 func (a *app) removeReaction(c *gin.Context) {
-	id, err := postID(c)
+	id, err := postID(c.Param("id"))
 	if err != nil {
 		fail(c, err)
 		return

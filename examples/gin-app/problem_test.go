@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 )
@@ -24,6 +25,12 @@ func TestErrors(t *testing.T) {
 	}{
 		"not_json":                  {alice, "POST", "/api/posts", "{", 400, "invalid_request"},
 		"no_body":                   {alice, "POST", "/api/posts", nil, 400, "invalid_request"},
+		"null":                      {alice, "POST", "/api/posts", " null", 400, "invalid_request"},
+		"not_utf8":                  {nobody, "POST", "/api/users", "{\"name\":\"dave\",\"password\":\"\xff\xff\xff\xff\xff\xff\xff\xff\"}", 400, "invalid_request"},
+		"half_a_character":          {nobody, "POST", "/api/users", `{"name":"dave","password":"long \ud800 enough"}`, 422, "invalid"},
+		"events_with_a_body":        {alice, "GET", "/events", "{}", 400, "invalid_request"},
+		"events_with_a_large_body":  {alice, "GET", "/events", strings.Repeat("x", 70_000), 413, "too_large"},
+		"trailing_slash":            {alice, "GET", "/api/posts/", nil, 404, "not_found"},
 		"two_values":                {alice, "POST", "/api/posts", `{"body":"a"} {"body":"b"}`, 400, "invalid_request"},
 		"wrong_type":                {alice, "POST", "/api/posts", `{"body":1}`, 400, "invalid_request"},
 		"sign_in_not_json":          {nobody, "POST", "/api/session", "name=alice", 400, "invalid_request"},
@@ -215,4 +222,15 @@ func wantError(t *testing.T, a answer, code string) {
 		t.Errorf("body is %s, want code %q", a.body, code)
 	}
 	wantKeys(t, string(a.body), "error")
+}
+
+// What a client may have made long does not fill the log.
+func TestLogIsClipped(t *testing.T) {
+	t.Parallel()
+	if got := clip(strings.Repeat("é", 1000)); len(got) > 310 || !utf8.ValidString(got) {
+		t.Errorf("%d bytes", len(got))
+	}
+	if got := clip("short"); got != "short" {
+		t.Error(got)
+	}
 }

@@ -65,11 +65,11 @@ type session struct {
 
 // issue makes a token for a person.
 func (s *sessions) issue(ctx context.Context, userID string) (session, error) {
-	a, expires, err := s.store.BeginSession(ctx, userID, s.lifetime)
+	who, expires, err := s.store.BeginSession(ctx, userID, s.lifetime)
 	if err != nil {
 		return session{}, err
 	}
-	return s.sign(a.user, expires)
+	return s.sign(who.user, expires)
 }
 
 func (s *sessions) sign(who user, expires time.Time) (session, error) {
@@ -81,15 +81,15 @@ func (s *sessions) sign(who user, expires time.Time) (session, error) {
 }
 
 // void reports whether a token that expires then was signed out.
-func void(a account, expires time.Time) bool { return !expires.After(a.VoidThrough) }
+func void(who account, expires time.Time) bool { return !expires.After(who.VoidThrough) }
 
-// welcomes reports whether a person may be here at all: the demo people, who stay in
+// mayEnter reports whether a person may be here at all: the demo people, who stay in
 // the database, only in a demo.
-func (s *sessions) welcomes(a account) bool { return s.demo || !a.Demo }
+func (s *sessions) mayEnter(who account) bool { return s.demo || !who.Demo }
 
 // refuses reports whether a person's token that expires then is good no more.
-func (s *sessions) refuses(a account, expires time.Time) bool {
-	return !s.welcomes(a) || void(a, expires)
+func (s *sessions) refuses(who account, expires time.Time) bool {
+	return !s.mayEnter(who) || void(who, expires)
 }
 
 // isForAnother reports whether a request was meant to come from somebody else. A
@@ -109,34 +109,34 @@ func isForAnother(c *gin.Context, id string) bool {
 // another's, and renews a token in a cookie that is past half of its time. It stands
 // behind the kit's middleware.
 func (s *sessions) admit(c *gin.Context) {
-	a, err := s.store.Account(c.Request.Context(), ginsse.UserID(c))
+	who, err := s.store.Account(c.Request.Context(), ginsse.UserID(c))
 	if err != nil {
 		fail(c, err)
 		return
 	}
 	expires := ginsse.Expiry(c)
-	if s.refuses(a, expires) {
+	if s.refuses(who, expires) {
 		fail(c, errSignedOut)
 		return
 	}
-	if isForAnother(c, a.ID) {
+	if isForAnother(c, who.ID) {
 		fail(c, errOtherUser)
 		return
 	}
-	c.Set(accountKey{}, a)
-	if _, err := c.Request.Cookie(s.cookie); err != nil || time.Until(expires) > s.lifetime/2 {
+	c.Set(accountKey{}, who)
+	if cookie, err := c.Request.Cookie(s.cookie); err != nil || cookie.Value == "" || time.Until(expires) > s.lifetime/2 {
 		return
 	}
 	// Unless the person has signed out since admit looked.
-	a, until, err := s.store.BeginSession(c.Request.Context(), a.ID, s.lifetime)
-	if err == nil && void(a, expires) {
+	who, until, err := s.store.BeginSession(c.Request.Context(), who.ID, s.lifetime)
+	if err == nil && void(who, expires) {
 		err = errSignedOut
 	}
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	renewed, err := s.sign(a.user, until)
+	renewed, err := s.sign(who.user, until)
 	if err != nil {
 		fail(c, err)
 		return

@@ -26,7 +26,8 @@ var (
 )
 
 // store keeps people, posts and notifications in an SQLite database. Every method
-// is one transaction: it does all of what it says or, with an error, nothing.
+// is one transaction: it does all of what it says or, with an error, nothing. A function
+// whose name ends in In is a part of one.
 //
 // Concurrency: all methods may be called from several goroutines, and several
 // processes may have the same file open; what they send to streams is each one's own.
@@ -90,9 +91,9 @@ func openStoreOnce(ctx context.Context, file string) (*store, error) {
 	return s, nil
 }
 
-// makePrivate makes the file if there is none, for its owner alone: it holds the
-// hashes of passwords and the key of the sessions. SQLite gives its other files
-// the same rights.
+// makePrivate makes the file if there is none, and has it be its owner's alone: it
+// holds the hashes of passwords and the key of the sessions. SQLite gives its other
+// files the same rights.
 func makePrivate(file string) error {
 	if file == inMemory {
 		return nil
@@ -101,7 +102,19 @@ func makePrivate(file string) error {
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	if err := f.Close(); err != nil {
+		return err
+	}
+	for _, name := range []string{file, file + "-wal", file + "-shm"} {
+		info, err := os.Stat(name)
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			err = os.Chmod(name, 0o600)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // openDatabase returns a pool whose connections run the pragmas first. That there is

@@ -54,7 +54,7 @@ func (s *store) AddDemoAccount(ctx context.Context, name, passwordHash, body str
 		if err != nil {
 			return err
 		}
-		_, err = addPostIn(ctx, tx, added, body, "")
+		_, _, err = addPostIn(ctx, tx, added, body, "")
 		return err
 	})
 }
@@ -99,12 +99,16 @@ func (s *store) BeginSession(ctx context.Context, id string, lifetime time.Durat
 }
 
 // EndSessions voids all tokens of a person that were issued until now, and last
-// for lifetime.
-func (s *store) EndSessions(ctx context.Context, id string, lifetime time.Duration) error {
+// for lifetime. With a token that expires at a time that is void already there is
+// nothing more to do.
+func (s *store) EndSessions(ctx context.Context, id string, expires time.Time, lifetime time.Duration) error {
 	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		a, err := scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id))
 		if err != nil {
 			return err
+		}
+		if void(a, expires) {
+			return nil
 		}
 		// A token issued in the second of an earlier EndSessions expires one second later.
 		through := later(time.Now().Add(lifetime).Truncate(time.Second), a.VoidThrough.Add(time.Second))

@@ -24,7 +24,7 @@ type comment struct {
 // which is nil if the comment is their own. If the same request with this key has
 // added one, it returns that, and that nothing was added; see [onceIn].
 // Errors: [errNoSuchPost], [errKeyReused].
-func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, key string) (made comment, added bool, told *notification, err error) {
+func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, key string) (made comment, added bool, notified *notification, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		recipient, err := authorIn(ctx, tx, postID)
 		if err != nil {
@@ -44,10 +44,10 @@ func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, ke
 		if err != nil || !added {
 			return err
 		}
-		told, err = notifyIn(ctx, tx, recipient, eventComment, notice{PostID: postID, Actor: author, Body: body, CreatedAt: made.CreatedAt})
+		notified, err = addNotificationIn(ctx, tx, recipient, eventComment, notice{PostID: postID, Actor: author, Body: body, CreatedAt: made.CreatedAt})
 		return err
 	})
-	return made, added, told, err
+	return made, added, notified, err
 }
 
 // Comments returns at most limit comments on a post, the last ones before an ID,

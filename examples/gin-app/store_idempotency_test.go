@@ -133,7 +133,7 @@ func TestKeyIsForgottenAfterADay(t *testing.T) {
 			t.Fatal(err)
 		}
 		add := func(body, key string) int64 {
-			made, err := s.AddPost(t.Context(), alice.ID, body, key)
+			made, _, err := s.AddPost(t.Context(), alice.ID, body, key)
 			if err != nil {
 				t.Fatal(err)
 			}

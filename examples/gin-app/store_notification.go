@@ -99,9 +99,9 @@ func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64
 	return state, changed, err
 }
 
-// notifyIn adds a notification for the author of a post and returns it; nil if the
+// addNotificationIn adds a notification for the author of a post and returns it; nil if the
 // author is who has acted. The oldest of those that are too many goes.
-func notifyIn(ctx context.Context, tx *sql.Tx, recipientID, eventType string, what notice) (*notification, error) {
+func addNotificationIn(ctx context.Context, tx *sql.Tx, recipientID, eventType string, what notice) (*notification, error) {
 	if recipientID == what.Actor.ID {
 		return nil, nil //nolint:nilnil // nothing to tell
 	}

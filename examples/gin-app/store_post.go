@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// post is a post as a person sees it.
+// post is a post as a person sees it. This file has posts and the reactions to them.
 type post struct {
 	ID           int64          `json:"id"`
 	Author       user           `json:"author"`
@@ -37,26 +37,26 @@ type reaction struct {
 
 // AddPost adds a post, or returns the one that the same request with this key has
 // added; see [onceIn]. Errors: [errKeyReused].
-func (s *store) AddPost(ctx context.Context, authorID, body, key string) (made post, err error) {
+func (s *store) AddPost(ctx context.Context, authorID, body, key string) (made post, added bool, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		author, err := userIn(ctx, tx, authorID)
 		if err != nil {
 			return err
 		}
-		made, err = addPostIn(ctx, tx, author, body, key)
+		made, added, err = addPostIn(ctx, tx, author, body, key)
 		return err
 	})
-	return made, err
+	return made, added, err
 }
 
-func addPostIn(ctx context.Context, tx *sql.Tx, author user, body, key string) (made post, err error) {
+func addPostIn(ctx context.Context, tx *sql.Tx, author user, body, key string) (made post, added bool, err error) {
 	made = post{Author: author, Body: body, Reactions: noReactions(), MyReactions: []string{}}
-	made.ID, made.CreatedAt, _, err = onceIn(ctx, tx, author.ID, key, "post: "+body, func(at time.Time) (id int64, err error) {
+	made.ID, made.CreatedAt, added, err = onceIn(ctx, tx, author.ID, key, "post: "+body, func(at time.Time) (id int64, err error) {
 		err = tx.QueryRowContext(ctx, "INSERT INTO posts (author_id, body, created_at) VALUES (?, ?, ?) RETURNING id",
 			author.ID, body, at.UnixMilli()).Scan(&id)
 		return id, err
 	})
-	return made, err
+	return made, added, err
 }
 
 // newest is what every post and comment is before.
@@ -99,7 +99,7 @@ func (s *store) HasPost(ctx context.Context, id int64) (has bool, err error) {
 // whether it did. With it goes the notification of the post's author: nil if that
 // is the person, and nil if the author was told before. Taking a reaction back
 // and giving it again tells nobody anything new. Errors: [errNoSuchPost].
-func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind string) (made reaction, added bool, told *notification, err error) {
+func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind string) (made reaction, added bool, notified *notification, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		recipient, err := authorIn(ctx, tx, postID)
 		if err != nil {
@@ -128,10 +128,10 @@ func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind str
 		if err != nil || !isNew {
 			return err
 		}
-		told, err = notifyIn(ctx, tx, recipient, eventReaction, notice{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
+		notified, err = addNotificationIn(ctx, tx, recipient, eventReaction, notice{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
 		return err
 	})
-	return made, added, told, err
+	return made, added, notified, err
 }
 
 // RemoveReaction removes a reaction if there is one. Errors: [errNoSuchPost].

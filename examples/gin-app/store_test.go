@@ -39,6 +39,17 @@ func TestDatabaseIsSetUpAsItShouldBe(t *testing.T) {
 			t.Errorf("%s is %v, %v", file.Name(), info.Mode(), err)
 		}
 	}
+	for _, name := range []string{"feed.db", "feed.db-wal"} { // as of an older program
+		if err := os.Chmod(filepath.Join(dir, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newTestStore(t, filepath.Join(dir, "feed.db"))
+	for _, name := range []string{"feed.db", "feed.db-wal"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s is %v, %v", name, info.Mode(), err)
+		}
+	}
 	for _, db := range []*sql.DB{s.write, s.read} {
 		for pragma, want := range map[string]string{"journal_mode": "wal", "foreign_keys": "1", "busy_timeout": "5000", "synchronous": "2"} {
 			var got string
@@ -100,7 +111,7 @@ func TestDatabaseOfAnOlderProgramIsBroughtUpToDate(t *testing.T) {
 	if found, err := s.Post(t.Context(), "d", 1); err != nil || found.Body != "still here" {
 		t.Errorf("the post is %+v, %v", found, err)
 	}
-	if _, err := s.AddPost(t.Context(), "d", "a post", "key"); err != nil {
+	if _, _, err := s.AddPost(t.Context(), "d", "a post", "key"); err != nil {
 		t.Error(err)
 	}
 }
@@ -113,7 +124,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := s.AddPost(t.Context(), alice.ID, "a post", "")
+	made, _, err := s.AddPost(t.Context(), alice.ID, "a post", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +147,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.AddPost(ctx, alice.ID, "too late", ""); !errors.Is(err, context.Canceled) {
+	if _, _, err := s.AddPost(ctx, alice.ID, "too late", ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -154,7 +165,7 @@ func TestManyWriteAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := stores[0].AddPost(t.Context(), alice.ID, "a post", "")
+	made, _, err := stores[0].AddPost(t.Context(), alice.ID, "a post", "")
 	if err != nil {
 		t.Fatal(err)
 	}

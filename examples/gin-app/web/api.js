@@ -6,7 +6,7 @@
 
 export class APIError extends Error {
   constructor(status, code, message) {
-    super(message);
+    super(message[0].toUpperCase() + message.slice(1).replace(/[^.]$/, "$&."));
     Object.assign(this, { status, code });
   }
 }

@@ -21,23 +21,23 @@ async function attempt(action) {
 
 const STATES = { live: "Live", reconnecting: "Reconnecting…", closed: "Signed out", stopped: "Not live" };
 
-function state(name) {
+function showState(name) {
   const shown = $("connection");
   if (shown.dataset.state === name) return; // or it is read out again
   shown.dataset.state = name;
   shown.textContent = STATES[name];
 }
 
-const stream = new Stream(["comment", "reaction", "post.comment", "notifications.read"], {
+const stream = new Stream(["comment", "reaction", "post", "post.comment", "notifications.read"], {
   state(name) {
-    state(name);
-    if (name === "live" && stale) refetch(); // what failed before
+    showState(name);
+    if (name === "live" && needed) refetch(); // what failed before
   },
-  stale() { stale = true; refetch(); },
+  stale: () => refetch(),
   refused: () => whoIsSignedIn(),
   ended(reason) {
     if (reason === "signed out") return signedOut();
-    state("stopped");
+    showState("stopped");
     toast("The server has ended the live updates. Reload the page to have them again.");
   },
   event(type, data) {
@@ -47,8 +47,11 @@ const stream = new Stream(["comment", "reaction", "post.comment", "notifications
         inbox.arrived({ ...data, type });
         attempt(() => feed.refresh(data.post_id));
         break;
-      case "post.comment":
+      case "post":
         feed.arrived(data);
+        break;
+      case "post.comment":
+        feed.commented(data);
         break;
       case "notifications.read":
         inbox.markRead(data.up_to);
@@ -56,26 +59,25 @@ const stream = new Stream(["comment", "reaction", "post.comment", "notifications
   },
 });
 
-const openStream = (post) => stream.open(post === null ? { user: me.id } : { user: me.id, post });
+const openStream = (post) => stream.open({ user: me.id, feed: true, ...(post !== null && { post }) });
 
 const feed = new Feed({ attempt, opened: (id) => { if (me) openStream(id); } });
 
-const inbox = new Inbox({ attempt, show: (id) => attempt(async () => {
-  const view = await feed.show(id);
-  view?.node.scrollIntoView({ block: "center" });
-  view?.toggle.focus({ preventScroll: true });
+const inbox = new Inbox({ attempt, show: (notice) => attempt(async () => {
+  const post = await feed.show(notice.post_id);
+  post?.reveal(notice);
 }) });
 
 // refetch gets what the page shows from the server. What fails is asked for again when
 // the stream is live again.
-let stale = false;
+let needed = false;
 const refetch = coalesce(() => attempt(async () => {
   if (!me) return;
-  stale = true;
+  needed = true;
   $("home").ariaBusy = "true";
   try {
     await Promise.all([feed.refetch(), inbox.refetch()]);
-    stale = false;
+    needed = false;
   } finally {
     $("home").ariaBusy = "false";
   }
@@ -97,7 +99,7 @@ function signedOut() {
   endSession();
   stream.close();
   stream.forget();
-  state("closed");
+  showState("closed");
   feed.clear();
   inbox.clear();
   $("toasts").replaceChildren();
@@ -126,7 +128,7 @@ const whoIsSignedIn = coalesce(async () => {
     if (user.id !== me?.id) signedIn(user);
   } catch (error) {
     if (me || error instanceof SessionOver) return;
-    if (error.status !== 401) setTimeout(whoIsSignedIn, 2000);
+    if (error.status === 0 || error.status >= 500) setTimeout(whoIsSignedIn, 2000);
     else if ($("welcome").hidden) signedOut();
   }
 });

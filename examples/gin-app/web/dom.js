@@ -34,7 +34,7 @@ const MOST_TOASTS = 4; // who was away for long need not read them one by one
 // toast says something for a while, and for as long as somebody is at it. A click on
 // it is an answer to it.
 export function toast(text, act) {
-  const note = element(act ? "button" : "p", { className: "toast" }, text);
+  const note = element(act ? "button" : "p", { className: "toast" }, element("span", { className: "brief" }, text));
   const linger = () => setTimeout(() => { if (note.matches(":hover, :focus")) linger(); else note.remove(); }, TOAST_TIME);
   if (act) note.addEventListener("click", () => { note.remove(); act(); });
   const toasts = $("toasts");

@@ -98,5 +98,9 @@ export class Feed {
 
   async refresh(id) { await this.#posts.get(id)?.refresh(); }
 
-  arrived(comment) { this.#posts.get(comment.post_id)?.arrived(comment); }
+  // arrived takes a new post that the stream has brought. Of one that is shown already
+  // an answer may have said more, and one below the list will be listed in its place.
+  arrived(post) { if (!this.#posts.has(post.id) && post.id > this.#oldest) this.add(post); }
+
+  commented(comment) { this.#posts.get(comment.post_id)?.commented(comment); }
 }

@@ -7,7 +7,7 @@ import { once } from "./work.js";
 
 const KEPT = 200; // as many as the server keeps
 
-// An Inbox calls show(postID) when a notification was chosen, and attempt(action) for
+// An Inbox calls show(notification) when a notification was chosen, and attempt(action) for
 // what the person has asked for.
 //
 // What there is and what is read come from answers and from events, in any order:
@@ -43,7 +43,7 @@ export class Inbox {
   arrived(notice) {
     if (!this.#add(notice)) return;
     this.#render();
-    if (notice.id > this.#readThrough) toast(describe(notice), () => this.show(notice.post_id));
+    if (notice.id > this.#readThrough) toast(describe(notice), () => this.show(notice));
   }
 
   markRead(upTo) {
@@ -55,8 +55,8 @@ export class Inbox {
   // one of them may have the focus. It says whether the notification was missing.
   #add(notice) {
     if (this.#list.has(notice.id)) return false;
-    const button = element("button", { type: "button" }, describe(notice), " ", time(notice.created_at));
-    button.addEventListener("click", () => { $("inbox").hidePopover(); this.show(notice.post_id); });
+    const button = element("button", { type: "button" }, element("span", { className: "brief" }, describe(notice)), time(notice.created_at));
+    button.addEventListener("click", () => { $("inbox").hidePopover(); this.show(notice); });
     const row = element("li", {}, button);
     const older = Math.max(...[...this.#list.keys()].filter((id) => id < notice.id));
     $("notifications").insertBefore(row, this.#list.get(older)?.row ?? null);

@@ -9,7 +9,7 @@ import { coalesce, once } from "./work.js";
 export const KINDS = { like: "👍\uFE0F", love: "❤\uFE0F", laugh: "😄\uFE0F" };
 
 export class PostView {
-  #comments = new Map(); // their items by ID
+  #comments = new Map(); // {comment, item} by ID
   #earlier = null; // how many comments are before those; null until they were asked for
   #buttons = {};
 
@@ -37,7 +37,7 @@ export class PostView {
 
     this.details = element("div", { className: "details", hidden: true }, this.more, this.list, form);
     this.node = element("article", {},
-      element("p", { className: "byline" }, element("b", {}, post.author.name), " ", time(post.created_at)),
+      element("p", {}, element("b", {}, post.author.name), " ", time(post.created_at)),
       element("p", { className: "body" }, post.body),
       element("div", { className: "bar" }, ...reactions, this.toggle),
       this.details);
@@ -48,6 +48,16 @@ export class PostView {
   expand(open) {
     this.details.hidden = !open;
     this.toggle.ariaExpanded = String(open);
+  }
+
+  // reveal scrolls to what a notification of this post is about, and puts the focus there:
+  // the comment, if it is among those shown.
+  reveal(notice) {
+    const found = notice.type === "comment" && [...this.#comments.values()].find(({ comment }) =>
+      comment.author.id === notice.actor.id && comment.created_at === notice.created_at && comment.body === notice.body);
+    const target = found ? found.item : this.toggle;
+    target.scrollIntoView({ block: "center" });
+    target.focus({ preventScroll: true });
   }
 
   refresh = coalesce(async () => this.update(await api("GET", `/api/posts/${this.id}`)));
@@ -82,8 +92,8 @@ export class PostView {
     await this.refresh();
   }
 
-  // arrived takes a comment that the stream has brought.
-  arrived(comment) {
+  // commented takes a comment that the stream has brought.
+  commented(comment) {
     if (!this.#add(comment)) return;
     this.#render();
     announce(`${comment.author.name} commented: ${comment.body}`);
@@ -92,10 +102,10 @@ export class PostView {
   // add says whether the comment was missing.
   #add(comment) {
     if (this.#comments.has(comment.id)) return false;
-    const item = element("li", {}, element("b", {}, comment.author.name), " ", element("span", { className: "body" }, comment.body), " ", time(comment.created_at));
+    const item = element("li", { tabIndex: -1 }, element("b", {}, comment.author.name), " ", element("span", { className: "body" }, comment.body), " ", time(comment.created_at));
     const next = Math.min(...[...this.#comments.keys()].filter((id) => id > comment.id));
-    this.list.insertBefore(item, this.#comments.get(next) ?? null);
-    this.#comments.set(comment.id, item);
+    this.list.insertBefore(item, this.#comments.get(next)?.item ?? null);
+    this.#comments.set(comment.id, { comment, item });
     return true;
   }
 

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"testing"
+)
+
+func TestOnlyNamesOfThisMachineAreLocal(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]bool{
+		"localhost": true, "localhost:8080": true, "LOCALHOST.:8080": true, "app.localhost:1": true,
+		"127.0.0.1": true, "127.0.0.1:8080": true, "[::1]:8080": true, "[::1]": true, "192.0.2.7:80": true,
+		"evil.example": false, "evil.example:8080": false, "localhost.evil.example": false, "127.0.0.1.evil.example:8080": false, "": false,
+	} {
+		if got := isLocalName(host); got != want {
+			t.Errorf("%q: %v", host, got)
+		}
+	}
+	for addr, want := range map[string]bool{"127.0.0.1": true, "::1": true, "0.0.0.0": false, "::": false, "192.0.2.7": false} {
+		if got := isLocal(&net.TCPAddr{IP: net.ParseIP(addr)}); got != want {
+			t.Errorf("%s: %v", addr, got)
+		}
+	}
+}
+
+// A page of another site that has its name lead here is not served, on a server that
+// is for this machine only; behind a proxy it may be the page's own name.
+func TestServerForThisMachineRefusesOtherNames(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		flags  []string
+		status int
+	}{
+		"local":        {nil, http.StatusMisdirectedRequest},
+		"behind_https": {[]string{"-secure"}, http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newProcess(t, "127.0.0.1:0", inMemory, test.flags...)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = "evil.example"
+			response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != test.status {
+				t.Errorf("status %d, %v", response.StatusCode, err)
+			}
+		})
+	}
+}
