@@ -102,6 +102,7 @@ var docsImports = [][2]string{
 	{"github.com/golang-jwt/jwt/v5", "var _ jwt.Claims"},
 
 	{"github.com/ginsse/ginsse", "var _ *ginsse.Stream"},
+	{"github.com/ginsse/ginsse/client", "var _ *client.Client"},
 	{"github.com/ginsse/ginsse/ssetest", "var _ *ssetest.Stream"},
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
-	"github.com/ginsse/ginsse/ssetest"
+	"github.com/ginsse/ginsse/client"
 )
 
 // exampleServer serves handler at /events, to whom the header X-User names. An
@@ -57,7 +57,7 @@ func examplePrint(response *http.Response) {
 
 // exampleStream is the client's end of an event stream.
 type exampleStream struct {
-	*ssetest.Reader
+	*client.Decoder
 	io.Closer
 	session string // the stream's ID on the server
 	resumed bool
@@ -67,7 +67,7 @@ type exampleStream struct {
 // ID, and reads its sse.open.
 func exampleOpen(server *httptest.Server, user, lastEventID string) *exampleStream {
 	response := exampleDo(server, http.MethodGet, "/events", "X-User", user, "Last-Event-ID", lastEventID)
-	s := &exampleStream{Reader: ssetest.NewReader(response.Body), Closer: response.Body}
+	s := &exampleStream{Decoder: client.NewDecoder(response.Body, client.DecoderConfig{}), Closer: response.Body}
 	e, err := s.Next()
 	if err != nil || e.Type != "sse.open" {
 		panic(fmt.Sprintf("status %d, %v, %v", response.StatusCode, e, err))

@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"github.com/ginsse/ginsse"
-	"github.com/ginsse/ginsse/ssetest"
+	"github.com/ginsse/ginsse/client"
 )
 
 // A user with too many streams is refused for good. A client that meets a full
@@ -28,7 +28,7 @@ func ExampleRegistryConfig_limits() {
 	defer bob.Close()
 	response := exampleDo(server, http.MethodGet, "/events", "X-User", "carol")
 	defer response.Body.Close()
-	e, err := ssetest.NewReader(response.Body).Next()
+	e, err := client.NewDecoder(response.Body, client.DecoderConfig{}).Next()
 	if err != nil {
 		panic(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
-	"github.com/ginsse/ginsse/ssetest"
+	"github.com/ginsse/ginsse/client"
 )
 
 // A handler writes a stream of its own, event by event.
@@ -31,12 +31,9 @@ func ExampleOpen() {
 
 	response := exampleDo(server, http.MethodGet, "/countdown")
 	defer response.Body.Close()
-	stream := ssetest.NewReader(response.Body)
-	for {
-		e, err := stream.Next()
+	for e, err := range client.Decode(response.Body) {
 		if err != nil {
-			fmt.Println(err)
-			break
+			panic(err)
 		}
 		fmt.Println(e.Type, e.Data)
 	}
@@ -46,5 +43,4 @@ func ExampleOpen() {
 	// count 2
 	// count 1
 	// sse.close {"reason":"done","reconnect":false}
-	// EOF
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/ginsse/ginsse"
-	"github.com/ginsse/ginsse/ssetest"
+	"github.com/ginsse/ginsse/client"
 )
 
 // Bob comments on Alice's post, and Alice is told.
@@ -72,7 +72,7 @@ func Example() {
 	events := request(http.MethodGet, "/events", "alice")
 	defer events.Body.Close()
 	fmt.Println(events.Status, events.Header.Get("Content-Type"))
-	stream := ssetest.NewReader(events.Body)
+	stream := client.NewDecoder(events.Body, client.DecoderConfig{})
 	opened, err := stream.Next()
 	if err != nil {
 		panic(err)

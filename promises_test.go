@@ -23,6 +23,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/client"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -189,9 +190,9 @@ func readUntilCut(t testing.TB, server *httptest.Server, id string, limit int64,
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	reader := ssetest.NewReader(io.LimitReader(response.Body, limit))
+	decoder := client.NewDecoder(io.LimitReader(response.Body, limit), client.DecoderConfig{})
 	for {
-		e, err := reader.Next()
+		e, err := decoder.Next()
 		if err != nil {
 			break
 		}
@@ -202,7 +203,7 @@ func readUntilCut(t testing.TB, server *httptest.Server, id string, limit int64,
 			break
 		}
 	}
-	if last := reader.LastEventID(); last != "" {
+	if last := decoder.LastEventID(); last != "" {
 		return last
 	}
 	return id
@@ -295,10 +296,10 @@ func TestPromiseALiveStreamThatWasOvertakenGetsAGap(t *testing.T) {
 			}
 			synctest.Wait() // the stream writes what it can
 		}
-		reader := ssetest.NewReader(response.Body)
+		decoder := client.NewDecoder(response.Body, client.DecoderConfig{})
 		want, gaps := 0, 0
 		for want < 200 && gaps == 0 {
-			e, err := reader.Next()
+			e, err := decoder.Next()
 			if err != nil {
 				t.Fatal(err)
 			}

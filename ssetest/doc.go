@@ -1,6 +1,6 @@
 // Package ssetest helps to test handlers that serve event streams: a server
-// without sockets, a client that reads a stream event by event, and a parser
-// that follows the standard.
+// without sockets, a client that reads a stream event by event, and [Parse] for a
+// stream that is complete.
 //
 //	func TestCommentReachesAuthor(t *testing.T) {
 //		server := ssetest.NewServer(t, newEngine())
@@ -21,6 +21,9 @@
 //	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
 //		return ginsse.Identity{UserID: c.GetHeader("Test-User")}, nil
 //	})
+//
+// Streams are decoded by package client. An answer that a test has opened by itself
+// is read with client.Decode.
 //
 // The functions that take a testing.TB, and the methods of what they return, must
 // be called from the test's goroutine: they end the test when what they wait for

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ginsse/ginsse/client"
 )
 
 // limit is the default of [Stream.Patience].
@@ -22,16 +24,16 @@ type Stream struct {
 	// seconds, which in a bubble of testing/synctest may be too little.
 	Patience time.Duration
 
-	tb     testing.TB
-	cancel context.CancelFunc
-	reader *Reader       // used by pump alone
-	done   chan struct{} // closed by pump, when the stream has ended
+	tb      testing.TB
+	cancel  context.CancelFunc
+	decoder *client.Decoder // used by pump alone
+	done    chan struct{}   // closed by pump, when the stream has ended
 
 	mu    sync.Mutex    // guards the fields below
 	queue []Event       // read and not yet asked for
 	news  chan struct{} // holds a token when the queue or err has changed
 	err   error         // why reading ended
-	id    string        // copies of the reader's state
+	id    string        // the decoder's last event ID
 	retry time.Duration
 	notes []string
 }
@@ -53,7 +55,7 @@ func LastEventID(id string) Option { return Header("Last-Event-ID", id) }
 // Connect opens the event stream that answers request, over any client: that of
 // an httptest.Server, say. It ends the test unless the answer is an event stream.
 // The stream is closed at the end of the test.
-func Connect(tb testing.TB, client *http.Client, request *http.Request, options ...Option) *Stream {
+func Connect(tb testing.TB, httpClient *http.Client, request *http.Request, options ...Option) *Stream {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(request.Context())
 	request = request.Clone(ctx)
@@ -62,7 +64,7 @@ func Connect(tb testing.TB, client *http.Client, request *http.Request, options 
 		change(request)
 	}
 	timer := time.AfterFunc(limit, cancel)
-	response, err := client.Do(request)
+	response, err := httpClient.Do(request)
 	timer.Stop()
 	if err != nil {
 		cancel()
@@ -80,28 +82,51 @@ func Connect(tb testing.TB, client *http.Client, request *http.Request, options 
 		tb:       tb,
 		cancel:   cancel,
 		done:     make(chan struct{}),
-		reader:   NewReader(response.Body),
 		news:     make(chan struct{}, 1),
 	}
-	s.reader.observe = s.copyState
+	s.decoder = client.NewDecoder(body{response.Body, s}, client.DecoderConfig{
+		MaxEventBytes: -1, // a test decides by itself what is too large
+		Comment:       s.addComment,
+		Retry:         s.setRetry,
+	})
 	go s.pump()
 	tb.Cleanup(s.Close)
 	return s
 }
 
-// copyState makes what a block changed known, also when the block was no event.
-func (s *Stream) copyState() {
+// body is what a stream is decoded from. The decoder asks it for more when it has
+// dealt with all it had, which is when an ID that came without an event shows.
+type body struct {
+	io.Reader
+	s *Stream
+}
+
+func (b body) Read(p []byte) (int, error) {
+	b.s.mu.Lock()
+	b.s.id = b.s.decoder.LastEventID()
+	b.s.mu.Unlock()
+	return b.Reader.Read(p)
+}
+
+func (s *Stream) addComment(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.id, s.retry, s.notes = s.reader.LastEventID(), s.reader.ReconnectionTime(), s.reader.Comments()
+	s.notes = append(s.notes, text)
+}
+
+func (s *Stream) setRetry(reconnectionTime time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retry = reconnectionTime
 }
 
 // pump reads the stream until it ends.
 func (s *Stream) pump() {
 	defer close(s.done)
 	for {
-		e, err := s.reader.Next()
+		e, err := s.decoder.Next()
 		s.mu.Lock()
+		s.id = s.decoder.LastEventID()
 		if err == nil {
 			s.queue = append(s.queue, e)
 		}
@@ -118,8 +143,7 @@ func (s *Stream) pump() {
 }
 
 // Next returns the next event, whatever its type. It ends the test if the stream
-// ends first, or if none has come within
-// [Stream.Patience].
+// ends first, or if none has come within [Stream.Patience].
 func (s *Stream) Next() Event {
 	s.tb.Helper()
 	e, err := s.TryNext(s.Patience)
@@ -214,14 +238,15 @@ func (s *Stream) LastEventID() string {
 }
 
 // ReconnectionTime returns the last reconnection time that the stream has set, as
-// of the last block that was read.
+// of the last line that was read; 0 if none.
 func (s *Stream) ReconnectionTime() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.retry
 }
 
-// Comments returns the comments so far, as of the last block that was read.
+// Comments returns the comments so far, as of the last line that was read, without
+// the colon and one space.
 func (s *Stream) Comments() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/client"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -21,12 +22,12 @@ type received struct {
 	at time.Time
 }
 
-// client is one connection as its client sees it. It reads no more than it is
+// clientEnd is one connection as its client sees it. It reads no more than it is
 // allowed to, so that a test decides at which byte a reader stalls or leaves.
-type client struct {
-	cancel context.CancelFunc
-	body   io.ReadCloser
-	reader *ssetest.Reader // read by others only while the client's goroutine is blocked or gone
+type clientEnd struct {
+	cancel  context.CancelFunc
+	body    io.ReadCloser
+	decoder *client.Decoder // used by the client's goroutine alone
 
 	mu     sync.Mutex
 	more   *sync.Cond // the allowance was raised, or the client left
@@ -34,6 +35,7 @@ type client struct {
 	leaves bool       // once it has used its allowance
 	left   bool
 	events []received
+	lastID string // the decoder's, which moves also without an event
 	status string // of an answer that is no stream
 	ended  bool   // the answer, or the attempt to get one
 	err    error  // with which it ended
@@ -42,7 +44,7 @@ type client struct {
 var errLeft = errors.New("the client has left")
 
 // dial opens a stream in the background.
-func dial(server *ssetest.Server, path string, header http.Header, allow int, leaves bool) (*client, error) {
+func dial(server *ssetest.Server, path string, header http.Header, allow int, leaves bool) (*clientEnd, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+path, http.NoBody)
 	if err != nil {
@@ -50,9 +52,9 @@ func dial(server *ssetest.Server, path string, header http.Header, allow int, le
 		return nil, err
 	}
 	request.Header = header
-	c := &client{cancel: cancel, allow: allow, leaves: leaves}
+	c := &clientEnd{cancel: cancel, allow: allow, leaves: leaves}
 	c.more = sync.NewCond(&c.mu)
-	c.reader = ssetest.NewReader(c)
+	c.decoder = client.NewDecoder(c, client.DecoderConfig{MaxEventBytes: -1})
 	go func() {
 		err := c.run(server.Client, request)
 		c.mu.Lock()
@@ -62,7 +64,7 @@ func dial(server *ssetest.Server, path string, header http.Header, allow int, le
 	return c, nil
 }
 
-func (c *client) run(via *http.Client, request *http.Request) error {
+func (c *clientEnd) run(via *http.Client, request *http.Request) error {
 	response, err := via.Do(request)
 	if err != nil {
 		return err
@@ -76,19 +78,23 @@ func (c *client) run(via *http.Client, request *http.Request) error {
 	}
 	c.body = response.Body
 	for {
-		e, err := c.reader.Next()
+		e, err := c.decoder.Next()
+		c.mu.Lock()
+		c.lastID = c.decoder.LastEventID()
+		if err == nil {
+			c.events = append(c.events, received{e, time.Now()})
+		}
+		c.mu.Unlock()
 		if err != nil {
 			return err
 		}
-		c.mu.Lock()
-		c.events = append(c.events, received{e, time.Now()})
-		c.mu.Unlock()
 	}
 }
 
-// Read implements io.Reader for the client's own parser.
-func (c *client) Read(p []byte) (int, error) {
+// Read implements io.Reader for the client's own decoder.
+func (c *clientEnd) Read(p []byte) (int, error) {
 	c.mu.Lock()
+	c.lastID = c.decoder.LastEventID()
 	for c.allow == 0 && !c.left {
 		if c.leaves {
 			c.leaveLocked()
@@ -114,7 +120,7 @@ func (c *client) Read(p []byte) (int, error) {
 }
 
 // permit sets what the client may read from now on; below 0 is no limit.
-func (c *client) permit(bytes int, leaves bool) {
+func (c *clientEnd) permit(bytes int, leaves bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.allow, c.leaves = bytes, leaves
@@ -122,13 +128,13 @@ func (c *client) permit(bytes int, leaves bool) {
 }
 
 // leave closes the connection.
-func (c *client) leave() {
+func (c *clientEnd) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.leaveLocked()
 }
 
-func (c *client) leaveLocked() {
+func (c *clientEnd) leaveLocked() {
 	c.left = true
 	c.cancel()
 	c.more.Broadcast()

@@ -60,7 +60,7 @@ type session struct {
 	subjects []string
 	asked    position
 	since    uint64 // the head when it was asked for
-	client   *client
+	client   *clientEnd
 	gate     *gate
 	chain    *chain
 
@@ -156,7 +156,7 @@ func (s *session) look(h *history) error {
 	if s.client.status != "" {
 		return fmt.Errorf("was answered with %s", s.client.status)
 	}
-	if err := s.moved(h, s.client.reader.LastEventID()); err != nil {
+	if err := s.moved(h, s.client.lastID); err != nil {
 		return err
 	}
 	s.over = s.client.ended

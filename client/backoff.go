@@ -1,0 +1,91 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// backoff says how long to wait before the next attempt: the reconnection time,
+// as the standard has it (WHATWG HTML, section 9.2.3), doubled with each further
+// failure in a row, plus up to a half of it, so that the clients of a server that
+// was away do not come back together.
+type backoff struct {
+	reconnectionTime time.Duration // the server's last retry; until there is one, the client's own
+	maxAsked         time.Duration // most that a server is obeyed
+	maxGrown         time.Duration // most that failures make of it
+	random           func() float64
+}
+
+// leastGrown is what failures make a shorter reconnection time grow from: nothing
+// doubled is nothing.
+const leastGrown = 100 * time.Millisecond
+
+// longestWait keeps sums from overflowing.
+const longestWait = math.MaxInt64 / 2
+
+// retry takes up a retry field.
+func (b *backoff) retry(d time.Duration) { b.reconnectionTime = min(d, b.maxAsked) }
+
+// wait returns the wait after so many failures in a row, the last of which was err.
+// The first does not make it longer: a connection that breaks is no reason to keep
+// away, and a server that is down is one only once it has been asked again.
+func (b *backoff) wait(failures int, err error) time.Duration {
+	d := b.reconnectionTime
+	if failures > 1 {
+		limit := max(b.maxGrown, d)
+		d = max(d, leastGrown)
+		for range failures - 1 {
+			if d > limit/2 {
+				d = limit
+				break
+			}
+			d *= 2
+		}
+	}
+	if status := (*StatusError)(nil); errors.As(err, &status) {
+		d = max(d, min(status.RetryAfter, b.maxAsked))
+	}
+	d = min(d, longestWait)
+	return d + time.Duration(b.random()/2*float64(d))
+}
+
+// sleep waits for d or the end of ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// RetryTransient is a [Config.RetryStatus] for the statuses that usually pass: 408,
+// 429, 500, 502, 503 and 504.
+func RetryTransient(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	default:
+		return false
+	}
+}
+
+// retryAfter returns what a Retry-After asks for (RFC 9110, section 10.2.3): so many
+// seconds, or until a date. 0 stands for nothing, and for what is neither.
+func retryAfter(value string) time.Duration {
+	const most = math.MaxInt64 / uint64(time.Second)
+	seconds, err := strconv.ParseUint(value, 10, 64)
+	if err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(seconds, most)) * time.Second
+	}
+	date, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return max(0, time.Until(date))
+}

@@ -1,0 +1,351 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config holds the settings of a [Client]. Zero means default. Negative means off
+// for the fields that say so, and is an error for others. Durations that are set are
+// at least 1 ms.
+//
+// The functions are called on the goroutine that ranges over [Client.Events]; while
+// they run, nothing is read. They must not range over the same client.
+type Config struct {
+	// URL is where the stream is, http or https. Either URL or NewRequest is set.
+	// Each attempt starts from it, wherever the one before was redirected to.
+	URL string
+
+	// Header is added to the requests for URL. It is copied. On a redirect to another
+	// host, net/http leaves out Authorization and Cookie, but no other field.
+	Header http.Header
+
+	// NewRequest makes the request of each attempt, so that it can carry a fresh token.
+	// It must make it with ctx, which ends with the attempt and after ConnectTimeout.
+	// The header Last-Event-ID is set by the client. An error is a failed attempt and is
+	// yielded, if it is the last, with its text as it is.
+	NewRequest func(ctx context.Context) (*http.Request, error)
+
+	// HTTPClient sends the requests. Its settings are copied; its Timeout must be 0, as
+	// it would end streams. An error of its CheckRedirect ends the iteration. Referer
+	// is not sent on redirects unless the request had it: it would tell the query.
+	//
+	// The default has a transport of its own with the settings of
+	// [http.DefaultTransport], and over HTTP/2 pings that find out when a connection is
+	// dead. It keeps no connection open when nobody ranges.
+	HTTPClient *http.Client
+
+	// LastEventID is where the first request resumes. Default: it does not say.
+	LastEventID string
+
+	// MaxEventBytes is the most bytes of one event; see [DecoderConfig]. A larger one
+	// is final, since it would come again. Default 1 MiB; negative: no limit.
+	MaxEventBytes int
+
+	// IdleTimeout is the longest time without a byte, after which the connection is
+	// given up with [ErrIdle]. It runs only while the client waits for the server, not
+	// while the loop's body runs. Keep it at some heartbeats of the server. Default
+	// 1 min, which is four of the kit's; negative: off.
+	IdleTimeout time.Duration
+
+	// ConnectTimeout is the longest time from the start of an attempt to its
+	// answer's header. Default 30 s; negative: off.
+	ConnectTimeout time.Duration
+
+	// ReconnectionTime is the wait before reconnecting until the server sends one, in
+	// a retry field (section 9.2.3). Default 1 s.
+	ReconnectionTime time.Duration
+
+	// MaxReconnectionTime is the most that a server's retry or Retry-After is obeyed.
+	// Default 1 h.
+	MaxReconnectionTime time.Duration
+
+	// MaxBackoff is the most that waits grow to by failures in a row: each from the
+	// second on doubles it. They are never less than what the server asked for. Every
+	// wait is made longer by a random part of up to a half. Default 30 s.
+	MaxBackoff time.Duration
+
+	// StableAfter is how long a connection lives to count as none of the failures in a
+	// row. Without it, a server that accepts and ends at once would be asked without
+	// pause. Default 10 s.
+	StableAfter time.Duration
+
+	// RetryStatus says which statuses other than 200 and 204 are failed attempts
+	// instead of final; see [RetryTransient]. Default: none, as in the standard.
+	RetryStatus func(status int) bool
+
+	// MaxFailures is how many attempts in a row may fail, or not live for StableAfter,
+	// before the iteration ends with an error that wraps the last one's; io.EOF if
+	// that one's stream ended cleanly. 0: no limit.
+	MaxFailures int
+
+	// NoReconnect makes an iteration be one connection: a clean end of the stream ends
+	// it without an error, everything else with one. It is for streams that are an
+	// answer, such as the tokens of a model.
+	NoReconnect bool
+
+	// OnOpen is called when a stream has been accepted, with the answer's status and
+	// header. The body is not there.
+	OnOpen func(response *http.Response)
+
+	// OnDisconnect is called when a connection or an attempt has ended and another
+	// follows after wait. err is io.EOF for a clean end.
+	OnDisconnect func(err error, wait time.Duration)
+
+	// OnComment is called for each comment, without the colon and one space.
+	OnComment func(text string)
+}
+
+// resolve returns cfg with defaults for zeros.
+func (cfg Config) resolve() (Config, error) {
+	for _, field := range []struct {
+		name      string
+		value     *time.Duration
+		otherwise time.Duration
+		optional  bool
+	}{
+		{"IdleTimeout", &cfg.IdleTimeout, time.Minute, true},
+		{"ConnectTimeout", &cfg.ConnectTimeout, 30 * time.Second, true},
+		{"ReconnectionTime", &cfg.ReconnectionTime, time.Second, false},
+		{"MaxReconnectionTime", &cfg.MaxReconnectionTime, time.Hour, false},
+		{"MaxBackoff", &cfg.MaxBackoff, 30 * time.Second, false},
+		{"StableAfter", &cfg.StableAfter, 10 * time.Second, false},
+	} {
+		switch d := *field.value; {
+		case d == 0:
+			*field.value = field.otherwise
+		case d < 0 && field.optional:
+		case d < time.Millisecond:
+			return cfg, fmt.Errorf("%s is %v; the least is 1ms", field.name, d)
+		}
+	}
+	switch {
+	case cfg.MaxFailures < 0:
+		return cfg, fmt.Errorf("MaxFailures is %d; it cannot be negative", cfg.MaxFailures)
+	case cfg.HTTPClient != nil && cfg.HTTPClient.Timeout != 0:
+		return cfg, fmt.Errorf("HTTPClient has the Timeout %v, which would end streams", cfg.HTTPClient.Timeout)
+	case !validFieldValue(cfg.LastEventID):
+		return cfg, errors.New("LastEventID holds a control character, which no header can carry")
+	}
+	return cfg, cfg.checkRequest()
+}
+
+// checkRequest looks at what requests are made of. Its errors tell no secret.
+func (cfg Config) checkRequest() error {
+	if cfg.NewRequest != nil {
+		if cfg.URL != "" || len(cfg.Header) > 0 {
+			return errors.New("URL and Header are for requests without NewRequest")
+		}
+		return nil
+	}
+	if cfg.URL == "" {
+		return errors.New("either URL or NewRequest must be set")
+	}
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return errors.New("URL is not an absolute one of http or https")
+	}
+	for name, values := range cfg.Header {
+		if name == "" || strings.ContainsFunc(name, notInToken) {
+			return fmt.Errorf("the name %q in Header is invalid", name)
+		}
+		if strings.EqualFold(name, lastEventIDHeader) {
+			return fmt.Errorf("%s is in Header; use LastEventID", name)
+		}
+		for _, value := range values {
+			if !validFieldValue(value) {
+				return fmt.Errorf("the value of %s in Header has a control character", name)
+			}
+		}
+	}
+	return nil
+}
+
+// notInToken reports whether a header's name cannot hold r (RFC 9110, section 5.6.2).
+func notInToken(r rune) bool {
+	return r <= ' ' || r >= 0x7F || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+}
+
+// Client is the client of one event stream, across connections: it knows where the
+// stream was left, and how long to keep away.
+//
+// A Client needs no closing. It has no goroutine, and while nobody ranges over its
+// events, no connection.
+//
+// Concurrency: [Client.LastEventID] may be called from any goroutine. Events are for
+// one loop at a time; [Dispatcher] hands them to several.
+type Client struct {
+	cfg        Config
+	http       *http.Client
+	newRequest func(context.Context) (*http.Request, error)
+	transport  *http.Transport // the client's own; nil if it is the caller's
+
+	busy    atomic.Bool // somebody ranges, and owns what follows
+	backoff backoff
+
+	mu          sync.Mutex // guards the field below
+	lastEventID string
+}
+
+// New returns a client. It does not connect. The error names the field that is wrong.
+func New(cfg Config) (*Client, error) {
+	cfg, err := cfg.resolve()
+	if err != nil {
+		return nil, fmt.Errorf("ginsse: client.Config: %w", err)
+	}
+	c := &Client{
+		cfg:         cfg,
+		newRequest:  cfg.NewRequest,
+		lastEventID: cfg.LastEventID,
+		backoff: backoff{
+			reconnectionTime: cfg.ReconnectionTime,
+			maxAsked:         cfg.MaxReconnectionTime,
+			maxGrown:         cfg.MaxBackoff,
+			random:           rand.Float64,
+		},
+	}
+	if c.newRequest == nil {
+		header := make(http.Header)
+		for name, values := range cfg.Header {
+			for _, value := range values {
+				header.Add(name, value)
+			}
+		}
+		c.newRequest = func(ctx context.Context) (*http.Request, error) {
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.URL, http.NoBody)
+			if err == nil {
+				request.Header = header // copied for each attempt
+			}
+			return request, err
+		}
+	}
+	c.http, c.transport = newHTTPClient(cfg.HTTPClient)
+	return c, nil
+}
+
+// newHTTPClient returns a copy of the caller's client or, without one, a new one, and
+// its transport.
+func newHTTPClient(given *http.Client) (*http.Client, *http.Transport) {
+	var client http.Client
+	var transport *http.Transport
+	if given != nil {
+		client = *given
+	} else if standard, ok := http.DefaultTransport.(*http.Transport); ok {
+		transport = standard.Clone()
+		// A new attempt would go over the same connection as the one that was given up.
+		if transport.HTTP2 == nil {
+			transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second}
+		}
+		client.Transport = transport
+	}
+	client.CheckRedirect = checkRedirect(client.CheckRedirect)
+	return &client, transport
+}
+
+// checkRedirect returns the redirect policy around the caller's, which may be nil.
+func checkRedirect(given func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
+	return func(request *http.Request, via []*http.Request) error {
+		if via[0].Header.Get("Referer") == "" {
+			request.Header.Del("Referer") // net/http's, with the query of the URL before
+		}
+		if given == nil {
+			if len(via) > 10 {
+				return finalError{ErrTooManyRedirects}
+			}
+			return nil
+		}
+		err := given(request, via)
+		if err == nil || err == http.ErrUseLastResponse { //nolint:errorlint // net/http does not unwrap it either
+			return err
+		}
+		return finalError{err}
+	}
+}
+
+// Events returns the events of the stream, one after another, across connections.
+//
+// Ranging over it connects; leaving the loop, in whatever way, closes the connection.
+// It may be ranged over again, and then goes on after the last event that was
+// yielded; an event whose loop body has begun counts as seen. While one loop runs,
+// another gets [ErrBusy].
+//
+// Errors: a value with an error has the zero [Event], and is the last. It is
+// context.Cause(ctx) once ctx has ended, be it while connecting, reading or
+// waiting; else what ends an iteration for good: a [StatusError],
+// [ContentTypeError], [EventTooLargeError] or [ClosedError],
+// [ErrTooManyRedirects], a refusal of HTTPClient's CheckRedirect, a last event ID
+// that no header can carry, or what [Config.MaxFailures] and [Config.NoReconnect]
+// make final. Everything else makes the client reconnect.
+func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		if !c.busy.CompareAndSwap(false, true) {
+			yield(Event{}, ErrBusy)
+			return
+		}
+		defer c.busy.Store(false)
+		if err := c.run(ctx, yield); err != nil {
+			yield(Event{}, err)
+		}
+	}
+}
+
+// LastEventID returns where the next request resumes: the ID of the last event, or
+// of a later block that had only an id.
+func (c *Client) LastEventID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastEventID
+}
+
+func (c *Client) setLastEventID(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastEventID = id
+}
+
+// run connects again and again. It returns the error to yield, and nil if there is
+// none: then the loop was left, or the stream has ended and that was all.
+func (c *Client) run(ctx context.Context, yield func(Event, error) bool) error {
+	if c.transport != nil {
+		defer c.transport.CloseIdleConnections()
+	}
+	for failures := 0; ctx.Err() == nil; {
+		lived, err := c.connect(ctx, yield)
+		final := finalError{}
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.As(err, &final):
+			return final.error
+		case c.cfg.NoReconnect && err == io.EOF: //nolint:errorlint // a wrapped one is no clean end
+			return nil
+		case c.cfg.NoReconnect:
+			return err
+		case lived >= c.cfg.StableAfter:
+			failures = 0
+		default:
+			failures++
+		}
+		if failures > 0 && failures == c.cfg.MaxFailures {
+			return fmt.Errorf("ginsse: giving up after %d failures in a row: %w", failures, err)
+		}
+		wait := c.backoff.wait(failures, err)
+		if c.cfg.OnDisconnect != nil {
+			c.cfg.OnDisconnect(err, wait)
+		}
+		sleep(ctx, wait)
+	}
+	return context.Cause(ctx)
+}

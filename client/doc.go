@@ -1,0 +1,67 @@
+// Package client reads event streams (WHATWG HTML, section 9.2): one from the kit, or
+// from any server, for as long as it takes.
+//
+//	func main() {
+//		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+//		defer stop()
+//		c, err := client.New(client.Config{
+//			URL:         "https://example.com/events",
+//			Header:      http.Header{"Authorization": {"Bearer " + os.Getenv("TOKEN")}},
+//			RetryStatus: client.RetryTransient,
+//		})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		for event, err := range c.Events(ctx) {
+//			if err != nil {
+//				log.Fatal(err) // the last value: there is no more to come
+//			}
+//			fmt.Println(event.Type, event.Data)
+//		}
+//	}
+//
+// A [Decoder] reads a stream that is there already; a [Dispatcher] hands the events
+// of one [Client] to several consumers.
+//
+// # What reconnects and what ends
+//
+// Ranging connects. When the connection ends, the client waits and connects again,
+// with the last event ID, so that a server that keeps events leaves none out:
+//
+//	the stream ended, cleanly or not               reconnects
+//	silence for Config.IdleTimeout                 reconnects
+//	no connection, or no answer in ConnectTimeout  reconnects
+//	an error of Config.NewRequest                  reconnects
+//	a status that Config.RetryStatus accepts       reconnects, after its Retry-After
+//	sse.close with "reconnect": true               reconnects once the stream ends
+//	leaving the loop                               ends; ranging again resumes
+//	the end of ctx                                 ends with context.Cause(ctx)
+//	any other status but 200, also 204             ends with *StatusError
+//	an answer that is no event stream              ends with *ContentTypeError
+//	an event over Config.MaxEventBytes             ends with *EventTooLargeError
+//	sse.close with "reconnect": false              ends with *ClosedError, after the event
+//	too many redirects, or one refused             ends with ErrTooManyRedirects, or the refusal
+//	Config.MaxFailures in a row                    ends with the last failure, wrapped
+//
+// Half an event is never delivered: it comes whole on the next connection. The kit's
+// sse.open and sse.gap are yielded as they are; upon sse.gap, events may be missing,
+// and the application should fetch its state anew.
+//
+// # Concurrency
+//
+//	Client.Events              one loop at a time; another gets ErrBusy
+//	Client.LastEventID         from any goroutine
+//	functions in Config        on the goroutine of the loop, which waits for them
+//	Decoder                    one goroutine at a time
+//	Dispatcher, Subscription   all methods, from any goroutine; one loop per Subscription
+//
+// A Client starts no goroutine that outlives the loop, and needs no closing.
+//
+// # Deviations from the standard
+//
+// Waits grow with failures and have a random part; silence, a slow answer and too
+// large an event end a connection; sse.close is heeded. Beyond redirects, which are
+// net/http's, there is no notion of origin.
+//
+// Start reading with client.go, then connection.go and decoder.go.
+package client

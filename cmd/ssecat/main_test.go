@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// result is what a run of the command has left.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+func ssecat(ctx context.Context, env map[string]string, args ...string) result {
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, args, func(name string) string { return env[name] }, &stdout, &stderr)
+	return result{code, stdout.String(), stderr.String()}
+}
+
+// newServer serves one stream, and notes the last request.
+func newServer(t *testing.T, stream string) (url string, last *http.Request) {
+	t.Helper()
+	last = new(http.Request)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		*last = *r.Clone(context.Background())
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, stream)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, last
+}
+
+const story = "id: 1\ndata: hello\n\n" +
+	": not for you\n\n" +
+	"event: comment\ndata: {\"a\": \"<b>\",\ndata: \"c\": 1}\n\n" +
+	"event: empty\ndata:\nid: 2\n\n" +
+	"data: cut off"
+
+func TestPrintsEventsAsAnEventStream(t *testing.T) {
+	t.Parallel()
+	url, _ := newServer(t, story)
+	got := ssecat(t.Context(), nil, "-once", url)
+	const want = "data: hello\nid: 1\n\n" +
+		"event: comment\ndata: {\"a\": \"<b>\",\ndata: \"c\": 1}\n\n" +
+		"event: empty\ndata: \nid: 2\n\n"
+	if got != (result{stdout: want}) {
+		t.Errorf("got %+v", got)
+	}
+	// Which says the same as the one that was read.
+	if read, printed := ssetest.Parse([]byte(story)), ssetest.Parse([]byte(got.stdout)); fmt.Sprint(read) != fmt.Sprint(printed) {
+		t.Errorf("read %v, printed %v", read, printed)
+	}
+}
+
+func TestPrintsObjects(t *testing.T) {
+	t.Parallel()
+	url, _ := newServer(t, story)
+	got := ssecat(t.Context(), nil, "-json", "-once", url)
+	const want = `{"event":"message","data":"hello","lastEventId":"1"}` + "\n" +
+		`{"event":"comment","data":"{\"a\": \"<b>\",\n\"c\": 1}","lastEventId":"1"}` + "\n" +
+		`{"event":"empty","data":"","lastEventId":"2"}` + "\n"
+	if got != (result{stdout: want}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestChoosesAndCounts(t *testing.T) {
+	t.Parallel()
+	url, _ := newServer(t, story)
+	got := ssecat(t.Context(), nil, url, "-type", "comment", "-type", "empty", "-n", "1", "-json") // flags may come last
+	if got.code != 0 || strings.Count(got.stdout, "\n") != 1 || !strings.Contains(got.stdout, `"comment"`) {
+		t.Errorf("got %+v", got)
+	}
+	got = ssecat(t.Context(), nil, "-once", "-n", "7", url)
+	if got.code != exitOver || !strings.Contains(got.stderr, "after 3 of 7 events") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestSendsWhatItWasTold(t *testing.T) {
+	t.Parallel()
+	url, last := newServer(t, "")
+	got := ssecat(t.Context(), nil, "-once", "-token", "secret", "-resume", "41", "-H", "X-One: 1", "-H", "X-One:2", "-H", "Cookie: a=b; c=d", url)
+	if got.code != 0 {
+		t.Fatalf("got %+v", got)
+	}
+	for name, want := range map[string][]string{
+		"Authorization": {"Bearer secret"}, "Last-Event-Id": {"41"}, "X-One": {"1", "2"}, "Cookie": {"a=b; c=d"}, "Accept": {"text/event-stream"},
+	} {
+		if !slices.Equal(last.Header[name], want) {
+			t.Errorf("%s is %q", name, last.Header[name])
+		}
+	}
+	ssecat(t.Context(), map[string]string{"SSECAT_TOKEN": "from outside"}, "-once", url)
+	if got := last.Header.Get("Authorization"); got != "Bearer from outside" {
+		t.Errorf("Authorization is %q", got)
+	}
+}
+
+func TestSaysWhyItEnds(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/401", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+	})
+	mux.HandleFunc("/204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("/html", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") })
+	mux.HandleFunc("/close", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "event: sse.close\ndata: {\"reason\":\"signed out\",\"reconnect\":false}\n\n")
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	nobody := httptest.NewServer(nil)
+	nobody.Close()
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"status":          {[]string{server.URL + "/401?token=secret"}, exitRefused, `401 Unauthorized: "who are you?"`},
+		"no_event_stream": {[]string{server.URL + "/html?token=secret"}, exitRefused, "text/html"},
+		"no_content":      {[]string{server.URL + "/204?token=secret"}, exitOver, "204"},
+		"closed":          {[]string{server.URL + "/close?token=secret"}, exitOver, "signed out"},
+		"unreachable":     {[]string{"-once", nobody.URL + "/events?token=secret"}, exitFailed, "connection refused"},
+		"no_url":          {nil, exitUsage, "0 URLs"},
+		"two_urls":        {[]string{"http://a", "http://b"}, exitUsage, "2 URLs"},
+		"not_a_url":       {[]string{"localhost:8080/events?token=secret"}, exitUsage, "URL is not an absolute one"},
+		"unknown_flag":    {[]string{"-nonsense", "http://a"}, exitUsage, "-nonsense"},
+		"bad_header":      {[]string{"-H", "nonsense", "http://a"}, exitUsage, "Name: value"},
+		"bad_count":       {[]string{"-n", "-1", "http://a"}, exitUsage, "-n is -1"},
+		"empty_type":      {[]string{"-type", "", "http://a"}, exitUsage, "message"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := ssecat(t.Context(), nil, test.args...)
+			if got.code != test.code || !strings.Contains(got.stderr, test.says) || strings.Count(got.stderr, "\n") != 1 {
+				t.Errorf("got %+v", got)
+			}
+			if strings.Contains(got.stderr, "secret") {
+				t.Errorf("it tells: %s", got.stderr)
+			}
+		})
+	}
+	if got := ssecat(t.Context(), nil, "-h"); got.code != 0 || !strings.Contains(got.stderr, "usage: ssecat [flags] URL") || !strings.Contains(got.stderr, "-resume") {
+		t.Errorf("-h: %+v", got)
+	}
+}
+
+func TestReconnectsResumesAndCanBeInterrupted(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	ctx, interrupt := context.WithCancel(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Header.Get("Last-Event-ID"))
+		if len(asked) == 3 {
+			interrupt()
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprintf(w, "retry: 1\ndata: %d\nid: %[1]d\n\n", len(asked))
+	}))
+	t.Cleanup(server.Close)
+	got := ssecat(ctx, nil, server.URL)
+	if got.code != exitInterrupted || got.stdout != "data: 1\nid: 1\n\ndata: 2\nid: 2\n\n" {
+		t.Errorf("got %+v", got)
+	}
+	if want := []string{"", "1", "2"}; !slices.Equal(asked, want) {
+		t.Errorf("asked after %q", asked)
+	}
+	if !strings.Contains(got.stderr, "ssecat: the stream has ended; reconnecting in ") {
+		t.Errorf("it said %s", got.stderr)
+	}
+}
+
+func TestSaysWhenItCannotWrite(t *testing.T) {
+	t.Parallel()
+	url, _ := newServer(t, story)
+	read, write := io.Pipe()
+	read.Close()
+	var stderr bytes.Buffer
+	code := run(t.Context(), []string{url}, func(string) string { return "" }, write, &stderr)
+	if code != exitFailed || !strings.Contains(stderr.String(), "closed pipe") {
+		t.Errorf("%d: %s", code, stderr.String())
+	}
+}
+
+// The kit's own server, at which a token ends and a stream resumes.
+func TestReadsTheKitsStreams(t *testing.T) {
+	t.Parallel()
+	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
+		return ginsse.Identity{UserID: c.GetHeader("X-User")}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := gin.New()
+	engine.GET("/events", ginsse.Middleware(auth), registry.Handler())
+	server := httptest.NewServer(engine)
+	t.Cleanup(server.Close)
+	t.Cleanup(registry.Close)
+
+	first := ssecat(t.Context(), nil, "-H", "X-User: alice", "-n", "1", "-json", server.URL+"/events")
+	if first.code != 0 || !strings.Contains(first.stdout, `"event":"sse.open"`) {
+		t.Fatalf("got %+v", first)
+	}
+	_, id, _ := strings.Cut(first.stdout, `"lastEventId":"`)
+	id, _, _ = strings.Cut(id, `"`)
+	for _, text := range []string{"one", "two"} {
+		if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Type: "comment", Data: text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := ssecat(t.Context(), nil, "-H", "X-User: alice", "-resume", id, "-type", "comment", "-n", "2", server.URL+"/events")
+	if got.code != 0 || !strings.Contains(got.stdout, "event: comment\ndata: one\n") || !strings.Contains(got.stdout, "event: comment\ndata: two\n") {
+		t.Errorf("got %+v", got)
+	}
+}

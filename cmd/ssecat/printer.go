@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"strings"
+
+	"github.com/ginsse/ginsse/client"
+)
+
+// printer writes events, each with one write: whoever reads them sees whole events, and
+// at once.
+type printer struct {
+	w           io.Writer
+	json        bool
+	lastEventID string // what the output says so far
+	buffer      bytes.Buffer
+}
+
+func (p *printer) print(event client.Event) error {
+	p.buffer.Reset()
+	if p.json {
+		if err := p.object(event); err != nil {
+			return err
+		}
+	} else {
+		p.lines(event)
+	}
+	_, err := p.w.Write(p.buffer.Bytes())
+	return err
+}
+
+func (p *printer) object(event client.Event) error {
+	encoder := json.NewEncoder(&p.buffer)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(struct {
+		Event       string `json:"event"`
+		Data        string `json:"data"`
+		LastEventID string `json:"lastEventId"`
+	}{event.Type, event.Data, event.LastEventID})
+}
+
+// lines writes an event as an event stream has it, so that the output is one too.
+func (p *printer) lines(event client.Event) {
+	field := func(name, value string) {
+		p.buffer.WriteString(name + ": " + value + "\n")
+	}
+	if event.Type != "message" {
+		field("event", event.Type)
+	}
+	for line := range strings.SplitSeq(event.Data, "\n") {
+		field("data", line)
+	}
+	if event.LastEventID != p.lastEventID {
+		field("id", event.LastEventID)
+		p.lastEventID = event.LastEventID
+	}
+	p.buffer.WriteByte('\n')
+}
