@@ -68,9 +68,11 @@ func TestPageShowsNewCommentsToWhoReadsAPost(t *testing.T) {
 	carol := newBrowser(t).open(s.url)
 	carol.signIn("carol")
 	carol.click(`[data-post="1"] .toggle`)
-	carol.live()
+	asked := `performance.getEntriesByType("resource").filter(({ name }) => name.endsWith("/api/posts/1")).length === 1`
+	carol.until("the comments were asked for", asked)
 	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"seen by all"})
 	carol.says(`[data-post="1"] .comments`, "seen by all")
+	carol.until("it came by the stream", asked)
 	carol.gone("#unread") // it is not her post
 }
 
@@ -225,6 +227,20 @@ func TestPageLeavesTheFocusWhereItIs(t *testing.T) {
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"two"})
 	alice.says("#unread", "2")
 	alice.until("the first has the focus", `document.activeElement.textContent.includes("commented: one")`)
+}
+
+// What fails while the stream is live is asked for again.
+func TestPageOutlivesAFailure(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	alice := newBrowser(t).open(s.url)
+	alice.says("#sign-in", "Sign in")
+	alice.run(`const real = window.fetch;
+		let failures = 3;
+		window.fetch = (path, options) => path.startsWith("/api/posts?") && failures-- > 0
+			? Promise.resolve(new Response("{}", { status: 500 })) : real(path, options)`)
+	alice.signIn("alice")
+	alice.says("article", "The kettle finally whistles in tune.")
 }
 
 func TestPageFitsAPhone(t *testing.T) {

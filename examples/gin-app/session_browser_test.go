@@ -8,7 +8,7 @@ import (
 
 func TestPageSaysWhenASessionHasExpired(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, appConfig{Demo: true, SessionTime: 3 * time.Second})
+	s := newSite(t, appConfig{Demo: true, SessionTime: 6 * time.Second})
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
 	alice.says("#sign-in", "Sign in")
@@ -53,6 +53,40 @@ func TestPageDoesNothingInTheNameOfAnother(t *testing.T) {
 	if posts := read[struct{ Posts []post }](s.signedIn("bob").want(http.StatusOK, "GET", "/api/posts", nil)).Posts; len(posts) != 3 {
 		t.Errorf("there are %d posts", len(posts))
 	}
+}
+
+// Somebody else has signed in while nobody looked.
+func TestPageLooksWhoIsSignedInWhenItIsLookedAt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	p := newBrowser(t).open(s.url)
+	p.signIn("alice")
+	p.enter("#write textarea", "half a thought")
+	p.run(`await fetch("/api/session", { method: "POST", headers: { "Content-Type": "application/json" },
+		body: JSON.stringify({ name: "bob", password: "demo" }) });
+		document.dispatchEvent(new Event("visibilitychange", { bubbles: true }))`)
+	p.says("#who", "bob")
+	p.until("the draft of another is gone", `document.querySelector("#write textarea").value === ""`)
+}
+
+// What was written is still there when the session has ended and begun again.
+func TestPageKeepsADraftForWhoHasWrittenIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	p := newBrowser(t).open(s.url)
+	p.signIn("alice")
+	p.enter("#write textarea", "half a thought")
+	alice := s.signedIn("alice")
+	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, time.Now().Add(time.Hour), defaultSessionTime); err != nil {
+		t.Fatal(err)
+	}
+	p.click("#write .primary")
+	p.says("#sign-in", "Sign in")
+	p.signIn("alice")
+	p.until("the draft is there", `document.querySelector("#write textarea").value === "half a thought"`)
+	p.click("#sign-out")
+	p.signIn("alice")
+	p.until("after signing out it is not", `document.querySelector("#write textarea").value === ""`)
 }
 
 // An answer to one person comes when the page shows another.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,6 +99,40 @@ func TestSignOutEndsEveryStreamAndSession(t *testing.T) {
 	path, _ := bob.post("still there?")
 	alice.want(http.StatusCreated, "POST", path+"/comments", written{"yes"})
 	others.NextOf("comment")
+}
+
+// Whichever comes first, signing out or the stream: there is no stream in the end.
+func TestSignOutLeavesNoStreamThatOpensMeanwhile(t *testing.T) {
+	t.Parallel()
+	s, alice, _, _ := demo(t)
+	for range 100 {
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				response, err := alice.client.Do(alice.request("GET", "/events", nil))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer response.Body.Close()
+				if _, err := io.Copy(io.Discard, response.Body); err != nil { // until it has ended
+					t.Error(err)
+				}
+			})
+		}
+		alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
+		done := make(chan struct{})
+		go func() {
+			wg.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%d streams are still open", len(s.app.registry.Streams(alice.user.ID)))
+		}
+		alice.signIn("alice", demoPassword)
+	}
 }
 
 // A stream that was let through before its person signed out, and came into the

@@ -45,7 +45,7 @@ const stream = new Stream(["comment", "reaction", "post", "post.comment", "notif
       case "comment":
       case "reaction":
         inbox.arrived({ ...data, type });
-        attempt(() => feed.refresh(data.post_id));
+        feed.refresh(data.post_id).catch(refetchLater);
         break;
       case "post":
         feed.arrived(data);
@@ -68,24 +68,46 @@ const inbox = new Inbox({ attempt, show: (notice) => attempt(async () => {
   post?.reveal(notice);
 }) });
 
-// refetch gets what the page shows from the server. What fails is asked for again when
-// the stream is live again.
+// refetch gets what the page shows from the server. What fails is asked for again: after
+// a while, or when the stream is live again.
 let needed = false;
-const refetch = coalesce(() => attempt(async () => {
+const refetch = coalesce(async () => {
+  clearTimeout(later);
   if (!me) return;
   needed = true;
   $("home").ariaBusy = "true";
   try {
     await Promise.all([feed.refetch(), inbox.refetch()]);
     needed = false;
+    delay = FIRST_DELAY;
+  } catch (error) {
+    refetchLater(error);
   } finally {
     $("home").ariaBusy = "false";
   }
-}));
+});
+
+const FIRST_DELAY = 2000;
+const LONGEST_DELAY = 30_000;
+let delay = FIRST_DELAY;
+let later = 0;
+
+function refetchLater(error) {
+  if (error instanceof SessionOver) return;
+  needed = true;
+  clearTimeout(later);
+  later = setTimeout(refetch, delay * (0.5 + Math.random()));
+  delay = Math.min(2 * delay, LONGEST_DELAY);
+}
+
+let lastUser = "";
 
 function signedIn(user) {
   me = user;
   beginSession(user.id);
+  feed.viewer = user.id;
+  if (lastUser !== user.id) $("write").reset(); // a draft is for who has written it
+  lastUser = user.id;
   $("who").textContent = me.name;
   for (const id of ["home", "account"]) $(id).hidden = false;
   $("welcome").hidden = true;
@@ -96,6 +118,7 @@ function signedIn(user) {
 
 function signedOut() {
   me = null;
+  clearTimeout(later);
   endSession();
   stream.close();
   stream.forget();
@@ -103,6 +126,7 @@ function signedOut() {
   feed.clear();
   inbox.clear();
   $("toasts").replaceChildren();
+  $("announcement").textContent = "";
   for (const id of ["home", "account"]) $(id).hidden = true;
   $("welcome").hidden = false;
   $("sign-in").elements.name.focus();
@@ -122,14 +146,16 @@ tabs.onmessage = () => whoIsSignedIn();
 
 // whoIsSignedIn asks the server, has the page show them, and renews their session. It
 // never fails: nobody knows yet, then, and it is asked again.
+let unknown = 0;
 const whoIsSignedIn = coalesce(async () => {
   try {
     const { user } = await api("GET", "/api/me");
     if (user.id !== me?.id) signedIn(user);
   } catch (error) {
-    if (me || error instanceof SessionOver) return;
-    if (error.status === 0 || error.status >= 500) setTimeout(whoIsSignedIn, 2000);
-    else if ($("welcome").hidden) signedOut();
+    if (me || error instanceof SessionOver || !$("welcome").hidden) return;
+    clearTimeout(unknown);
+    if (error.status === 0 || error.status >= 500) unknown = setTimeout(whoIsSignedIn, FIRST_DELAY);
+    else signedOut();
   }
 });
 
@@ -145,11 +171,14 @@ const signIn = once(async (form, path) => {
   try {
     const { user } = await api("POST", path, { name: form.elements.name.value, password: form.elements.password.value });
     signedIn(user);
-    tabs.postMessage("changed");
-    $("main").focus();
   } catch (error) {
-    if (!(error instanceof SessionOver)) problem.textContent = error.message;
+    if (!(error instanceof SessionOver)) { // or the page was sooner to see who is signed in
+      problem.textContent = error.message;
+      return;
+    }
   }
+  tabs.postMessage("changed");
+  $("main").focus();
 });
 
 $("sign-in").addEventListener("submit", (event) => {
@@ -162,13 +191,18 @@ $("sign-out").addEventListener("click", once(() => attempt(async () => {
     await api("DELETE", "/api/session");
     signedOut();
   } finally {
+    $("write").reset();
     tabs.postMessage("changed"); // also when the stream was sooner to say so
   }
 })));
 
-// A page that is open is in use: its session is renewed by being used. A page that was
-// hidden may have missed that another has signed in.
-setInterval(() => me && whoIsSignedIn(), 5 * 60_000);
+// A page that is open is in use: its session is renewed by being used. If the answer has
+// what the stream should have brought, the connection is one no more.
+setInterval(() => {
+  if (me) inbox.refetch().then((missing) => { if (missing) stream.again(); }).catch(() => {});
+}, 5 * 60_000);
+
+// A page that was hidden may have missed that another has signed in.
 addEventListener("visibilitychange", () => document.visibilityState === "visible" && whoIsSignedIn());
 
 whoIsSignedIn();

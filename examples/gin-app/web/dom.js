@@ -38,7 +38,7 @@ export function toast(text, act) {
   const linger = () => setTimeout(() => { if (note.matches(":hover, :focus")) linger(); else note.remove(); }, TOAST_TIME);
   if (act) note.addEventListener("click", () => { note.remove(); act(); });
   const toasts = $("toasts");
-  if (toasts.children.length >= MOST_TOASTS) toasts.firstElementChild.remove();
+  if (toasts.children.length >= MOST_TOASTS) toasts.querySelector(".toast:not(:hover, :focus)")?.remove();
   toasts.append(note);
   linger();
 }

@@ -5,7 +5,7 @@ import { api } from "./api.js";
 import { $ } from "./dom.js";
 import { sendsText } from "./form.js";
 import { PostView } from "./post.js";
-import { once } from "./work.js";
+import { askedNow, once } from "./work.js";
 
 const PAGE = 20;
 
@@ -17,12 +17,13 @@ export class Feed {
   #oldest = Infinity; // down to here the list has no holes; a post that was opened may be below
   #turn = 0;
   open = null; // PostView
+  viewer = ""; // the ID of who looks
 
   constructor({ opened, attempt }) {
     Object.assign(this, { opened, attempt });
     $("more").addEventListener("click", once(() => attempt(() => this.#older())));
     sendsText($("write"), attempt, async (body, key) =>
-      this.add(await api("POST", "/api/posts", { body }, { "Idempotency-Key": key })));
+      this.arrived(await api("POST", "/api/posts", { body }, { "Idempotency-Key": key })));
   }
 
   clear() {
@@ -32,7 +33,6 @@ export class Feed {
     this.#oldest = Infinity;
     this.#posts.clear();
     $("posts").replaceChildren();
-    $("write").reset();
     $("more").hidden = true;
   }
 
@@ -40,6 +40,7 @@ export class Feed {
   // newest do not reach down to what was listed before, what is older goes: posts in
   // between would be missing, and can be asked for.
   async refetch() {
+    const asked = askedNow();
     const { posts } = await api("GET", `/api/posts?limit=${PAGE}`);
     const last = posts.length < PAGE ? 0 : posts.at(-1).id;
     if (last > this.#newest) {
@@ -51,27 +52,31 @@ export class Feed {
     }
     this.#oldest = Math.min(this.#oldest, last);
     this.#newest = Math.max(this.#newest, posts[0]?.id ?? 0);
-    this.#show(posts);
+    this.#show(posts, asked);
     await this.open?.refresh();
   }
 
   async #older() {
-    const { posts } = await api("GET", `/api/posts?limit=${PAGE}&before=${this.#oldest}`);
+    const before = this.#oldest;
+    const asked = askedNow();
+    const { posts } = await api("GET", `/api/posts?limit=${PAGE}&before=${before}`);
+    if (this.#oldest !== before) return; // the list was begun anew
     this.#oldest = posts.length < PAGE ? 0 : posts.at(-1).id;
-    this.#show(posts);
+    this.#show(posts, asked);
+    this.#posts.get(posts[0]?.id)?.toggle.focus(); // the button may have gone
   }
 
-  #show(posts) {
-    posts.forEach((post) => this.add(post));
+  #show(posts, asked) {
+    posts.forEach((post) => this.add(post, asked));
     $("more").hidden = this.#oldest === 0;
     $("empty").hidden = this.#posts.size > 0;
   }
 
-  // add shows a post, or its new state: newest first.
-  add(post) {
+  // add shows a post, newest first, or its state in an answer.
+  add(post, asked) {
     $("empty").hidden = true;
-    if (this.#posts.has(post.id)) return this.#posts.get(post.id).update(post);
-    const view = new PostView(post, this);
+    if (this.#posts.has(post.id)) return this.#posts.get(post.id).update(post, asked);
+    const view = new PostView(post, this, asked);
     const older = Math.max(...[...this.#posts.keys()].filter((id) => id < post.id));
     $("posts").insertBefore(view.node, this.#posts.get(older)?.node ?? null);
     this.#posts.set(post.id, view);
@@ -84,9 +89,10 @@ export class Feed {
   async show(id) {
     const turn = ++this.#turn;
     if (id !== null && !this.#posts.has(id)) {
+      const asked = askedNow();
       const post = await api("GET", `/api/posts/${id}`);
       if (turn !== this.#turn) return null;
-      this.add(post);
+      this.add(post, asked);
     }
     this.open?.expand(false);
     this.open = id === null ? null : this.#posts.get(id);
@@ -98,9 +104,9 @@ export class Feed {
 
   async refresh(id) { await this.#posts.get(id)?.refresh(); }
 
-  // arrived takes a new post that the stream has brought. Of one that is shown already
-  // an answer may have said more, and one below the list will be listed in its place.
-  arrived(post) { if (!this.#posts.has(post.id) && post.id > this.#oldest) this.add(post); }
+  // arrived takes a post as it was when it was new. Of one that is shown already an
+  // answer may have said more, and one below the list will be listed in its place.
+  arrived(post) { if (!this.#posts.has(post.id) && post.id > this.#oldest) this.add(post, 0); }
 
   commented(comment) { this.#posts.get(comment.post_id)?.commented(comment); }
 }

@@ -33,10 +33,12 @@ export class Inbox {
     this.#render();
   }
 
+  // refetch asks for all there is, and says whether any was missing.
   async refetch() {
     const { notifications, read_through: readThrough } = await api("GET", "/api/notifications");
-    notifications.forEach((one) => this.#add(one));
+    const missing = notifications.filter((one) => this.#add(one));
     this.markRead(readThrough);
+    return missing.length > 0;
   }
 
   // arrived takes what the stream has brought, and says so if it is new to the person.

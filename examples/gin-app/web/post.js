@@ -3,18 +3,22 @@
 import { api } from "./api.js";
 import { announce, element, time } from "./dom.js";
 import { sendsText } from "./form.js";
-import { coalesce, once } from "./work.js";
+import { askedNow, coalesce, once } from "./work.js";
 
 // Each with the selector that has it in colour, whatever the font.
 export const KINDS = { like: "👍\uFE0F", love: "❤\uFE0F", laugh: "😄\uFE0F" };
 
 export class PostView {
   #comments = new Map(); // {comment, item} by ID
-  #earlier = null; // how many comments are before those; null until they were asked for
+  #earlier = 0; // how many comments are before those
+  #through = 0; // the newest comment that an answer had; those of events may not be all
+  #asked = 0; // when what is shown was asked for
   #buttons = {};
 
-  constructor(post, feed) {
+  constructor(post, feed, asked) {
     this.id = post.id;
+    this.feed = feed;
+    this.post = post;
     const reactions = Object.entries(KINDS).map(([kind, sign]) => {
       const count = element("span", {});
       const button = element("button", { type: "button", className: "reaction", title: kind }, sign, " ", count);
@@ -37,12 +41,13 @@ export class PostView {
 
     this.details = element("div", { className: "details", hidden: true }, this.more, this.list, form);
     this.node = element("article", {},
-      element("p", {}, element("b", {}, post.author.name), " ", time(post.created_at)),
+      element("p", { id: `byline-${post.id}` }, element("b", {}, post.author.name), " ", time(post.created_at)),
       element("p", { className: "body" }, post.body),
       element("div", { className: "bar" }, ...reactions, this.toggle),
       this.details);
     this.node.dataset.post = post.id;
-    this.update(post);
+    this.node.setAttribute("aria-labelledby", `byline-${post.id}`);
+    this.update(post, asked);
   }
 
   expand(open) {
@@ -60,35 +65,51 @@ export class PostView {
     target.focus({ preventScroll: true });
   }
 
-  refresh = coalesce(async () => this.update(await api("GET", `/api/posts/${this.id}`)));
+  refresh = coalesce(async () => {
+    const asked = askedNow();
+    this.update(await api("GET", `/api/posts/${this.id}`), asked);
+  });
 
-  // update shows the state that an answer has. Only one that has asked for the post
-  // itself has comments.
-  update(post) {
+  // update shows the state that an answer has, unless that of a later question is there.
+  // Only an answer about the post itself has comments.
+  update(post, asked) {
+    if (asked < this.#asked) return;
+    this.#asked = asked;
     this.post = post;
-    if (post.comments) {
-      const first = post.comments[0]?.id ?? Infinity;
-      if (post.comments.length < post.comment_count && first > Math.max(...this.#comments.keys())) {
-        // There may be others between those and what is shown: that goes, and can be asked for.
-        this.list.replaceChildren();
-        this.#comments.clear();
-      }
-      const before = [...this.#comments.keys()].filter((id) => id < first).length;
-      this.#earlier = post.comment_count - post.comments.length - before;
-      post.comments.forEach((comment) => this.#add(comment));
-    }
+    if (post.comments) this.#list(post.comments, post.comment_count);
     this.#render();
   }
 
+  // list shows the newest comments of so many. Where they do not reach down to what
+  // answers had before, what is older goes: comments in between would be missing, and
+  // can be asked for.
+  #list(comments, count) {
+    const first = comments[0]?.id ?? Infinity;
+    if (comments.length < count && first > this.#through) {
+      for (const [id, { item }] of this.#comments) {
+        if (id >= first) continue;
+        item.remove();
+        this.#comments.delete(id);
+      }
+    }
+    this.#earlier = count - comments.length - [...this.#comments.keys()].filter((id) => id < first).length;
+    this.#through = Math.max(this.#through, comments.at(-1)?.id ?? 0);
+    comments.forEach((comment) => this.#add(comment));
+  }
+
   async #fetchEarlier() {
-    const { comments } = await api("GET", `/api/posts/${this.id}/comments?limit=100&before=${Math.min(...this.#comments.keys())}`);
+    const before = Math.min(...this.#comments.keys());
+    const { comments } = await api("GET", `/api/posts/${this.id}/comments?limit=100&before=${before}`);
+    if (Math.min(...this.#comments.keys()) !== before) return; // the list was begun anew
     this.#earlier = comments.length === 0 ? 0 : this.#earlier - comments.filter((comment) => this.#add(comment)).length;
     this.#render();
+    this.#comments.get(comments.at(-1)?.id)?.item.focus(); // the button may have gone
   }
 
   async #react(kind) {
     if (this.post.my_reactions.includes(kind)) await api("DELETE", `/api/posts/${this.id}/reactions/${kind}`);
     else await api("POST", `/api/posts/${this.id}/reactions`, { kind });
+    this.#asked = askedNow(); // answers from before know nothing of it
     await this.refresh();
   }
 
@@ -96,6 +117,7 @@ export class PostView {
   commented(comment) {
     if (!this.#add(comment)) return;
     this.#render();
+    if ([comment.author.id, this.post.author.id].includes(this.feed.viewer)) return; // who knows, or has a notification
     announce(`${comment.author.name} commented: ${comment.body}`);
   }
 
@@ -115,8 +137,8 @@ export class PostView {
       button.ariaPressed = String(this.post.my_reactions.includes(kind));
       button.ariaLabel = `${kind}, ${this.post.reactions[kind]}`;
     }
-    const comments = this.#earlier === null ? this.post.comment_count : this.#earlier + this.#comments.size;
+    const comments = Math.max(this.post.comment_count, this.#earlier + this.#comments.size); // none is ever deleted
     this.toggle.textContent = `${comments} comment${comments === 1 ? "" : "s"}`;
-    this.more.hidden = !(this.#earlier > 0);
+    this.more.hidden = this.#earlier <= 0;
   }
 }

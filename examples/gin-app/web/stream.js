@@ -6,6 +6,9 @@ const LONGEST_DELAY = 30_000;
 const OPENING = 3000; // what a connection may take without a word about it,
 const PATIENCE = 30_000; // and how much longer until it is given up
 const WATCH = 10_000;
+const SLEPT = 3 * WATCH; // without a look means that nothing has run meanwhile,
+const SLEPT_HIDDEN = 150_000; // and in a hidden tab, whose timers run once a minute, this
+const AWAY = 60_000; // hidden for so long, a tab makes sure of its connection
 
 // A Stream keeps an EventSource open, and resumes where this tab has read to. An
 // EventSource reconnects by itself, with the last event ID it has, as long as it is
@@ -22,12 +25,14 @@ export class Stream {
   #delay = FIRST_DELAY;
   #timer = 0;
   #seen = Date.now();
+  #hidden = document.hidden ? Date.now() : 0; // since when the tab is
 
   constructor(types, on) {
     this.types = types;
     this.#on = on;
-    addEventListener("online", () => this.#again());
-    addEventListener("pageshow", (event) => event.persisted && this.#again());
+    addEventListener("online", () => this.again());
+    addEventListener("pageshow", (event) => event.persisted && this.again());
+    document.addEventListener("visibilitychange", () => this.#turned());
     setInterval(() => this.#notice(), WATCH);
   }
 
@@ -42,6 +47,10 @@ export class Stream {
     this.#hangUp();
   }
 
+  // again reconnects, unless the stream is closed: what looks like a connection may be
+  // one no more, and no event and no error tells so.
+  again() { if (this.#query) this.#connect(); }
+
   // forget is for another person in this tab.
   forget() { sessionStorage.removeItem(POSITION); }
 
@@ -51,14 +60,19 @@ export class Stream {
     this.#source = null;
   }
 
-  #again() { if (this.#query) this.#connect(); }
-
   // A laptop that has slept may hold a connection that is long gone, and whose end
   // it will not hear of.
   #notice() {
-    const slept = Date.now() - this.#seen > 3 * WATCH;
+    const slept = Date.now() - this.#seen > (this.#hidden ? SLEPT_HIDDEN : SLEPT);
     this.#seen = Date.now();
-    if (slept) this.#again();
+    if (slept) this.again();
+  }
+
+  #turned() {
+    const away = this.#hidden ? Date.now() - this.#hidden : 0;
+    this.#hidden = document.hidden ? Date.now() : 0;
+    this.#seen = Date.now();
+    if (away > AWAY) this.again();
   }
 
   #connect() {

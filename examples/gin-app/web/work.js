@@ -1,4 +1,10 @@
-// How often something is done.
+// How often something is done, and in which order.
+
+let asked = 0;
+
+// askedNow numbers what is asked of the server: what an answer says may be older than what
+// one that was asked for later has said before.
+export const askedNow = () => ++asked;
 
 // once returns a function that runs an action unless it is under way.
 export function once(action) {

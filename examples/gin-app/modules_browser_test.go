@@ -1,0 +1,269 @@
+package main
+
+import (
+	"testing"
+)
+
+// The page's modules, by themselves, in a browser: what comes in an order that a test of
+// the whole page cannot bring about.
+
+// modules is a page that is signed out, whose requests are answered by the test.
+func modules(t *testing.T) *tab {
+	t.Helper()
+	p := newBrowser(t).open(newSite(t, appConfig{}).url)
+	p.says("#sign-in", "Sign in")
+	p.run(`
+		document.body.replaceWith(document.body.cloneNode(true)); // what the page itself listens to is gone
+		window.check = (so, what) => { if (!so) throw new Error(what); };
+		window.turn = () => new Promise((resolve) => setTimeout(resolve)); // all that can happen has
+		// Requests wait in asked, as {path, answer}.
+		window.asked = [];
+		window.fetch = (path) => new Promise((resolve) => asked.push({ path, answer: (body) => resolve({ ok: true, status: 200, json: async () => body }) }));
+		window.answer = async (part, body) => {
+			const i = asked.findIndex(({ path }) => path.endsWith(part));
+			check(i >= 0, "nobody asked for " + part + ", but for " + asked.map(({ path }) => path));
+			asked.splice(i, 1)[0].answer(body);
+			await turn();
+		};
+		window.post = (id, more) => ({ id, author: { id: "a", name: "alice" }, body: "post " + id, created_at: "2026-01-02T03:04:05Z",
+			comment_count: 0, reactions: { like: 0, love: 0, laugh: 0 }, my_reactions: [], ...more });
+		window.posts = (from, through) => ({ posts: Array.from({ length: from - through + 1 }, (_, i) => post(from - i)) });
+		window.comments = (from, through) => Array.from({ length: through - from + 1 }, (_, i) =>
+			({ id: from + i, post_id: 1, author: { id: "b", name: "bob" }, body: "comment " + (from + i), created_at: "2026-01-02T03:04:05Z" }));
+		window.shown = () => [...document.querySelectorAll("article")].map((node) => Number(node.dataset.post));
+		window.newFeed = async () => new (await import("/feed.js")).Feed({ attempt: (action) => action(), opened() {} });`)
+	return p
+}
+
+func TestActionsRunOnceAtATime(t *testing.T) {
+	t.Parallel()
+	modules(t).run(`
+		const { coalesce, once } = await import("/work.js");
+		let runs = 0, release;
+		const action = () => { runs++; return new Promise((resolve) => { release = resolve; }); };
+		const one = once(action);
+		one(); one();
+		await turn();
+		check(runs === 1, "once ran " + runs + " times");
+		release(); await turn();
+		one();
+		check(runs === 2, "and never again");
+
+		runs = 0;
+		const run = coalesce(action);
+		run(); run(); const last = run();
+		check(runs === 1, "coalesced, it ran " + runs + " times at a time");
+		release(); await turn();
+		check(runs === 2, "what was asked for meanwhile was forgotten");
+		release(); await last; await turn();
+		check(runs === 2, "it ran " + runs + " times");
+		// A failure is told to those who asked, and does not end it.
+		let fails = true;
+		const failing = coalesce(async () => { await turn(); if (fails) throw new Error("no"); });
+		const results = await Promise.allSettled([failing(), failing()]);
+		check(results.every(({ status }) => status === "rejected"), "a failure was swallowed");
+		fails = false;
+		await failing();`)
+}
+
+func TestFeedShowsWhatWasChosenLast(t *testing.T) {
+	t.Parallel()
+	modules(t).run(`
+		const feed = await newFeed();
+		feed.show(5); feed.show(7);
+		await answer("/api/posts/7", post(7));
+		await answer("/api/posts/5", post(5));
+		check(feed.open?.id === 7, "open is " + feed.open?.id);`)
+}
+
+func TestFeedHasNoHoles(t *testing.T) {
+	t.Parallel()
+	modules(t).run(`
+		const feed = await newFeed();
+		feed.refetch();
+		await answer("limit=20", posts(60, 41));
+		more.click();
+		await answer("before=41", posts(40, 21));
+		check(shown().length === 40 && !more.hidden, "40 are listed: " + shown());
+
+		// While older ones are asked for, many new ones come. The list begins anew.
+		more.click();
+		feed.refetch();
+		await answer("limit=20", posts(100, 81));
+		await answer("before=21", posts(20, 1));
+		check(shown().join() === posts(100, 81).posts.map(({ id }) => id).join(), "there is a hole: " + shown());
+		more.click();
+		await answer("before=81", posts(80, 61));
+		check(shown().at(-1) === 61 && shown().length === 40, "it goes on from there: " + shown());
+		feed.arrived(post(101));
+		feed.arrived(post(7)); // below the list
+		check(shown()[0] === 101 && shown().at(-1) === 61, "and takes new ones: " + shown());`)
+}
+
+func TestFeedKeepsToTheNewestAnswer(t *testing.T) {
+	t.Parallel()
+	modules(t).run(`
+		const feed = await newFeed();
+		feed.refetch();
+		await answer("limit=20", posts(3, 1));
+		const like = document.querySelector('[data-post="1"] .reaction');
+		feed.refetch(); // asked for before the click, answered after
+		like.click();
+		await answer("/reactions", {});
+		await answer("/api/posts/1", post(1, { reactions: { like: 1, love: 0, laugh: 0 }, my_reactions: ["like"] }));
+		await answer("limit=20", posts(3, 1));
+		check(like.ariaPressed === "true" && like.textContent.endsWith("1"), "the like is gone: " + like.textContent);
+		// A post that is sent again is answered as it was when it was new.
+		feed.arrived(post(1));
+		check(like.ariaPressed === "true", "the like is gone after that");`)
+}
+
+func TestPostHasNoHolesInItsComments(t *testing.T) {
+	t.Parallel()
+	modules(t).run(`
+		const feed = await newFeed();
+		feed.add(post(1, { comment_count: 5 }), 0);
+		const view = feed.show(1);
+		await answer("/api/posts/1", post(1, { comment_count: 5, comments: comments(1, 5) }));
+		const node = document.querySelector("article");
+		const bodies = () => [...node.querySelectorAll("li .body")].map((body) => Number(body.textContent.slice(8)));
+		check(bodies().join() === "1,2,3,4,5", "comments are " + bodies());
+
+		// 500 come while nobody listens; one that comes by the stream is not all.
+		feed.commented(comments(506, 506)[0]);
+		feed.refresh(1);
+		await answer("/api/posts/1", post(1, { comment_count: 506, comments: comments(307, 506) }));
+		check(bodies()[0] === 307 && bodies().length === 200, "there is a hole: " + bodies().slice(0, 8));
+		check(node.querySelector(".toggle").textContent === "506 comments", node.querySelector(".toggle").textContent);
+		node.querySelector(".earlier").click();
+		await answer("before=307", { comments: comments(207, 306) });
+		check(bodies()[0] === 207 && bodies().length === 300, "earlier ones are missing: " + bodies().length);
+		check(document.activeElement.textContent.includes("comment 306"), "the focus is lost");
+		check(node.querySelector(".toggle").textContent === "506 comments", node.querySelector(".toggle").textContent);
+
+		// Closed, it counts what others write.
+		feed.show(null);
+		feed.refetch();
+		await answer("limit=20", { posts: [post(1, { comment_count: 510 })] });
+		check(node.querySelector(".toggle").textContent === "510 comments", node.querySelector(".toggle").textContent);`)
+}
+
+func TestFormSendsAgainWhatFailedAndAnewWhatIsNew(t *testing.T) {
+	t.Parallel()
+	modules(t).run(`
+		const { sendsText } = await import("/form.js");
+		const keys = [];
+		let fails = true;
+		const form = document.getElementById("write");
+		const field = form.elements.body;
+		const fresh = form.cloneNode(true); // without the feed's listener
+		form.replaceWith(fresh);
+		sendsText(fresh, async (action) => { try { await action(); } catch {} }, async (text, key) => { keys.push(key); if (fails) throw new Error("lost"); });
+		const body = fresh.elements.body;
+		const send = async (text) => { body.value = text; fresh.requestSubmit(); await turn(); };
+		home.hidden = false;
+		await send("a"); await send("a");
+		check(keys[0] === keys[1], "sent again, it has another key");
+		check(body.value === "a", "what was not sent is gone");
+		fresh.reset();
+		await send("a");
+		check(keys[2] !== keys[1], "written anew, it has the old key");
+		body.value = ""; body.dispatchEvent(new Event("input", { bubbles: true }));
+		await send("a");
+		check(keys[3] !== keys[2], "written anew after it was deleted, it has the old key");
+		fails = false;
+		await send("b");
+		check(body.value === "", "what was sent is still there");
+		await send("b");
+		check(new Set(keys.slice(4)).size === 2, "two that are alike have one key");`)
+}
+
+func TestStreamFindsItsWayBack(t *testing.T) {
+	t.Parallel()
+	modules(t).run(`
+		const opened = [];
+		window.EventSource = class extends EventTarget {
+			static CLOSED = 2;
+			readyState = 0;
+			constructor(url) { super(); this.url = new URL(url); opened.push(this); }
+			close() { this.readyState = 2; }
+			send(type, data, lastEventId) { this.dispatchEvent(Object.assign(new MessageEvent(type, { data: JSON.stringify(data), lastEventId }))); }
+			refuse() { this.readyState = 2; this.onerror(); }
+		};
+		const delays = [];
+		const timers = new Map();
+		window.setTimeout = (call, delay) => { timers.set(timers.size + 1, call); delays.push(delay); return timers.size; };
+		window.clearTimeout = (id) => timers.delete(id);
+		const fire = async () => { const calls = [...timers.values()]; timers.clear(); calls.forEach((call) => call()); await new Promise((r) => queueMicrotask(r)); };
+		const told = [];
+		const { Stream } = await import("/stream.js?alone");
+		sessionStorage.clear();
+		const stream = new Stream(["comment"], { state: (name) => told.push(name), stale: () => told.push("stale"),
+			event: (type, data) => told.push(type + data), refused: async () => told.push("refused"), ended: (reason) => told.push("ended " + reason) });
+		const tells = (want) => { check(told.join() === want, told.join() + " instead of " + want); told.length = 0; };
+
+		stream.open({ post: 7 });
+		check(opened[0].url.search === "?post=7", opened[0].url.search);
+		opened[0].send("sse.open", { resumed: false }, "1");
+		opened[0].send("comment", 5, "2");
+		tells("live,stale,comment5");
+		opened[0].send("sse.gap", {}, "9");
+		tells("stale");
+
+		// Another in its place resumes, and what the first still says is not heard.
+		stream.open({});
+		check(opened[1].url.search === "?lastEventId=9", opened[1].url.search);
+		opened[0].send("comment", 6, "3");
+		tells("");
+		opened[1].send("sse.open", { resumed: true }, "9");
+		tells("live");
+		check(timers.size === 0, "it waits for something while it is live");
+
+		// Refused, it asks who is signed in, and tries again, more and more seldom.
+		opened[1].refuse();
+		tells("reconnecting");
+		await fire();
+		tells("refused");
+		check(opened.length === 3, "opened " + opened.length);
+		opened[2].refuse();
+		check(delays.at(-1) > delays.at(-3) / 3, "it does not wait longer: " + delays);
+		await fire();
+		told.length = 0;
+
+		// No word: that is said, and then it is given up.
+		await fire();
+		tells("reconnecting");
+		await fire();
+		check(opened[3].readyState === 2, "it waits for ever");
+		await fire();
+		tells("refused");
+		opened[4].send("sse.open", { resumed: true }, "9");
+
+		// Woken up, or back from the cache.
+		dispatchEvent(new Event("online"));
+		check(opened.length === 6, "online: opened " + opened.length);
+		dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
+		check(opened.length === 7, "pageshow: opened " + opened.length);
+		const now = Date.now;
+		let hidden = true;
+		Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+		document.dispatchEvent(new Event("visibilitychange"));
+		hidden = false;
+		Date.now = () => now() + 50_000;
+		document.dispatchEvent(new Event("visibilitychange"));
+		check(opened.length === 7, "hidden for a moment: opened " + opened.length);
+		hidden = true;
+		document.dispatchEvent(new Event("visibilitychange"));
+		hidden = false;
+		Date.now = () => now() + 150_000;
+		document.dispatchEvent(new Event("visibilitychange"));
+		check(opened.length === 8, "hidden for long: opened " + opened.length);
+
+		told.length = 0;
+		opened[7].send("sse.close", { reason: "shutdown", reconnect: true }, "9");
+		tells("");
+		opened[7].send("sse.close", { reason: "signed out", reconnect: false }, "9");
+		tells("ended signed out");
+		dispatchEvent(new Event("online"));
+		check(opened.length === 8, "it came back after its end");`)
+}
