@@ -26,8 +26,9 @@ type Config struct {
 	// Each attempt starts from it, wherever the one before was redirected to.
 	URL string
 
-	// Header is added to the requests for URL. It is copied. On a redirect to another
-	// host, net/http leaves out Authorization and Cookie, but no other field.
+	// Header is added to the requests for URL. It is copied. Its Host, if any, is the
+	// request's. On a redirect to a host that is neither the same nor a subdomain of it,
+	// net/http leaves out Authorization and Cookie, but no other field.
 	Header http.Header
 
 	// NewRequest makes the request of each attempt, so that it can carry a fresh token.
@@ -37,7 +38,8 @@ type Config struct {
 	NewRequest func(ctx context.Context) (*http.Request, error)
 
 	// HTTPClient sends the requests. Its settings are copied; its Timeout must be 0, as
-	// it would end streams. An error of its CheckRedirect ends the iteration. Referer
+	// it would end streams. An error of its CheckRedirect ends the iteration; without
+	// one, so do more than ten redirects, and one from https to http. Referer
 	// is not sent on redirects unless the request had it: it would tell the query.
 	//
 	// The default has a transport of its own with the settings of
@@ -159,8 +161,11 @@ func (cfg Config) checkRequest() error {
 		if name == "" || strings.ContainsFunc(name, notInToken) {
 			return fmt.Errorf("the name %q in Header is invalid", name)
 		}
-		if strings.EqualFold(name, lastEventIDHeader) {
+		switch http.CanonicalHeaderKey(name) {
+		case http.CanonicalHeaderKey(lastEventIDHeader):
 			return fmt.Errorf("%s is in Header; use LastEventID", name)
+		case "Content-Length", "Transfer-Encoding", "Trailer": // which net/http would pass over
+			return fmt.Errorf("%s is in Header; the requests have no body", name)
 		}
 		for _, value := range values {
 			if !validFieldValue(value) {
@@ -225,6 +230,7 @@ func New(cfg Config) (*Client, error) {
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.URL, http.NoBody)
 			if err == nil {
 				request.Header = header // copied for each attempt
+				request.Host = header.Get("Host")
 			}
 			return request, err
 		}
@@ -259,8 +265,11 @@ func checkRedirect(given func(*http.Request, []*http.Request) error) func(*http.
 			request.Header.Del("Referer") // net/http's, with the query of the URL before
 		}
 		if given == nil {
-			if len(via) > 10 {
+			switch {
+			case len(via) > 10:
 				return finalError{ErrTooManyRedirects}
+			case via[len(via)-1].URL.Scheme == "https" && request.URL.Scheme != "https":
+				return finalError{errRedirectToPlain} // the credentials would go along
 			}
 			return nil
 		}
@@ -275,9 +284,9 @@ func checkRedirect(given func(*http.Request, []*http.Request) error) func(*http.
 // Events returns the events of the stream, one after another, across connections.
 //
 // Ranging over it connects; leaving the loop, in whatever way, closes the connection.
-// It may be ranged over again, and then goes on after the last event that was
-// yielded; an event whose loop body has begun counts as seen. While one loop runs,
-// another gets [ErrBusy].
+// It may be ranged over again, and then connects at once and goes on after the last
+// event that was yielded; an event whose loop body has begun counts as seen. While one
+// loop runs, another gets [ErrBusy].
 //
 // Errors: a value with an error has the zero [Event], and is the last. It is
 // context.Cause(ctx) once ctx has ended, be it while connecting, reading or
@@ -292,11 +301,16 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 			yield(Event{}, ErrBusy)
 			return
 		}
-		defer c.busy.Store(false)
-		if err := c.run(ctx, yield); err != nil {
+		if err := c.runAlone(ctx, yield); err != nil {
 			yield(Event{}, err)
 		}
 	}
+}
+
+// runAlone is run for who has made the client busy.
+func (c *Client) runAlone(ctx context.Context, yield func(Event, error) bool) error {
+	defer c.busy.Store(false)
+	return c.run(ctx, yield)
 }
 
 // LastEventID returns where the next request resumes: the ID of the last event, or
@@ -340,6 +354,11 @@ func (c *Client) run(ctx context.Context, yield func(Event, error) bool) error {
 		}
 		if failures > 0 && failures == c.cfg.MaxFailures {
 			return fmt.Errorf("ginsse: giving up after %d failures in a row: %w", failures, err)
+		}
+		if err != io.EOF { //nolint:errorlint // see above
+			// Over HTTP/2 the next attempt would go over the same connection, which may be
+			// what is dead. One that is idle is one that nobody else uses now.
+			c.http.CloseIdleConnections()
 		}
 		wait := c.backoff.wait(failures, err)
 		if c.cfg.OnDisconnect != nil {

@@ -126,6 +126,9 @@ func (c *Client) open(ctx context.Context, cancel context.CancelCauseFunc) (*htt
 	if err != nil {
 		return nil, causeOr(ctx, newRequestError(request, err))
 	}
+	// Why it was refused is worth a moment, and no more.
+	timer := time.AfterFunc(maxExcerptTime, func() { cancel(errors.New("ginsse: the refusal does not end")) })
+	defer timer.Stop()
 	if err := c.check(response); err != nil {
 		_ = response.Body.Close()
 		return nil, err
@@ -175,14 +178,15 @@ func (c *Client) request(ctx context.Context) (*http.Request, error) {
 		if !validFieldValue(id) {
 			return nil, finalError{errUnsendableID}
 		}
-		request.Header.Set(lastEventIDHeader, id)
+		request.Header.Set(lastEventIDHeader, strings.Trim(id, " \t")) // a header's value has none around it
 	}
 	return request, nil
 }
 
 var (
-	errForeignRequest = errors.New("ginsse: the request of Config.NewRequest does not use the context it was given")
-	errUnsendableID   = errors.New("ginsse: the last event ID holds a control character, which no header can carry")
+	errForeignRequest  = errors.New("ginsse: the request of Config.NewRequest does not use the context it was given")
+	errRedirectToPlain = errors.New("ginsse: redirected from https to http, which would send credentials in clear")
+	errUnsendableID    = errors.New("ginsse: the last event ID holds a control character, which no header can carry")
 )
 
 const (
@@ -205,7 +209,7 @@ func (c *Client) check(response *http.Response) error {
 	contentType := response.Header.Get("Content-Type")
 	// What parameters there are, and whether they parse, makes no difference.
 	essence, _, _ := strings.Cut(contentType, ";")
-	essence = strings.ToLower(strings.TrimSpace(essence))
+	essence = strings.ToLower(strings.Trim(essence, " \t"))
 	if status := response.StatusCode; status != http.StatusOK {
 		err := &StatusError{Status: status, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
 		beginning, _ := io.ReadAll(io.LimitReader(response.Body, maxExcerptBytes)) // what came of it
@@ -226,8 +230,11 @@ func (c *Client) check(response *http.Response) error {
 	return nil
 }
 
-// maxExcerptBytes is how much of a refusal is read.
-const maxExcerptBytes = 512
+// maxExcerptBytes is how much of a refusal is read, and maxExcerptTime for how long.
+const (
+	maxExcerptBytes = 512
+	maxExcerptTime  = 5 * time.Second
+)
 
 // printable returns text on one line, without what cannot be printed.
 func printable(text []byte) string {

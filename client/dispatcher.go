@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,16 +43,20 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if started {
 		return errors.New("ginsse: the dispatcher has been run already")
 	}
-	var last error
-	defer func() { d.end(last) }() // also if a callback of the client panics
+	err := errors.New("ginsse: the dispatcher's Run has panicked") // in one of the client's callbacks
+	defer func() { d.end(err) }()
+	err = d.run(ctx)
+	return err
+}
+
+func (d *Dispatcher) run(ctx context.Context) error {
 	for event, err := range d.client.Events(ctx) {
 		if err != nil {
-			last = err
-			break
+			return err
 		}
 		d.dispatch(event)
 	}
-	return last
+	return nil
 }
 
 func (d *Dispatcher) dispatch(event Event) {
@@ -72,25 +77,32 @@ func (d *Dispatcher) end(err error) {
 
 // SubscribeConfig says what a consumer wants.
 type SubscribeConfig struct {
-	// Types are the event types to receive. Default: all.
+	// Types are the event types to receive. Default: all. The kit's sse.gap comes
+	// whatever they are, as it says that any event may be missing.
 	Types []string
 	// MaxQueued is how many events may wait for the consumer. Default: 1024.
 	MaxQueued int
+	// MaxQueuedBytes is how many bytes of data may wait in them, beside one event,
+	// which always may. Default: 16 MiB.
+	MaxQueuedBytes int
 }
 
 // Subscribe adds a consumer, before Run or while it runs: it receives what is
 // dispatched from now on. After Run has ended the subscription has no events, and
 // ends as Run did. A subscription is held until it has ended or is closed.
 func (d *Dispatcher) Subscribe(cfg SubscribeConfig) (*Subscription, error) {
-	if cfg.MaxQueued < 0 {
-		return nil, fmt.Errorf("ginsse: MaxQueued is %d", cfg.MaxQueued)
+	if cfg.MaxQueued < 0 || cfg.MaxQueuedBytes < 0 {
+		return nil, fmt.Errorf("ginsse: MaxQueued is %d and MaxQueuedBytes %d; they cannot be negative", cfg.MaxQueued, cfg.MaxQueuedBytes)
 	}
 	if slices.Contains(cfg.Types, "") {
-		return nil, errors.New(`client: Types holds ""; an event without a type is a "message"`)
+		return nil, errors.New(`ginsse: Types holds ""; an event without a type is a "message"`)
 	}
-	s := &Subscription{types: slices.Clone(cfg.Types), most: cfg.MaxQueued, changed: make(chan struct{}, 1)}
-	if s.most == 0 {
-		s.most = 1024
+	s := &Subscription{
+		dispatcher: d,
+		types:      slices.Clone(cfg.Types),
+		most:       cmp.Or(cfg.MaxQueued, 1024),
+		mostBytes:  cmp.Or(cfg.MaxQueuedBytes, 16<<20),
+		changed:    make(chan struct{}, 1),
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,12 +119,15 @@ func (d *Dispatcher) Subscribe(cfg SubscribeConfig) (*Subscription, error) {
 // Concurrency: Close may be called from anywhere, also from within the loop. The
 // events are for one loop at a time.
 type Subscription struct {
-	types   []string // nil: all
-	most    int
-	changed chan struct{} // holds a token when there may be something new
+	dispatcher *Dispatcher
+	types      []string // nil: all
+	most       int
+	mostBytes  int
+	changed    chan struct{} // holds a token when there may be something new
 
-	mu    sync.Mutex
+	mu    sync.Mutex // after the dispatcher's
 	queue []Event
+	bytes int    // of data in it
 	last  string // the last event ID of what was queued last
 	ended bool
 	err   error // with which the events end; nil: without one
@@ -147,6 +162,7 @@ func (s *Subscription) next(ctx context.Context) (event Event, more bool, err er
 		if len(queue) > 0 {
 			event, queue[0] = queue[0], Event{} // not held by the queue's memory
 			s.queue = queue[1:]
+			s.bytes -= len(event.Data)
 		}
 		s.mu.Unlock()
 		if len(queue) > 0 {
@@ -163,7 +179,13 @@ func (s *Subscription) next(ctx context.Context) (event Event, more bool, err er
 }
 
 // Close ends the subscription: what it still has is dropped, and its loop ends.
-func (s *Subscription) Close() { s.end(nil, true) }
+func (s *Subscription) Close() {
+	d := s.dispatcher
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.subscriptions = slices.DeleteFunc(d.subscriptions, func(other *Subscription) bool { return other == s })
+	s.end(nil, true)
+}
 
 // offer queues an event if the subscription wants it, and says whether it goes on.
 func (s *Subscription) offer(event Event) bool {
@@ -172,24 +194,29 @@ func (s *Subscription) offer(event Event) bool {
 	switch {
 	case s.ended:
 		return false
-	case len(s.types) > 0 && !slices.Contains(s.types, event.Type):
+	case !s.wants(event.Type):
 		s.last = event.LastEventID // passed over, and not to be asked for again
 		return true
-	case len(s.queue) >= s.most:
+	case len(s.queue) >= s.most, len(s.queue) > 0 && s.bytes+len(event.Data) > s.mostBytes:
 		s.ended, s.err = true, &SlowError{LastEventID: s.last}
 	default:
 		s.queue = append(s.queue, event)
+		s.bytes += len(event.Data)
 		s.last = event.LastEventID
 	}
 	s.wake()
 	return !s.ended
 }
 
+func (s *Subscription) wants(eventType string) bool {
+	return len(s.types) == 0 || slices.Contains(s.types, eventType) || eventType == "sse.gap"
+}
+
 func (s *Subscription) end(err error, drop bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if drop {
-		s.queue = nil
+		s.queue, s.bytes = nil, 0
 	}
 	if !s.ended || drop {
 		s.ended, s.err = true, err
@@ -205,7 +232,7 @@ func (s *Subscription) wake() {
 }
 
 // SlowError ends a [Subscription] whose consumer could not keep up: more than
-// MaxQueued events were waiting. What was waiting has been yielded before.
+// MaxQueued events, or MaxQueuedBytes, were waiting. What was waiting has been yielded before.
 type SlowError struct {
 	// LastEventID is where the consumer has got to: a client with this ID in its Config
 	// receives what follows, if the server keeps it.

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ginsse/ginsse/client"
 	"github.com/ginsse/ginsse/ssetest"
@@ -241,10 +242,107 @@ func TestSubscriptionStopsWithItsContextAndGoesOn(t *testing.T) {
 	})
 }
 
+// That any event may be missing concerns whoever has asked for some.
+func TestGapComesToEverySubscription(t *testing.T) {
+	t.Parallel()
+	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+		io.WriteString(w, "event: sse.open\ndata: {}\n\nevent: sse.gap\ndata: {}\nid: 9\n\nevent: comment\ndata: a\n\n")
+	}))
+	types := []string{"comment"}
+	s := subscribe(t, d, client.SubscribeConfig{Types: types})
+	types[0] = "other" // is the caller's
+	if err := d.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for event, err := range s.Events(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, event.Type)
+	}
+	if !slices.Equal(got, []string{"sse.gap", "comment"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestQueueIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+		for i := range 3 {
+			fmt.Fprintf(w, "data: %s\nid: %d\n\n", strings.Repeat("x", 1000), i)
+		}
+	}))
+	s := subscribe(t, d, client.SubscribeConfig{MaxQueuedBytes: 2000})
+	one := subscribe(t, d, client.SubscribeConfig{MaxQueuedBytes: 10})
+	if err := d.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for s, want := range map[*client.Subscription][]string{s: {"0", "1"}, one: {"0"}} {
+		got, err := collect(s.Events(t.Context()))
+		if slowness := (*client.SlowError)(nil); !errors.As(err, &slowness) || !slices.Equal(got, want) {
+			t.Errorf("got %v, %v, want %v", got, err, want)
+		}
+	}
+}
+
+// After Close there is nothing: not what was waiting, nor how Run ends.
+func TestClosedSubscriptionHasNothing(t *testing.T) {
+	t.Parallel()
+	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+		count(w, 0, 3)
+		io.WriteString(w, "event: sse.close\ndata: {\"reason\":\"signed out\",\"reconnect\":false}\n\n")
+	}))
+	before, after := subscribe(t, d, client.SubscribeConfig{}), subscribe(t, d, client.SubscribeConfig{})
+	before.Close()
+	if err := d.Run(t.Context()); err == nil {
+		t.Error("Run has no error")
+	}
+	after.Close()
+	for _, s := range []*client.Subscription{before, after} {
+		if got, err := collect(s.Events(t.Context())); err != nil || len(got) != 0 {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+}
+
+// Each event in its turn: whoever waits is woken for it.
+func TestNoWakeUpIsLost(t *testing.T) {
+	t.Parallel()
+	const events = 5000
+	next := make(chan int, 1)
+	next <- 1
+	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+		for n := range next {
+			count(w, n-1, n)
+			_ = http.NewResponseController(w.(http.ResponseWriter)).Flush()
+		}
+	}))
+	s := subscribe(t, d, client.SubscribeConfig{})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	go func() { _ = d.Run(ctx) }()
+	last := 0
+	for event, err := range s.Events(ctx) {
+		if err != nil {
+			t.Fatalf("%v after %d", err, last)
+		}
+		last++
+		if event.Data != strconv.Itoa(last) {
+			t.Fatalf("%s instead of %d", event.Data, last)
+		}
+		if last == events {
+			break
+		}
+		next <- last + 1
+	}
+	close(next)
+}
+
 func TestSubscribeRefusesWhatCannotBe(t *testing.T) {
 	t.Parallel()
 	d := client.NewDispatcher(newStory(t, func(io.Writer, int) {}))
-	for field, cfg := range map[string]client.SubscribeConfig{"MaxQueued": {MaxQueued: -1}, "Types": {Types: []string{"comment", ""}}} {
+	for field, cfg := range map[string]client.SubscribeConfig{"MaxQueued": {MaxQueued: -1}, "MaxQueuedBytes": {MaxQueuedBytes: -1}, "Types": {Types: []string{"comment", ""}}} {
 		if _, err := d.Subscribe(cfg); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
 		}

@@ -67,9 +67,9 @@ type ContentTypeError struct {
 // Error implements error.
 func (e *ContentTypeError) Error() string {
 	if e.ContentEncoding != "" {
-		return fmt.Sprintf("ginsse: content encoding %q was not asked for", clip(e.ContentEncoding))
+		return fmt.Sprintf("ginsse: content encoding %q was not asked for", clip(e.ContentEncoding, 64))
 	}
-	return fmt.Sprintf("ginsse: content type %q is not %s", clip(e.ContentType), mediaType)
+	return fmt.Sprintf("ginsse: content type %q is not %s", clip(e.ContentType, 64), mediaType)
 }
 
 // ClosedError is the end of a stream for good: the server sent the kit's event
@@ -82,7 +82,7 @@ type ClosedError struct {
 
 // Error implements error.
 func (e *ClosedError) Error() string {
-	return fmt.Sprintf("ginsse: the server closed the stream for good: %q", clip(e.Reason))
+	return fmt.Sprintf("ginsse: the server closed the stream for good: %q", clip(e.Reason, 64))
 }
 
 // finalError marks an error after which trying again makes no sense. The caller
@@ -125,17 +125,17 @@ func (e *requestError) Error() string {
 	if errors.As(e.err, new(textproto.ProtocolError)) || strings.HasPrefix(text, "failed to parse Location header") {
 		text = "the answer's header is malformed"
 	}
-	return e.target + ": " + text
+	// Much of it may be the server's words, or a proxy's.
+	return e.target + ": " + clip(printable([]byte(text)), 256)
 }
 
 // Unwrap returns the cause.
 func (e *requestError) Unwrap() error { return e.err }
 
 // clip shortens a server's text for an error text.
-func clip(s string) string {
-	const most = 64
+func clip(s string, most int) string {
 	if len(s) > most {
-		return s[:most] + "…"
+		return strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }

@@ -12,10 +12,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/ginsse/ginsse/client"
 	"github.com/ginsse/ginsse/ssetest"
@@ -248,6 +251,118 @@ func TestStatusError(t *testing.T) {
 	}
 }
 
+// An ID stays what the next request resumes from, also over streams that have none.
+func TestLastEventIDOutlivesStreamsWithoutOne(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, stream("retry: 0\nid: 1\ndata: a\n\n"), stream(""), stream("data: b\n\n"), status(http.StatusNoContent))
+	events, err := rangeOver(t.Context(), newClient(t, client.Config{URL: s.URL}))
+	if !isStatus(err, http.StatusNoContent) || len(events) != 2 || events[1] != (client.Event{Type: "message", Data: "b", LastEventID: "1"}) {
+		t.Errorf("got %v, %v", events, err)
+	}
+	for i, want := range []string{"", "1", "1", "1"} {
+		if got := s.header(i).Get("Last-Event-ID"); got != want {
+			t.Errorf("request %d has %q", i, got)
+		}
+	}
+}
+
+// A dead connection over HTTP/2 is not what the next attempt goes over.
+func TestDeadHTTP2ConnectionIsLeft(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprintf(w, "data: HTTP/%d\n\n", r.ProtoMajor)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	httpClient := server.Client()
+	t.Cleanup(httpClient.CloseIdleConnections)
+	var mu sync.Mutex
+	var dialled []*deafConn
+	httpClient.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		dialled = append(dialled, &deafConn{Conn: conn})
+		return dialled[len(dialled)-1], nil
+	}
+	c := newClient(t, client.Config{URL: server.URL, HTTPClient: httpClient, IdleTimeout: 100 * time.Millisecond, ReconnectionTime: time.Millisecond})
+	n := 0
+	for event, err := range c.Events(t.Context()) {
+		if err != nil || event.Data != "HTTP/2" {
+			t.Fatalf("%v, %v", event, err)
+		}
+		if n++; n == 3 {
+			break
+		}
+		mu.Lock()
+		dialled[len(dialled)-1].deaf.Store(true)
+		mu.Unlock()
+	}
+	if len(dialled) != 3 {
+		t.Errorf("it has taken %d connections for 3 streams", len(dialled))
+	}
+}
+
+// deafConn is a connection whose other side is gone, at some time, without a word.
+type deafConn struct {
+	net.Conn
+
+	deaf atomic.Bool
+}
+
+func (c *deafConn) Write(p []byte) (int, error) {
+	if c.deaf.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+// What the server says in an error is short, and nothing that a terminal acts on.
+func TestErrorTextsHoldLittleOfTheServersWords(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, "\x1b]0;owned\a"+strings.Repeat("nonsense", 10_000)+"\r\n\r\n")
+			conn.Close()
+		}
+	}()
+	c := newClient(t, client.Config{URL: "http://" + listener.Addr().String(), NoReconnect: true})
+	_, err = rangeOver(t.Context(), c)
+	if err == nil || len(err.Error()) > 500 || strings.ContainsFunc(err.Error(), unicode.IsControl) {
+		t.Errorf("the error is %.600q", fmt.Sprint(err))
+	}
+}
+
+func TestHostInHeaderIsTheRequests(t *testing.T) {
+	t.Parallel()
+	host := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host <- r.Host
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(server.Close)
+	_, err := rangeOver(t.Context(), newClient(t, client.Config{URL: server.URL, Header: http.Header{"Host": {"events.example"}}}))
+	if got := <-host; got != "events.example" || !isStatus(err, http.StatusNoContent) {
+		t.Errorf("Host is %q, %v", got, err)
+	}
+}
+
 func TestRetryStatusTriesAgain(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, status(http.StatusInternalServerError), stream("data: a\n\n"), status(http.StatusNoContent))
@@ -258,17 +373,17 @@ func TestRetryStatusTriesAgain(t *testing.T) {
 	}
 }
 
-func TestRefusalThatIsNotFinishedIsReadForConnectTimeout(t *testing.T) {
+func TestRefusalThatIsNotFinishedIsReadForAMoment(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := ssetest.NewServer(t, http.HandlerFunc(refuseSlowly))
 		start := time.Now()
-		_, err := rangeOver(t.Context(), newClient(t, client.Config{URL: server.URL, HTTPClient: server.Client}))
+		_, err := rangeOver(t.Context(), newClient(t, client.Config{URL: server.URL, HTTPClient: server.Client, ConnectTimeout: -1}))
 		var refused *client.StatusError
 		if !errors.As(err, &refused) || refused.Body != "because" {
 			t.Errorf("the iteration ended with %v", err)
 		}
-		if took := time.Since(start); took != 30*time.Second {
+		if took := time.Since(start); took != 5*time.Second {
 			t.Errorf("it took %v", took)
 		}
 	})
@@ -298,6 +413,23 @@ func TestRedirectLoopIsFinal(t *testing.T) {
 	}
 	if n := s.requests(); n != 11 {
 		t.Errorf("%d requests were made, want the first and ten redirects", n)
+	}
+}
+
+// On the same host net/http would send the credentials again, in clear.
+func TestRedirectFromHTTPSToHTTPIsFinal(t *testing.T) {
+	t.Parallel()
+	plain := newScript(t, status(http.StatusNoContent))
+	secure := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
+	t.Cleanup(secure.Close)
+	httpClient := secure.Client()
+	t.Cleanup(httpClient.CloseIdleConnections)
+	_, err := rangeOver(t.Context(), newClient(t, client.Config{URL: secure.URL, HTTPClient: httpClient}))
+	if err == nil || !strings.Contains(err.Error(), "from https to http") {
+		t.Errorf("the iteration ended with %v", err)
+	}
+	if n := plain.requests(); n != 0 {
+		t.Errorf("%d requests were made in clear", n)
 	}
 }
 

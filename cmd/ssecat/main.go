@@ -7,14 +7,18 @@
 // line: {"event","data","lastEventId"}. What happens to the connection it says on
 // standard error.
 //
+// With -type, that events may be missing (the kit's sse.gap) is said there too. On a
+// terminal, control characters in events are shown as \u001b and the like.
+//
 // It ends with status
 //
 //	0    when COUNT events were printed, or with -once the stream has ended
-//	1    when the connection failed, with -once, or the output cannot be written
+//	1    when the connection failed for good: with -once, by too many redirects, by too
+//	     large an event; or when the output cannot be written
 //	2    for arguments it does not understand
 //	3    when the server refused: another status than 200, or no event stream
 //	4    when the server said that the stream is over, or it ended before COUNT events
-//	130  when it was interrupted
+//	130  when it was interrupted or terminated
 package main
 
 import (
@@ -44,6 +48,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the command where the output is blocked
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -78,7 +83,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		say("%s", plain(err))
 		return exitUsage
 	}
-	printed, err := show(ctx, c, s, stdout)
+	printed, err := show(ctx, c, s, stdout, say)
 	switch {
 	case err == nil && (s.count == 0 || printed == s.count):
 		return 0
@@ -92,9 +97,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return exitCode(err)
 }
 
-// plain is an error's text for somebody who knows this command and not its packages.
+// plain is an error's text for somebody who knows this command and not its packages. It
+// may have words of the server, which must not reach a terminal as they are.
 func plain(err error) string {
-	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), "ginsse: "), "client.Config: ")
+	return visible(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "ginsse: "), "client.Config: "))
 }
 
 func exitCode(err error) int {
@@ -113,13 +119,16 @@ func exitCode(err error) int {
 
 // show prints the events that were asked for, and returns how many, and why there are
 // no more.
-func show(ctx context.Context, c *client.Client, s settings, stdout io.Writer) (printed int, err error) {
-	p := &printer{w: stdout, json: s.json, lastEventID: s.client.LastEventID}
+func show(ctx context.Context, c *client.Client, s settings, stdout io.Writer, say func(string, ...any)) (printed int, err error) {
+	p := &printer{w: stdout, json: s.json, terminal: isTerminal(stdout), lastEventID: s.client.LastEventID}
 	for event, err := range c.Events(ctx) {
 		if err != nil {
 			return printed, err
 		}
 		if len(s.types) > 0 && !slices.Contains(s.types, event.Type) {
+			if event.Type == "sse.gap" {
+				say("events may be missing: %.200q", event.Data)
+			}
 			continue
 		}
 		if err := p.print(event); err != nil {
@@ -138,11 +147,10 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (s setti
 	flags := flag.NewFlagSet("ssecat", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // run says what is wrong
 	flags.Usage = func() {}
+	badHeader := false // said later, and not by the package flag, which would quote it
 	flags.Func("H", "send this `header`, as in 'Name: value'; may be repeated", func(line string) error {
 		name, value, found := strings.Cut(line, ":")
-		if !found || strings.TrimSpace(name) == "" {
-			return errors.New("not of the form 'Name: value'")
-		}
+		badHeader = badHeader || !found || strings.TrimSpace(name) == ""
 		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 		return nil
 	})
@@ -181,6 +189,8 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (s setti
 	switch {
 	case len(urls) != 1:
 		return s, fmt.Errorf("there are %d URLs and not one", len(urls))
+	case badHeader:
+		return s, errors.New("a -H is not of the form 'Name: value'")
 	case s.count < 0:
 		return s, fmt.Errorf("-n is %d", s.count)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/client"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -139,7 +140,7 @@ func TestSaysWhyItEnds(t *testing.T) {
 		"two_urls":        {[]string{"http://a", "http://b"}, exitUsage, "2 URLs"},
 		"not_a_url":       {[]string{"localhost:8080/events?token=secret"}, exitUsage, "URL is not an absolute one"},
 		"unknown_flag":    {[]string{"-nonsense", "http://a"}, exitUsage, "-nonsense"},
-		"bad_header":      {[]string{"-H", "nonsense", "http://a"}, exitUsage, "Name: value"},
+		"bad_header":      {[]string{"-H", "Authorization secret", "http://a"}, exitUsage, "Name: value"},
 		"bad_count":       {[]string{"-n", "-1", "http://a"}, exitUsage, "-n is -1"},
 		"empty_type":      {[]string{"-type", "", "http://a"}, exitUsage, "message"},
 	} {
@@ -182,6 +183,54 @@ func TestReconnectsResumesAndCanBeInterrupted(t *testing.T) {
 	}
 	if !strings.Contains(got.stderr, "ssecat: the stream has ended; reconnecting in ") {
 		t.Errorf("it said %s", got.stderr)
+	}
+}
+
+func TestRetriesWhatMayPass(t *testing.T) {
+	t.Parallel()
+	first := true
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if first {
+			first = false
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, story)
+	}))
+	t.Cleanup(server.Close)
+	if got := ssecat(t.Context(), nil, "-retry", "-n", "1", server.URL); got.code != 0 || got.stdout == "" || !strings.Contains(got.stderr, "503") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// What was not asked for is not printed, but that something is missing is said.
+func TestSaysThatEventsMayBeMissing(t *testing.T) {
+	t.Parallel()
+	url, _ := newServer(t, "event: sse.gap\ndata: {\"reason\":\"trimmed\"}\n\nevent: comment\ndata: a\n\n")
+	got := ssecat(t.Context(), nil, "-once", "-type", "comment", url)
+	if got.stdout != "event: comment\ndata: a\n\n" || !strings.Contains(got.stderr, "events may be missing") || !strings.Contains(got.stderr, "trimmed") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestTerminalIsShownNothingThatItActsOn(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	p := &printer{w: &out, terminal: true}
+	if err := p.print(client.Event{Type: "message", Data: "tab\tand \x1b]0;owned\a\u009b1m\u202e\nline"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "data: tab\tand \\u001b]0;owned\\u0007\\u009b1m\\u202e\ndata: line\n\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+	out.Reset()
+	p.json = true
+	if err := p.print(client.Event{Data: "\x7f"}); err != nil || !strings.Contains(out.String(), `"\u007f"`) {
+		t.Errorf("%v, %s", err, out.String())
+	}
+	if isTerminal(&out) {
+		t.Error("a buffer is a terminal")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 type printer struct {
 	w           io.Writer
 	json        bool
+	terminal    bool   // which control characters would act on
 	lastEventID string // what the output says so far
 	buffer      bytes.Buffer
 }
@@ -26,6 +27,11 @@ func (p *printer) print(event client.Event) error {
 		}
 	} else {
 		p.lines(event)
+	}
+	if p.terminal {
+		shown := visible(p.buffer.String())
+		p.buffer.Reset()
+		p.buffer.WriteString(shown)
 	}
 	_, err := p.w.Write(p.buffer.Bytes())
 	return err
