@@ -15,6 +15,8 @@ import (
 	"time"
 )
 
+const schemeTLS = "https"
+
 // Config holds the settings of a [Client]. Zero means default. Negative means off
 // for the fields that say so, and is an error for others. Durations that are set are
 // at least 1 ms.
@@ -34,7 +36,9 @@ type Config struct {
 	// NewRequest makes the request of each attempt, so that it can carry a fresh token.
 	// It must make it with ctx, which ends with the attempt and after ConnectTimeout.
 	// The header Last-Event-ID is set by the client. An error is a failed attempt and is
-	// yielded, if it is the last, with its text as it is.
+	// yielded, if it is the last, with its text as it is; to end for good, cancel the
+	// context of Events with a cause. Where a token may be refused that looked good, have
+	// RetryStatus accept 401 as well, and make a new one then.
 	NewRequest func(ctx context.Context) (*http.Request, error)
 
 	// HTTPClient sends the requests. Its settings are copied; its Timeout must be 0, as
@@ -93,7 +97,8 @@ type Config struct {
 
 	// NoReconnect makes an iteration be one connection: a clean end of the stream ends
 	// it without an error, everything else with one. It is for streams that are an
-	// answer, such as the tokens of a model.
+	// answer; for the answer to a request of your own, such as a POST to a model, there
+	// is [Decode].
 	NoReconnect bool
 
 	// OnOpen is called when a stream has been accepted, with the answer's status and
@@ -154,7 +159,7 @@ func (cfg Config) checkRequest() error {
 		return errors.New("either URL or NewRequest must be set")
 	}
 	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != schemeTLS {
 		return errors.New("URL is not an absolute one of http or https")
 	}
 	for name, values := range cfg.Header {
@@ -268,7 +273,7 @@ func checkRedirect(given func(*http.Request, []*http.Request) error) func(*http.
 			switch {
 			case len(via) > 10:
 				return finalError{ErrTooManyRedirects}
-			case via[len(via)-1].URL.Scheme == "https" && request.URL.Scheme != "https":
+			case via[len(via)-1].URL.Scheme == schemeTLS && request.URL.Scheme != schemeTLS:
 				return finalError{errRedirectToPlain} // the credentials would go along
 			}
 			return nil
@@ -353,7 +358,7 @@ func (c *Client) run(ctx context.Context, yield func(Event, error) bool) error {
 			failures++
 		}
 		if failures > 0 && failures == c.cfg.MaxFailures {
-			return fmt.Errorf("ginsse: giving up after %d failures in a row: %w", failures, err)
+			return fmt.Errorf("ginsse: giving up after %d attempts in a row that failed or lived less than %v: %w", failures, c.cfg.StableAfter, err)
 		}
 		if err != io.EOF { //nolint:errorlint // see above
 			// Over HTTP/2 the next attempt would go over the same connection, which may be

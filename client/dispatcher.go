@@ -239,4 +239,6 @@ type SlowError struct {
 	LastEventID string
 }
 
-func (e *SlowError) Error() string { return "ginsse: too many events were waiting for the consumer" }
+func (e *SlowError) Error() string {
+	return "ginsse: more was waiting for the consumer than its SubscribeConfig allows"
+}

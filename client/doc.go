@@ -13,6 +13,9 @@
 //			log.Fatal(err)
 //		}
 //		for event, err := range c.Events(ctx) {
+//			if ctx.Err() != nil {
+//				return
+//			}
 //			if err != nil {
 //				log.Fatal(err) // the last value: there is no more to come
 //			}
@@ -42,6 +45,9 @@
 //	sse.close with "reconnect": false              ends with *ClosedError, after the event
 //	too many redirects, or one refused             ends with ErrTooManyRedirects, or the refusal
 //	Config.MaxFailures in a row                    ends with the last failure, wrapped
+//
+// A connection that lived less than Config.StableAfter counts among the failures, also
+// if it brought events: the wait before the next one grows.
 //
 // Half an event is never delivered: it comes whole on the next connection. The kit's
 // sse.open and sse.gap are yielded as they are; upon sse.gap, events may be missing,

@@ -294,7 +294,9 @@ func TestDeadHTTP2ConnectionIsLeft(t *testing.T) {
 	}
 	c := newClient(t, client.Config{URL: server.URL, HTTPClient: httpClient, IdleTimeout: 100 * time.Millisecond, ReconnectionTime: time.Millisecond})
 	n := 0
-	for event, err := range c.Events(t.Context()) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for event, err := range c.Events(ctx) {
 		if err != nil || event.Data != "HTTP/2" {
 			t.Fatalf("%v, %v", event, err)
 		}

@@ -54,6 +54,19 @@ func main() {
 	os.Exit(code)
 }
 
+const usage = `usage: ssecat [flags] URL
+
+Reads an event stream and prints its events; reconnects and resumes.
+
+  ssecat -json -type comment -n 1 http://127.0.0.1:8080/events
+  ssecat -resume ID https://example.com/events
+
+Exit status: 0 COUNT events printed, or -once and the stream has ended; 1 failed; 2 usage;
+3 refused, or no event stream; 4 the stream is over; 130 interrupted.
+Certificates of your own: SSL_CERT_FILE names them.
+
+`
+
 // settings are what the flags say.
 type settings struct {
 	client client.Config
@@ -64,7 +77,7 @@ type settings struct {
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(stderr, "ssecat: "+format+"\n", args...) }
-	s, err := parse(args, getenv, stderr)
+	s, err := parse(args, getenv, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -141,7 +154,7 @@ func show(ctx context.Context, c *client.Client, s settings, stdout io.Writer, s
 	return printed, nil
 }
 
-func parse(args []string, getenv func(string) string, stderr io.Writer) (s settings, err error) {
+func parse(args []string, getenv func(string) string, stdout io.Writer) (s settings, err error) {
 	header := make(http.Header)
 	var retry bool
 	flags := flag.NewFlagSet("ssecat", flag.ContinueOnError)
@@ -154,7 +167,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (s setti
 		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 		return nil
 	})
-	token := flags.String("token", "", "send 'Authorization: Bearer TOKEN'; other users of the machine may see arguments, and not the environment: $SSECAT_TOKEN does the same (a `token`)")
+	token := flags.String("token", "", "send 'Authorization: Bearer TOKEN'; other users of the machine may see arguments, and not the environment: $SSECAT_TOKEN does the same for whatever URL is named, unless -H has an Authorization (a `token`)")
 	flags.StringVar(&s.client.LastEventID, "resume", "", "begin after the event with this `ID`")
 	flags.Func("type", "print events of this `type` only; may be repeated", func(name string) error {
 		if name == "" {
@@ -163,7 +176,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (s setti
 		s.types = append(s.types, name)
 		return nil
 	})
-	flags.IntVar(&s.count, "n", 0, "end after this `count` of events")
+	flags.IntVar(&s.count, "n", 0, "end after this `count` of events that are printed, which with the kit's servers begin with sse.open: combine it with -type; 0 is no end")
 	flags.BoolVar(&s.client.NoReconnect, "once", false, "do not reconnect")
 	flags.BoolVar(&retry, "retry", false, "reconnect after statuses that may pass too: 429, 502, 503 and their like")
 	flags.DurationVar(&s.client.IdleTimeout, "idle", 0, "reconnect when nothing has come for this `time`, 0 being the default of a minute and -1s none")
@@ -174,8 +187,8 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (s setti
 	for {
 		err := flags.Parse(args)
 		if errors.Is(err, flag.ErrHelp) {
-			_, _ = fmt.Fprint(stderr, "usage: ssecat [flags] URL\n\nReads an event stream and prints its events.\n\n")
-			flags.SetOutput(stderr)
+			_, _ = io.WriteString(stdout, usage)
+			flags.SetOutput(stdout)
 			flags.PrintDefaults()
 		}
 		if err != nil {
@@ -192,9 +205,15 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (s setti
 	case badHeader:
 		return s, errors.New("a -H is not of the form 'Name: value'")
 	case s.count < 0:
-		return s, fmt.Errorf("-n is %d", s.count)
+		return s, fmt.Errorf("-n is %d; it counts from 1, and 0 is no end", s.count)
+	case !strings.Contains(urls[0], "://"):
+		return s, errors.New("the URL needs http:// or https:// in front")
 	}
-	if *token == "" {
+	_, authorized := header["Authorization"]
+	switch {
+	case authorized && *token != "":
+		return s, errors.New("there is a -token and an Authorization in -H")
+	case *token == "" && !authorized:
 		*token = getenv("SSECAT_TOKEN")
 	}
 	if *token != "" {

@@ -108,6 +108,10 @@ func TestSendsWhatItWasTold(t *testing.T) {
 	if got := last.Header.Get("Authorization"); got != "Bearer from outside" {
 		t.Errorf("Authorization is %q", got)
 	}
+	ssecat(t.Context(), map[string]string{"SSECAT_TOKEN": "from outside"}, "-once", "-H", "Authorization: Basic mine", url)
+	if got := last.Header.Get("Authorization"); got != "Basic mine" {
+		t.Errorf("Authorization is %q", got)
+	}
 }
 
 func TestSaysWhyItEnds(t *testing.T) {
@@ -138,7 +142,9 @@ func TestSaysWhyItEnds(t *testing.T) {
 		"unreachable":     {[]string{"-once", nobody.URL + "/events?token=secret"}, exitFailed, "connection refused"},
 		"no_url":          {nil, exitUsage, "0 URLs"},
 		"two_urls":        {[]string{"http://a", "http://b"}, exitUsage, "2 URLs"},
-		"not_a_url":       {[]string{"localhost:8080/events?token=secret"}, exitUsage, "URL is not an absolute one"},
+		"not_a_url":       {[]string{"localhost:8080/events?token=secret"}, exitUsage, "needs http:// or https:// in front"},
+		"not_http":        {[]string{"ftp://localhost/events?token=secret"}, exitUsage, "URL is not an absolute one"},
+		"two_tokens":      {[]string{"-token", "secret", "-H", "authorization: secret", "http://a"}, exitUsage, "-token and an Authorization"},
 		"unknown_flag":    {[]string{"-nonsense", "http://a"}, exitUsage, "-nonsense"},
 		"bad_header":      {[]string{"-H", "Authorization secret", "http://a"}, exitUsage, "Name: value"},
 		"bad_count":       {[]string{"-n", "-1", "http://a"}, exitUsage, "-n is -1"},
@@ -155,7 +161,7 @@ func TestSaysWhyItEnds(t *testing.T) {
 			}
 		})
 	}
-	if got := ssecat(t.Context(), nil, "-h"); got.code != 0 || !strings.Contains(got.stderr, "usage: ssecat [flags] URL") || !strings.Contains(got.stderr, "-resume") {
+	if got := ssecat(t.Context(), nil, "-h"); got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, "usage: ssecat [flags] URL") || !strings.Contains(got.stdout, "-resume") {
 		t.Errorf("-h: %+v", got)
 	}
 }
