@@ -1,6 +1,7 @@
 package ginsse_test
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/ginsse/ginsse"
@@ -21,7 +22,11 @@ func ExampleRegistry_Disconnect() {
 	phone := exampleOpen(server, "alice", "")
 	defer phone.Close()
 
-	fmt.Println(registry.Disconnect("alice", "signed out"), "streams")
+	ended, err := registry.Disconnect(context.Background(), "alice", "signed out")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(ended, "streams")
 	laptop.print(2)
 	phone.print(2)
 	fmt.Println("online:", registry.Online("alice"))

@@ -28,8 +28,8 @@ import (
 // long as the contents are. A log whose store can be rolled back derives Check from
 // the event, not from Seq alone.
 //
-// Subjects: "all", or "user:" or "topic:" with 1 to [MaxNameBytes] bytes of valid
-// UTF-8 without control characters behind it. They are equal if their bytes are: a
+// Subjects: "all", "control", or "user:" or "topic:" with 1 to [MaxNameBytes] bytes of
+// valid UTF-8 without control characters behind it. They are equal if their bytes are: a
 // log that stores them under other names keeps "a.b", "a b", "A" and "*" apart.
 //
 // Time: a writer that waits in Read sends no heartbeat and does not see its stream
@@ -68,6 +68,14 @@ type Log interface {
 	// earlier events of its subject, and one with an empty subject for those of all:
 	// a log may not know what it has missed.
 	Watch(fn func(subject string, seq uint64)) (stop func())
+}
+
+// SharedLog is a [Log] that registries of other nodes append to as well. They tell each
+// other by it, in the subject "control", whose streams are to end.
+type SharedLog interface {
+	Log
+	// Shared reports whether there may be others.
+	Shared() bool
 }
 
 // AppendBlock appends to dst an event as a stream sends it: its position as an id
@@ -141,6 +149,8 @@ const (
 	subjectUser  = "user:"
 	subjectTopic = "topic:"
 	subjectAll   = "all"
+
+	subjectControl = "control" // what registries tell each other
 )
 
 // MaxNameBytes is the most bytes that a user ID or a topic may have.

@@ -351,10 +351,10 @@ func TestStreamNeverSleepsThroughItsEnd(t *testing.T) {
 		case 0:
 			cancel()
 		case 1:
-			registry.Disconnect("alice", "")
+			_, _ = registry.Disconnect(t.Context(), "alice", "")
 		default:
 			send(t, registry, "alice", n)
-			registry.Disconnect("alice", "")
+			_, _ = registry.Disconnect(t.Context(), "alice", "")
 		}
 		within(t, "the end of the stream", ended)
 		cancel()

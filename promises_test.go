@@ -460,7 +460,7 @@ func TestPromiseAStreamEndsWhenItsRightToExistEnds(t *testing.T) {
 		reconnect bool
 	}{
 		"expiry":     {lifetime: "10m", end: func(*ginsse.Registry) {}, reason: "expired", reconnect: true},
-		"disconnect": {end: func(r *ginsse.Registry) { r.Disconnect("alice", "") }, reason: "disconnected"},
+		"disconnect": {end: func(r *ginsse.Registry) { _, _ = r.Disconnect(context.Background(), "alice", "") }, reason: "disconnected"},
 		"shutdown":   {end: (*ginsse.Registry).Close, reason: "shutdown", reconnect: true},
 		"lifetime":   {cfg: ginsse.StreamConfig{MaxLifetime: time.Minute}, end: func(*ginsse.Registry) {}, reason: "lifetime", reconnect: true},
 	} {

@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -78,6 +79,8 @@ type Registry struct {
 	log    Log
 	logger *slog.Logger
 	stop   func() // ends the watch on the log
+
+	control control
 
 	closed atomic.Bool   // set with stateClosed
 	head   atomic.Uint64 // highest sequence known to be visible
@@ -160,11 +163,19 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		log:       cfg.Log,
 		logger:    cfg.Logger,
 		audiences: make(map[string]*audience),
+		control:   control{node: rand.Text(), done: make(chan struct{})},
 	}
+	if log, ok := r.log.(SharedLog); ok {
+		r.control.shared = log.Shared()
+	}
+	r.control.news.Store(1) // nobody hears before it is known from where on
 	r.stop = r.log.Watch(r.notify)
 	if err := r.findHead(); err != nil {
 		r.stop()
 		return nil, fmt.Errorf("ginsse: RegistryConfig.Log: %w", err)
+	}
+	if r.control.news.Add(-1) > 0 {
+		go r.hear()
 	}
 	return r, nil
 }
@@ -179,6 +190,8 @@ func (r *Registry) findHead() error {
 		err = errNoPosition
 	}
 	r.seen(page.Through.Seq)
+	r.control.at = page.Through
+	r.control.heard.Store(page.Through.Seq)
 	return err
 }
 
@@ -300,18 +313,26 @@ func (r *Registry) seen(seq uint64) {
 }
 
 // Disconnect ends all streams of a user, with everything sent to them before
-// delivered, and returns how many there were. The client is told the reason and
-// not to come back; a browser's EventSource comes back all the same unless its
+// delivered: those of this registry, and it returns how many there were; and, through
+// a [SharedLog], those of the other registries on it, now or when they are in touch
+// again. The client is told the reason and not to come back; a browser's EventSource comes back all the same unless its
 // page closes it, so what may not come back must also be refused by
 // authentication ([AuthConfig.CheckFunc]). So must a request that was admitted
 // just before and has not become a stream yet; where that matters, look again in
 // [RegistryConfig.ConnectFunc]. "" means [ReasonDisconnected].
-func (r *Registry) Disconnect(userID string, reason Reason) int {
+//
+// Errors: [ErrInvalidSubject], and with a SharedLog [ErrClosed] or the log's. After those
+// the streams here have ended, and the other registries may not have been told: it may be
+// repeated.
+func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason) (int, error) {
+	if err := checkName("user ID", userID); err != nil {
+		return 0, err
+	}
 	streams := r.Streams(userID)
 	for _, s := range streams {
 		s.Disconnect(reason)
 	}
-	return len(streams)
+	return len(streams), r.tell(ctx, order{User: userID, Reason: reason})
 }
 
 // Streams returns the live streams of a user on this node, in no order. Sending

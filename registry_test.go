@@ -184,8 +184,8 @@ func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
 	streams := []*ssetest.Stream{server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("alice"))}
 	bob := server.Open(t, "/events", as("bob"))
 	send(t, registry, "alice", 1)
-	if n := registry.Disconnect("alice", "signed out"); n != 2 {
-		t.Errorf("Disconnect ended %d streams, want 2", n)
+	if n, err := registry.Disconnect(t.Context(), "alice", "signed out"); n != 2 || err != nil {
+		t.Errorf("Disconnect ended %d streams, %v, want 2", n, err)
 	}
 	if registry.Online("alice") || !registry.Online("bob") {
 		t.Error("Disconnect must take the user offline at once, and nobody else")
@@ -207,8 +207,8 @@ func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
 	}
 	send(t, registry, "bob", 3)
 	wantNumbers(t, bob, 3, 3)
-	if n := registry.Disconnect("nobody", ""); n != 0 {
-		t.Errorf("%d streams of nobody", n)
+	if n, err := registry.Disconnect(t.Context(), "nobody", ""); n != 0 || err != nil {
+		t.Errorf("%d streams of nobody, %v", n, err)
 	}
 }
 

@@ -20,6 +20,7 @@ func (r *Registry) Close() {
 		return
 	}
 	r.stop()
+	close(r.control.done)
 	for _, s := range r.audience(subjectAll) {
 		s.end(ReasonShutdown)
 	}

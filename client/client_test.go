@@ -613,7 +613,9 @@ func TestDisconnectByTheRegistryIsFinal(t *testing.T) {
 		}
 		types = append(types, event.Type)
 		if event.Type == "sse.open" {
-			registry.Disconnect("alice", "signed out")
+			if _, err := registry.Disconnect(t.Context(), "alice", "signed out"); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	if got := fmt.Sprint(types); got != "[sse.open sse.close]" {

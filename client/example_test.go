@@ -64,7 +64,9 @@ func Example() {
 				panic(err)
 			}
 			fmt.Println("comment by", comment.By)
-			registry.Disconnect("alice", "signed out")
+			if _, err := registry.Disconnect(ctx, "alice", "signed out"); err != nil {
+				panic(err)
+			}
 		}
 	}
 

@@ -62,7 +62,7 @@ var alike = []string{
 }
 
 func subjectsAreBytes(t *testing.T, s Suite) {
-	subjects := []string{all}
+	subjects := []string{all, "control"}
 	for _, name := range alike {
 		subjects = append(subjects, "topic:"+name, "user:"+name)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"regexp"
@@ -105,7 +106,10 @@ func (a *app) signOut(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	a.registry.Disconnect(id, reasonSignedOut)
+	if _, err := a.registry.Disconnect(context.WithoutCancel(c.Request.Context()), id, reasonSignedOut); err != nil {
+		fail(c, err)
+		return
+	}
 	a.sessions.clearCookie(c)
 	c.Status(http.StatusNoContent)
 }

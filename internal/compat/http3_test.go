@@ -97,7 +97,7 @@ func TestStreamWorksOverHTTP3(t *testing.T) {
 	wantEnd(ginsse.ReasonClientGone)
 
 	stream = open()
-	registry.Disconnect("alice", "")
+	_, _ = registry.Disconnect(t.Context(), "alice", "")
 	if rest, err := stream.WaitEnd(); err != nil || len(rest) != 1 || rest[0].Type != "sse.close" {
 		t.Errorf("at the end got %+v, %v", rest, err)
 	}

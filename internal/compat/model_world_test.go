@@ -482,8 +482,8 @@ func (w *world) disconnect(user string, reason ginsse.Reason) {
 			least++
 		}
 	}
-	if n := w.registry.Disconnect(user, reason); n < least || n > most {
-		w.tb.Fatalf("Disconnect counts %d streams, want from %d to %d", n, least, most)
+	if n, err := w.registry.Disconnect(w.tb.Context(), user, reason); n < least || n > most || err != nil {
+		w.tb.Fatalf("Disconnect counts %d streams, %v, want from %d to %d", n, err, least, most)
 	}
 }
 

@@ -135,7 +135,7 @@ func checkStream(t *testing.T, server *httptest.Server, registry *ginsse.Registr
 		t.Fatalf("while nothing was sent: %+v, %v", e, err)
 	}
 	exchange(5)
-	registry.Disconnect("alice", "")
+	_, _ = registry.Disconnect(t.Context(), "alice", "")
 	if rest, err := stream.WaitEnd(); err != nil || len(rest) != 1 || rest[0].Type != "sse.close" {
 		t.Errorf("at the end got %+v, %v", rest, err)
 	}
