@@ -23,6 +23,9 @@ type appConfig struct {
 	// Demo adds the demo people and their posts. Without it those that are there
 	// from earlier cannot sign in.
 	Demo bool
+	// Nodes are the other processes on the same database; nil if there are none. The
+	// application closes it.
+	Nodes *nodes
 	// Secure has the cookie sent over TLS only, which a proxy in front speaks.
 	Secure bool
 	// SessionTime is how long a token lives. Default: defaultSessionTime.
@@ -41,6 +44,7 @@ type app struct {
 	passwords *passwords
 	sessions  *sessions
 	registry  *ginsse.Registry
+	nodes     *nodes // nil if there is but one
 	logger    *slog.Logger
 	demo      []string // the names of the demo people; set when they are added, then read-only
 	stopping  atomic.Bool
@@ -49,7 +53,7 @@ type app struct {
 // newApp returns an application on its database, with the demo's people if cfg says
 // so. It must be closed.
 func newApp(ctx context.Context, cfg appConfig) (*app, error) {
-	a := &app{logger: cfg.Logger, demo: []string{}}
+	a := &app{logger: cfg.Logger, nodes: cfg.Nodes, demo: []string{}}
 	var err error
 	if a.store, err = openStore(ctx, cfg.Database); err != nil {
 		return nil, err
@@ -72,10 +76,11 @@ func (a *app) begin(ctx context.Context, cfg appConfig) (err error) {
 			return err
 		}
 	}
-	a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{
-		ConnectFunc: a.streamOpened,
-		Logger:      cfg.Logger,
-	})
+	streams := ginsse.RegistryConfig{ConnectFunc: a.streamOpened, Logger: cfg.Logger}
+	if a.nodes != nil {
+		streams.Log = a.nodes
+	}
+	a.registry, err = ginsse.NewRegistry(streams)
 	a.Handler = a.routes()
 	return err
 }
@@ -90,7 +95,11 @@ func (a *app) stop() {
 // before: nobody is answered any more.
 func (a *app) Close() error {
 	a.stop()
-	return a.store.Close()
+	var err error
+	if a.nodes != nil {
+		err = a.nodes.Close()
+	}
+	return errors.Join(err, a.store.Close())
 }
 
 // readMethods are those of a request that only reads.
@@ -142,6 +151,9 @@ func (a *app) ready(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), time.Second)
 	defer cancel()
 	err := a.store.Ping(ctx)
+	if err == nil && a.nodes != nil {
+		err = a.nodes.Ready()
+	}
 	if a.stopping.Load() || err != nil {
 		if err != nil {
 			_ = c.Error(err)

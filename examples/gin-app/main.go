@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	addr := flags.String("addr", "127.0.0.1:8080", "listen on this `address`")
 	database := flags.String("db", "", "keep everything in this `file`; "+inMemory+" keeps it until the program ends (default gin-app.db in the user's cache directory)")
 	h2c := flags.Bool("h2c", false, "speak HTTP/2 without TLS too, for a proxy in front")
+	natsAddress := flags.String("nats", "", "share events with other processes on the same database by this NATS server, as in nats://127.0.0.1:4222 (a `URL`); "+embedNATS+" runs one in this process, at that port, or "+embedNATS+":PORT")
 	secure := flags.Bool("secure", false, "the page is served over HTTPS, by a proxy in front: cookies for HTTPS only")
 	noDemo := flags.Bool("no-demo", false, "add no demo people, and let in none of those there are")
 	if err := flags.Parse(args); err != nil {
@@ -76,8 +77,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	application, err := newApp(ctx, appConfig{Logger: logger, Database: *database, Demo: !*noDemo, Secure: *secure})
+	cfg := appConfig{Logger: logger, Database: *database, Demo: !*noDemo, Secure: *secure}
+	if *natsAddress != "" {
+		if cfg.Nodes, err = openNodes(ctx, *natsAddress, *database, logger); err != nil {
+			return err
+		}
+	}
+	application, err := newApp(ctx, cfg)
 	if err != nil {
+		if cfg.Nodes != nil {
+			err = errors.Join(err, cfg.Nodes.Close())
+		}
 		return fmt.Errorf("%s: %w", *database, err)
 	}
 	defer func() { err = errors.Join(err, application.Close()) }()
@@ -91,6 +101,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		logger.Warn("others can sign in as the demo people, whose password everybody knows: see -no-demo")
 	}
 	fmt.Fprintf(stdout, "Listening on http://%s\nKeeping everything in %s\n", listener.Addr(), *database)
+	if cfg.Nodes != nil && cfg.Nodes.server != nil {
+		fmt.Fprintf(stdout, "Other processes join with -nats %s\n", cfg.Nodes.url)
+	}
 	if !*noDemo {
 		fmt.Fprintf(stdout, "Sign in as alice, bob or carol with password %q\n", demoPassword)
 	}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"testing"
+
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// newNodes returns two sites on one database that share their events: the NATS server
+// runs in the first.
+func newNodes(t *testing.T) (first, second *site) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "feed.db")
+	address := embedNATS + ":0"
+	sites := make([]*site, 2)
+	for i := range sites {
+		n, err := openNodes(t.Context(), address, file, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		address = n.url
+		sites[i] = newSite(t, appConfig{Demo: true, Database: file, Nodes: n})
+	}
+	return sites[0], sites[1]
+}
+
+func TestEventsReachTheStreamsOfAllNodes(t *testing.T) {
+	t.Parallel()
+	first, second := newNodes(t)
+	alice, bob := first.signedIn("alice"), second.signedIn("bob")
+	here, there := alice.open("/events"), (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events")
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"from the other node"})
+	one, other := here.NextOf("comment"), there.NextOf("comment")
+	if one != other {
+		t.Errorf("%+v here, %+v there", one, other)
+	}
+	// A stream goes on at the other node from where it was.
+	here.Close()
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/reactions", map[string]string{"kind": "like"})
+	moved := (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events", ssetest.LastEventID(one.LastEventID))
+	if got := moved.NextOf("sse.open").Data; !parse[struct{ Resumed bool }](t, []byte(got)).Resumed {
+		t.Errorf("sse.open is %s", got)
+	}
+	moved.NextOf("reaction")
+
+	// Signing out at one node ends the streams at all.
+	alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
+	for _, stream := range []*ssetest.Stream{there, moved} {
+		if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out","reconnect":false}` {
+			t.Errorf("it ended with %s", got)
+		}
+	}
+	for _, s := range []*site{first, second} {
+		s.visitor().want(http.StatusOK, "GET", "/readyz", nil)
+	}
+}
+
+func TestPageHearsOfWhatHappensAtAnotherNode(t *testing.T) {
+	t.Parallel()
+	first, second := newNodes(t)
+	alice, bob := newBrowser(t).open(first.url), newBrowser(t).open(second.url)
+	alice.signIn("alice")
+	bob.signIn("bob")
+	bob.click(`[data-post="1"] .toggle`)
+	bob.enter(`[data-post="1"] [name=body]`, "Which tune?\n")
+	alice.says(".toast", "bob commented: Which tune?")
+	alice.says("#unread", "1")
+	alice.click(`[data-post="1"] .toggle`)
+	alice.enter(`[data-post="1"] [name=body]`, "All of them.\n")
+	bob.says(`[data-post="1"] .comments`, "All of them.")
+}
+
+func TestNodesNeedADatabaseToShare(t *testing.T) {
+	t.Parallel()
+	if n, err := openNodes(t.Context(), embedNATS+":0", inMemory, slog.New(slog.DiscardHandler)); err == nil {
+		t.Errorf("there was no error: %v", n.Close())
+	}
+	if n, err := openNodes(t.Context(), embedNATS+":nonsense", filepath.Join(t.TempDir(), "feed.db"), slog.New(slog.DiscardHandler)); err == nil {
+		t.Errorf("there was no error: %v", n.Close())
+	}
+}

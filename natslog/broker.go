@@ -1,0 +1,101 @@
+package natslog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// broker asks the leader of the stream. Package jetstream would ask any replica.
+type broker struct {
+	nc     *nats.Conn
+	stream string
+	prefix string
+}
+
+// requestTimeout bounds one request. A tail that gets no answer within it has lost touch.
+const requestTimeout = time.Second
+
+// errNoMessage: there is no such message in the stream.
+var errNoMessage = errors.New("no such message")
+
+// getRequest asks for the message at a sequence, or for the first of a NATS subject at
+// or behind it.
+type getRequest struct {
+	Seq     uint64 `json:"seq,omitempty"`
+	NextFor string `json:"next_by_subj,omitempty"`
+}
+
+// get returns an event as an entry, or errNoMessage.
+func (b *broker) get(ctx context.Context, epoch uint32, q getRequest) (*entry, error) {
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := b.request(ctx, "STREAM.MSG.GET.", q, &answer); err != nil {
+		return nil, err
+	}
+	switch m := answer.Message; {
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, errNoMessage
+	case answer.Error != nil:
+		return nil, answer.Error
+	case m == nil:
+		return nil, jetstream.ErrInvalidJetStreamResponse
+	default:
+		return newEntry(epoch, m.Seq, m.Time, logSubject(b.prefix, m.Subject), m.Data), nil
+	}
+}
+
+// info returns the state of the stream, and of one NATS subject if it is not "".
+func (b *broker) info(ctx context.Context, subject string) (*jetstream.StreamInfo, error) {
+	q := struct {
+		Subject string `json:"subjects_filter,omitempty"`
+	}{subject}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+		jetstream.StreamInfo
+	}
+	if err := b.request(ctx, "STREAM.INFO.", q, &answer); err != nil {
+		return nil, err
+	}
+	if answer.Error != nil {
+		return nil, answer.Error
+	}
+	return &answer.StreamInfo, nil
+}
+
+func (b *broker) request(ctx context.Context, kind string, q, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if !b.nc.IsConnected() {
+		return nats.ErrDisconnected // it would wait in the client's buffer
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	m, err := b.nc.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+kind+b.stream, body)
+	if err != nil {
+		return fmt.Errorf("asking the leader of stream %q: %w", b.stream, err)
+	}
+	return json.Unmarshal(m.Data, answer)
+}
+
+// epochOf identifies a stream: one that was recreated has another.
+func epochOf(info *jetstream.StreamInfo) uint32 {
+	h := fnv.New32a()
+	_, _ = fmt.Fprintf(h, "%s %d", info.Config.Name, info.Created.UnixNano())
+	return max(h.Sum32(), 1) // never 0, so that no cursor is the zero Cursor
+}

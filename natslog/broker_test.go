@@ -1,0 +1,97 @@
+package natslog_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ginsse/ginsse/natslog"
+)
+
+// patience ends a test that fails; it is not how long anything should take.
+const patience = 30 * time.Second
+
+// startServer runs a server with JetStream, on its old port and store if there are
+// such.
+func startServer(t *testing.T, port int, store string) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: store, NoSigs: true, NoLog: true,
+		JetStreamMaxStore: 1 << 50, // streams reserve their bound
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { stopServer(s) })
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the server does not start")
+	}
+	return s
+}
+
+func stopServer(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+func newServer(t *testing.T) *server.Server {
+	t.Helper()
+	return startServer(t, server.RANDOM_PORT, t.TempDir())
+}
+
+func connect(t *testing.T, url string, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url, append([]nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0), nats.RetryOnFailedConnect(true),
+	}, options...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func open(t *testing.T, nc *nats.Conn, cfg natslog.Config) *natslog.Log {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	log, err := natslog.Open(ctx, nc, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	return log
+}
+
+// restart runs a server again, with the store of one that it stops.
+func restart(t *testing.T, s *server.Server) *server.Server {
+	t.Helper()
+	port, store := s.Addr().(*net.TCPAddr).Port, strings.TrimSuffix(s.StoreDir(), "/jetstream")
+	stopServer(s)
+	return startServer(t, port, store)
+}
+
+func jet(t *testing.T, nc *nats.Conn) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func streamInfo(t *testing.T, js jetstream.JetStream) *jetstream.StreamInfo {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), "GINSSE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo()
+}

@@ -1,0 +1,245 @@
+package natslog_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/natslog"
+)
+
+// cluster is three servers.
+type cluster struct {
+	servers [3]*server.Server
+	options [3]*server.Options
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := new(cluster)
+	ports := freePorts(t, 6)
+	var routes []*url.URL
+	for _, port := range ports[3:] {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprint("127.0.0.1:", port)})
+	}
+	for i := range c.options {
+		c.options[i] = &server.Options{
+			ServerName: fmt.Sprint("s", i), Host: "127.0.0.1", Port: ports[i],
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: ports[3+i]}, Routes: routes,
+			JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 50, NoSigs: true, NoLog: true,
+		}
+	}
+	t.Cleanup(func() {
+		for _, s := range c.servers {
+			if s != nil {
+				stopServer(s)
+			}
+		}
+	})
+	return c
+}
+
+// freePorts returns ports of the loopback that nobody listens on.
+func freePorts(t *testing.T, count int) []int {
+	t.Helper()
+	var ports []int
+	for range count {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close() // when all are known, so that they differ
+		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
+}
+
+func (c *cluster) start(t *testing.T, i int) {
+	t.Helper()
+	s, err := server.NewServer(c.options[i].Clone())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.servers[i] = s
+	s.Start()
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("a server does not start")
+	}
+}
+
+func (c *cluster) startAll(t *testing.T) {
+	t.Helper()
+	for i := range c.servers {
+		c.start(t, i)
+	}
+	until(t, "a leader of the cluster", func() bool {
+		for _, s := range c.servers {
+			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(c.servers) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (c *cluster) urls() string {
+	var list []string
+	for _, s := range c.servers {
+		list = append(list, s.ClientURL())
+	}
+	return strings.Join(list, ",")
+}
+
+// leader is the server that leads the stream; -1 for none.
+func (c *cluster) leader() int {
+	for i, s := range c.servers {
+		if s.Running() && s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, "GINSSE") {
+			return i
+		}
+	}
+	return -1
+}
+
+// TestLossOfTheLeaderLosesNothing has four senders append while the leader of the
+// stream goes away.
+func TestLossOfTheLeaderLosesNothing(t *testing.T) {
+	for name, lose := range map[string]func(t *testing.T, c *cluster, leader int){
+		"steps_down": func(t *testing.T, c *cluster, leader int) {
+			nc := connect(t, c.urls())
+			if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.GINSSE", nil, patience); err != nil {
+				t.Error(err)
+			}
+		},
+		"is_killed": func(t *testing.T, c *cluster, leader int) {
+			stopServer(c.servers[leader])
+		},
+		"is_restarted": func(t *testing.T, c *cluster, leader int) {
+			stopServer(c.servers[leader])
+			c.start(t, leader)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			c.startAll(t)
+			cfg := natslog.Config{Replicas: 3}
+			here, there := open(t, connect(t, c.urls()), cfg), open(t, connect(t, c.urls()), cfg)
+			readers := []*reader{newReader(t, here, alice, all), newReader(t, there, alice, all)}
+			s := newSenders(t, here, there)
+			for range 2 {
+				s.await(t, s.sent.Load()+200)
+				if leader := c.leader(); leader >= 0 {
+					lose(t, c, leader)
+				}
+				if name == "is_killed" {
+					break // of three servers, two must live
+				}
+			}
+			s.await(t, s.sent.Load()+200)
+			s.stop()
+			for _, r := range readers {
+				s.judge(t, r)
+			}
+		})
+	}
+}
+
+// senders append numbered events until they are stopped.
+type senders struct {
+	stop  func()
+	tried atomic.Int64 // events
+	sent  atomic.Int64 // of which acknowledged
+
+	mu     sync.Mutex // guards the field below
+	acked  map[int]ginsse.Cursor
+	failed int
+}
+
+func newSenders(t *testing.T, logs ...*natslog.Log) *senders {
+	s := &senders{acked: make(map[int]ginsse.Cursor)}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	var sending sync.WaitGroup
+	over := make(chan struct{})
+	s.stop = sync.OnceFunc(func() {
+		close(over)
+		sending.Wait()
+		cancel()
+	})
+	t.Cleanup(s.stop)
+	for i := range 4 {
+		log, subject := logs[i%len(logs)], []string{alice, all}[i/2]
+		sending.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				n := int(s.tried.Add(1))
+				at, err := log.Append(ctx, subject, frame(n))
+				s.mu.Lock()
+				if err != nil {
+					t.Logf("event %d: %v", n, err)
+					s.failed++
+				} else {
+					s.acked[n] = at
+				}
+				s.mu.Unlock()
+				s.sent.Add(1)
+			}
+		})
+	}
+	return s
+}
+
+func (s *senders) await(t *testing.T, count int64) {
+	t.Helper()
+	until(t, fmt.Sprint(count, " events"), func() bool { return s.sent.Load() >= count })
+}
+
+// judge has a reader read all, and compares.
+func (s *senders) judge(t *testing.T, r *reader) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var last uint64
+	for _, at := range s.acked {
+		last = max(last, at.Seq)
+	}
+	events, gap := r.follow(t, func([]int) bool { return r.at.Seq >= last })
+	if gap != "" {
+		t.Errorf("gap %q", gap)
+	}
+	place := make(map[int]int)
+	for i, n := range events {
+		if _, ok := place[n]; ok {
+			t.Errorf("event %d came twice", n)
+		}
+		place[n] = i
+	}
+	positions := make(map[int]uint64) // sequences by place
+	for n, at := range s.acked {
+		i, ok := place[n]
+		if !ok {
+			t.Errorf("event %d was acknowledged at %d and did not come", n, at.Seq)
+		}
+		positions[i] = at.Seq
+	}
+	before := uint64(0)
+	for i := range events {
+		if seq, ok := positions[i]; ok {
+			if seq <= before {
+				t.Errorf("sequence %d came after %d", seq, before)
+			}
+			before = seq
+		}
+	}
+	t.Logf("%d events tried, %d acknowledged, %d failed, %d read", s.tried.Load(), len(s.acked), s.failed, len(events))
+}

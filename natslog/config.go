@@ -1,0 +1,190 @@
+package natslog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Config holds the settings of a [Log]. Zero means default; nothing can be off.
+//
+// Replicas and the four bounds are for a stream that [Open] creates. One that exists
+// keeps its own, and those count; differences are logged at level warn.
+type Config struct {
+	// Stream is the name of the JetStream stream: letters, digits, - and _. Default
+	// "GINSSE".
+	Stream string
+	// Prefix begins the stream's NATS subjects: tokens of letters, digits, - and _ with
+	// dots between them. Nothing else may be stored under it. Default "ginsse".
+	Prefix string
+	// Replicas is the number of servers that hold the stream, 1 to 5. Default 1, which
+	// loses events with its server.
+	Replicas int
+	// EventsPerSubject is the most events kept for one user, one topic, or all. Default
+	// 4096.
+	EventsPerSubject int
+	// MaxAge is how long an event is kept, at least 100 ms. Nodes tell an event's age by
+	// their own clocks and the time at which the broker stored it: they should differ
+	// by far less than this. An acknowledgement that is lost is asked for again for as
+	// long, and for 2 minutes at most. Default 1 hour.
+	MaxAge time.Duration
+	// MaxBytes bounds the stream on disk, per replica. Over it, the oldest events go
+	// first. Default 1 GiB.
+	MaxBytes int64
+	// RecentBytes bounds what a node keeps in memory of the newest events, each counted
+	// with its bookkeeping. It is read from the broker when the log opens. The newest
+	// event is always kept, and no more than the stream may hold. Default 64 MiB.
+	RecentBytes int
+	// AppendTimeout bounds an Append, and Open, whose context has no deadline. Default
+	// 5 s.
+	AppendTimeout time.Duration
+	// Logger is told when the tail loses touch with the broker and is back, at level
+	// warn and info. It is never given an event. Default: silent.
+	Logger *slog.Logger
+}
+
+const (
+	defaultStream           = "GINSSE"
+	defaultPrefix           = "ginsse"
+	defaultEventsPerSubject = 4096
+	defaultMaxAge           = time.Hour
+	defaultMaxBytes         = 1 << 30
+	defaultRecentBytes      = 64 << 20
+	defaultAppendTimeout    = 5 * time.Second
+
+	// duplicates is how long the broker knows the id of a message.
+	duplicates = 2 * time.Minute
+)
+
+var (
+	streamName    = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	subjectPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+)
+
+// resolve fills the defaults in, or returns an error that names the field that is
+// wrong.
+func (c *Config) resolve() error {
+	setDefault(&c.Stream, defaultStream)
+	setDefault(&c.Prefix, defaultPrefix)
+	setDefault(&c.Replicas, 1)
+	setDefault(&c.EventsPerSubject, defaultEventsPerSubject)
+	setDefault(&c.MaxAge, defaultMaxAge)
+	setDefault(&c.MaxBytes, defaultMaxBytes)
+	setDefault(&c.RecentBytes, defaultRecentBytes)
+	setDefault(&c.AppendTimeout, defaultAppendTimeout)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case !streamName.MatchString(c.Stream):
+		return fmt.Errorf("natslog: Config.Stream is %q; it may have letters, digits, - and _", c.Stream)
+	case !subjectPrefix.MatchString(c.Prefix):
+		return fmt.Errorf("natslog: Config.Prefix is %q; it may have tokens of letters, digits, - and _", c.Prefix)
+	case c.Replicas < 1 || c.Replicas > 5:
+		return fmt.Errorf("natslog: Config.Replicas is %d, not 1 to 5", c.Replicas)
+	case c.EventsPerSubject < 0:
+		return fmt.Errorf("natslog: Config.EventsPerSubject is %d; a log must hold something", c.EventsPerSubject)
+	case c.MaxAge < 100*time.Millisecond:
+		return fmt.Errorf("natslog: Config.MaxAge is %v, less than the broker's 100 ms", c.MaxAge)
+	case c.MaxBytes < 0:
+		return fmt.Errorf("natslog: Config.MaxBytes is %d; a log must hold something", c.MaxBytes)
+	case c.RecentBytes < 0:
+		return fmt.Errorf("natslog: Config.RecentBytes is %d; the newest event is always kept", c.RecentBytes)
+	case c.AppendTimeout < 0:
+		return fmt.Errorf("natslog: Config.AppendTimeout is %v", c.AppendTimeout)
+	}
+	return nil
+}
+
+func setDefault[T comparable](value *T, otherwise T) {
+	if *value == *new(T) {
+		*value = otherwise
+	}
+}
+
+// streamConfig is the stream as Open creates it.
+func (c *Config) streamConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        c.Stream,
+		Description: "events of package ginsse",
+		Subjects:    c.subjects(),
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardOld,
+		Storage:     jetstream.FileStorage,
+		Replicas:    c.Replicas,
+		// One more than asked for: with fewer than it may have, a subject has lost nothing.
+		MaxMsgsPerSubject: int64(c.EventsPerSubject) + 1,
+		MaxAge:            c.MaxAge,
+		MaxBytes:          c.MaxBytes,
+		MaxMsgs:           -1,
+		Duplicates:        min(duplicates, c.MaxAge), // the broker takes no more
+		AllowDirect:       true,                      // for an operator's tools; the log asks the leader
+	}
+}
+
+func (c *Config) subjects() []string {
+	return []string{c.Prefix + ".all", c.Prefix + ".control", c.Prefix + ".user.*", c.Prefix + ".topic.*"}
+}
+
+// open returns the stream, which it creates if there is none.
+func (c *Config) open(ctx context.Context, js jetstream.JetStream) (*jetstream.StreamInfo, error) {
+	stream, err := js.Stream(ctx, c.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = js.CreateStream(ctx, c.streamConfig())
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node was faster
+			stream, err = js.Stream(ctx, c.Stream)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stream %q: %w", c.Stream, err)
+	}
+	info := stream.CachedInfo()
+	return info, c.verify(&info.Config)
+}
+
+// verify refuses a stream on which the log could not keep its promises: where events
+// can vanish without a trace, are not all there, or are somebody else's.
+func (c *Config) verify(has *jetstream.StreamConfig) error {
+	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
+	for _, field := range []struct {
+		name      string
+		ok        bool
+		has, want any
+	}{
+		{"Subjects", slices.Equal(sorted(has.Subjects), sorted(c.subjects())), has.Subjects, c.subjects()},
+		{"Retention", has.Retention == jetstream.LimitsPolicy, has.Retention, jetstream.LimitsPolicy},
+		{"Discard", has.Discard == jetstream.DiscardOld, has.Discard, jetstream.DiscardOld},
+		{"NoAck", !has.NoAck, has.NoAck, false},
+		{"Sealed", !has.Sealed, has.Sealed, false},
+		{"AllowMsgTTL", !has.AllowMsgTTL, has.AllowMsgTTL, false},
+		{"Mirror", has.Mirror == nil, has.Mirror, nil},
+		{"Sources", len(has.Sources) == 0, has.Sources, nil},
+		{"SubjectTransform", has.SubjectTransform == nil, has.SubjectTransform, nil},
+	} {
+		if !field.ok {
+			return fmt.Errorf("stream %q: %s is %v, must be %v", c.Stream, field.name, field.has, field.want)
+		}
+	}
+	created := c.streamConfig()
+	for _, field := range []struct {
+		name      string
+		has, want int64
+	}{
+		{"Replicas", int64(has.Replicas), int64(created.Replicas)},
+		{"MaxMsgsPerSubject", has.MaxMsgsPerSubject, created.MaxMsgsPerSubject},
+		{"MaxAge", int64(has.MaxAge), int64(created.MaxAge)},
+		{"MaxBytes", has.MaxBytes, created.MaxBytes},
+	} {
+		if field.has != field.want {
+			c.Logger.Warn("the stream differs from the configuration", slog.String("stream", c.Stream),
+				slog.String("field", field.name), slog.Int64("is", field.has), slog.Int64("configured", field.want))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,20 @@
+package natslog
+
+import "errors"
+
+// The conditions that a caller can act on. Test for them with [errors.Is]: they arrive
+// wrapped with their cause.
+var (
+	// ErrUnavailable is returned by [Log.Append] when the broker did not acknowledge
+	// the event in time, and by [Log.Read] and [Log.Ready] when the log has no touch
+	// with the broker. After one from Append it is not known whether the event was
+	// stored.
+	ErrUnavailable = errors.New("natslog: broker unavailable")
+
+	// ErrNotVisible is returned by [Log.Append] when the broker has stored the event
+	// and this node has not seen it in time. It may still be delivered.
+	ErrNotVisible = errors.New("natslog: event is stored, but not visible here yet")
+
+	// ErrClosed is returned by all methods after [Log.Close].
+	ErrClosed = errors.New("natslog: log is closed")
+)

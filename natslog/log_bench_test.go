@@ -1,0 +1,110 @@
+package natslog_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/natslog"
+)
+
+func benchmarkServer(b *testing.B) (*server.Server, *nats.Conn) {
+	b.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: b.TempDir(), NoSigs: true, NoLog: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.Start()
+	b.Cleanup(func() { stopServer(s) })
+	if !s.ReadyForConnections(patience) {
+		b.Fatal("the server does not start")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(nc.Close)
+	return s, nc
+}
+
+func benchmarkLog(b *testing.B, nc *nats.Conn) *natslog.Log {
+	b.Helper()
+	log, err := natslog.Open(context.Background(), nc, natslog.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { log.Close() })
+	return log
+}
+
+// BenchmarkAppend is one sender, who waits until the event is visible.
+func BenchmarkAppend(b *testing.B) {
+	_, nc := benchmarkServer(b)
+	log := benchmarkLog(b, nc)
+	for b.Loop() {
+		if _, err := log.Append(context.Background(), alice, frame(1)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendParallel(b *testing.B) {
+	_, nc := benchmarkServer(b)
+	log := benchmarkLog(b, nc)
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := log.Append(context.Background(), alice, frame(1)); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkReadNearTheHead is what a stream does that was woken: one event of its user.
+func BenchmarkReadNearTheHead(b *testing.B) {
+	_, nc := benchmarkServer(b)
+	log := benchmarkLog(b, nc)
+	page, err := log.Read(context.Background(), ginsse.Query{}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := log.Append(context.Background(), alice, frame(1)); err != nil {
+		b.Fatal(err)
+	}
+	q := ginsse.Query{Subjects: []string{alice, all}, After: page.Through, MaxEvents: 512, MaxBytes: 64 << 10}
+	var dst []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		page, err := log.Read(context.Background(), q, dst[:0])
+		if err != nil || page.Last.IsZero() {
+			b.Fatal(page, err)
+		}
+		dst = page.Blocks
+	}
+}
+
+// BenchmarkOpen reads 100,000 events of 200 bytes into memory.
+func BenchmarkOpen(b *testing.B) {
+	_, nc := benchmarkServer(b)
+	benchmarkLog(b, nc).Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	frame := make([]byte, 200)
+	for n := range 100_000 {
+		if _, err := js.PublishAsync("ginsse.topic."+string(rune('a'+n%25)), frame); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-js.PublishAsyncComplete()
+	for b.Loop() {
+		benchmarkLog(b, nc).Close()
+	}
+}

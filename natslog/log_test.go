@@ -1,0 +1,389 @@
+package natslog_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/natslog"
+)
+
+func TestCloseEndsAllMethods(t *testing.T) {
+	t.Parallel()
+	log := open(t, connect(t, newServer(t).ClientURL()), natslog.Config{})
+	if err := log.Ready(); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, appending := log.Append(t.Context(), alice, frame(1))
+	_, reading := log.Read(t.Context(), ginsse.Query{}, nil)
+	for _, err := range []error{appending, reading, log.Ready()} {
+		if !errors.Is(err, natslog.ErrClosed) {
+			t.Errorf("error is %v", err)
+		}
+	}
+}
+
+func TestLogServesARegistry(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: open(t, connect(t, s.ClientURL()), natslog.Config{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer registry.Close()
+	there := newReader(t, open(t, connect(t, s.ClientURL()), natslog.Config{}), alice, all)
+	for n := 1; n <= 3; n++ {
+		if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Data: n}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there.want(t, 1, 2, 3)
+}
+
+func TestPartitionedNodeServesNothingAndGoesOnAfterwards(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newProxy(t, s.Addr().String())
+	here, there := open(t, connect(t, p.url()), natslog.Config{}), open(t, connect(t, s.ClientURL()), natslog.Config{})
+	r := newReader(t, here, alice)
+	add(t, there, alice, 1)
+	r.want(t, 1)
+	p.stall(true)
+	stalled := time.Now()
+	until(t, "loss of touch", func() bool { return here.Ready() != nil })
+	if took := time.Since(stalled); took > 3*time.Second {
+		t.Errorf("the loss of touch was noticed after %v", took)
+	}
+	if err := here.Ready(); !errors.Is(err, natslog.ErrUnavailable) {
+		t.Errorf("not ready for %v", err)
+	}
+	add(t, there, alice, 2)
+	at := r.at
+	if events, gap, err := r.page(t.Context()); len(events) > 0 || gap != "" || err != nil || r.at != at {
+		t.Errorf("read %v, gap %q, error %v, from %v to %v", events, gap, err, at, r.at)
+	}
+	if _, err := here.Read(t.Context(), ginsse.Query{}, nil); !errors.Is(err, natslog.ErrUnavailable) {
+		t.Errorf("reading the head: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := here.Append(ctx, bob, frame(0)); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("appending: %v", err)
+	}
+	p.stall(false)
+	healed := time.Now()
+	r.want(t, 2)
+	t.Logf("read on %v after the partition", time.Since(healed).Round(time.Millisecond))
+	until(t, "touch", func() bool { return here.Ready() == nil })
+}
+
+// TestLostConsumerIsReplaced takes the consumer from under a node that is idle: what it
+// does not get must be missed by it.
+func TestLostConsumerIsReplaced(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	nc := connect(t, s.ClientURL())
+	here := open(t, connect(t, s.ClientURL()), natslog.Config{})
+	r := newReader(t, here, alice)
+	stream, err := jet(t, nc).Stream(t.Context(), "GINSSE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range stream.ConsumerNames(t.Context()).Name() {
+		if err := stream.DeleteConsumer(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := open(t, connect(t, s.ClientURL()), natslog.Config{})
+	lost := time.Now()
+	add(t, there, alice, 1)
+	r.want(t, 1)
+	if took := time.Since(lost); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestAppendWithoutConnectionStoresNothing(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	log := open(t, connect(t, s.ClientURL()), natslog.Config{})
+	r := newReader(t, log, alice)
+	port, store := s.Addr().(*net.TCPAddr).Port, strings.TrimSuffix(s.StoreDir(), "/jetstream")
+	stopServer(s)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	if _, err := log.Append(ctx, alice, frame(1)); !errors.Is(err, natslog.ErrUnavailable) {
+		t.Errorf("error is %v", err)
+	}
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+	startServer(t, port, store)
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := log.Append(ctx, alice, frame(2)); err != nil {
+		t.Fatal(err)
+	}
+	r.want(t, 2)
+}
+
+func TestServerRestartLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	log := open(t, connect(t, s.ClientURL()), natslog.Config{})
+	r := newReader(t, log, alice)
+	add(t, log, alice, 1)
+	for n := 2; n <= 4; n++ {
+		s = restart(t, s)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		if _, err := log.Append(ctx, alice, frame(n)); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	r.want(t, 1, 2, 3, 4)
+}
+
+func TestLostAcknowledgementIsNoRepeat(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newProxy(t, s.Addr().String())
+	log := open(t, connect(t, p.url()), natslog.Config{})
+	r := newReader(t, log, alice)
+	lost := 0
+	p.set(func() {
+		p.answer = func(data []byte) bool {
+			if lost < 3 && bytes.Contains(data, []byte(`{"stream":`)) {
+				lost++
+				return true
+			}
+			return false
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := log.Append(ctx, alice, frame(1)); err != nil {
+		t.Fatal(err)
+	}
+	add(t, log, alice, 2)
+	r.want(t, 1, 2)
+	p.set(func() {
+		if lost != 3 {
+			t.Errorf("%d acknowledgements were lost", lost)
+		}
+	})
+}
+
+// TestLossWhileAwayIsAGap has events leave the stream while a node has no touch.
+func TestLossWhileAwayIsAGap(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		cfg   natslog.Config
+		other string // who gets the events that push others out
+		size  int    // of each
+	}{
+		"count": {natslog.Config{EventsPerSubject: 10}, alice, 1},
+		"age":   {natslog.Config{MaxAge: 200 * time.Millisecond}, bob, 1},
+		"bytes": {natslog.Config{MaxBytes: 32 << 10}, bob, 4 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			p := newProxy(t, s.Addr().String())
+			nc := connect(t, s.ClientURL())
+			here, there := open(t, connect(t, p.url()), test.cfg), open(t, nc, test.cfg)
+			r := newReader(t, here, alice)
+			p.stall(true)
+			until(t, "loss of touch", func() bool { return here.Ready() != nil })
+			p.cut() // nor will what was under way arrive
+			first := add(t, there, alice, 1)
+			for range 20 {
+				frame := append(bytes.Repeat([]byte("x"), test.size), "\n\n"...)
+				if _, err := there.Append(t.Context(), test.other, frame); err != nil {
+					t.Fatal(err)
+				}
+			}
+			until(t, "loss", func() bool { return streamInfo(t, jet(t, nc)).State.FirstSeq > first.Seq })
+			p.stall(false)
+			r.wantGap(t, ginsse.GapTrimmed)
+			last := add(t, there, alice, 2)
+			for r.at.Seq < last.Seq { // further gaps are allowed
+				if _, gap := r.follow(t, func(events []int) bool { return len(events) > 0 }); gap != "" && gap != ginsse.GapTrimmed {
+					t.Fatalf("gap is %q", gap)
+				}
+			}
+		})
+	}
+}
+
+func TestPurgedStreamIsAGapForThoseWhoWereAway(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	nc := connect(t, s.ClientURL())
+	cfg := natslog.Config{RecentBytes: 1} // so that only the newest event is held
+	log := open(t, nc, cfg)
+	early := newReader(t, log, alice)
+	for n := 1; n <= 5; n++ {
+		add(t, log, alice, n)
+	}
+	live := newReader(t, log, alice)
+	stream, err := jet(t, nc).Stream(t.Context(), "GINSSE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	early.wantGap(t, ginsse.GapTrimmed)
+	add(t, log, alice, 6)
+	live.want(t, 6)
+	early.want(t, 6)
+}
+
+func TestRecreatedStreamIsAnEpochGap(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	nc := connect(t, s.ClientURL())
+	log := open(t, nc, natslog.Config{})
+	r := newReader(t, log, alice)
+	add(t, log, alice, 1)
+	r.want(t, 1)
+	if err := jet(t, nc).DeleteStream(t.Context(), "GINSSE"); err != nil {
+		t.Fatal(err)
+	}
+	peer := open(t, connect(t, s.ClientURL()), natslog.Config{})
+	r.wantGap(t, ginsse.GapEpoch)
+	add(t, peer, alice, 2)
+	r.want(t, 2)
+	add(t, log, alice, 3)
+	r.want(t, 3)
+}
+
+// TestRolledBackStreamIsAGap brings back an old copy of the store, as a restored disk
+// or a power cut does, and writes other events under the same sequences.
+func TestRolledBackStreamIsAGap(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		again int // events written after the copy
+		cfg   natslog.Config
+	}{
+		"shorter":            {1, natslog.Config{}},
+		"as_long":            {5, natslog.Config{}},
+		"longer":             {9, natslog.Config{}},
+		"longer_than_memory": {9, natslog.Config{RecentBytes: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			port, store := s.Addr().(*net.TCPAddr).Port, strings.TrimSuffix(s.StoreDir(), "/jetstream")
+			log := open(t, connect(t, s.ClientURL()), test.cfg)
+			for n := 1; n <= 5; n++ {
+				add(t, log, alice, n)
+			}
+			stopServer(s)
+			old := t.TempDir()
+			if err := os.CopyFS(old, os.DirFS(store)); err != nil {
+				t.Fatal(err)
+			}
+			s = startServer(t, port, store)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			for n := 6; n <= 10; n++ {
+				if _, err := log.Append(ctx, alice, frame(n)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := newReader(t, log, alice)
+			stopServer(s)
+			s = startServer(t, port, old)
+			js := jet(t, connect(t, s.ClientURL()))
+			for range test.again {
+				if _, err := js.Publish(ctx, "ginsse.user.YWxpY2U", frame(100)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.wantGap(t, ginsse.GapUnknown)
+			if _, err := js.Publish(ctx, "ginsse.user.YWxpY2U", frame(200)); err != nil {
+				t.Fatal(err)
+			}
+			_, gap := r.follow(t, func(events []int) bool { return len(events) > 0 && events[len(events)-1] == 200 })
+			if gap != "" {
+				t.Errorf("gap %q after the gap", gap)
+			}
+		})
+	}
+}
+
+func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
+	t.Parallel()
+	nc := connect(t, newServer(t).ClientURL())
+	js := jet(t, nc)
+	subjects := func(name string) []string {
+		return []string{name + ".all", name + ".control", name + ".user.*", name + ".topic.*"}
+	}
+	for field, cfg := range map[string]jetstream.StreamConfig{
+		"Subjects":    {Subjects: []string{"other.>"}},
+		"Retention":   {Retention: jetstream.InterestPolicy},
+		"Discard":     {Discard: jetstream.DiscardNew},
+		"NoAck":       {NoAck: true},
+		"AllowMsgTTL": {AllowMsgTTL: true},
+	} {
+		t.Run(field, func(t *testing.T) {
+			cfg.Name = field
+			if cfg.Subjects == nil {
+				cfg.Subjects = subjects(field)
+			}
+			if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+			if log, err := natslog.Open(t.Context(), nc, natslog.Config{Stream: field, Prefix: field}); err == nil || !strings.Contains(err.Error(), field+" is") {
+				t.Errorf("opened %v with error %v", log, err)
+			}
+		})
+	}
+}
+
+func TestOpenRefusesAConfigurationByField(t *testing.T) {
+	t.Parallel()
+	for field, cfg := range map[string]natslog.Config{
+		"Stream":           {Stream: "a.b"},
+		"Prefix":           {Prefix: "a.>"},
+		"Replicas":         {Replicas: 6},
+		"EventsPerSubject": {EventsPerSubject: -1},
+		"MaxAge":           {MaxAge: time.Millisecond},
+		"MaxBytes":         {MaxBytes: -1},
+		"RecentBytes":      {RecentBytes: -1},
+		"AppendTimeout":    {AppendTimeout: -1},
+	} {
+		if _, err := natslog.Open(t.Context(), nil, cfg); err == nil || !strings.Contains(err.Error(), "Config."+field) {
+			t.Errorf("%s: error is %v", field, err)
+		}
+	}
+}
+
+func TestAppendRefusesWhatCannotBeStored(t *testing.T) {
+	t.Parallel()
+	log := open(t, connect(t, newServer(t).ClientURL()), natslog.Config{})
+	for _, subject := range []string{"", "alice", "user:", "group:x"} {
+		if _, err := log.Append(t.Context(), subject, frame(1)); !errors.Is(err, ginsse.ErrInvalidSubject) {
+			t.Errorf("subject %q: %v", subject, err)
+		}
+	}
+	if _, err := log.Append(t.Context(), alice, make([]byte, 2<<20)); !errors.Is(err, ginsse.ErrEventTooLarge) {
+		t.Errorf("2 MiB: %v", err)
+	}
+}

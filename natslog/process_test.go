@@ -1,0 +1,172 @@
+package natslog_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/ginsse/ginsse/natslog"
+)
+
+// processVariable has the test's program be a server, as its value says.
+const processVariable = "NATSLOG_TEST_SERVER"
+
+// processOptions are those of a server that is a process of its own, which can be
+// killed as a crash does: without a word to the others.
+type processOptions struct {
+	Name        string   `json:"name"`
+	Store       string   `json:"store"`
+	Port        int      `json:"port"`
+	ClusterPort int      `json:"clusterPort"`
+	Routes      []string `json:"routes"`
+}
+
+// serveProcess runs until it is killed, or whoever started it has gone.
+func serveProcess(text string) {
+	var p processOptions
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		panic(err)
+	}
+	options := &server.Options{
+		ServerName: p.Name, Host: "127.0.0.1", Port: p.Port,
+		JetStream: true, StoreDir: p.Store, JetStreamMaxStore: 1 << 50, NoSigs: true, NoLog: true,
+	}
+	if p.ClusterPort != 0 {
+		options.Cluster = server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: p.ClusterPort}
+		for _, route := range p.Routes {
+			u, err := url.Parse(route)
+			if err != nil {
+				panic(err)
+			}
+			options.Routes = append(options.Routes, u)
+		}
+	}
+	s, err := server.NewServer(options)
+	if err != nil {
+		panic(err)
+	}
+	s.Start()
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// startProcess returns what kills it.
+func startProcess(t *testing.T, p processOptions) (kill func()) {
+	t.Helper()
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), processVariable+"="+string(text))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	kill = func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = stdin.Close()
+	}
+	t.Cleanup(kill)
+	return kill
+}
+
+// TestKilledServerLosesNothing kills the only server while four senders append.
+func TestKilledServerLosesNothing(t *testing.T) {
+	port := freePorts(t, 1)[0]
+	p := processOptions{Name: "s", Store: t.TempDir(), Port: port}
+	kill := startProcess(t, p)
+	address := fmt.Sprint("nats://127.0.0.1:", port)
+	log := openPatiently(t, connect(t, address), natslog.Config{})
+	r := newReader(t, log, alice, all)
+	s := newSenders(t, log)
+	for range 2 {
+		s.await(t, s.sent.Load()+200)
+		kill()
+		kill = startProcess(t, p)
+	}
+	s.await(t, s.sent.Load()+200)
+	s.stop()
+	s.judge(t, r)
+}
+
+// TestKilledLeaderLosesNothing kills the leader of three, starts it again, and kills
+// the next.
+func TestKilledLeaderLosesNothing(t *testing.T) {
+	ports := freePorts(t, 6)
+	var routes []string
+	var urls string
+	for i := range 3 {
+		urls += fmt.Sprintf("nats://127.0.0.1:%d,", ports[i])
+		routes = append(routes, fmt.Sprint("nats://127.0.0.1:", ports[3+i]))
+	}
+	urls = urls[:len(urls)-1]
+	processes := make(map[string]processOptions)
+	kill := make(map[string]func())
+	for i := range 3 {
+		p := processOptions{Name: fmt.Sprint("s", i), Store: t.TempDir(), Port: ports[i], ClusterPort: ports[3+i], Routes: routes}
+		processes[p.Name], kill[p.Name] = p, startProcess(t, p)
+	}
+	cfg := natslog.Config{Replicas: 3}
+	here, there := openPatiently(t, connect(t, urls), cfg), openPatiently(t, connect(t, urls), cfg)
+	readers := []*reader{newReader(t, here, alice, all), newReader(t, there, alice, all)}
+	js := jet(t, connect(t, urls))
+	s := newSenders(t, here, there)
+	for range 2 {
+		s.await(t, s.sent.Load()+200)
+		leader := ""
+		until(t, "a leader, and both others with all of the stream", func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			stream, err := js.Stream(ctx, "GINSSE")
+			if err != nil {
+				return false
+			}
+			cluster := stream.CachedInfo().Cluster
+			if leader = cluster.Leader; leader == "" || len(cluster.Replicas) != 2 {
+				return false
+			}
+			for _, replica := range cluster.Replicas {
+				if replica.Offline || !replica.Current {
+					return false
+				}
+			}
+			return true
+		})
+		kill[leader]()
+		s.await(t, s.sent.Load()+200)
+		kill[leader] = startProcess(t, processes[leader])
+	}
+	s.await(t, s.sent.Load()+200)
+	s.stop()
+	for _, r := range readers {
+		s.judge(t, r)
+	}
+}
+
+// openPatiently opens a log on servers that are still starting.
+func openPatiently(t *testing.T, nc *nats.Conn, cfg natslog.Config) (log *natslog.Log) {
+	t.Helper()
+	until(t, "a log", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		var err error
+		log, err = natslog.Open(ctx, nc, cfg)
+		return err == nil
+	})
+	t.Cleanup(func() { log.Close() })
+	return log
+}

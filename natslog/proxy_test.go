@@ -1,0 +1,113 @@
+package natslog_test
+
+import (
+	"net"
+	"sync"
+	"testing"
+)
+
+// proxy stands between a node and its server.
+type proxy struct {
+	listener net.Listener
+	server   string
+
+	mu       sync.Mutex // guards the fields below
+	moved    sync.Cond
+	stalled  bool                   // nothing gets through, and nobody is told
+	answer   func(data []byte) bool // reports whether the connection ends instead of this answer
+	conns    map[net.Conn]bool
+	finished bool
+}
+
+func newProxy(t *testing.T, server string) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: listener, server: server, conns: make(map[net.Conn]bool)}
+	p.moved.L = &p.mu
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { p.serve(client) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		p.set(func() { p.finished = true })
+		p.cut()
+		serving.Wait()
+	})
+	return p
+}
+
+func (p *proxy) url() string { return "nats://" + p.listener.Addr().String() }
+
+func (p *proxy) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+	p.moved.Broadcast()
+}
+
+func (p *proxy) stall(stalled bool) { p.set(func() { p.stalled = stalled }) }
+
+// cut ends all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.conns {
+		conn.Close()
+	}
+}
+
+func (p *proxy) serve(client net.Conn) {
+	server, err := net.Dial("tcp", p.server)
+	if err != nil {
+		client.Close()
+		return
+	}
+	p.set(func() {
+		p.conns[client], p.conns[server] = true, true
+		if p.finished {
+			client.Close()
+		}
+	})
+	var copying sync.WaitGroup
+	copying.Go(func() { p.copy(server, client, false) })
+	copying.Go(func() { p.copy(client, server, true) })
+	copying.Wait()
+	p.set(func() {
+		delete(p.conns, client)
+		delete(p.conns, server)
+	})
+}
+
+func (p *proxy) copy(to, from net.Conn, answers bool) {
+	defer to.Close()
+	defer from.Close()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		for p.stalled && !p.finished {
+			p.moved.Wait()
+		}
+		ends := answers && p.answer != nil && p.answer(buffer[:n])
+		p.mu.Unlock()
+		if ends {
+			return
+		}
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package natslog_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/natslog"
+)
+
+const alice, bob, all = "user:alice", "user:bob", "all"
+
+func frame(n int) []byte { return fmt.Appendf(nil, "data: %d\n\n", n) }
+
+func add(t *testing.T, log *natslog.Log, subject string, n int) ginsse.Cursor {
+	t.Helper()
+	at, err := log.Append(t.Context(), subject, frame(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+// reader reads as a stream does: when the log calls.
+type reader struct {
+	log      *natslog.Log
+	subjects []string
+	at       ginsse.Cursor
+	news     chan struct{}
+}
+
+// newReader returns a reader at the head.
+func newReader(t *testing.T, log *natslog.Log, subjects ...string) *reader {
+	t.Helper()
+	r := &reader{log: log, subjects: subjects, news: make(chan struct{}, 1)}
+	t.Cleanup(log.Watch(func(subject string, _ uint64) {
+		if subject == "" || strings.Contains(strings.Join(subjects, " "), subject) {
+			select {
+			case r.news <- struct{}{}:
+			default:
+			}
+		}
+	}))
+	page, err := log.Read(t.Context(), ginsse.Query{Subjects: subjects}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.at = page.Through
+	return r
+}
+
+// page reads one page. An error is as good as an empty one: the reader tries again.
+func (r *reader) page(ctx context.Context) (events []int, gap ginsse.GapReason, err error) {
+	page, err := r.log.Read(ctx, ginsse.Query{Subjects: r.subjects, After: r.at, MaxEvents: 100, MaxBytes: 64 << 10}, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	for block := range bytes.SplitSeq(bytes.TrimSuffix(page.Blocks, []byte("\n\n")), []byte("\n\n")) {
+		if _, text, ok := strings.Cut(string(block), "data: "); ok {
+			n, _ := strconv.Atoi(text)
+			events = append(events, n)
+		}
+	}
+	r.at = page.Through
+	return events, page.Gap, nil
+}
+
+// follow reads until done is satisfied with what was read, or there is a gap.
+func (r *reader) follow(t *testing.T, done func(events []int) bool) (events []int, gap ginsse.GapReason) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		more, gap, err := r.page(t.Context())
+		events = append(events, more...)
+		if gap != "" || done(events) {
+			return events, gap
+		}
+		if len(more) > 0 {
+			continue
+		}
+		again := (<-chan time.Time)(nil)
+		if err != nil {
+			again = time.After(100 * time.Millisecond) // as a stream does after an error
+		}
+		select {
+		case <-r.news:
+		case <-again:
+		case <-deadline.C:
+			t.Fatalf("at %d with %d events, and no news; error %v, ready: %v", r.at.Seq, len(events), err, r.log.Ready())
+		}
+	}
+}
+
+// want follows until the events are these.
+func (r *reader) want(t *testing.T, list ...int) {
+	t.Helper()
+	got, gap := r.follow(t, func(events []int) bool { return len(events) >= len(list) })
+	if fmt.Sprint(got) != fmt.Sprint(list) || gap != "" {
+		t.Errorf("read %v, gap %q; want %v", got, gap, list)
+	}
+}
+
+// wantGap follows until there is a gap.
+func (r *reader) wantGap(t *testing.T, reason ginsse.GapReason) {
+	t.Helper()
+	got, gap := r.follow(t, func([]int) bool { return false })
+	if gap != reason || len(got) > 0 {
+		t.Errorf("read %v and gap %q; want gap %q", got, gap, reason)
+	}
+}
+
+// until waits for a condition that nothing tells of.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(patience); !ok(); <-ticker.C {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time: " + what)
+		}
+	}
+}
