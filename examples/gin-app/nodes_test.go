@@ -68,9 +68,9 @@ func TestPageHearsOfWhatHappensAtAnotherNode(t *testing.T) {
 	bob.enter(`[data-post="1"] [name=body]`, "Which tune?\n")
 	alice.says(".toast", "bob commented: Which tune?")
 	alice.says("#unread", "1")
-	alice.click(`[data-post="1"] .toggle`)
-	alice.enter(`[data-post="1"] [name=body]`, "All of them.\n")
-	bob.says(`[data-post="1"] .comments`, "All of them.")
+	first.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"All of them?"})
+	bob.says(`[data-post="1"] .comments`, "All of them?")
+	alice.says("#unread", "2")
 }
 
 func TestNodesNeedADatabaseToShare(t *testing.T) {

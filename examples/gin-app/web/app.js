@@ -64,8 +64,9 @@ const openStream = (post) => stream.open({ user: me.id, feed: true, ...(post !==
 const feed = new Feed({ attempt, opened: (id) => { if (me) openStream(id); } });
 
 const inbox = new Inbox({ attempt, show: (notice) => attempt(async () => {
+  const focused = document.activeElement;
   const post = await feed.show(notice.post_id);
-  post?.reveal(notice);
+  if ([focused, document.body].includes(document.activeElement)) post?.reveal(notice); // or the person has gone on
 }) });
 
 // refetch gets what the page shows from the server. What fails is asked for again: after
