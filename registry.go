@@ -315,11 +315,11 @@ func (r *Registry) seen(seq uint64) {
 // Disconnect ends all streams of a user, with everything sent to them before
 // delivered: those of this registry, and it returns how many there were; and, through
 // a [SharedLog], those of the other registries on it, now or when they are in touch
-// again. The client is told the reason and not to come back; a browser's EventSource comes back all the same unless its
-// page closes it, so what may not come back must also be refused by
-// authentication ([AuthConfig.CheckFunc]). So must a request that was admitted
-// just before and has not become a stream yet; where that matters, look again in
-// [RegistryConfig.ConnectFunc]. "" means [ReasonDisconnected].
+// again. The client is told the reason and not to come back; a browser's EventSource
+// comes back all the same unless its page closes it, so what may not come back must
+// also be refused by authentication ([AuthConfig.CheckFunc]). So must a request that
+// was admitted just before and has not become a stream yet; where that matters, look
+// again in [RegistryConfig.ConnectFunc]. "" means [ReasonDisconnected].
 //
 // Errors: [ErrInvalidSubject], and with a SharedLog [ErrClosed] or the log's. After those
 // the streams here have ended, and the other registries may not have been told: it may be

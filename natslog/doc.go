@@ -40,5 +40,5 @@
 //   - Whoever may publish to the stream's subjects can write anything to every stream.
 //     Let the broker's permissions allow it to the nodes alone.
 //
-// The server must be 2.9 or newer. Start reading with log.go, then tail.go and read.go.
+// The server must be 2.10 or newer; the tests run on 2.12. Start reading with log.go, then tail.go and read.go.
 package natslog

@@ -3,8 +3,8 @@
 // when her laptop wakes up.
 //
 // Read app.go for the routes, post.go for where an event is sent, events.go for
-// where it is received, session.go for who may receive it, and store.go for where
-// everything is kept.
+// where it is received, session.go for who may receive it, store.go for where
+// everything is kept, and nodes.go for several processes.
 package main
 
 import (
