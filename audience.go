@@ -55,6 +55,7 @@ func (r *Registry) attach(s *Stream) error {
 			r.audiences[subject] = a
 			if i == 0 {
 				r.users++
+				r.turnedLocked(subject, true)
 			}
 		}
 		s.slots[i] = len(a.streams)
@@ -86,6 +87,7 @@ func (r *Registry) detach(s *Stream) {
 			delete(r.audiences, subject)
 			if i == 0 {
 				r.users--
+				r.turnedLocked(subject, false)
 			}
 		} else if cap(a.streams) > 64 && last < cap(a.streams)/4 {
 			a.streams = slices.Clip(slices.Clone(a.streams))

@@ -4,24 +4,24 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// control is how the registries on a [SharedLog] tell each other what is not for clients.
-// It goes through the log too, and so in order with the events, and to whoever was out of
+// control is how the registries on a [SharedLog] tell each other whose streams are to end.
+// It goes through the log, and so in order with the events, and to whoever was out of
 // touch when it was said.
 type control struct {
-	shared bool   // there may be others on the log
-	node   string // who this registry is among them
-
-	// news counts what may have come since hear last looked. Whoever raises it from 0
-	// starts hear, and only hear brings it back to 0.
-	news  atomic.Int64
+	wake  chan struct{} // has room for one: there may be orders to read
 	heard atomic.Uint64 // the sequence of at
-	at    Cursor        // up to where hear has read; its own
-	done  chan struct{} // closed with the registry
+	at    Cursor        // up to where orders have been read; of runControl alone
+
+	mu     sync.Mutex       // guards the field below; not held during I/O
+	untold map[string]order // by user: what the log has not taken yet
 }
 
 // order tells the other registries to end a user's streams.
@@ -29,73 +29,126 @@ type order struct {
 	Node   string `json:"node"` // who has given it, and done it
 	User   string `json:"disconnect"`
 	Reason Reason `json:"reason"`
+	// Given is when, in milliseconds since 1970, if it could not be told at once. Who
+	// has come since then may have been let in again.
+	Given int64 `json:"given,omitempty"`
 }
 
 const (
+	controlTick    = time.Second
+	controlTimeout = 5 * time.Second
 	// hearEvery is after how many events the position is brought up to date, though
-	// none was an order: a log may take an old position for a gap.
-	hearEvery   = 1024
-	hearTimeout = 5 * time.Second
-	hearPause   = time.Second
-	hearBytes   = 256 << 10
-	hearEvents  = 1024
+	// none was an order, and at the next tick at the latest: a log may take an old
+	// position for a gap.
+	hearEvery  = 1024
+	hearBytes  = 256 << 10
+	hearEvents = 1024
+	// maxUntold is how many users' orders wait to be told.
+	maxUntold = 10_000
+	// clockSkew is by how much the clocks of two nodes may differ.
+	clockSkew = 2 * time.Second
 )
 
 // tell gives an order to the other registries on the log.
 func (r *Registry) tell(ctx context.Context, o order) error {
-	if !r.control.shared {
-		return nil
-	}
-	o.Node = r.control.node
+	o.Node = r.node
 	b := borrowBuffer()
 	defer b.release()
 	if err := r.encode(b, Event{Type: "control", Data: o}); err != nil {
 		return err
 	}
 	_, err := r.append(ctx, subjectControl, b.bytes)
-	return err
+	if err == nil || errors.Is(err, ErrClosed) || !r.control.keep(o) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrPending, err)
 }
 
-// listen has hear look whether there are orders, if an event at the sequence may be one
-// or it is time to. It does not block.
+// keep notes an order that could not be told, if there is room.
+func (c *control) keep(o order) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.untold[o.User]; !ok && len(c.untold) >= maxUntold {
+		return false
+	}
+	if o.Given == 0 {
+		o.Given = time.Now().UnixMilli()
+	}
+	c.untold[o.User] = o
+	return true
+}
+
+// next returns an order that could not be told.
+func (c *control) next() (o order, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.untold {
+		return o, true
+	}
+	return o, false
+}
+
+// told forgets an order, unless another has taken its place.
+func (c *control) told(o order) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.untold[o.User] == o {
+		delete(c.untold, o.User)
+	}
+}
+
+// tellAgain tells what could not be told, until that fails again.
+func (r *Registry) tellAgain(ctx context.Context) error {
+	for {
+		o, ok := r.control.next()
+		if !ok {
+			return nil
+		}
+		if err := r.tell(ctx, o); err != nil {
+			return err
+		}
+		r.control.told(o)
+	}
+}
+
+// listen has the orders read, if an event at the sequence may be one or it is time to. It
+// does not block.
 func (r *Registry) listen(subject string, seq uint64) {
-	if !r.control.shared || subject != subjectControl && subject != "" && seq < r.control.heard.Load()+hearEvery {
+	if r.shared == nil || subject != subjectControl && subject != "" && seq < r.control.heard.Load()+hearEvery {
 		return
 	}
-	if r.control.news.Add(1) == 1 {
-		go r.hear()
+	select {
+	case r.control.wake <- struct{}{}:
+	default:
 	}
 }
 
-// hear follows the orders that have come.
-func (r *Registry) hear() {
-	c := &r.control
+// runControl follows and tells orders until the registry is closed.
+func (r *Registry) runControl() {
+	ticker := time.NewTicker(controlTick)
+	defer ticker.Stop()
+	failing := false
 	for {
-		news := c.news.Load()
-		if err := r.follow(); err != nil {
-			if r.closed.Load() {
-				return
-			}
-			r.logger.Warn("reading what other nodes have said", slog.Any("error", err))
-			select {
-			case <-time.After(hearPause):
-			case <-c.done:
-				return
-			}
-			continue
-		}
-		if c.news.CompareAndSwap(news, 0) {
+		select {
+		case <-r.control.wake:
+		case <-ticker.C:
+		case <-r.life.Done():
 			return
 		}
+		ctx, cancel := context.WithTimeout(r.life, controlTimeout)
+		err := errors.Join(r.follow(ctx), r.tellAgain(ctx))
+		cancel()
+		if err != nil && !failing && r.life.Err() == nil {
+			r.logger.Warn("exchanging with other nodes who is to be disconnected", slog.Any("error", err))
+		}
+		failing = err != nil
 	}
 }
 
 // follow reads the orders that have come and follows them.
-func (r *Registry) follow() error {
+func (r *Registry) follow(ctx context.Context) error {
 	for more := true; more; {
-		ctx, cancel := context.WithTimeout(context.Background(), hearTimeout)
 		page, err := r.log.Read(ctx, Query{Subjects: []string{subjectControl}, After: r.control.at, MaxEvents: hearEvents, MaxBytes: hearBytes}, nil)
-		cancel()
 		if err != nil {
 			return err
 		}
@@ -103,9 +156,7 @@ func (r *Registry) follow() error {
 			// Orders may be missing. Whoever may not be here any more must not stay: all
 			// clients come back, and show again who they are.
 			r.logger.Warn("what other nodes have said is lost: ending all streams", slog.String("reason", string(page.Gap)))
-			for _, s := range r.audience(subjectAll) {
-				s.end(ReasonLifetime)
-			}
+			go func() { _ = disperse(r.life, r.audience(subjectAll), r.cfg.ShutdownWindow, ReasonLifetime) }()
 		}
 		for block := range bytes.SplitSeq(page.Blocks, []byte("\n\n")) {
 			r.obey(block)
@@ -129,14 +180,23 @@ func (r *Registry) obey(block []byte) {
 			_ = json.Unmarshal(data, &o)
 		}
 	}
-	if o.User == "" || o.Node == r.control.node {
+	if o.User == "" || o.Node == r.node {
 		return
 	}
 	for _, s := range r.Streams(o.User) {
-		// Who has come after it was given, as far as this node had got by then, was let in
-		// again.
-		if since := s.since.Load(); since == 0 || since <= at.Seq {
+		if o.concerns(s, at.Seq) {
 			s.Disconnect(o.Reason)
 		}
 	}
+}
+
+// concerns reports whether a stream was there when the order was given, as far as this
+// node had got by then: who has come later was let in again. An order told at once is in
+// the log where it was given. For one told later only the clocks say when that was; in
+// doubt the stream ends.
+func (o order) concerns(s *Stream, seq uint64) bool {
+	if since := s.since.Load(); since > seq {
+		return false
+	}
+	return o.Given == 0 || !s.opened.After(time.UnixMilli(o.Given).Add(clockSkew))
 }

@@ -1,9 +1,7 @@
 package ginsse_test
 
 import (
-	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,42 +10,12 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// sharedLog is a log in memory for several registries of one process, as nodes are. It
-// can lose touch.
-type sharedLog struct {
-	*ginsse.MemoryLog
-
-	away atomic.Bool
-}
-
-func (l *sharedLog) Shared() bool { return true }
-
-var errAway = errors.New("out of touch")
-
-func (l *sharedLog) Append(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
-	if l.away.Load() {
-		return ginsse.Cursor{}, errAway
-	}
-	return l.MemoryLog.Append(ctx, subject, frame)
-}
-
-func (l *sharedLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	if l.away.Load() {
-		return ginsse.Page{}, errAway
-	}
-	return l.MemoryLog.Read(ctx, q, dst)
-}
-
-// nodes returns logs of nodes that share what is in them, each with a registry.
-func nodes(t *testing.T, cfg ginsse.MemoryLogConfig) (logs [2]*sharedLog, registries [2]*ginsse.Registry) {
+// nodes returns nodes that share a history, each with a registry.
+func nodes(t *testing.T, cfg ginsse.MemoryLogConfig) (logs [2]*ssetest.Node, registries [2]*ginsse.Registry) {
 	t.Helper()
-	memory, err := ginsse.NewMemoryLog(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range logs {
-		logs[i] = &sharedLog{MemoryLog: memory}
-		registries[i] = newRegistry(t, ginsse.RegistryConfig{Log: logs[i]})
+	for i, node := range ssetest.NewNodes(t, cfg, len(logs)) {
+		logs[i] = node
+		registries[i] = newRegistry(t, ginsse.RegistryConfig{Log: node})
 	}
 	return logs, registries
 }
@@ -85,40 +53,79 @@ func TestDisconnectReachesANodeThatWasAway(t *testing.T) {
 		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
 		there := ssetest.NewServer(t, newEngine(t, registries[1]))
 		alice, bob := there.Open(t, "/events", as("alice")), there.Open(t, "/events", as("bob"))
-		logs[1].away.Store(true)
+		logs[1].SetAway(true)
 		if _, err := registries[0].Disconnect(t.Context(), "alice", "signed out"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if !registries[1].Online("alice") {
 			t.Fatal("the stream has ended of itself")
 		}
-		logs[1].away.Store(false)
+		logs[1].SetAway(false)
 		alice.NextOf("sse.close")
 		send(t, registries[0], "bob", 1)
 		bob.NextOf("n")
 	})
 }
 
-// The caller is told when the others were not.
-func TestDisconnectSaysThatOthersWereNotTold(t *testing.T) {
+// Who is disconnected by a node that is out of touch is so everywhere when it is back, but
+// for those who have come in the meantime: they were let in again.
+func TestDisconnectByANodeThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
-		here := ssetest.NewServer(t, newEngine(t, registries[0]))
-		alice := here.Open(t, "/events", as("alice"))
-		logs[0].away.Store(true)
-		if n, err := registries[0].Disconnect(t.Context(), "alice", ""); n != 1 || !errors.Is(err, errAway) {
+		here, there := ssetest.NewServer(t, newEngine(t, registries[0])), ssetest.NewServer(t, newEngine(t, registries[1]))
+		alice, elsewhere := here.Open(t, "/events", as("alice")), there.Open(t, "/events", as("alice"))
+		pass(time.Minute)
+		logs[0].SetAway(true)
+		if n, err := registries[0].Disconnect(t.Context(), "alice", "signed out"); n != 1 || !errors.Is(err, ginsse.ErrPending) || !errors.Is(err, ssetest.ErrAway) {
 			t.Errorf("%d streams, %v", n, err)
 		}
-		if registries[0].Online("alice") {
+		pass(10 * time.Second)
+		if len(registries[0].Streams("alice")) != 0 {
 			t.Error("the stream here goes on")
 		}
-		logs[0].away.Store(false)
+		again, other := there.Open(t, "/events", as("alice")), there.Open(t, "/events", as("bob"))
+		pass(10 * time.Second)
+		logs[0].SetAway(false)
+		for _, stream := range []*ssetest.Stream{alice, elsewhere} {
+			if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out","reconnect":false}` {
+				t.Errorf("it ended with %s", got)
+			}
+		}
+		pass(time.Minute)
+		send(t, registries[0], "alice", 1)
+		send(t, registries[0], "bob", 2)
+		again.NextOf("n")
+		other.NextOf("n")
+	})
+}
+
+// A registry that shuts down tells at last what it could not.
+func TestShutdownTellsWhoIsDisconnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		there := ssetest.NewServer(t, newEngine(t, registries[1]))
+		alice := there.Open(t, "/events", as("alice"))
+		logs[0].SetAway(true)
+		if _, err := registries[0].Disconnect(t.Context(), "alice", ""); !errors.Is(err, ginsse.ErrPending) {
+			t.Error(err)
+		}
+		logs[0].SetAway(false)
+		if err := registries[0].Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
 		alice.NextOf("sse.close")
-		if _, err := registries[0].Disconnect(t.Context(), "", ""); !errors.Is(err, ginsse.ErrInvalidSubject) {
-			t.Errorf("nobody: %v", err)
+		if _, err := registries[0].Disconnect(t.Context(), "alice", ""); !errors.Is(err, ginsse.ErrClosed) || errors.Is(err, ginsse.ErrPending) {
+			t.Errorf("after it: %v", err)
 		}
 	})
+}
+
+func TestDisconnectRefusesNobody(t *testing.T) {
+	_, registries := nodes(t, ginsse.MemoryLogConfig{})
+	if _, err := registries[0].Disconnect(t.Context(), "", ""); !errors.Is(err, ginsse.ErrInvalidSubject) {
+		t.Error(err)
+	}
 }
 
 // When orders are lost, whoever may have been meant does not stay: everybody comes back
@@ -127,16 +134,34 @@ func TestNodeThatMissedAnOrderSendsAllAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs, registries := nodes(t, ginsse.MemoryLogConfig{EventsPerSubject: 2})
 		there := ssetest.NewServer(t, newEngine(t, registries[1]))
-		bob := there.Open(t, "/events", as("bob"))
-		logs[1].away.Store(true)
+		const clients = 10
+		var streams []*ssetest.Stream
+		for range clients {
+			streams = append(streams, there.Open(t, "/events", as("bob")))
+		}
+		logs[1].SetAway(true)
 		for _, user := range []string{"alice", "carol", "dave"} {
 			if _, err := registries[0].Disconnect(t.Context(), user, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
-		logs[1].away.Store(false)
-		if got := bob.NextOf("sse.close").Data; got != `{"reason":"lifetime","reconnect":true}` {
-			t.Errorf("it ended with %s", got)
+		logs[1].SetAway(false)
+		start := time.Now()
+		left := func(after time.Duration) int {
+			pass(after - time.Since(start))
+			synctest.Wait()
+			return registries[1].Stats().Streams
+		}
+		if n := left(2500 * time.Millisecond); n < 4 || n > 6 {
+			t.Errorf("%d of %d streams are left when half of the time has passed", n, clients)
+		}
+		if n := left(5 * time.Second); n != 0 {
+			t.Errorf("%d streams are left", n)
+		}
+		for _, stream := range streams {
+			if got := stream.NextOf("sse.close").Data; got != `{"reason":"lifetime","reconnect":true}` {
+				t.Errorf("it ended with %s", got)
+			}
 		}
 	})
 }
@@ -151,7 +176,7 @@ func TestNodeKeepsUpWithTheLogWithoutOrders(t *testing.T) {
 			for n := range 2000 {
 				send(t, registries[0], "nobody", n)
 			}
-			time.Sleep(10 * time.Minute)
+			pass(10 * time.Minute)
 		}
 		if _, err := registries[0].Disconnect(t.Context(), "alice", ""); err != nil {
 			t.Fatal(err)

@@ -12,6 +12,11 @@ var (
 	// [Registry.Close] or once [Registry.Shutdown] has ended.
 	ErrClosed = errors.New("ginsse: registry is closed")
 
+	// ErrPending is returned by [Registry.Disconnect] when the registries of other nodes
+	// could not be told yet. They will be, as soon as the log takes it, unless this
+	// registry is closed before.
+	ErrPending = errors.New("ginsse: other nodes could not be told yet")
+
 	// ErrInvalidEvent is returned when an [Event] cannot be put on the wire:
 	// a line break in its type, data that does not marshal, nothing in it.
 	// Nothing has been stored or sent.

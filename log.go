@@ -70,12 +70,25 @@ type Log interface {
 	Watch(fn func(subject string, seq uint64)) (stop func())
 }
 
-// SharedLog is a [Log] that registries of other nodes append to as well. They tell each
-// other by it, in the subject "control", whose streams are to end.
+// SharedLog is a [Log] that the registries of several nodes are on. They tell each other
+// by it whose streams are to end, as events of the subject "control", and who is online,
+// by messages.
+//
+// A message is kept nowhere: it may be lost, come twice, or come after a later one.
+//
+// Concurrency: as for Log.
 type SharedLog interface {
 	Log
-	// Shared reports whether there may be others.
-	Shared() bool
+
+	// Post sends a message of at most 64 KiB to who receives under a name, or with "" to
+	// all. It waits for nobody. An error means that it was not sent. The message is the
+	// caller's again when Post has returned.
+	Post(to string, message []byte) error
+
+	// Receive has fn called with the messages to a name, of 1 to 32 ASCII letters and digits,
+	// and with those to all, also its own, until stop is called; a call in progress may end
+	// later, and stop may be repeated. fn does not block, and the message is its own.
+	Receive(name string, fn func(message []byte)) (stop func())
 }
 
 // AppendBlock appends to dst an event as a stream sends it: its position as an id
@@ -155,6 +168,10 @@ const (
 
 // MaxNameBytes is the most bytes that a user ID or a topic may have.
 const MaxNameBytes = 256
+
+func isUser(subject string) bool { return strings.HasPrefix(subject, subjectUser) }
+
+func userOf(subject string) string { return strings.TrimPrefix(subject, subjectUser) }
 
 // checkName refuses what must not become part of a subject: it ends up in index
 // keys, logs and, on shared logs, in another system's subject names.

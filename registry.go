@@ -80,7 +80,14 @@ type Registry struct {
 	logger *slog.Logger
 	stop   func() // ends the watch on the log
 
-	control control
+	// life ends when the registry is closed, by end.
+	life context.Context
+	end  context.CancelFunc
+
+	shared   SharedLog // the log, if other nodes are on it; nil if not
+	node     string    // who this registry is among them
+	control  control
+	presence presence
 
 	closed atomic.Bool   // set with stateClosed
 	head   atomic.Uint64 // highest sequence known to be visible
@@ -117,13 +124,24 @@ type Receipt struct {
 	Streams int `json:"streams"`
 }
 
-// Stats are counts of a registry.
+// Stats are counts of a registry, on this node where nothing else is said.
 type Stats struct {
 	Streams int    `json:"streams"` // live now
 	Users   int    `json:"users"`   // with a live stream now
 	Opened  uint64 `json:"opened"`  // streams opened since the start
 	Gaps    uint64 `json:"gaps"`    // sse.gap events sent since the start
 	Slow    uint64 `json:"slow"`    // streams cut because their reader had stopped, since the start
+
+	Cluster ClusterStats `json:"cluster"`
+}
+
+// ClusterStats are counts of all nodes of a [SharedLog] that this one has heard of, as
+// [Registry.Online] does: streams on other nodes may be those of 5 s ago. Without a
+// SharedLog they are those of this node.
+type ClusterStats struct {
+	Nodes   int `json:"nodes"`   // this one too
+	Streams int `json:"streams"` // live now
+	Users   int `json:"users"`   // with a live stream now, each counted once
 }
 
 // NewRegistry returns a registry for cfg, or an error that names the field that
@@ -163,21 +181,36 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		log:       cfg.Log,
 		logger:    cfg.Logger,
 		audiences: make(map[string]*audience),
-		control:   control{node: rand.Text(), done: make(chan struct{})},
 	}
-	if log, ok := r.log.(SharedLog); ok {
-		r.control.shared = log.Shared()
+	r.life, r.end = context.WithCancel(context.Background())
+	if shared, ok := r.log.(SharedLog); ok {
+		r.share(shared)
 	}
-	r.control.news.Store(1) // nobody hears before it is known from where on
 	r.stop = r.log.Watch(r.notify)
 	if err := r.findHead(); err != nil {
 		r.stop()
+		r.end()
 		return nil, fmt.Errorf("ginsse: RegistryConfig.Log: %w", err)
 	}
-	if r.control.news.Add(-1) > 0 {
-		go r.hear()
+	if r.shared != nil {
+		go r.runControl()
+		go r.runPresence()
 	}
 	return r, nil
+}
+
+// share makes ready for other nodes.
+func (r *Registry) share(log SharedLog) {
+	r.shared, r.node = log, rand.Text()
+	r.control = control{wake: make(chan struct{}, 1), untold: make(map[string]order)}
+	r.presence = presence{
+		inbox:     make(chan []byte, inboxSize),
+		turned:    make(chan struct{}, 1),
+		done:      make(chan struct{}),
+		changed:   make(map[string]bool),
+		elsewhere: make(map[string]int),
+		peers:     make(map[string]*peer),
+	}
 }
 
 // findHead looks where the log is, which may hold events already: a stream that ends
@@ -321,9 +354,9 @@ func (r *Registry) seen(seq uint64) {
 // was admitted just before and has not become a stream yet; where that matters, look
 // again in [RegistryConfig.ConnectFunc]. "" means [ReasonDisconnected].
 //
-// Errors: [ErrInvalidSubject], and with a SharedLog [ErrClosed] or the log's. After those
-// the streams here have ended, and the other registries may not have been told: it may be
-// repeated.
+// Errors: [ErrInvalidSubject]; with a SharedLog, [ErrPending] while the other registries
+// could not be told, which is tried again until this one is closed; [ErrClosed] or the
+// log's when they will not be. After the last three the streams here have ended.
 func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason) (int, error) {
 	if err := checkName("user ID", userID); err != nil {
 		return 0, err
@@ -331,6 +364,9 @@ func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason)
 	streams := r.Streams(userID)
 	for _, s := range streams {
 		s.Disconnect(reason)
+	}
+	if r.shared == nil {
+		return len(streams), nil
 	}
 	return len(streams), r.tell(ctx, order{User: userID, Reason: reason})
 }
@@ -341,23 +377,33 @@ func (r *Registry) Streams(userID string) []*Stream {
 	return r.audience(subjectUser + userID)
 }
 
-// Online reports whether a user has a live stream on this node. A client that
-// vanished without closing its connection counts until a write to it fails.
+// Online reports whether a user has a live stream, on this node or, with a [SharedLog],
+// on another that this one has heard of: who comes or goes there is known here in about
+// 0.1 s, the users of a node that crashed or is out of touch count for 15 s, and a node
+// that has just started, or is out of touch itself, knows its own. A client that vanished
+// without closing its connection counts until a write to it fails. It asks nobody and
+// returns at once.
 func (r *Registry) Online(userID string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.audiences[subjectUser+userID] != nil
+	return r.audiences[subjectUser+userID] != nil || r.presence.elsewhere[subjectUser+userID] > 0
 }
 
-// Stats returns counts of the registry on this node.
+// Stats returns counts of the registry.
 func (r *Registry) Stats() Stats {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	p := &r.presence
 	return Stats{
 		Streams: r.streams,
 		Users:   r.users,
 		Opened:  r.opened.Load(),
 		Gaps:    r.gaps.Load(),
 		Slow:    r.slow.Load(),
+		Cluster: ClusterStats{
+			Nodes:   1 + p.nodes,
+			Streams: r.streams + p.streams,
+			Users:   r.users + len(p.elsewhere) - p.both,
+		},
 	}
 }

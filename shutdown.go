@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 )
@@ -20,9 +21,12 @@ func (r *Registry) Close() {
 		return
 	}
 	r.stop()
-	close(r.control.done)
 	for _, s := range r.audience(subjectAll) {
 		s.end(ReasonShutdown)
+	}
+	r.end()
+	if r.shared != nil {
+		<-r.presence.done // the others know; the log may be closed
 	}
 }
 
@@ -48,12 +52,31 @@ func (r *Registry) Shutdown(ctx context.Context) error {
 	r.mu.Unlock()
 	defer r.Close()
 
-	streams := r.audience(subjectAll)
-	rand.Shuffle(len(streams), func(i, j int) { streams[i], streams[j] = streams[j], streams[i] })
-	window := max(r.cfg.ShutdownWindow, 0)
+	window := r.cfg.ShutdownWindow
 	if deadline, ok := ctx.Deadline(); ok {
 		window = min(window, time.Until(deadline)*3/4)
 	}
+	if err := disperse(ctx, r.audience(subjectAll), window, ReasonShutdown); err != nil {
+		return err
+	}
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if r.shared != nil {
+		if err := r.tellAgain(ctx); err != nil {
+			r.logger.Warn("other nodes were not told who is to be disconnected", slog.Any("error", err))
+		}
+	}
+	return nil
+}
+
+// disperse ends streams one after another, in random order, over a time, so that their
+// clients do not come back all at once. The end of ctx stops it, and its cause is
+// returned.
+func disperse(ctx context.Context, streams []*Stream, window time.Duration, reason Reason) error {
+	rand.Shuffle(len(streams), func(i, j int) { streams[i], streams[j] = streams[j], streams[i] })
 	// Ticks end as many streams as are due by the time that has passed.
 	const tick = 10 * time.Millisecond
 	timer := time.NewTicker(tick)
@@ -65,7 +88,7 @@ func (r *Registry) Shutdown(ctx context.Context) error {
 			due = min(due, 1+int(float64(len(streams))*float64(passed)/float64(window)))
 		}
 		for ; ended < due; ended++ {
-			streams[ended].end(ReasonShutdown)
+			streams[ended].end(reason)
 		}
 		if ended == len(streams) {
 			break
@@ -76,10 +99,5 @@ func (r *Registry) Shutdown(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return nil
 }

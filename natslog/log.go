@@ -157,9 +157,6 @@ func (l *Log) closed() bool {
 	}
 }
 
-// Shared implements [ginsse.SharedLog]: there may be other nodes.
-func (l *Log) Shared() bool { return true }
-
 // Watch implements [ginsse.Log]. fn runs on the log's own goroutine, one call after the
 // other, under no lock.
 func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) {

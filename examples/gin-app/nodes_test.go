@@ -58,6 +58,21 @@ func TestEventsReachTheStreamsOfAllNodes(t *testing.T) {
 	}
 }
 
+// Who signs out is signed out, also while the nodes cannot tell each other.
+func TestSigningOutWithoutTouch(t *testing.T) {
+	t.Parallel()
+	first, second := newNodes(t)
+	alice := first.signedIn("alice")
+	stream := alice.open("/events")
+	first.app.nodes.server.Shutdown()
+	first.app.nodes.server.WaitForShutdown()
+	alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
+	stream.NextOf("sse.close")
+	alice.want(http.StatusUnauthorized, "GET", "/api/me", nil)
+	again := &visitor{t: t, url: second.url, client: alice.client, token: alice.token}
+	again.want(http.StatusUnauthorized, "GET", "/api/me", nil)
+}
+
 func TestPageHearsOfWhatHappensAtAnotherNode(t *testing.T) {
 	t.Parallel()
 	first, second := newNodes(t)

@@ -1,0 +1,71 @@
+package natslog
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Messages of [ginsse.SharedLog] are core NATS messages beside the stream: nothing stores
+// them, and what finds a node out of touch is lost.
+
+// Post implements [ginsse.SharedLog].
+//
+// Errors: [ErrUnavailable] without a connection, [ErrClosed].
+func (l *Log) Post(to string, message []byte) error {
+	switch {
+	case l.closed():
+		return ErrClosed
+	case !l.broker.nc.IsConnected():
+		return fmt.Errorf("%w: %w", ErrUnavailable, nats.ErrDisconnected) // the client would keep it and send it later
+	}
+	if err := l.broker.nc.Publish(l.messageSubject(to), message); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// Receive implements [ginsse.SharedLog]. fn is called by one goroutine.
+func (l *Log) Receive(name string, fn func(message []byte)) (stop func()) {
+	// One channel: messages to all and to one keep the order in which they were posted.
+	messages := make(chan *nats.Msg, pendingMessages)
+	var subscriptions []*nats.Subscription
+	for _, to := range []string{"", name} {
+		s, err := l.broker.nc.ChanSubscribe(l.messageSubject(to), messages)
+		if err != nil { // the connection was closed, and the log is out of touch for ever
+			l.cfg.Logger.Warn("receiving messages of other nodes", slog.Any("error", err))
+			continue
+		}
+		subscriptions = append(subscriptions, s)
+	}
+	end := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case m := <-messages:
+				fn(m.Data)
+			case <-end:
+				return
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		for _, s := range subscriptions {
+			_ = s.Unsubscribe() // without a connection the broker has forgotten it
+		}
+		close(end)
+	})
+}
+
+// pendingMessages is how many may wait for fn; more are lost.
+const pendingMessages = 1024
+
+// messageSubject is beside the subjects of the stream, which must not store it.
+func (l *Log) messageSubject(to string) string {
+	if to == "" {
+		return l.cfg.Prefix + ".nodes"
+	}
+	return l.cfg.Prefix + ".node." + to
+}

@@ -1,0 +1,225 @@
+package ginsse_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// settled is when what has changed is known everywhere.
+const settled = 200 * time.Millisecond
+
+// wantOnline fails unless a registry holds exactly these of some users for online.
+func wantOnline(t *testing.T, r *ginsse.Registry, users ...string) {
+	t.Helper()
+	online := make(map[string]bool)
+	for _, user := range users {
+		online[user] = true
+	}
+	for _, user := range []string{"alice", "bob", "carol"} {
+		if r.Online(user) != online[user] {
+			t.Errorf("%s is online: %v", user, r.Online(user))
+		}
+	}
+}
+
+func wantCluster(t *testing.T, r *ginsse.Registry, want ginsse.ClusterStats) {
+	t.Helper()
+	if got := r.Stats().Cluster; got != want {
+		t.Errorf("the cluster has %+v, want %+v", got, want)
+	}
+}
+
+func TestOnlineOnAllNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, registries := nodes(t, ginsse.MemoryLogConfig{})
+		here, there := ssetest.NewServer(t, newEngine(t, registries[0])), ssetest.NewServer(t, newEngine(t, registries[1]))
+		both := func(want ginsse.ClusterStats, users ...string) {
+			t.Helper()
+			pass(settled)
+			synctest.Wait()
+			for _, r := range registries {
+				wantOnline(t, r, users...)
+				wantCluster(t, r, want)
+			}
+		}
+		both(ginsse.ClusterStats{Nodes: 2})
+		alice := here.Open(t, "/events", as("alice"))
+		bob := there.Open(t, "/events", as("bob"))
+		both(ginsse.ClusterStats{Nodes: 2, Streams: 2, Users: 2}, "alice", "bob")
+
+		// A user who is at both is counted once, and online until gone from both.
+		alice2 := there.Open(t, "/events", as("alice"))
+		both(ginsse.ClusterStats{Nodes: 2, Streams: 3, Users: 2}, "alice", "bob")
+		alice.Close()
+		both(ginsse.ClusterStats{Nodes: 2, Streams: 2, Users: 2}, "alice", "bob")
+		alice2.Close()
+		both(ginsse.ClusterStats{Nodes: 2, Streams: 1, Users: 1}, "bob")
+		bob.Close()
+		both(ginsse.ClusterStats{Nodes: 2})
+	})
+}
+
+// Without other nodes the counts are this one's.
+func TestClusterOfOne(t *testing.T) {
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	server.Open(t, "/events", as("alice"))
+	server.Open(t, "/events", as("alice"))
+	wantCluster(t, registry, ginsse.ClusterStats{Nodes: 1, Streams: 2, Users: 1})
+}
+
+// A node that has just started is told by the others.
+func TestOnlineOnANewNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 3)
+		for i, user := range []string{"alice", "bob"} {
+			registry := newRegistry(t, ginsse.RegistryConfig{Log: logs[i]})
+			ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as(user))
+		}
+		pass(time.Minute)
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: logs[2]})
+		synctest.Wait()
+		wantOnline(t, registry, "alice", "bob")
+		wantCluster(t, registry, ginsse.ClusterStats{Nodes: 3, Streams: 2, Users: 2})
+	})
+}
+
+// A node that leaves is forgotten at once, one that is silent in 15 s, and when it is back
+// it has missed nothing.
+func TestOnlineWhenNodesGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		here, there := ssetest.NewServer(t, newEngine(t, registries[0])), ssetest.NewServer(t, newEngine(t, registries[1]))
+		here.Open(t, "/events", as("alice"))
+		bob := there.Open(t, "/events", as("bob"))
+		pass(settled)
+		logs[1].SetAway(true)
+		pass(9 * time.Second)
+		wantOnline(t, registries[0], "alice", "bob")
+		pass(11 * time.Second)
+		wantOnline(t, registries[0], "alice")
+		wantOnline(t, registries[1], "bob")
+		wantCluster(t, registries[0], ginsse.ClusterStats{Nodes: 1, Streams: 1, Users: 1})
+
+		bob.Close()
+		pass(time.Minute)
+		logs[1].SetAway(false)
+		there.Open(t, "/events", as("carol"))
+		pass(6 * time.Second)
+		for _, r := range registries {
+			wantOnline(t, r, "alice", "carol")
+			wantCluster(t, r, ginsse.ClusterStats{Nodes: 2, Streams: 2, Users: 2})
+		}
+		registries[1].Close()
+		synctest.Wait()
+		wantOnline(t, registries[0], "alice")
+		wantCluster(t, registries[0], ginsse.ClusterStats{Nodes: 1, Streams: 1, Users: 1})
+	})
+}
+
+// Changes that were told while a node could not hear them are made good, though it was
+// away for too short a time to be forgotten.
+func TestOnlineAfterLostMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		here, there := ssetest.NewServer(t, newEngine(t, registries[0])), ssetest.NewServer(t, newEngine(t, registries[1]))
+		bob := there.Open(t, "/events", as("bob"))
+		pass(settled)
+		logs[0].SetAway(true)
+		bob.Close()
+		there.Open(t, "/events", as("carol"))
+		pass(settled)
+		logs[0].SetAway(false)
+		wantOnline(t, registries[0], "bob") // it is not known yet
+		here.Open(t, "/events", as("alice"))
+		pass(6 * time.Second)
+		wantOnline(t, registries[0], "alice", "carol")
+		wantOnline(t, registries[1], "alice", "carol")
+		// Nor is it when the next change is told before the next beat.
+		logs[0].SetAway(true)
+		there.Open(t, "/events", as("bob"))
+		pass(settled)
+		logs[0].SetAway(false)
+		there.Open(t, "/events", as("dave"))
+		pass(settled)
+		wantOnline(t, registries[0], "alice", "bob", "carol")
+	})
+}
+
+// More users than one message takes, with long names that JSON makes longer.
+func TestOnlineOfManyUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
+		first := newRegistry(t, ginsse.RegistryConfig{Log: limited{logs[0]}})
+		server := ssetest.NewServer(t, newEngine(t, first))
+		const count = 2500
+		name := func(n int) string {
+			if n%10 == 0 {
+				return fmt.Sprint(n, strings.Repeat(`<"\>`, 60))
+			}
+			return fmt.Sprint(n)
+		}
+		for n := range count {
+			server.Open(t, "/events", as(name(n)))
+		}
+		second := newRegistry(t, ginsse.RegistryConfig{Log: limited{logs[1]}})
+		check := func() {
+			t.Helper()
+			pass(settled)
+			synctest.Wait()
+			for n := range count {
+				if !second.Online(name(n)) {
+					t.Fatalf("%s is not online", name(n))
+				}
+			}
+			wantCluster(t, second, ginsse.ClusterStats{Nodes: 2, Streams: count, Users: count})
+		}
+		check() // all were told because the second asked
+		third := newRegistry(t, ginsse.RegistryConfig{Log: limited{logs[1]}})
+		server = ssetest.NewServer(t, newEngine(t, third))
+		first.Close()
+		for n := range count {
+			server.Open(t, "/events", as(name(n)))
+		}
+		check() // all were told because they came
+	})
+}
+
+// limited refuses messages that a node need not take.
+type limited struct{ *ssetest.Node }
+
+func (l limited) Post(to string, message []byte) error {
+	if len(message) > 64<<10 {
+		panic(fmt.Sprint("a message of ", len(message), " bytes"))
+	}
+	return l.Node.Post(to, message)
+}
+
+// What is no message of a registry does nothing.
+func TestMessagesOfOthersAreIgnored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		server := ssetest.NewServer(t, newEngine(t, registries[0]))
+		server.Open(t, "/events", as("alice"))
+		pass(settled)
+		for _, message := range []string{
+			"", "x", "{}", "[]", `{"node":1}`, `{"node":"z","here":"bob"}`, `{"node":"","seq":1,"here":["bob"]}`,
+			`{"leaves":true}`, `{"node":"nobody","leaves":true}`,
+		} {
+			if err := logs[1].Post("", []byte(message)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		for _, r := range registries {
+			wantOnline(t, r, "alice")
+			wantCluster(t, r, ginsse.ClusterStats{Nodes: 2, Streams: 1, Users: 1})
+		}
+	})
+}
