@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -16,9 +15,8 @@ import (
 // It goes through the log, and so in order with the events, and to whoever was out of
 // touch when it was said.
 type control struct {
-	wake  chan struct{} // has room for one: there may be orders to read
-	heard atomic.Uint64 // the sequence of at
-	at    Cursor        // up to where orders have been read; of runControl alone
+	wake chan struct{} // has room for one: there may be orders to read
+	at   Cursor        // up to where orders have been read; of runControl alone
 
 	mu     sync.Mutex       // guards the field below; not held during I/O
 	untold map[string]order // by user: what the log has not taken yet
@@ -35,14 +33,12 @@ type order struct {
 }
 
 const (
+	// controlTick is how often the position is brought up to date, though there was no
+	// order: a log may take an old one for a gap.
 	controlTick    = time.Second
 	controlTimeout = 5 * time.Second
-	// hearEvery is after how many events the position is brought up to date, though
-	// none was an order, and at the next tick at the latest: a log may take an old
-	// position for a gap.
-	hearEvery  = 1024
-	hearBytes  = 256 << 10
-	hearEvents = 1024
+	controlBytes   = 256 << 10
+	controlEvents  = 1024
 	// maxUntold is how many users' orders wait to be told.
 	maxUntold = 10_000
 	// clockSkew is by how much the clocks of two nodes may differ.
@@ -111,10 +107,9 @@ func (r *Registry) tellAgain(ctx context.Context) error {
 	}
 }
 
-// listen has the orders read, if an event at the sequence may be one or it is time to. It
-// does not block.
-func (r *Registry) listen(subject string, seq uint64) {
-	if r.shared == nil || subject != subjectControl && subject != "" && seq < r.control.heard.Load()+hearEvery {
+// listen has the orders read, if an event of the subject may be one. It does not block.
+func (r *Registry) listen(subject string) {
+	if r.shared == nil || subject != subjectControl && subject != "" {
 		return
 	}
 	select {
@@ -148,7 +143,7 @@ func (r *Registry) runControl() {
 // follow reads the orders that have come and follows them.
 func (r *Registry) follow(ctx context.Context) error {
 	for more := true; more; {
-		page, err := r.log.Read(ctx, Query{Subjects: []string{subjectControl}, After: r.control.at, MaxEvents: hearEvents, MaxBytes: hearBytes}, nil)
+		page, err := r.log.Read(ctx, Query{Subjects: []string{subjectControl}, After: r.control.at, MaxEvents: controlEvents, MaxBytes: controlBytes}, nil)
 		if err != nil {
 			return err
 		}
@@ -162,7 +157,6 @@ func (r *Registry) follow(ctx context.Context) error {
 			r.obey(block)
 		}
 		r.control.at = page.Through
-		r.control.heard.Store(page.Through.Seq)
 		more = page.More
 	}
 	return nil

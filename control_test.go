@@ -1,7 +1,9 @@
 package ginsse_test
 
 import (
+	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,19 +107,44 @@ func TestShutdownTellsWhoIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
 		there := ssetest.NewServer(t, newEngine(t, registries[1]))
-		alice := there.Open(t, "/events", as("alice"))
+		var streams []*ssetest.Stream
+		for _, user := range []string{"alice", "bob"} {
+			streams = append(streams, there.Open(t, "/events", as(user)))
+		}
 		logs[0].SetAway(true)
-		if _, err := registries[0].Disconnect(t.Context(), "alice", ""); !errors.Is(err, ginsse.ErrPending) {
-			t.Error(err)
+		for _, user := range []string{"alice", "bob"} {
+			if _, err := registries[0].Disconnect(t.Context(), user, ""); !errors.Is(err, ginsse.ErrPending) {
+				t.Error(err)
+			}
 		}
 		logs[0].SetAway(false)
 		if err := registries[0].Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		alice.NextOf("sse.close")
+		for _, stream := range streams {
+			stream.NextOf("sse.close")
+		}
 		if _, err := registries[0].Disconnect(t.Context(), "alice", ""); !errors.Is(err, ginsse.ErrClosed) || errors.Is(err, ginsse.ErrPending) {
 			t.Errorf("after it: %v", err)
 		}
+	})
+}
+
+// A node's own order, told late, does not end who has come back to it since.
+func TestDisconnectByANodeThatWasAwaySparesItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &secluded{Node: ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 1)[0]}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		log.now.Store(true)
+		if _, err := registry.Disconnect(t.Context(), "alice", ""); !errors.Is(err, ginsse.ErrPending) {
+			t.Error(err)
+		}
+		alice := server.Open(t, "/events", as("alice"))
+		log.now.Store(false)
+		pass(time.Minute)
+		send(t, registry, "alice", 1)
+		alice.NextOf("n")
 	})
 }
 
@@ -126,6 +153,47 @@ func TestDisconnectRefusesNobody(t *testing.T) {
 	if _, err := registries[0].Disconnect(t.Context(), "", ""); !errors.Is(err, ginsse.ErrInvalidSubject) {
 		t.Error(err)
 	}
+}
+
+// secluded is a node that neither reads nor gives orders for a while.
+type secluded struct {
+	*ssetest.Node
+
+	now atomic.Bool
+}
+
+func (s *secluded) Append(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
+	if s.now.Load() && subject == "control" {
+		return ginsse.Cursor{}, ssetest.ErrAway
+	}
+	return s.Node.Append(ctx, subject, frame)
+}
+
+func (s *secluded) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+	if s.now.Load() && len(q.Subjects) == 1 {
+		return ginsse.Page{}, ssetest.ErrAway
+	}
+	return s.Node.Read(ctx, q, dst)
+}
+
+// A node that reads an order late, and of itself, leaves those alone who have come since.
+func TestDisconnectSparesWhoHasComeSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
+		here, log := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]}), &secluded{Node: logs[1]}
+		there := ssetest.NewServer(t, newEngine(t, newRegistry(t, ginsse.RegistryConfig{Log: log})))
+		before := there.Open(t, "/events", as("alice"))
+		log.now.Store(true)
+		if _, err := here.Disconnect(t.Context(), "alice", ""); err != nil {
+			t.Fatal(err)
+		}
+		after := there.Open(t, "/events", as("alice"))
+		log.now.Store(false)
+		before.NextOf("sse.close")
+		synctest.Wait()
+		send(t, here, "alice", 1)
+		after.NextOf("n")
+	})
 }
 
 // When orders are lost, whoever may have been meant does not stay: everybody comes back
@@ -154,6 +222,14 @@ func TestNodeThatMissedAnOrderSendsAllAway(t *testing.T) {
 		}
 		if n := left(2500 * time.Millisecond); n < 4 || n > 6 {
 			t.Errorf("%d of %d streams are left when half of the time has passed", n, clients)
+		}
+		carol := there.Open(t, "/events", as("carol"))
+		if _, err := registries[0].Disconnect(t.Context(), "carol", ""); err != nil { // orders are followed meanwhile
+			t.Fatal(err)
+		}
+		carol.NextOf("sse.close")
+		if n := left(2500 * time.Millisecond); n < 4 {
+			t.Errorf("it took until %d streams were left", n)
 		}
 		if n := left(5 * time.Second); n != 0 {
 			t.Errorf("%d streams are left", n)

@@ -1,10 +1,7 @@
 package ginsse
 
 import (
-	"bytes"
-	"encoding/json"
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -28,6 +25,7 @@ type presence struct {
 
 	// Of runPresence alone.
 	seq   uint64 // of the last changes told
+	lists uint64 // told
 	peers map[string]*peer
 }
 
@@ -41,24 +39,9 @@ type peer struct {
 	streams int
 
 	// All its users, of which some parts have come.
-	list    map[string]bool
-	listSeq uint64
-	parts   int
-}
-
-// bulletin is what a node tells the others.
-type bulletin struct {
-	Node    string   `json:"node"`
-	Seq     uint64   `json:"seq"` // counts those with changes
-	Streams int      `json:"streams"`
-	Here    []string `json:"here,omitempty"` // users who have come
-	Gone    []string `json:"gone,omitempty"` // users who have gone
-	// Part of Parts lists all users in Here, as of Seq.
-	Part  int `json:"part,omitempty"`
-	Parts int `json:"parts,omitempty"`
-
-	Ask    bool `json:"ask,omitempty"`    // for all
-	Leaves bool `json:"leaves,omitempty"` // there will be no more
+	list   map[string]bool
+	number uint64 // of the list
+	parts  int    // that have come
 }
 
 const (
@@ -71,9 +54,8 @@ const (
 	// presenceAnswer is how long a node that was asked for all may take.
 	presenceAnswer = time.Second
 
-	// The bounds of a bulletin. Written as JSON a name is at most twice as long.
-	bulletinNames = 1000
-	bulletinBytes = 28 << 10
+	// moveAtOnce is how many users come or go while senders wait for the lock.
+	moveAtOnce = 1000
 
 	inboxSize = 1024
 )
@@ -138,146 +120,6 @@ func (r *Registry) runPresence() {
 	}
 }
 
-// post sends a bulletin. One that is lost is missed by those who get the next.
-func (r *Registry) post(to string, b bulletin) {
-	r.mu.RLock()
-	b.Node, b.Seq, b.Streams = r.node, r.presence.seq, r.streams
-	r.mu.RUnlock()
-	var message bytes.Buffer
-	encoder := json.NewEncoder(&message)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(b); err == nil { // there is nothing in it that cannot be
-		_ = r.shared.Post(to, message.Bytes())
-	}
-}
-
-func (r *Registry) postChanges() {
-	p := &r.presence
-	r.mu.Lock()
-	changed := p.changed
-	p.changed = make(map[string]bool)
-	r.mu.Unlock()
-	var here, gone []string
-	for subject, isHere := range changed {
-		if isHere {
-			here = append(here, subject)
-		} else {
-			gone = append(gone, subject)
-		}
-	}
-	for _, names := range batches(here) {
-		p.seq++
-		r.post("", bulletin{Here: names})
-	}
-	for _, names := range batches(gone) {
-		p.seq++
-		r.post("", bulletin{Gone: names})
-	}
-}
-
-// postAll tells a node who is here. Some may have changed already and be told to all by
-// the next bulletin, which changes nothing then.
-func (r *Registry) postAll(to string) {
-	var here []string
-	r.mu.RLock()
-	for subject := range r.audiences {
-		if isUser(subject) {
-			here = append(here, subject)
-		}
-	}
-	r.mu.RUnlock()
-	parts := batches(here)
-	if len(parts) == 0 {
-		parts = [][]string{nil}
-	}
-	for i, names := range parts {
-		r.post(to, bulletin{Here: names, Part: i + 1, Parts: len(parts)})
-	}
-}
-
-// batches returns the users of subjects, as many at a time as a bulletin takes.
-func batches(subjects []string) (list [][]string) {
-	for len(subjects) > 0 {
-		n, size := 0, 0
-		for n < min(len(subjects), bulletinNames) && size <= bulletinBytes {
-			size += len(subjects[n])
-			n++
-		}
-		names := make([]string, n)
-		for i, subject := range subjects[:n] {
-			names[i] = userOf(subject)
-		}
-		list, subjects = append(list, names), subjects[n:]
-	}
-	return list
-}
-
-// read takes in a bulletin of another node.
-func (r *Registry) read(message []byte) {
-	var b bulletin
-	if err := json.Unmarshal(message, &b); err != nil || b.Node == "" || b.Node == r.node {
-		return
-	}
-	p := &r.presence
-	if b.Leaves {
-		r.forget(b.Node)
-		return
-	}
-	now := time.Now()
-	at := p.peers[b.Node]
-	if at == nil {
-		at = &peer{users: make(map[string]bool)}
-		p.peers[b.Node] = at
-	}
-	at.heard = now
-	r.count(b.Streams - at.streams)
-	at.streams = b.Streams
-	switch changes := len(b.Here)+len(b.Gone) > 0; {
-	case b.Parts > 0:
-		r.readAll(at, &b)
-	case b.Seq <= at.seq: // known
-	case changes && b.Seq == at.seq+1 && !at.missed:
-		at.seq = b.Seq
-		r.move(at, slices.Values(b.Here), true)
-		r.move(at, slices.Values(b.Gone), false)
-	default:
-		at.missed = true
-	}
-	if at.missed && now.Sub(at.asked) > presenceAnswer {
-		at.asked = now
-		r.post(b.Node, bulletin{Ask: true})
-	}
-	if b.Ask {
-		r.postAll(b.Node)
-	}
-}
-
-// readAll takes in one part of all users of a node.
-func (r *Registry) readAll(at *peer, b *bulletin) {
-	if b.Part == 1 {
-		at.list, at.listSeq, at.parts = make(map[string]bool), b.Seq, 0
-	}
-	if at.list == nil || b.Seq < at.seq || b.Seq != at.listSeq || b.Part != at.parts+1 {
-		at.list = nil // a part is missing, or it is old: it will be asked for again
-		return
-	}
-	at.parts = b.Part
-	for _, name := range b.Here {
-		at.list[name] = true
-	}
-	if b.Part < b.Parts {
-		return
-	}
-	at.seq, at.missed = b.Seq, false
-	gone := maps.Clone(at.users)
-	for name := range at.list {
-		delete(gone, name)
-	}
-	r.move(at, maps.Keys(gone), false)
-	r.move(at, maps.Keys(at.list), true)
-	at.list = nil
-}
-
 // move notes that users have come to a node or gone from it; they may have before.
 func (r *Registry) move(at *peer, names func(yield func(string) bool), here bool) {
 	p := &r.presence
@@ -288,7 +130,7 @@ func (r *Registry) move(at *peer, names func(yield func(string) bool), here bool
 		if at.users[name] == here {
 			continue
 		}
-		if held++; held%bulletinNames == 0 { // senders wait for the lock
+		if held++; held%moveAtOnce == 0 {
 			r.mu.Unlock()
 			r.mu.Lock()
 		}
@@ -334,7 +176,7 @@ func (r *Registry) forget(node string) {
 	if at == nil {
 		return
 	}
-	r.move(at, maps.Keys(maps.Clone(at.users)), false)
+	r.move(at, maps.Keys(at.users), false)
 	delete(r.presence.peers, node)
 	r.count(-at.streams)
 }

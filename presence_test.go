@@ -1,8 +1,12 @@
 package ginsse_test
 
 import (
+	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,6 +94,22 @@ func TestOnlineOnANewNode(t *testing.T) {
 	})
 }
 
+// Who comes, is told of to a node that asks, and goes, all within the time in which
+// changes gather, has gone for that node too.
+func TestOnlineForAShortTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
+		server := ssetest.NewServer(t, newEngine(t, newRegistry(t, ginsse.RegistryConfig{Log: logs[0]})))
+		alice := server.Open(t, "/events", as("alice"))
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: logs[1]})
+		synctest.Wait()
+		wantOnline(t, registry, "alice")
+		alice.Close()
+		pass(settled)
+		wantOnline(t, registry)
+	})
+}
+
 // A node that leaves is forgotten at once, one that is silent in 15 s, and when it is back
 // it has missed nothing.
 func TestOnlineWhenNodesGo(t *testing.T) {
@@ -117,6 +137,7 @@ func TestOnlineWhenNodesGo(t *testing.T) {
 			wantCluster(t, r, ginsse.ClusterStats{Nodes: 2, Streams: 2, Users: 2})
 		}
 		registries[1].Close()
+		logs[1].SetAway(true) // the others know by now
 		synctest.Wait()
 		wantOnline(t, registries[0], "alice")
 		wantCluster(t, registries[0], ginsse.ClusterStats{Nodes: 1, Streams: 1, Users: 1})
@@ -160,14 +181,15 @@ func TestOnlineOfManyUsers(t *testing.T) {
 		server := ssetest.NewServer(t, newEngine(t, first))
 		const count = 2500
 		name := func(n int) string {
-			if n%10 == 0 {
-				return fmt.Sprint(n, strings.Repeat(`<"\>`, 60))
+			if n%2 == 0 {
+				return fmt.Sprint(n, strings.Repeat(`"\`, 120))
 			}
 			return fmt.Sprint(n)
 		}
 		for n := range count {
 			server.Open(t, "/events", as(name(n)))
 		}
+		pass(settled)
 		second := newRegistry(t, ginsse.RegistryConfig{Log: limited{logs[1]}})
 		check := func() {
 			t.Helper()
@@ -222,4 +244,122 @@ func TestMessagesOfOthersAreIgnored(t *testing.T) {
 			wantCluster(t, r, ginsse.ClusterStats{Nodes: 2, Streams: 1, Users: 1})
 		}
 	})
+}
+
+// posting counts messages, and changes what becomes of them.
+type posting struct {
+	*ssetest.Node
+
+	posted atomic.Int64
+	way    atomic.Pointer[func(post func())] // nil: at once
+}
+
+func (p *posting) Post(to string, message []byte) error {
+	p.posted.Add(1)
+	way := p.way.Load()
+	if way == nil {
+		return p.Node.Post(to, message)
+	}
+	message = bytes.Clone(message)
+	(*way)(func() { _ = p.Node.Post(to, message) })
+	return nil
+}
+
+// A page that is reloaded is nothing to tell.
+func TestReloadIsNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &posting{Node: ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 1)[0]}
+		server := ssetest.NewServer(t, newEngine(t, newRegistry(t, ginsse.RegistryConfig{Log: log})))
+		stream := server.Open(t, "/events", as("alice"))
+		pass(settled)
+		before := log.posted.Load()
+		stream.Close()
+		synctest.Wait()
+		server.Open(t, "/events", as("alice"))
+		server.Open(t, "/events", as("alice"))
+		pass(settled)
+		if n := log.posted.Load() - before; n != 0 {
+			t.Errorf("%d messages", n)
+		}
+	})
+}
+
+// Whatever becomes of messages, and however users move between nodes meanwhile: when
+// messages come through again, all nodes agree with what is.
+func TestOnlineIsRightInTheEnd(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { onlineIsRightInTheEnd(t, rand.New(rand.NewPCG(seed, 0))) })
+		})
+	}
+}
+
+func onlineIsRightInTheEnd(t *testing.T, random *rand.Rand) {
+	const nodes, users, steps = 3, 700, 300
+	var mu sync.Mutex // guards random
+	chance := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return random.IntN(n)
+	}
+	rough := func(post func()) {
+		for range []int{0, 1, 1, 2}[chance(4)] { // it is lost, or comes twice
+			time.AfterFunc(time.Duration(chance(400))*time.Millisecond, post)
+		}
+	}
+	name := func(user int) string { return fmt.Sprint(user, strings.Repeat("x", 240)) } // many to a message
+	var logs [nodes]*posting
+	var registries [nodes]*ginsse.Registry
+	var servers [nodes]*ssetest.Server
+	for i, node := range ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, nodes) {
+		logs[i] = &posting{Node: node}
+		logs[i].way.Store(&rough)
+		registries[i] = newRegistry(t, ginsse.RegistryConfig{Log: logs[i]})
+		servers[i] = ssetest.NewServer(t, newEngine(t, registries[i]))
+	}
+	var open [nodes][users]*ssetest.Stream
+	for step := range nodes*users + steps {
+		node, user := chance(nodes), chance(users)
+		if step < nodes*users { // first, each user comes to some
+			if node, user = step/users, step%users; chance(2) == 0 {
+				continue
+			}
+		}
+		if stream := open[node][user]; stream != nil {
+			stream.Close()
+			open[node][user] = nil
+		} else {
+			open[node][user] = servers[node].Open(t, "/events", as(name(user)))
+		}
+		if step%10 == 0 {
+			pass(time.Duration(chance(300)) * time.Millisecond)
+		}
+	}
+	pass(time.Second)
+	for _, log := range logs {
+		log.way.Store(nil)
+	}
+	pass(30 * time.Second)
+	synctest.Wait()
+	want := ginsse.ClusterStats{Nodes: nodes}
+	for user := range users {
+		online := false
+		for node := range nodes {
+			if open[node][user] != nil {
+				online = true
+				want.Streams++
+			}
+		}
+		if online {
+			want.Users++
+		}
+		for node, r := range registries {
+			if r.Online(name(user)) != online {
+				t.Errorf("node %d: user %d is online: %v", node, user, !online)
+			}
+		}
+	}
+	for _, r := range registries {
+		wantCluster(t, r, want)
+	}
 }

@@ -224,7 +224,6 @@ func (r *Registry) findHead() error {
 	}
 	r.seen(page.Through.Seq)
 	r.control.at = page.Through
-	r.control.heard.Store(page.Through.Seq)
 	return err
 }
 

@@ -3,19 +3,25 @@ package natslog
 import (
 	"fmt"
 	"log/slog"
+	"regexp"
 	"sync"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/ginsse/ginsse"
 )
 
-// Messages of [ginsse.SharedLog] are core NATS messages beside the stream: nothing stores
-// them, and what finds a node out of touch is lost.
+// Messages of [ginsse.SharedLog] are core NATS messages beside the stream: nothing stores them,
+// and what finds a node out of touch is lost.
 
 // Post implements [ginsse.SharedLog].
 //
-// Errors: [ErrUnavailable] without a connection, [ErrClosed].
+// Errors: [ErrUnavailable] without a connection, [ErrClosed], [ginsse.ErrInvalidSubject]
+// for what is no name.
 func (l *Log) Post(to string, message []byte) error {
 	switch {
+	case to != "" && !nodeName.MatchString(to): // it may have come from a message
+		return fmt.Errorf("%w: no node has the name %q", ginsse.ErrInvalidSubject, to)
 	case l.closed():
 		return ErrClosed
 	case !l.broker.nc.IsConnected():
@@ -58,6 +64,9 @@ func (l *Log) Receive(name string, fn func(message []byte)) (stop func()) {
 		close(end)
 	})
 }
+
+// nodeName matches the names that [ginsse.SharedLog] allows.
+var nodeName = regexp.MustCompile(`^[A-Za-z0-9]{1,32}$`)
 
 // pendingMessages is how many may wait for fn; more are lost.
 const pendingMessages = 1024
