@@ -355,7 +355,9 @@ func (r *Registry) seen(seq uint64) {
 //
 // Errors: [ErrInvalidSubject]; with a SharedLog, [ErrPending] while the other registries
 // could not be told, which is tried again until this one is closed; [ErrClosed] or the
-// log's when they will not be. After the last three the streams here have ended.
+// log's when they will not be. After the last three the streams here have ended. What is
+// told late ends streams that were opened before Disconnect was called, as far as the
+// nodes' clocks agree, or within 2 s after it.
 func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason) (int, error) {
 	if err := checkName("user ID", userID); err != nil {
 		return 0, err

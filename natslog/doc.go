@@ -19,6 +19,9 @@
 // reaches reads from the broker, from the leader of the stream: a replica may lag, and
 // what is missing there would be missed in silence.
 //
+// What registries tell each other about who is online are core NATS messages, which
+// nothing stores.
+//
 // Append publishes under an id of its own and repeats that, under the same id, until
 // it is acknowledged; the broker stores it once. It returns when this node's tail has
 // seen the event.

@@ -22,6 +22,8 @@
 //		return ginsse.Identity{UserID: c.GetHeader("Test-User")}, nil
 //	})
 //
+// [NewNodes] is for tests of an application on several nodes.
+//
 // Streams are decoded by package client. An answer that a test has opened by itself
 // is read with client.Decode.
 //

@@ -1,0 +1,73 @@
+package ssetest_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+func TestNodesShareAHistory(t *testing.T) {
+	nodes := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
+	var woken []string
+	defer nodes[1].Watch(func(subject string, _ uint64) { woken = append(woken, subject) })()
+	start, err := nodes[1].Read(t.Context(), ginsse.Query{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := nodes[0].Append(t.Context(), "user:alice", []byte("data: 1\n\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := nodes[1].Read(t.Context(), ginsse.Query{Subjects: []string{"user:alice"}, After: start.Through, MaxEvents: 9, MaxBytes: 999}, nil)
+	if err != nil || page.Last != at || page.Gap != "" {
+		t.Errorf("%+v, %v", page, err)
+	}
+	if len(woken) != 1 || woken[0] != "user:alice" {
+		t.Errorf("woken for %q", woken)
+	}
+}
+
+func TestNodeThatIsAway(t *testing.T) {
+	nodes := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
+	var woken, messages []string
+	defer nodes[1].Watch(func(subject string, _ uint64) { woken = append(woken, subject) })()
+	stop := nodes[1].Receive("b", func(message []byte) { messages = append(messages, string(message)) })
+	post := func(to, text string) {
+		t.Helper()
+		if err := nodes[0].Post(to, []byte(text)); err != nil {
+			t.Error(err)
+		}
+	}
+	post("b", "1")
+	post("a", "2")
+	post("", "3")
+	nodes[1].SetAway(true)
+	post("", "4")
+	if _, err := nodes[0].Append(t.Context(), "all", []byte("data: 1\n\n")); err != nil {
+		t.Error(err)
+	}
+	if _, err := nodes[1].Append(t.Context(), "all", []byte("data: 1\n\n")); !errors.Is(err, ssetest.ErrAway) {
+		t.Errorf("appending: %v", err)
+	}
+	if _, err := nodes[1].Read(t.Context(), ginsse.Query{}, nil); !errors.Is(err, ssetest.ErrAway) {
+		t.Errorf("reading: %v", err)
+	}
+	if err := nodes[1].Post("", nil); !errors.Is(err, ssetest.ErrAway) {
+		t.Errorf("posting: %v", err)
+	}
+	if len(woken) != 0 {
+		t.Errorf("woken for %q while away", woken)
+	}
+	nodes[1].SetAway(false)
+	if len(woken) != 1 || woken[0] != "" {
+		t.Errorf("woken for %q when back", woken)
+	}
+	post("", "5")
+	stop()
+	post("", "6")
+	if got := len(messages); got != 3 || messages[0] != "1" || messages[1] != "3" || messages[2] != "5" {
+		t.Errorf("received %q", messages)
+	}
+}
