@@ -16,6 +16,9 @@
 // scenario is an entry in the list of scenario.go, with a function in figures.go if
 // its work is of a new sort.
 //
+// What several nodes cost is measured by go test -bench Nodes, with one more process, the
+// broker: nodes_bench_linux_test.go.
+//
 // The exit status is 1 if the kit has not done all of its work; what others lose, and
 // that one of them could not be run, is in the tables.
 package main
@@ -31,6 +34,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ginsse/ginsse/bench/internal/broker"
 	"github.com/ginsse/ginsse/bench/internal/child"
 	"github.com/ginsse/ginsse/bench/internal/load"
 	"github.com/ginsse/ginsse/bench/internal/report"
@@ -47,7 +51,7 @@ func main() {
 	names := flag.String("contestants", "", "only those whose names contain one of these, separated by commas")
 	write := flag.Bool("write", false, "put the results into "+page+", and the plots into "+plots)
 	flag.StringVar(&o.profiles, "profiles", "", "write CPU profiles of the servers to this `folder`")
-	role := flag.String("child", "", "what a process of its own is started for: server or load")
+	role := flag.String("child", "", "what a process of its own is started for: server, load or broker")
 	flag.Parse()
 	if err := run(o, *role, *only, *names, *write); err != nil {
 		log.Fatal(err)
@@ -67,8 +71,10 @@ func run(o options, role, only, names string, write bool) error {
 			return err
 		}
 		return child.Serve(control)
+	case role == "broker":
+		return child.Serve(new(broker.Control))
 	case role != "":
-		return fmt.Errorf("-child is %q; it is server or load", role)
+		return fmt.Errorf("-child is %q; it is server, load or broker", role)
 	case o.quick && write:
 		return errors.New("-write is for whole runs: the figures of -quick mean little")
 	case write && only+names != "":

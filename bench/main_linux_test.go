@@ -33,7 +33,7 @@ func TestRunRefusesOptionsThatMakeNoSense(t *testing.T) {
 		"unknown_scenario":   {only: "paced,nosuch", want: `there is no scenario "nosuch"`},
 		"empty_scenario":     {only: "paced,", want: `there is no scenario ""`},
 		"unknown_contestant": {names: "nobody", want: `-contestants is "nobody", and no name contains that`},
-		"unknown_role":       {role: "cook", want: `-child is "cook"; it is server or load`},
+		"unknown_role":       {role: "cook", want: `-child is "cook"; it is server, load or broker`},
 		"quick_and_write":    {o: options{quick: true}, write: true, want: "-write is for whole runs: the figures of -quick mean little"},
 		"profiles_and_write": {o: options{profiles: "x"}, write: true, want: "-write is for figures, and a profile costs something"},
 		"few_and_write":      {o: options{rounds: 2}, write: true, want: "-write is for whole runs, of at least 3 rounds, not 2"},

@@ -1,12 +1,14 @@
 package servers
 
 import (
+	"errors"
 	"fmt"
 	"log"
 	"math"
 	"net"
 	"os"
 	"runtime/pprof"
+	"sync"
 	"time"
 
 	"github.com/ginsse/ginsse/bench/internal/child"
@@ -58,6 +60,12 @@ type SendArgs struct {
 	Users int           // one after another is sent to in turn; 0 means that each event is for all
 	Rate  int           // events per second; 0 means as fast as it goes
 	Tick  time.Duration // with a Rate, how often the sender wakes to send what is due
+	// Called has events carry the time of the call instead of that when it was due: for
+	// what a single event takes, where the sender's own sleep would hide it.
+	Called bool
+	// Senders, if not 0, is how many send at the same time, each to users of its own. The
+	// series has a number of events then.
+	Senders int
 }
 
 // Sent says how many events a series had.
@@ -70,6 +78,25 @@ type Sent struct {
 
 // Send sends a series.
 func (c *Control) Send(args SendArgs, sent *Sent) error {
+	if args.Senders == 0 {
+		return c.send(args, sent, 0)
+	}
+	if args.For > 0 || args.Senders > args.Users {
+		return fmt.Errorf("%d senders are for a number of events to as many users: %d, %v", args.Senders, args.Users, args.For)
+	}
+	failures := make([]error, args.Senders)
+	var sending sync.WaitGroup
+	start := time.Now()
+	for i := range failures {
+		sending.Go(func() { failures[i] = c.send(args, new(Sent), i) })
+	}
+	sending.Wait()
+	*sent = Sent{args.Events, time.Since(start)}
+	return errors.Join(failures...)
+}
+
+// send sends what one of the senders has to.
+func (c *Control) send(args SendArgs, sent *Sent, sender int) error {
 	users := make([]string, args.Users)
 	for i := range users {
 		users[i] = UserName(i)
@@ -80,6 +107,10 @@ func (c *Control) Send(args SendArgs, sent *Sent) error {
 	start := time.Now()
 	for i := 0; args.For > 0 || i < args.Events; i++ {
 		number, nanos := args.First+i, int64(0)
+		if other := args.next(number, sender) - number; other > 0 {
+			i += other - 1
+			continue
+		}
 		if args.For > 0 && i%round == 0 && time.Since(start) > args.For {
 			args.Events, args.For, last = i+round, 0, i
 		}
@@ -92,7 +123,9 @@ func (c *Control) Send(args SendArgs, sent *Sent) error {
 			// which is the same for all.
 			due := args.due(start, i)
 			time.Sleep(time.Until(due))
-			nanos = due.UnixNano()
+			if nanos = due.UnixNano(); args.Called {
+				nanos = time.Now().UnixNano()
+			}
 		}
 		var err error
 		if args.Users > 0 {
@@ -108,6 +141,17 @@ func (c *Control) Send(args SendArgs, sent *Sent) error {
 	}
 	*sent = Sent{args.Events, time.Since(start)}
 	return nil
+}
+
+// next is the first number from one on that a sender may have to send: behind the last
+// user it is the first one's again.
+func (args SendArgs) next(number, sender int) int {
+	if args.Senders == 0 {
+		return number
+	}
+	user := number % args.Users
+	mine := (sender - user%args.Senders + args.Senders) % args.Senders
+	return number + min(mine, args.Users-user)
 }
 
 // due is when the i-th event is to be sent: with a Tick, at the last one before its

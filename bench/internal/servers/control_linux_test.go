@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,6 +76,10 @@ func TestSendStampsEventsWithTheTimeTheyWereDue(t *testing.T) {
 			SendArgs{Events: 5, Bytes: 40, Rate: 100}, 2, 25 * ms,
 			[]sent{{"", 0, 0, 0}, {"", 1, 10 * ms, 10 * ms}, {"", 2, 20 * ms, 35 * ms}, {"", 3, 30 * ms, 35 * ms}, {"", 4, 40 * ms, 40 * ms}}, 40 * ms,
 		},
+		"held_back_by_the_time_of_the_call": {
+			SendArgs{Events: 5, Bytes: 40, Rate: 100, Called: true}, 2, 25 * ms,
+			[]sent{{"", 0, 0, 0}, {"", 1, 10 * ms, 10 * ms}, {"", 2, 35 * ms, 35 * ms}, {"", 3, 35 * ms, 35 * ms}, {"", 4, 40 * ms, 40 * ms}}, 40 * ms,
+		},
 		"held_back_at_the_end": {
 			SendArgs{Events: 2, Bytes: 40, Rate: 100}, 2, 25 * ms,
 			[]sent{{"", 0, 0, 0}, {"", 1, 10 * ms, 10 * ms}}, 35 * ms,
@@ -104,6 +110,56 @@ func TestSendStampsEventsWithTheTimeTheyWereDue(t *testing.T) {
 					t.Errorf("%+v in %v\nwant %+v in %v", got, took, test.want, test.took)
 				}
 			})
+		})
+	}
+}
+
+// One sender is stuck with its first user until the other has sent all that it has to.
+func TestSendersSendAtTheSameTimeToUsersOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		got := make(map[string][]int)
+		done := make(chan struct{})
+		c := &Control{server: Server{SendTo: func(user string, data []byte) error {
+			number, _, _ := ParseData(data)
+			if user == "user-0" {
+				<-done
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if got[user] = append(got[user], number); user == "user-3" && number == 4 {
+				close(done)
+			}
+			return nil
+		}}}
+		all := new(Sent)
+		if err := c.Send(SendArgs{First: 5, Events: 20, Bytes: 40, Users: 5, Senders: 2}, all); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			if user := UserName(i); !slices.Equal(got[user], []int{1, 2, 3, 4}) {
+				t.Errorf("%s was sent %v", user, got[user])
+			}
+		}
+		if all.Events != 20 {
+			t.Errorf("%d events are said to have been sent", all.Events)
+		}
+	})
+}
+
+func TestSendersAreForANumberOfEventsToUsers(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string]SendArgs{
+		"for_all":         {Events: 9, Senders: 2},
+		"more_than_users": {Events: 9, Users: 3, Senders: 4},
+		"for_a_time":      {For: ms, Users: 3, Senders: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := new(Control).Send(args, new(Sent)); err == nil {
+				t.Error("it sends")
+			}
 		})
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 
 	"github.com/gin-gonic/gin"
+	"github.com/nats-io/nats.go"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/natslog"
 )
 
 const kitAbout = "On gin, with its defaults: IDs; a history in memory of 4,096 events for each user and for all, for 1 h and within 64 MiB, " +
@@ -22,6 +24,11 @@ func newKit(settings Settings) (Server, error) {
 	if settings.Silent {
 		cfg.Stream.HeartbeatInterval = -1
 	}
+	log, err := openLog(settings)
+	if err != nil {
+		return Server{}, err
+	}
+	cfg.Log = log
 	registry, err := ginsse.NewRegistry(cfg)
 	if err != nil {
 		return Server{}, err
@@ -44,4 +51,16 @@ func newKit(settings Settings) (Server, error) {
 			return err
 		},
 	}, nil
+}
+
+// openLog returns the log in memory, or makes the kit one node of several.
+func openLog(settings Settings) (ginsse.Log, error) {
+	if settings.Broker == "" {
+		return ginsse.NewMemoryLog(ginsse.MemoryLogConfig{MaxBytes: int64(settings.LogBytes)})
+	}
+	nc, err := nats.Connect(settings.Broker, nats.MaxReconnects(-1))
+	if err != nil {
+		return nil, err
+	}
+	return natslog.Open(context.Background(), nc, natslog.Config{Replicas: settings.Replicas, RecentBytes: settings.LogBytes})
 }

@@ -46,6 +46,12 @@ type Settings struct {
 	// SendBuffer is what the kernel may hold for a client that does not read, SO_SNDBUF
 	// in bytes; 0 is the system's, which may be megabytes.
 	SendBuffer int
+	// Broker is the address of a NATS server through which the kit shares its log with
+	// other nodes, in so many replicas; "" is a log in memory.
+	Broker   string
+	Replicas int
+	// LogBytes bounds what the kit's log holds in memory; 0 is its default.
+	LogBytes int
 }
 
 // Server is a contestant at work.
@@ -53,7 +59,7 @@ type Server struct {
 	// Serve serves the listener's connections until the process ends.
 	Serve func(net.Listener) error
 	// SendTo sends to one user, Broadcast to all. The data is the caller's and
-	// changes after the call. One goroutine calls them.
+	// changes after the call. One goroutine calls them, but for the kit's.
 	SendTo    func(user string, data []byte) error
 	Broadcast func(data []byte) error
 }

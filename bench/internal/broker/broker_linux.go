@@ -1,0 +1,224 @@
+// Package broker runs NATS servers with JetStream in a process of their own, and
+// counts what goes through them.
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/ginsse/ginsse/bench/internal/child"
+)
+
+// Control is what the driver may call of a broker's process, one call at a time.
+type Control struct {
+	servers []*server.Server
+	taps    []*nats.Conn // none while there is no tap
+
+	mu       sync.Mutex // guards the field below
+	requests map[string]int
+}
+
+// StartArgs say which servers to start.
+type StartArgs struct {
+	Servers int    // 1, or those of a cluster
+	Dir     string // where they store
+}
+
+const startLimit = 20 * time.Second
+
+// Start starts the servers, with the defaults of nats-server, and answers with their
+// addresses when they take streams.
+func (c *Control) Start(args StartArgs, urls *[]string) error {
+	if err := child.Files(args.Servers); err != nil {
+		return err
+	}
+	options, err := clusterOptions(args)
+	if err != nil {
+		return err
+	}
+	for _, o := range options {
+		s, err := server.NewServer(o)
+		if err != nil {
+			return err
+		}
+		s.Start()
+		c.servers = append(c.servers, s)
+	}
+	deadline := time.Now().Add(startLimit)
+	for _, s := range c.servers {
+		if !s.ReadyForConnections(time.Until(deadline)) {
+			return errors.New("a server does not start")
+		}
+		*urls = append(*urls, s.ClientURL())
+	}
+	for !c.led() {
+		if time.Now().After(deadline) {
+			return errors.New("the cluster has no leader")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
+}
+
+// led reports whether the servers know of each other, and have a leader.
+func (c *Control) led() bool {
+	for _, s := range c.servers {
+		if len(c.servers) == 1 || s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(c.servers) {
+			return true
+		}
+	}
+	return false
+}
+
+func clusterOptions(args StartArgs) (list []*server.Options, err error) {
+	var routes []*url.URL
+	var ports []int
+	for i := range args.Servers {
+		list = append(list, &server.Options{
+			ServerName: fmt.Sprint("s", i), Host: "127.0.0.1", Port: server.RANDOM_PORT,
+			JetStream: true, StoreDir: filepath.Join(args.Dir, strconv.Itoa(i)), JetStreamMaxStore: 1 << 40,
+			NoSigs: true, NoLog: true,
+		})
+	}
+	if args.Servers == 1 {
+		return list, nil
+	}
+	for range args.Servers {
+		listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = listener.Close() }() // when all are known, so that they differ
+		addr, err := netip.ParseAddrPort(listener.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		ports = append(ports, int(addr.Port()))
+		routes = append(routes, &url.URL{Scheme: "nats", Host: addr.String()})
+	}
+	for i, o := range list {
+		o.Cluster, o.Routes = server.ClusterOpts{Name: "bench", Host: "127.0.0.1", Port: ports[i]}, routes
+	}
+	return list, nil
+}
+
+// Count counts messages, and their bytes as NATS does: headers and data, without subjects
+// and the lines of the protocol.
+type Count struct{ Msgs, Bytes int64 }
+
+// Sub returns the difference.
+func (c Count) Sub(other Count) Count { return Count{c.Msgs - other.Msgs, c.Bytes - other.Bytes} }
+
+// Traffic is what has gone through the servers since they were started.
+type Traffic struct {
+	In, Out Count // of the connections that are open now, without the tap's: from them, to them
+	Routes  Count // from server to server
+	CPU     time.Duration
+}
+
+// Sub returns the difference.
+func (t Traffic) Sub(other Traffic) Traffic {
+	return Traffic{t.In.Sub(other.In), t.Out.Sub(other.Out), t.Routes.Sub(other.Routes), t.CPU - other.CPU}
+}
+
+const tapName = "tap"
+
+// Traffic answers with what has gone through.
+func (c *Control) Traffic(_ struct{}, t *Traffic) (err error) {
+	*t = Traffic{}
+	for _, s := range c.servers {
+		conns, err := s.Connz(nil)
+		if err != nil {
+			return err
+		}
+		for _, conn := range conns.Conns {
+			if conn.Name == tapName {
+				continue
+			}
+			t.In.Msgs, t.In.Bytes = t.In.Msgs+conn.InMsgs, t.In.Bytes+conn.InBytes
+			t.Out.Msgs, t.Out.Bytes = t.Out.Msgs+conn.OutMsgs, t.Out.Bytes+conn.OutBytes
+		}
+		routes, err := s.Routez(nil)
+		if err != nil {
+			return err
+		}
+		for _, route := range routes.Routes {
+			t.Routes.Msgs, t.Routes.Bytes = t.Routes.Msgs+route.OutMsgs, t.Routes.Bytes+route.OutBytes
+		}
+	}
+	t.CPU, err = child.CPU()
+	return err
+}
+
+// Tap begins to count the requests to JetStream by kind, or ends that and answers with
+// the counts. It costs the servers one more message for each.
+func (c *Control) Tap(on bool, requests *map[string]int) error {
+	if !on {
+		for _, nc := range c.taps {
+			if err := nc.Drain(); err != nil {
+				return err
+			}
+			for !nc.IsClosed() {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.taps, *requests = nil, c.requests
+		return nil
+	}
+	c.requests = make(map[string]int)
+	// At each server, as the others of a cluster hear of a subscription later. Being of one
+	// queue, one of them gets each request.
+	for _, s := range c.servers {
+		nc, err := nats.Connect(s.ClientURL(), nats.Name(tapName))
+		if err != nil {
+			return err
+		}
+		c.taps = append(c.taps, nc)
+		if _, err := nc.QueueSubscribe("$JS.API.>", tapName, func(m *nats.Msg) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.requests[kind(m.Subject)]++
+		}); err != nil {
+			return err
+		}
+		if err := nc.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kind is a request's subject without what it is about: $JS.API.STREAM.INFO.X is
+// STREAM.INFO.
+func kind(subject string) string {
+	subject = strings.TrimPrefix(subject, "$JS.API.")
+	tokens := strings.Split(subject, ".")
+	n := min(2, len(tokens))
+	if strings.HasPrefix(subject, "STREAM.MSG.") || strings.HasPrefix(subject, "CONSUMER.MSG.") {
+		n = 3
+	}
+	return strings.Join(tokens[:n], ".")
+}
+
+// stop ends the servers. A process that ends does so too.
+func (c *Control) stop() {
+	for _, s := range c.servers {
+		s.Shutdown()
+	}
+	for _, s := range c.servers {
+		s.WaitForShutdown()
+	}
+}
