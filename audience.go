@@ -101,7 +101,7 @@ func (r *Registry) detach(s *Stream) {
 // whichever node, in any order: the streams read the log and see for themselves.
 func (r *Registry) notify(subject string, seq uint64) {
 	r.seen(seq)
-	r.listen(subject)
+	r.listen(subject, seq)
 	if subject == "" {
 		subject = subjectAll // which each stream reads
 	}

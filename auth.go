@@ -356,7 +356,7 @@ func checkedKeyfunc(find jwt.Keyfunc) jwt.Keyfunc {
 	}
 }
 
-func orDefault(value, otherwise string) string {
+func orDefault[T ~string](value, otherwise T) T {
 	if value == "" {
 		return otherwise
 	}

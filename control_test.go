@@ -1,9 +1,7 @@
 package ginsse_test
 
 import (
-	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,16 +9,6 @@ import (
 	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/ssetest"
 )
-
-// nodes returns nodes that share a history, each with a registry.
-func nodes(t *testing.T, cfg ginsse.MemoryLogConfig) (logs [2]*ssetest.Node, registries [2]*ginsse.Registry) {
-	t.Helper()
-	for i, node := range ssetest.NewNodes(t, cfg, len(logs)) {
-		logs[i] = node
-		registries[i] = newRegistry(t, ginsse.RegistryConfig{Log: node})
-	}
-	return logs, registries
-}
 
 func TestDisconnectReachesAllNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -153,113 +141,4 @@ func TestDisconnectRefusesNobody(t *testing.T) {
 	if _, err := registries[0].Disconnect(t.Context(), "", ""); !errors.Is(err, ginsse.ErrInvalidSubject) {
 		t.Error(err)
 	}
-}
-
-// secluded is a node that neither reads nor gives orders for a while.
-type secluded struct {
-	*ssetest.Node
-
-	now atomic.Bool
-}
-
-func (s *secluded) Append(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
-	if s.now.Load() && subject == "control" {
-		return ginsse.Cursor{}, ssetest.ErrAway
-	}
-	return s.Node.Append(ctx, subject, frame)
-}
-
-func (s *secluded) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	if s.now.Load() && len(q.Subjects) == 1 {
-		return ginsse.Page{}, ssetest.ErrAway
-	}
-	return s.Node.Read(ctx, q, dst)
-}
-
-// A node that reads an order late, and of itself, leaves those alone who have come since.
-func TestDisconnectSparesWhoHasComeSince(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		logs := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
-		here, log := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]}), &secluded{Node: logs[1]}
-		there := ssetest.NewServer(t, newEngine(t, newRegistry(t, ginsse.RegistryConfig{Log: log})))
-		before := there.Open(t, "/events", as("alice"))
-		log.now.Store(true)
-		if _, err := here.Disconnect(t.Context(), "alice", ""); err != nil {
-			t.Fatal(err)
-		}
-		after := there.Open(t, "/events", as("alice"))
-		log.now.Store(false)
-		before.NextOf("sse.close")
-		synctest.Wait()
-		send(t, here, "alice", 1)
-		after.NextOf("n")
-	})
-}
-
-// When orders are lost, whoever may have been meant does not stay: everybody comes back
-// and shows who they are.
-func TestNodeThatMissedAnOrderSendsAllAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		logs, registries := nodes(t, ginsse.MemoryLogConfig{EventsPerSubject: 2})
-		there := ssetest.NewServer(t, newEngine(t, registries[1]))
-		const clients = 10
-		var streams []*ssetest.Stream
-		for range clients {
-			streams = append(streams, there.Open(t, "/events", as("bob")))
-		}
-		logs[1].SetAway(true)
-		for _, user := range []string{"alice", "carol", "dave"} {
-			if _, err := registries[0].Disconnect(t.Context(), user, ""); err != nil {
-				t.Fatal(err)
-			}
-		}
-		logs[1].SetAway(false)
-		start := time.Now()
-		left := func(after time.Duration) int {
-			pass(after - time.Since(start))
-			synctest.Wait()
-			return registries[1].Stats().Streams
-		}
-		if n := left(2500 * time.Millisecond); n < 4 || n > 6 {
-			t.Errorf("%d of %d streams are left when half of the time has passed", n, clients)
-		}
-		carol := there.Open(t, "/events", as("carol"))
-		if _, err := registries[0].Disconnect(t.Context(), "carol", ""); err != nil { // orders are followed meanwhile
-			t.Fatal(err)
-		}
-		carol.NextOf("sse.close")
-		if n := left(2500 * time.Millisecond); n < 4 {
-			t.Errorf("it took until %d streams were left", n)
-		}
-		if n := left(5 * time.Second); n != 0 {
-			t.Errorf("%d streams are left", n)
-		}
-		for _, stream := range streams {
-			if got := stream.NextOf("sse.close").Data; got != `{"reason":"lifetime","reconnect":true}` {
-				t.Errorf("it ended with %s", got)
-			}
-		}
-	})
-}
-
-// With no orders for long, and many events, what is old does not count as lost.
-func TestNodeKeepsUpWithTheLogWithoutOrders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, registries := nodes(t, ginsse.MemoryLogConfig{MaxAge: time.Minute})
-		there := ssetest.NewServer(t, newEngine(t, registries[1]))
-		alice, bob := there.Open(t, "/events", as("alice")), there.Open(t, "/events", as("bob"))
-		for range 3 {
-			for n := range 2000 {
-				send(t, registries[0], "nobody", n)
-			}
-			pass(10 * time.Minute)
-		}
-		if _, err := registries[0].Disconnect(t.Context(), "alice", ""); err != nil {
-			t.Fatal(err)
-		}
-		alice.NextOf("sse.close")
-		synctest.Wait()
-		send(t, registries[0], "bob", 1)
-		bob.NextOf("n")
-	})
 }

@@ -101,6 +101,9 @@ func (r Reason) reconnect() bool {
 	}
 }
 
+// orDisconnected returns the reason, or for none the kit's own.
+func (r Reason) orDisconnected() Reason { return orDefault(r, ReasonDisconnected) }
+
 // drains reports whether the client still gets what was sent before the end.
 // An expired credential gives no right to it; a dead connection no way.
 func (r Reason) drains() bool {

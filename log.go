@@ -19,7 +19,8 @@ import (
 //
 // Visibility: once Append has returned, Read on the same Log value sees the
 // event. A Read that reports a position Through has seen every event of its
-// subjects at or before it: none may appear there later. A log that cannot
+// subjects at or before it: none may appear there later. What Read sees, it sees of all
+// subjects alike: an event only together with all before it. A log that cannot
 // tell, because it has lost touch with its store, returns no events and leaves
 // Through at the query's After; asked without a position, it returns an error. Once
 // back in touch it has Watch's fn called for what came meanwhile.

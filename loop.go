@@ -198,8 +198,8 @@ func (s *Stream) next(ctx context.Context, b *buffer) (more bool, err error) {
 		return false, nil
 	}
 	var page Page
+	before, waits := s.bound()
 	for reading := true; reading; {
-		before := s.bound()
 		page, err = s.registry.log.Read(ctx, Query{
 			Subjects:  s.subjects,
 			After:     s.at,
@@ -210,14 +210,20 @@ func (s *Stream) next(ctx context.Context, b *buffer) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		// A stream that ended meanwhile may have been read too far.
-		reading = s.bound() != before
+		// A stream that has got a bound meanwhile may have been read too far.
+		was := before
+		before, waits = s.bound()
+		reading = before != was
+	}
+	if waits {
+		s.registry.control.hold(s)
 	}
 	s.at = page.Through
 	if page.Gap != "" {
 		s.registry.gaps.Add(1)
 		b.bytes = appendControl(b.bytes, typeGap, s.at.String(), gapData{page.Gap})
 		s.told = s.at.Seq
+		s.since.Store(s.at.Seq + 1) // it may have been further on
 		return true, nil
 	}
 	if !page.Last.IsZero() {

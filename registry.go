@@ -223,7 +223,7 @@ func (r *Registry) findHead() error {
 		err = errNoPosition
 	}
 	r.seen(page.Through.Seq)
-	r.control.at = page.Through
+	r.control.start(page.Through)
 	return err
 }
 
@@ -347,7 +347,7 @@ func (r *Registry) seen(seq uint64) {
 // Disconnect ends all streams of a user, with everything sent to them before
 // delivered: those of this registry, and it returns how many there were; and, through
 // a [SharedLog], those of the other registries on it, now or when they are in touch
-// again. The client is told the reason and not to come back; a browser's EventSource
+// again. It waits for such a log, within ctx; the streams here end within 250 ms. The client is told the reason and not to come back; a browser's EventSource
 // comes back all the same unless its page closes it, so what may not come back must
 // also be refused by authentication ([AuthConfig.CheckFunc]). So must a request that
 // was admitted just before and has not become a stream yet; where that matters, look
@@ -363,13 +363,30 @@ func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason)
 		return 0, err
 	}
 	streams := r.Streams(userID)
-	for _, s := range streams {
-		s.Disconnect(reason)
-	}
 	if r.shared == nil {
+		for _, s := range streams {
+			s.Disconnect(reason)
+		}
 		return len(streams), nil
 	}
-	return len(streams), r.tell(ctx, order{User: userID, Reason: reason})
+	// Its place in the log says what was sent before it, also by other nodes. But nobody
+	// stays for a log that is slow.
+	end := func() {
+		for _, s := range streams {
+			s.Disconnect(reason)
+		}
+	}
+	late := time.AfterFunc(disconnectPatience, end)
+	defer late.Stop()
+	at, err := r.tell(ctx, order{User: userID, Reason: reason})
+	if err != nil {
+		end()
+		return len(streams), err
+	}
+	for _, s := range streams {
+		s.endBefore(reason.orDisconnected(), at.Seq)
+	}
+	return len(streams), nil
 }
 
 // Streams returns the live streams of a user on this node, in no order. Sending
@@ -380,7 +397,7 @@ func (r *Registry) Streams(userID string) []*Stream {
 
 // Online reports whether a user has a live stream, on this node or, with a [SharedLog],
 // on another that this one has heard of: who comes or goes there is known here in about
-// 0.1 s, the users of a node that crashed or is out of touch count for 15 s, and a node
+// 0.1 s, the users of a node that crashed or is out of touch count for 15 to 20 s, and a node
 // that has just started, or is out of touch itself, knows its own. A client that vanished
 // without closing its connection counts until a write to it fails. It asks nobody and
 // returns at once.

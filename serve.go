@@ -143,6 +143,11 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 			gap = GapUnknown
 		}
 	}
+	if r.shared != nil {
+		if head, err := r.log.Read(c.Request.Context(), Query{}, nil); err == nil {
+			s.came.Store(&head.Through)
+		}
+	}
 	// Asks for no event: they are read as the client takes them, page by page.
 	page, err := r.log.Read(c.Request.Context(), Query{Subjects: s.subjects, After: s.at, Before: 1}, nil)
 	if err != nil {

@@ -8,27 +8,34 @@ import (
 )
 
 // Close ends all streams at once, each with sse.close and reason "shutdown", and
-// has the registry take no more streams or events. It does not wait: it is made
-// for http.Server.RegisterOnShutdown, and the server then waits for the handlers.
-// It may be repeated.
+// has the registry take no more streams or events. It does not wait for them: it is
+// made for http.Server.RegisterOnShutdown, and the server then waits for the
+// handlers. It may be repeated. With a [SharedLog] it tells the other nodes, which
+// takes 1 s at most.
 func (r *Registry) Close() {
 	r.mu.Lock()
 	closed := r.state == stateClosed
 	r.state = stateClosed
 	r.closed.Store(true)
 	r.mu.Unlock()
-	if closed {
-		return
+	if !closed {
+		r.stop()
+		for _, s := range r.audience(subjectAll) {
+			s.end(ReasonShutdown)
+		}
+		r.end()
 	}
-	r.stop()
-	for _, s := range r.audience(subjectAll) {
-		s.end(ReasonShutdown)
-	}
-	r.end()
 	if r.shared != nil {
-		<-r.presence.done // the others know; the log may be closed
+		// The others know then, and the log may be closed.
+		select {
+		case <-r.presence.done:
+		case <-time.After(farewellTimeout):
+		}
 	}
 }
+
+// farewellTimeout bounds what Close waits for a log that hangs.
+const farewellTimeout = time.Second
 
 // Shutdown ends the streams one after another, in random order, over
 // [RegistryConfig.ShutdownWindow] or three quarters of the time until ctx's

@@ -95,7 +95,10 @@ type Stream struct {
 	wake   chan struct{}
 	// since is one more than the sequence that the stream started from, and 0
 	// until it has started: events at or above it will reach the client.
-	since  atomic.Uint64
+	since atomic.Uint64
+	// came is where the head of a shared log was when the stream was opened; nil until that
+	// is known.
+	came   atomic.Pointer[Cursor]
 	ended  atomic.Bool // set with err
 	queued atomic.Bool // set with queue
 
@@ -251,12 +254,7 @@ func (s *Stream) enqueue(ctx context.Context, frame []byte) error {
 // the reason is one of the kit's own that asks for it. "" means
 // [ReasonDisconnected]. It does not wait, and it may be repeated: the first
 // reason stays.
-func (s *Stream) Disconnect(reason Reason) {
-	if reason == "" {
-		reason = ReasonDisconnected
-	}
-	s.end(reason)
-}
+func (s *Stream) Disconnect(reason Reason) { s.end(reason.orDisconnected()) }
 
 // Close ends the stream as done: the client is told not to come back. On a stream
 // from [Open] it also writes what is left and gives the response back to the
@@ -273,15 +271,23 @@ func (s *Stream) Close() error {
 // end ends the stream, unless it has ended before: the first cause stays. What
 // its registry has sent by now is still delivered, nothing later is.
 func (s *Stream) end(cause error) {
+	before := uint64(0)
+	if s.registry != nil {
+		before = s.registry.head.Load() + 1
+	}
+	s.endBefore(cause, before)
+}
+
+// endBefore is end for what has happened at a sequence: what is in the log before it is
+// still delivered.
+func (s *Stream) endBefore(cause error, before uint64) {
 	s.mu.Lock()
 	if s.err != nil {
 		s.mu.Unlock()
 		return
 	}
 	s.err = cause
-	if s.registry != nil {
-		s.before = s.registry.head.Load() + 1
-	}
+	s.before = before
 	s.ended.Store(true)
 	if s.done != nil {
 		close(s.done)
@@ -314,14 +320,16 @@ func (s *Stream) makeRoomLocked() {
 	}
 }
 
-// bound returns the sequence that the stream must not reach; 0 while it is open.
-func (s *Stream) bound() uint64 {
+// bound returns the sequence that the stream must not reach; 0 for none. While the stream
+// is open, it is where it has to wait.
+func (s *Stream) bound() (before uint64, waits bool) {
 	if !s.ended.Load() {
-		return 0
+		before = s.registry.control.limit.Load()
+		return before, before != 0
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.before
+	return s.before, false
 }
 
 // take appends to b what is queued.

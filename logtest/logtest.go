@@ -7,8 +7,8 @@
 //		}})
 //	}
 //
-// Run it with -race. It needs a few seconds. That it fails for logs that are wrong is
-// tested too: see mutant_test.go.
+// Run it with -race. It needs a few seconds, and more where messages get lost. That it
+// fails for logs that are wrong is tested too: see mutant_test.go.
 package logtest
 
 import (
@@ -33,12 +33,19 @@ type Suite struct {
 	// needs to close is closed by t.Cleanup.
 	New func(t *testing.T, b Bounds) ginsse.Log
 	// Peer returns another Log value on the contents of one that New returned, as
-	// another node has it. Nil: the log is not shared, and this is not tested.
+	// another node has it. Registries are tested on the two as well; and if both are
+	// [ginsse.SharedLog], their messages, and what registries tell each other. Nil: the
+	// log is not shared, and this is not tested.
 	Peer func(t *testing.T, log ginsse.Log) ginsse.Log
 	// Reopen closes a log that New returned and opens it again with its contents, as
 	// a node that restarts does. The old value is not used afterwards. Nil: its
 	// contents end with it, and this is not tested.
 	Reopen func(t *testing.T, log ginsse.Log) ginsse.Log
+	// Restart takes the store away from all nodes that are open on the contents of a log
+	// that New returned, and brings it back with its contents, as when a broker
+	// restarts. The logs are in use meanwhile, and stay so: they may take a while to find
+	// the store again, but by themselves. Nil: this is not tested.
+	Restart func(t *testing.T, log ginsse.Log)
 	// Inexact says that the log may report a gap where nothing was lost. It must
 	// still report every gap there is.
 	Inexact bool
@@ -48,6 +55,10 @@ type Suite struct {
 
 // defaultPatience is not how fast a log should be: it ends the tests of one that fails.
 const defaultPatience = 10 * time.Second
+
+// long is the patience with what takes a store to come back, or messages that were lost
+// to be made good.
+func (s Suite) long() time.Duration { return 3 * s.patience }
 
 // Run runs the suite.
 func Run(t *testing.T, s Suite) {
@@ -104,6 +115,17 @@ func Run(t *testing.T, s Suite) {
 			conformance{"peer_resumes_the_others_positions", peerResumes},
 			conformance{"peer_misses_no_gap", peerMissesNoGap},
 			conformance{"peers_have_one_order_under_fire", peersUnderFire},
+
+			conformance{"registries_share_their_events", registriesShare},
+			conformance{"registries_keep_events_for_who_is_away", registriesKeep},
+			conformance{"streams_resume_at_the_other_registry_under_fire", registriesUnderFire},
+
+			conformance{"messages_reach_those_they_are_for", messagesReach},
+			conformance{"messages_arrive_unchanged", messagesAreBytes},
+			conformance{"messages_are_the_receivers", messagesAreTheReceivers},
+			conformance{"messages_come_until_stop", messagesStop},
+			conformance{"disconnect_reaches_all_registries", disconnectReaches},
+			conformance{"registries_agree_on_who_is_online", onlineAgrees},
 		)
 	}
 	if s.Reopen != nil {
@@ -113,6 +135,16 @@ func Run(t *testing.T, s Suite) {
 			conformance{"reopened_empty_log_resumes", reopenedEmpty},
 			conformance{"reopened_log_remembers_its_loss", reopenedRemembers},
 		)
+	}
+	if s.Restart != nil {
+		tests = append(
+			tests,
+			conformance{"restart_under_fire_loses_nothing", restartUnderFire},
+			conformance{"streams_stay_open_over_a_restart", streamsStayOpen},
+		)
+	}
+	if s.Restart != nil && s.Peer != nil {
+		tests = append(tests, conformance{"messages_arrive_after_a_restart", messagesArriveAfterRestart})
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
 )
 
 // A log that is in one memory is its own peer, and reopened by using it on.
@@ -13,6 +14,17 @@ func TestMemoryLogConformsAsItsOwnPeer(t *testing.T) {
 	s := memorySuite(func(log ginsse.Log) ginsse.Log { return &wrong{Log: log} })
 	s.Peer, s.Reopen = itself, itself
 	Run(t, s)
+}
+
+// The nodes of a mesh share a MemoryLog, and can lose touch with it.
+func TestNodesInMemoryConform(t *testing.T) {
+	t.Parallel()
+	Run(t, meshSuite(nil))
+}
+
+func TestNodesThatAreLateToCallConform(t *testing.T) {
+	t.Parallel()
+	Run(t, meshSuite(func(node *ssetest.Node, _ bool) ginsse.Log { return &lateNode{node} }))
 }
 
 // The suite must not ask for more than the contract does: a log that is as different
@@ -43,17 +55,14 @@ func memorySuite(change func(ginsse.Log) ginsse.Log) Suite {
 // storeSuite tests the nodes of stores.
 func storeSuite(cfg storeConfig) Suite {
 	return Suite{
-		New: func(t *testing.T, b Bounds) ginsse.Log { return newStore(cfg, b).open(t) },
-		Peer: func(t *testing.T, log ginsse.Log) ginsse.Log {
-			n := log.(*node).store.open(t)
-			n.peer = true
-			return n
-		},
+		New:  func(t *testing.T, b Bounds) ginsse.Log { return newStore(cfg, b).open(t, false) },
+		Peer: func(t *testing.T, log ginsse.Log) ginsse.Log { return log.(*node).store.open(t, true) },
 		Reopen: func(t *testing.T, log ginsse.Log) ginsse.Log {
 			n := log.(*node)
 			n.close()
-			n.store.restart()
-			return n.store.open(t)
+			n.store.reopen()
+			return n.store.open(t, n.peer)
 		},
+		Restart: func(_ *testing.T, log ginsse.Log) { log.(*node).store.restart() },
 	}
 }

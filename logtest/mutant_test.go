@@ -105,6 +105,7 @@ func mutants() []wrongLog {
 			return kind + ":" + strings.ReplaceAll(rest, char, "_")
 		})})
 	}
+	list = append(list, sharedMutants()...)
 	return append(
 		list,
 		wrongLog{"before_moves_through_back", "before_at_or_below_the_position_wants_nothing", reading(beforeMovesBack)},

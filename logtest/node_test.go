@@ -7,16 +7,17 @@ import (
 	"runtime"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/ginsse/ginsse"
 )
 
-// node is a right Log, as long as its store is, of the kind that a network makes: it
-// hears of events later than they are stored, calls its watchers on a goroutine of
+// node is a right SharedLog, as long as its store is, of the kind that a network makes:
+// it hears of events later than they are stored, calls its watchers on a goroutine of
 // its own, sometimes once for many events, and gives up when a context ends.
 type node struct {
 	store *store
-	peer  bool          // set before use
+	peer  bool
 	news  chan struct{} // has room for one: the inbox is not empty
 	end   chan struct{} // closed by close
 
@@ -28,6 +29,8 @@ type node struct {
 	seen     uint64     // what Read goes by
 	inbox    []posting
 	watchers map[*watch]bool
+	letters  []letter
+	boxes    map[*box]bool
 }
 
 type posting struct {
@@ -55,16 +58,27 @@ func (n *node) post(subject string, seq uint64) {
 	}
 }
 
-// run hears of events until the node is closed.
+// run hears of events and messages until the node is closed.
 func (n *node) run() {
+	var late []letter
+	var later <-chan time.Time
 	for {
 		select {
 		case <-n.news:
+		case <-later:
+			n.hand(late)
+			late, later = nil, nil
+			continue
 		case <-n.end:
 			return
 		}
 		for range rand.IntN(4) {
 			runtime.Gosched() // the network takes its time
+		}
+		prompt, rest := n.take()
+		n.hand(prompt)
+		if late = append(late, rest...); later == nil && len(late) > 0 {
+			later = time.After(5 * time.Millisecond)
 		}
 		n.mu.Lock()
 		inbox := n.inbox
@@ -105,7 +119,10 @@ func call(watchers []*watch, inbox []posting) {
 }
 
 func (n *node) Append(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
-	seq := n.store.append(n, subject, bytes.Clone(frame))
+	seq, err := n.store.append(n, subject, bytes.Clone(frame))
+	if err != nil {
+		return ginsse.Cursor{}, err
+	}
 	defer context.AfterFunc(ctx, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -133,6 +150,9 @@ func (n *node) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Pag
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.trimLocked("")
+	if s.cut {
+		return n.awayLocked(q, dst)
+	}
 	page := ginsse.Page{Blocks: dst, Through: q.After}
 	switch {
 	case q.After.IsZero():
@@ -149,6 +169,9 @@ func (n *node) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Pag
 		return page, nil // it has not heard of it yet
 	case q.After.Seq < s.lostLocked(q, n.peer):
 		page.Gap = ginsse.GapTrimmed
+	case n.peer && s.fault == faultPeerResumesAtTheHead && q.Before == 1:
+		page.Through = s.cursor(view, n.peer)
+		return page, nil
 	}
 	if page.Gap != "" {
 		page.Through = s.cursor(view, n.peer)
@@ -164,7 +187,7 @@ func (n *node) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Pag
 		if e.seq > end {
 			break
 		}
-		if !s.wantedLocked(q, e) {
+		if !s.wantedLocked(q, e) || n.peer && s.fault == faultPeerHearsNoControl && e.key == "control" {
 			continue
 		}
 		at := s.cursor(e.seq, n.peer)
@@ -193,5 +216,3 @@ func (n *node) Watch(fn func(subject string, seq uint64)) (stop func()) {
 		delete(n.watchers, w)
 	}
 }
-
-var _ ginsse.Log = (*node)(nil)

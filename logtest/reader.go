@@ -26,11 +26,21 @@ func newReader(log ginsse.Log, subjects ...string) *reader {
 // page reads one page and moves on.
 func (r *reader) page(t *testing.T) (ginsse.Page, []event) {
 	t.Helper()
+	page, events, err := r.try(t)
+	if err != nil {
+		t.Fatalf("reading after %+v: %v", r.at, err)
+	}
+	return page, events
+}
+
+// try reads one page, if the log can, and moves on.
+func (r *reader) try(t *testing.T) (ginsse.Page, []event, error) {
+	t.Helper()
 	page, err := r.log.Read(t.Context(), ginsse.Query{
 		Subjects: r.subjects, After: r.at, MaxEvents: r.max, MaxBytes: 1 << 20,
 	}, nil)
 	if err != nil {
-		t.Fatalf("reading after %+v: %v", r.at, err)
+		return ginsse.Page{}, nil, err
 	}
 	events := blocks(t, bytes.Clone(page.Blocks))
 	clear(page.Blocks[:cap(page.Blocks)]) // they are the reader's, to do with as it likes
@@ -63,7 +73,7 @@ func (r *reader) page(t *testing.T) (ginsse.Page, []event) {
 		t.Errorf("a full page ends at %+v, its last event is at %+v", page.Through, page.Last)
 	}
 	r.at = page.Through
-	return page, events
+	return page, events, nil
 }
 
 // all reads until there is no more, and fails on a gap.

@@ -31,6 +31,12 @@ type store struct {
 	lost   map[string]uint64 // the newest sequence, by key
 	nodes  []*node
 	again  bool // the next event has a sequence that was given before
+
+	letters int           // of all messages so far
+	cut     bool          // nodes do not hear of the store
+	down    bool          // nor does it store anything
+	late    int           // events that were stored since it was cut
+	stored  chan struct{} // has room for some of these
 }
 
 type storeConfig struct {
@@ -69,12 +75,20 @@ const (
 	faultReopenedForgetful
 	faultReopenedEmpty
 	faultReopenedNumbersAgain
+	faultPeerResumesAtTheHead
+	faultPeerHearsNoControl
+	faultAwayMovesBack
+	faultAwayMovesToTheHead
+	faultRestartForgets
+	faultRestartRepeats
+	faultRestartNotTold
+	faultRestartDeaf
 )
 
 func newStore(cfg storeConfig, b Bounds) *store {
 	return &store{
 		storeConfig: cfg, bounds: b, secret: rand.Uint64(), epoch: rand.Uint32() | 1,
-		held: make(map[string]int), lost: make(map[string]uint64),
+		held: make(map[string]int), lost: make(map[string]uint64), stored: make(chan struct{}, fireAppenders),
 	}
 }
 
@@ -86,8 +100,8 @@ func (s *store) keyOf(subject string) string {
 }
 
 // open returns another node of the store.
-func (s *store) open(t *testing.T) *node {
-	n := &node{store: s, news: make(chan struct{}, 1), end: make(chan struct{}), watchers: make(map[*watch]bool)}
+func (s *store) open(t *testing.T, peer bool) *node {
+	n := &node{store: s, peer: peer, news: make(chan struct{}, 1), end: make(chan struct{}), watchers: make(map[*watch]bool), boxes: make(map[*box]bool)}
 	n.changed.L = &n.mu
 	s.mu.Lock()
 	n.seen = s.head
@@ -98,8 +112,8 @@ func (s *store) open(t *testing.T) *node {
 	return n
 }
 
-// restart does what is wrong with being opened again.
-func (s *store) restart() {
+// reopen does what is wrong with being opened again.
+func (s *store) reopen() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch s.fault {
@@ -114,10 +128,13 @@ func (s *store) restart() {
 	}
 }
 
-// append stores an event, and tells all nodes.
-func (s *store) append(from *node, subject string, frame []byte) uint64 {
+// append stores an event, and tells all nodes, unless they do not hear of it.
+func (s *store) append(from *node, subject string, frame []byte) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.down {
+		return 0, errAway
+	}
 	e := entry{key: s.keyOf(subject), frame: frame, added: time.Now()}
 	if s.again {
 		s.again = false
@@ -144,6 +161,9 @@ func (s *store) append(from *node, subject string, frame []byte) uint64 {
 		delete(s.lost, e.key)
 	}
 	s.trimLocked(e.key)
+	if s.cut {
+		return e.seq, s.lateLocked()
+	}
 	for _, n := range s.nodes {
 		if s.fault != faultPeerIsNotTold || n == from {
 			n.post(subject, e.seq)
@@ -151,7 +171,7 @@ func (s *store) append(from *node, subject string, frame []byte) uint64 {
 			n.post("", 0)
 		}
 	}
-	return e.seq
+	return e.seq, nil
 }
 
 // trimLocked brings the store back within its bounds.

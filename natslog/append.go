@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,16 +43,16 @@ func (l *Log) Append(ctx context.Context, subject string, frame []byte) (ginsse.
 	l.mu.RLock()
 	of := l.recent
 	l.mu.RUnlock()
-	ack, err := l.publish(ctx, &nats.Msg{Subject: to, Data: frame})
+	id := rand.Text()
+	ack, err := l.publish(ctx, &nats.Msg{Subject: to, Data: frame}, jetstream.WithMsgID(id))
 	if err != nil {
 		return ginsse.Cursor{}, err
 	}
-	return l.await(ctx, of, ack.Sequence)
+	return l.await(ctx, of, ack.Sequence, tagOf(id))
 }
 
 // publish sends a message until it is acknowledged. It keeps no reference to it.
-func (l *Log) publish(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
-	id := jetstream.WithMsgID(rand.Text())
+func (l *Log) publish(ctx context.Context, m *nats.Msg, id jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	begun := time.Now()
 	for {
 		ack, err := l.attempt(ctx, m, id)
@@ -82,11 +83,16 @@ func (l *Log) attempt(ctx context.Context, m *nats.Msg, id jetstream.PublishOpt)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	// First: while the client looks for another server, or a connection is dead and it does
+	// not know that yet, its methods block.
+	if !l.inTouch() {
+		return nil, nats.ErrDisconnected
+	}
 	if l.broker.nc.IsClosed() {
 		return nil, nats.ErrConnectionClosed
 	}
 	if !l.broker.nc.IsConnected() {
-		return nil, nats.ErrDisconnected // the client would keep it and send it later
+		return nil, nats.ErrDisconnected // it would keep the event and send it later
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -96,7 +102,7 @@ func (l *Log) attempt(ctx context.Context, m *nats.Msg, id jetstream.PublishOpt)
 // Codes of the JetStream API that package jetstream does not name.
 const (
 	codeMessageTooLarge   = 10054
-	codeDuplicateInFlight = 10201
+	codeDuplicateInFlight = 10158
 )
 
 func isCode(err error, code jetstream.ErrorCode) bool {
@@ -119,42 +125,59 @@ func passes(err error) bool {
 	return errors.As(err, &api) && (api.Code == 503 || api.ErrorCode == codeDuplicateInFlight)
 }
 
+// waiter waits for the event with a tag. It is sent its position; the zero Cursor if
+// another event has its place; and the channel is closed without when events were passed
+// over or recent was replaced.
+type waiter struct {
+	tag     uint32
+	reached chan ginsse.Cursor // has room for one
+}
+
+var errTakenBack = fmt.Errorf("%w: the stream was recreated or rolled back", ErrNotVisible)
+
 // await returns the position of an event when this node has seen it. Without that the
 // caller would be told of an event that Read does not find; so the end of ctx is an
 // error, though the event is stored.
-func (l *Log) await(ctx context.Context, of *recent, seq uint64) (ginsse.Cursor, error) {
+func (l *Log) await(ctx context.Context, of *recent, seq uint64, tag uint32) (ginsse.Cursor, error) {
 	l.mu.Lock()
 	var at ginsse.Cursor
 	replaced, seen := l.recent != of, of.head >= seq
-	var reached chan ginsse.Cursor
+	w := waiter{tag, make(chan ginsse.Cursor, 1)}
 	switch {
 	case replaced:
 	case !seen:
-		reached = make(chan ginsse.Cursor, 1)
-		l.waiting[seq] = reached
-	case seq >= of.floor:
-		at = of.cursor(seq)
+		l.waiting[seq] = append(l.waiting[seq], w)
+	case seq > of.floor:
+		if e := of.at(seq); e != nil {
+			at = e.reached(of.epoch, tag)
+			replaced = at.IsZero()
+		}
 	}
 	l.mu.Unlock()
 	switch {
 	case replaced:
-		return at, fmt.Errorf("%w: the stream was recreated or rolled back", ErrNotVisible)
-	case at.Check != 0:
+		return at, errTakenBack
+	case !at.IsZero():
 		return at, nil
 	case seen:
 		return l.seen(ctx, of.epoch, seq)
 	}
 	select {
-	case at, ok := <-reached:
-		if !ok {
-			return l.await(ctx, of, seq) // it was passed over, or never comes
+	case at, ok := <-w.reached:
+		switch {
+		case !ok:
+			return l.await(ctx, of, seq, tag) // it was passed over, or never comes
+		case at.IsZero():
+			return at, errTakenBack
 		}
 		return at, nil
 	case <-l.done:
 		return at, ErrClosed
 	case <-ctx.Done():
 		l.mu.Lock()
-		delete(l.waiting, seq)
+		if l.waiting[seq] = slices.DeleteFunc(l.waiting[seq], func(other waiter) bool { return other == w }); len(l.waiting[seq]) == 0 {
+			delete(l.waiting, seq)
+		}
 		l.mu.Unlock()
 		return at, fmt.Errorf("%w: %w", ErrNotVisible, ctx.Err())
 	}

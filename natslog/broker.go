@@ -15,6 +15,7 @@ import (
 // broker asks the leader of the stream. Package jetstream would ask any replica.
 type broker struct {
 	nc     *nats.Conn
+	api    string // begins the subjects of requests
 	stream string
 	prefix string
 }
@@ -73,8 +74,40 @@ func (b *broker) info(ctx context.Context, subject string) (*jetstream.StreamInf
 	if answer.Error != nil {
 		return nil, answer.Error
 	}
+	if err := led(answer.Cluster); err != nil {
+		return nil, err
+	}
 	return &answer.StreamInfo, nil
 }
+
+// led refuses what a server says that is cut off from the others. It goes on answering,
+// for ever as a replica that follows nobody and for 20 s as the old leader, and knows
+// nothing new.
+func led(c *jetstream.ClusterInfo) error {
+	if c == nil { // there are no others
+		return nil
+	}
+	if c.Leader == "" {
+		return errNoLeader
+	}
+	heard := 1
+	for _, other := range c.Replicas {
+		if !other.Offline && other.Active < quiet {
+			heard++
+		}
+	}
+	if 2*heard <= 1+len(c.Replicas) {
+		return errNoLeader
+	}
+	return nil
+}
+
+// quiet is how long a leader may not have heard from another server that is there: they
+// speak every second.
+const quiet = 3 * time.Second
+
+// errNoLeader: no server speaks for most of those that hold the stream.
+var errNoLeader = errors.New("the stream has no leader that reaches most of its servers")
 
 func (b *broker) request(ctx context.Context, kind string, q, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -86,7 +119,7 @@ func (b *broker) request(ctx context.Context, kind string, q, answer any) error 
 	if err != nil {
 		return err
 	}
-	m, err := b.nc.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+kind+b.stream, body)
+	m, err := b.nc.RequestWithContext(ctx, b.api+kind+b.stream, body)
 	if err != nil {
 		return fmt.Errorf("asking the leader of stream %q: %w", b.stream, err)
 	}

@@ -3,6 +3,7 @@ package natslog_test
 import (
 	"context"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,14 +18,31 @@ import (
 // patience ends a test that fails; it is not how long anything should take.
 const patience = 30 * time.Second
 
+// single is a server that is alone.
+type single interface {
+	ClientURL() string
+	Addr() net.Addr
+	StoreDir() string
+	Shutdown()
+	WaitForShutdown()
+}
+
 // startServer runs a server with JetStream, on its old port and store if there are
 // such.
-func startServer(t *testing.T, port int, store string) *server.Server {
+func startServer(t *testing.T, port int, store string) single {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: store, NoSigs: true, NoLog: true,
-		JetStreamMaxStore: 1 << 50, // streams reserve their bound
-	})
+	if path := os.Getenv("NATSLOG_TEST_PROGRAM"); path != "" {
+		return startProgram(t, path, port, store)
+	}
+	return embed(t, &server.Options{Port: port, StoreDir: store})
+}
+
+// embed runs a server in this process.
+func embed(t *testing.T, options *server.Options) *server.Server {
+	t.Helper()
+	options.Host, options.NoSigs, options.NoLog = "127.0.0.1", true, true
+	options.JetStream, options.JetStreamMaxStore = options.StoreDir != "", 1<<50 // streams reserve their bound
+	s, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,12 +54,12 @@ func startServer(t *testing.T, port int, store string) *server.Server {
 	return s
 }
 
-func stopServer(s *server.Server) {
+func stopServer(s single) {
 	s.Shutdown()
 	s.WaitForShutdown()
 }
 
-func newServer(t *testing.T) *server.Server {
+func newServer(t *testing.T) single {
 	t.Helper()
 	return startServer(t, server.RANDOM_PORT, t.TempDir())
 }
@@ -71,7 +89,7 @@ func open(t *testing.T, nc *nats.Conn, cfg natslog.Config) *natslog.Log {
 }
 
 // restart runs a server again, with the store of one that it stops.
-func restart(t *testing.T, s *server.Server) *server.Server {
+func restart(t *testing.T, s single) single {
 	t.Helper()
 	port, store := s.Addr().(*net.TCPAddr).Port, strings.TrimSuffix(s.StoreDir(), "/jetstream")
 	stopServer(s)

@@ -3,12 +3,14 @@ package natslog_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -157,13 +159,14 @@ type senders struct {
 	tried atomic.Int64 // events
 	sent  atomic.Int64 // of which acknowledged
 
-	mu     sync.Mutex // guards the field below
+	mu     sync.Mutex // guards the fields below
 	acked  map[int]ginsse.Cursor
+	by     map[*natslog.Log]int // how many of them
 	failed int
 }
 
 func newSenders(t *testing.T, logs ...*natslog.Log) *senders {
-	s := &senders{acked: make(map[int]ginsse.Cursor)}
+	s := &senders{acked: make(map[int]ginsse.Cursor), by: make(map[*natslog.Log]int)}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	var sending sync.WaitGroup
 	over := make(chan struct{})
@@ -176,11 +179,11 @@ func newSenders(t *testing.T, logs ...*natslog.Log) *senders {
 	for i := range 4 {
 		log, subject := logs[i%len(logs)], []string{alice, all}[i/2]
 		sending.Go(func() {
-			for {
+			for i := range math.MaxInt {
 				select {
 				case <-over:
 					return
-				default:
+				case <-time.After(time.Duration(i/1000) * time.Millisecond): // a long test needs not ever more
 				}
 				n := int(s.tried.Add(1))
 				at, err := log.Append(ctx, subject, frame(n))
@@ -190,6 +193,7 @@ func newSenders(t *testing.T, logs ...*natslog.Log) *senders {
 					s.failed++
 				} else {
 					s.acked[n] = at
+					s.by[log]++
 				}
 				s.mu.Unlock()
 				s.sent.Add(1)
@@ -204,8 +208,15 @@ func (s *senders) await(t *testing.T, count int64) {
 	until(t, fmt.Sprint(count, " events"), func() bool { return s.sent.Load() >= count })
 }
 
-// judge has a reader read all, and compares.
-func (s *senders) judge(t *testing.T, r *reader) {
+// acknowledged returns how many events a log has acknowledged.
+func (s *senders) acknowledged(log *natslog.Log) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.by[log]
+}
+
+// judge has a reader read all, and compares. It returns what was read, before and now.
+func (s *senders) judge(t *testing.T, r *reader, before ...int) []int {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,6 +225,7 @@ func (s *senders) judge(t *testing.T, r *reader) {
 		last = max(last, at.Seq)
 	}
 	events, gap := r.follow(t, func([]int) bool { return r.at.Seq >= last })
+	events = append(before, events...)
 	if gap != "" {
 		t.Errorf("gap %q", gap)
 	}
@@ -232,14 +244,15 @@ func (s *senders) judge(t *testing.T, r *reader) {
 		}
 		positions[i] = at.Seq
 	}
-	before := uint64(0)
+	previous := uint64(0)
 	for i := range events {
 		if seq, ok := positions[i]; ok {
-			if seq <= before {
-				t.Errorf("sequence %d came after %d", seq, before)
+			if seq <= previous {
+				t.Errorf("sequence %d came after %d", seq, previous)
 			}
-			before = seq
+			previous = seq
 		}
 	}
 	t.Logf("%d events tried, %d acknowledged, %d failed, %d read", s.tried.Load(), len(s.acked), s.failed, len(events))
+	return events
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -23,6 +24,10 @@ type Config struct {
 	// Prefix begins the stream's NATS subjects: tokens of letters, digits, - and _ with
 	// dots between them. Nothing else may be stored under it. Default "ginsse".
 	Prefix string
+	// Domain is the JetStream domain of the stream, for nodes that are connected to a
+	// server outside it, such as a leaf node. Letters, digits, - and _. Default: the
+	// domain of the server.
+	Domain string
 	// Replicas is the number of servers that hold the stream, 1 to 5. Default 1, which
 	// loses events with its server.
 	Replicas int
@@ -86,6 +91,8 @@ func (c *Config) resolve() error {
 		return fmt.Errorf("natslog: Config.Stream is %q; it may have letters, digits, - and _", c.Stream)
 	case !subjectPrefix.MatchString(c.Prefix):
 		return fmt.Errorf("natslog: Config.Prefix is %q; it may have tokens of letters, digits, - and _", c.Prefix)
+	case c.Domain != "" && !streamName.MatchString(c.Domain):
+		return fmt.Errorf("natslog: Config.Domain is %q; it may have letters, digits, - and _", c.Domain)
 	case c.Replicas < 1 || c.Replicas > 5:
 		return fmt.Errorf("natslog: Config.Replicas is %d, not 1 to 5", c.Replicas)
 	case c.EventsPerSubject < 0:
@@ -132,8 +139,51 @@ func (c *Config) subjects() []string {
 	return []string{c.Prefix + ".all", c.Prefix + ".control", c.Prefix + ".user.*", c.Prefix + ".topic.*"}
 }
 
-// open returns the stream, which it creates if there is none.
+// jetStream returns the stream's JetStream, and what begins the subjects of its API.
+func (c *Config) jetStream(nc *nats.Conn) (js jetstream.JetStream, api string, err error) {
+	if c.Domain == "" {
+		js, err = jetstream.New(nc)
+		return js, jetstream.DefaultAPIPrefix, err
+	}
+	js, err = jetstream.NewWithDomain(nc, c.Domain)
+	return js, "$JS." + c.Domain + ".API.", err
+}
+
+// open returns the stream. A cluster that is starting, or has lost a leader, gives all
+// sorts of answers, or none: it is asked again until ctx ends.
 func (c *Config) open(ctx context.Context, js jetstream.JetStream) (*jetstream.StreamInfo, error) {
+	var trouble error
+	for {
+		info, err := c.find(ctx, js)
+		switch {
+		case err == nil:
+			return info, c.verify(&info.Config)
+		case !passes(err) && !isCode(err, codeNoPeers):
+			return nil, fmt.Errorf("natslog: stream %q: %w", c.Stream, err)
+		case !errors.Is(err, context.DeadlineExceeded): // silence tells less
+			trouble = err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, c.notOpened(ctx.Err(), js.Conn(), trouble)
+		}
+	}
+}
+
+// codeNoPeers: there are fewer servers than replicas. Some may be starting.
+const codeNoPeers = 10005
+
+// find asks once for the stream, which it creates if there is none.
+func (c *Config) find(ctx context.Context, js jetstream.JetStream) (*jetstream.StreamInfo, error) {
+	switch nc := js.Conn(); {
+	case nc.IsClosed():
+		return nil, nats.ErrConnectionClosed
+	case !nc.IsConnected():
+		return nil, nats.ErrDisconnected // the client would keep what is asked and send it later
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	stream, err := js.Stream(ctx, c.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = js.CreateStream(ctx, c.streamConfig())
@@ -142,10 +192,21 @@ func (c *Config) open(ctx context.Context, js jetstream.JetStream) (*jetstream.S
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("stream %q: %w", c.Stream, err)
+		return nil, err
 	}
-	info := stream.CachedInfo()
-	return info, c.verify(&info.Config)
+	return stream.CachedInfo(), nil
+}
+
+// notOpened is the error of an Open whose time is over: with what the broker forbade, for
+// it does not answer who may not ask, or else with the trouble met last.
+func (c *Config) notOpened(end error, nc *nats.Conn, trouble error) error {
+	if err := nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) {
+		trouble = err
+	}
+	if trouble == nil {
+		trouble = errors.New("the broker does not answer")
+	}
+	return fmt.Errorf("%w: opening stream %q: %w: %w", ErrUnavailable, c.Stream, end, trouble)
 }
 
 // verify refuses a stream on which the log could not keep its promises: where events
@@ -162,13 +223,14 @@ func (c *Config) verify(has *jetstream.StreamConfig) error {
 		{"Discard", has.Discard == jetstream.DiscardOld, has.Discard, jetstream.DiscardOld},
 		{"NoAck", !has.NoAck, has.NoAck, false},
 		{"Sealed", !has.Sealed, has.Sealed, false},
+		{"AllowRollup", !has.AllowRollup, has.AllowRollup, false},
 		{"AllowMsgTTL", !has.AllowMsgTTL, has.AllowMsgTTL, false},
 		{"Mirror", has.Mirror == nil, has.Mirror, nil},
 		{"Sources", len(has.Sources) == 0, has.Sources, nil},
 		{"SubjectTransform", has.SubjectTransform == nil, has.SubjectTransform, nil},
 	} {
 		if !field.ok {
-			return fmt.Errorf("stream %q: %s is %v, must be %v", c.Stream, field.name, field.has, field.want)
+			return fmt.Errorf("natslog: stream %q: %s is %v, must be %v", c.Stream, field.name, field.has, field.want)
 		}
 	}
 	created := c.streamConfig()

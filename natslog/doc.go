@@ -33,15 +33,38 @@
 //     history by count, age or size, when the stream was purged, recreated or rolled
 //     back, readers who missed something get a gap. Some get one who did not: readers
 //     from before what is in memory, once the event at their position is gone.
-//   - A node without touch to the broker for 2 s serves no events and accepts none; its
-//     streams stay open and their positions stand still. [Log.Ready] says so.
+//   - A node without touch to the broker for 2 s, or whose server is cut off from the
+//     others of its cluster for about 5 s, serves no events and accepts none; its streams
+//     stay open and their positions stand still. [Log.Ready] says so.
 //   - An acknowledged event is as safe as the stream: use three replicas. The broker
 //     syncs to disk every 2 minutes unless told otherwise, so a power cut of all
-//     replicas can take acknowledged events back; readers get a gap then.
+//     replicas can take acknowledged events back. Readers who had got to them get a gap;
+//     who was behind does not hear of them.
 //   - What an operator removes singly (one message, or the messages of one subject) is
 //     not noticed. Purge the whole stream instead.
-//   - Whoever may publish to the stream's subjects can write anything to every stream.
-//     Let the broker's permissions allow it to the nodes alone.
+//   - Whoever may publish to the subjects below can write anything to every stream, end
+//     it, and say who is online; whoever may subscribe to them can read all. Let the
+//     broker's permissions allow it to the nodes alone.
 //
-// The server must be 2.10 or newer; the tests run on 2.12. Start reading with log.go, then tail.go and read.go.
+// # Permissions
+//
+// With the default names, a node publishes to
+//
+//	ginsse.all  ginsse.control  ginsse.user.*  ginsse.topic.*  ginsse.nodes  ginsse.node.*
+//	$JS.API.STREAM.INFO.GINSSE  $JS.API.STREAM.MSG.GET.GINSSE
+//	$JS.API.CONSUMER.CREATE.GINSSE.*  $JS.API.CONSUMER.MSG.NEXT.GINSSE.*
+//	$JS.API.CONSUMER.INFO.GINSSE.*  $JS.API.CONSUMER.DELETE.GINSSE.*
+//
+// and subscribes to
+//
+//	_INBOX.>  ginsse.nodes  ginsse.node.*
+//
+// Events come to a node in its inbox: nobody else should be able to subscribe to it. An
+// account of their own for the nodes sees to that, or [nats.CustomInboxPrefix].
+//
+// Whoever creates the stream also publishes to $JS.API.STREAM.CREATE.GINSSE. Credentials and
+// TLS are the caller's: options of the nats.Conn.
+//
+// The server must be 2.10 or newer: the tests have been run on 2.10.29, 2.11.17 and 2.12.15, those on
+// clusters on the last. Start reading with log.go, then tail.go and read.go.
 package natslog

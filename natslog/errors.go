@@ -5,9 +5,9 @@ import "errors"
 // The conditions that a caller can act on. Test for them with [errors.Is]: they arrive
 // wrapped with their cause.
 var (
-	// ErrUnavailable is returned by [Log.Append] when the broker did not acknowledge
-	// the event in time, and by [Log.Read] and [Log.Ready] when the log has no touch
-	// with the broker. After one from Append it is not known whether the event was
+	// ErrUnavailable is returned by [Open] when the broker did not answer in time, by
+	// [Log.Append] when it did not acknowledge the event in time, by [Log.Read] and
+	// [Log.Ready] when the log has no touch with it, and by [Log.Post] without a connection. After one from Append it is not known whether the event was
 	// stored.
 	ErrUnavailable = errors.New("natslog: broker unavailable")
 

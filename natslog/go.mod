@@ -4,6 +4,7 @@ module github.com/ginsse/ginsse/natslog
 go 1.25.0
 
 require (
+	github.com/gin-gonic/gin v1.12.0
 	github.com/ginsse/ginsse v0.0.0
 	github.com/nats-io/nats-server/v2 v2.12.15 // for the tests
 	github.com/nats-io/nats.go v1.53.1
@@ -18,7 +19,6 @@ require (
 	github.com/cloudwego/base64x v0.1.6 // indirect
 	github.com/gabriel-vasile/mimetype v1.4.12 // indirect
 	github.com/gin-contrib/sse v1.1.0 // indirect
-	github.com/gin-gonic/gin v1.12.0 // indirect
 	github.com/go-playground/locales v0.14.1 // indirect
 	github.com/go-playground/universal-translator v0.18.1 // indirect
 	github.com/go-playground/validator/v10 v10.30.1 // indirect

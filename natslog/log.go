@@ -2,7 +2,6 @@ package natslog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -42,12 +41,9 @@ type Log struct {
 	// trouble is what the tail met last; nil while there is none.
 	trouble atomic.Pointer[error]
 
-	mu     sync.RWMutex // guards the fields below; not held during I/O or calls to watchers
-	recent *recent      // replaced when the stream is not the one it was
-	// waiting has, for each sequence that somebody waits for, a channel with room for
-	// the position of the event there. It is sent that, or closed without when events
-	// were passed over or recent was replaced.
-	waiting map[uint64]chan ginsse.Cursor
+	mu      sync.RWMutex        // guards the fields below; not held during I/O or calls to watchers
+	recent  *recent             // replaced when the stream is not the one it was
+	waiting map[uint64][]waiter // by sequence; none is empty
 
 	// asking has room for the reads that ask the broker: a storm of them must not
 	// keep the leader from taking events. Readers put in and take out.
@@ -70,38 +66,42 @@ const (
 
 // Open returns the log on a stream, which it creates if there is none. It returns when
 // what is recent has been read, or ctx has ended; without a deadline, after
-// [Config.AppendTimeout].
+// [Config.AppendTimeout]. Until then it waits for a connection, and for servers that are
+// starting or choosing a leader.
 //
 // The connection stays the caller's, who closes it after the log. It should reconnect
-// for ever: [nats.MaxReconnects] of -1. A log whose connection was closed stays out of
-// touch.
+// for ever, [nats.MaxReconnects] of -1, and give up a write early, [nats.FlusherTimeout] of
+// 2 s: while a connection is dead without a word, whatever is sent by it waits so long. The
+// log has one that does not answer reconnect. A log whose connection was closed stays out
+// of touch.
 //
 // Errors: an invalid configuration; a stream on which the log could not keep its
-// promises, with the field's name; the broker's.
+// promises, with the field's name; the broker's; [ErrUnavailable] when ctx has ended, with
+// what the broker's permissions forbade, or else the trouble met last.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := cfg.bound(ctx)
 	defer cancel()
-	js, err := jetstream.New(nc)
+	js, api, err := cfg.jetStream(nc)
 	if err != nil {
 		return nil, fmt.Errorf("natslog: %w", err)
 	}
 	info, err := cfg.open(ctx, js)
 	if err != nil {
-		return nil, fmt.Errorf("natslog: %w", err)
+		return nil, err
 	}
 	l := &Log{
 		cfg:     cfg,
 		js:      js,
-		broker:  broker{nc: nc, stream: cfg.Stream, prefix: cfg.Prefix},
+		broker:  broker{nc: nc, api: api, stream: cfg.Stream, prefix: cfg.Prefix},
 		window:  info.Config.Duplicates,
 		made:    time.Now(),
 		done:    make(chan struct{}),
 		started: make(chan struct{}),
 		recent:  new(recent),
-		waiting: make(map[uint64]chan ginsse.Cursor),
+		waiting: make(map[uint64][]waiter),
 		asking:  make(chan struct{}, askers),
 	}
 	l.watchers.Store(new([]*watcher))
@@ -113,7 +113,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 		return l, nil
 	case <-ctx.Done():
 		_ = l.Close()
-		return nil, fmt.Errorf("natslog: reading stream %q: %w", cfg.Stream, errors.Join(ctx.Err(), l.lastTrouble()))
+		return nil, cfg.notOpened(ctx.Err(), nc, l.lastTrouble())
 	}
 }
 
@@ -157,8 +157,7 @@ func (l *Log) closed() bool {
 	}
 }
 
-// Watch implements [ginsse.Log]. fn runs on the log's own goroutine, one call after the
-// other, under no lock.
+// Watch implements [ginsse.Log]. fn runs on goroutines of the log's own, under no lock.
 func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	w := &watcher{fn: fn}
 	l.changeWatchers(func(list []*watcher) []*watcher { return append(list, w) })

@@ -1,6 +1,7 @@
 package natslog
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -33,22 +34,32 @@ func (l *Log) Post(to string, message []byte) error {
 	return nil
 }
 
-// Receive implements [ginsse.SharedLog]. fn is called by one goroutine.
+// Receive implements [ginsse.SharedLog]. fn is called by one goroutine. What keeps the log
+// from receiving, such as the broker's permissions, is logged at level warn.
 func (l *Log) Receive(name string, fn func(message []byte)) (stop func()) {
 	// One channel: messages to all and to one keep the order in which they were posted.
 	messages := make(chan *nats.Msg, pendingMessages)
 	var subscriptions []*nats.Subscription
 	for _, to := range []string{"", name} {
 		s, err := l.broker.nc.ChanSubscribe(l.messageSubject(to), messages)
-		if err != nil { // the connection was closed, and the log is out of touch for ever
-			l.cfg.Logger.Warn("receiving messages of other nodes", slog.Any("error", err))
+		if err != nil {
+			l.deaf(err)
 			continue
 		}
 		subscriptions = append(subscriptions, s)
 	}
 	end := make(chan struct{})
 	go func() {
+		// The broker refuses a subscription later than it was made.
+		if err := l.broker.nc.FlushTimeout(requestTimeout); err == nil && errors.Is(l.broker.nc.LastError(), nats.ErrPermissionViolation) {
+			l.deaf(l.broker.nc.LastError())
+		}
 		for {
+			select {
+			case <-end:
+				return
+			default:
+			}
 			select {
 			case m := <-messages:
 				fn(m.Data)
@@ -58,11 +69,15 @@ func (l *Log) Receive(name string, fn func(message []byte)) (stop func()) {
 		}
 	}()
 	return sync.OnceFunc(func() {
+		close(end)
 		for _, s := range subscriptions {
 			_ = s.Unsubscribe() // without a connection the broker has forgotten it
 		}
-		close(end)
 	})
+}
+
+func (l *Log) deaf(err error) {
+	l.cfg.Logger.Warn("receiving messages of other nodes", slog.Any("error", err))
 }
 
 // nodeName matches the names that [ginsse.SharedLog] allows.

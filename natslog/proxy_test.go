@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // proxy stands between a node and its server.
@@ -15,6 +16,8 @@ type proxy struct {
 	moved    sync.Cond
 	stalled  bool                   // nothing gets through, and nobody is told
 	answer   func(data []byte) bool // reports whether the connection ends instead of this answer
+	away     bool                   // whoever comes is sent away
+	rate     int                    // bytes a second to the node; 0 for no bound
 	conns    map[net.Conn]bool
 	finished bool
 }
@@ -74,7 +77,7 @@ func (p *proxy) serve(client net.Conn) {
 	}
 	p.set(func() {
 		p.conns[client], p.conns[server] = true, true
-		if p.finished {
+		if p.finished || p.away {
 			client.Close()
 		}
 	})
@@ -93,9 +96,18 @@ func (p *proxy) copy(to, from net.Conn, answers bool) {
 	defer from.Close()
 	buffer := make([]byte, 64<<10)
 	for {
-		n, err := from.Read(buffer)
+		p.mu.Lock()
+		rate, most := p.rate, len(buffer)
+		if answers && rate > 0 {
+			most = 4 << 10
+		}
+		p.mu.Unlock()
+		n, err := from.Read(buffer[:most])
 		if err != nil {
 			return
+		}
+		if answers && rate > 0 {
+			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate)) // that is how slow it is
 		}
 		p.mu.Lock()
 		for p.stalled && !p.finished {

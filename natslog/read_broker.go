@@ -22,17 +22,20 @@ const (
 // what the first did, or hold more.
 var errMoved = errors.New("the stream's leader changed meanwhile")
 
-// ask calls read when it is its turn to ask the broker.
-func (l *Log) ask(ctx context.Context, read func(ctx context.Context) (ginsse.Page, error)) (ginsse.Page, error) {
+// ask calls read when it is its turn to ask the broker. A registry takes no turn: who signs
+// out must not wait for a crowd that comes back.
+func (l *Log) ask(ctx context.Context, q *ginsse.Query, read func(ctx context.Context) (ginsse.Page, error)) (ginsse.Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	select {
-	case l.asking <- struct{}{}:
-		defer func() { <-l.asking }()
-	case <-l.done:
-		return ginsse.Page{}, ErrClosed
-	case <-ctx.Done():
-		return ginsse.Page{}, fmt.Errorf("%w: waiting to read: %w", ErrUnavailable, ctx.Err())
+	if !isOwn(q) {
+		select {
+		case l.asking <- struct{}{}:
+			defer func() { <-l.asking }()
+		case <-l.done:
+			return ginsse.Page{}, ErrClosed
+		case <-ctx.Done():
+			return ginsse.Page{}, fmt.Errorf("%w: waiting to read: %w", ErrUnavailable, ctx.Err())
+		}
 	}
 	page, err := read(ctx)
 	if err != nil {
@@ -44,7 +47,7 @@ func (l *Log) ask(ctx context.Context, read func(ctx context.Context) (ginsse.Pa
 // readAhead looks at a position beyond the head. Another node may have given it out,
 // and this one not have come so far: the reader waits there.
 func (l *Log) readAhead(ctx context.Context, q *ginsse.Query, page ginsse.Page, head ginsse.Cursor) (ginsse.Page, error) {
-	return l.ask(ctx, func(ctx context.Context) (ginsse.Page, error) {
+	return l.ask(ctx, q, func(ctx context.Context) (ginsse.Page, error) {
 		info, err := l.broker.info(ctx, "")
 		if err != nil {
 			return page, err
@@ -61,10 +64,11 @@ func (l *Log) readAhead(ctx context.Context, q *ginsse.Query, page ginsse.Page, 
 //
 // Age, size and purges take the stream's oldest events, whatever their subject. So as
 // long as the event at the position is there, none behind it has gone that way; and
-// if it is the same, this is the history that the position is of. It is looked at last:
-// by then everything else has been read.
+// if it is the same, this is the history that the position is of. It is looked at last,
+// when everything else has been read, and also first, so that a position that is made up
+// costs the broker little.
 func (l *Log) readBroker(ctx context.Context, q *ginsse.Query, page ginsse.Page, head ginsse.Cursor) (ginsse.Page, error) {
-	return l.ask(ctx, func(ctx context.Context) (ginsse.Page, error) {
+	return l.ask(ctx, q, func(ctx context.Context) (ginsse.Page, error) {
 		dst := page.Blocks
 		info, err := l.broker.info(ctx, "")
 		if err != nil {
@@ -73,19 +77,18 @@ func (l *Log) readBroker(ctx context.Context, q *ginsse.Query, page ginsse.Page,
 		if epochOf(info) != q.After.Epoch || info.State.LastSeq < head.Seq {
 			return page, errMoved // the tail will see to it
 		}
-		past := &past{&l.broker, q.After.Epoch}
-		if page, err = collect(ctx, past, q, page, head, time.Now().Add(pageTime)); err != nil {
-			return page, err
+		gap, err := l.prove(ctx, q, info)
+		if err == nil && gap == "" {
+			past := &past{&l.broker, q.After.Epoch}
+			if page, err = collect(ctx, past, q, page, head, time.Now().Add(pageTime)); err == nil {
+				gap, err = l.prove(ctx, q, info)
+			}
 		}
-		// Before the first event is where the first event is the proof.
-		e, err := l.broker.get(ctx, q.After.Epoch, getRequest{Seq: max(q.After.Seq, 1)})
-		switch maxAge := info.Config.MaxAge; {
-		case err != nil && !errors.Is(err, errNoMessage):
+		switch {
+		case err != nil:
 			return page, err
-		case err != nil, maxAge > 0 && time.Since(e.at) >= maxAge: // about to go, if it has not
-			page = ginsse.Page{Blocks: dst, Through: head, Gap: ginsse.GapTrimmed}
-		case q.After.Seq > 0 && e.check != q.After.Check:
-			page = ginsse.Page{Blocks: dst, Through: head, Gap: ginsse.GapUnknown}
+		case gap != "":
+			page = ginsse.Page{Blocks: dst, Through: head, Gap: gap}
 		}
 		again, err := l.broker.info(ctx, "")
 		if err != nil {
@@ -97,6 +100,31 @@ func (l *Log) readBroker(ctx context.Context, q *ginsse.Query, page ginsse.Page,
 		return page, nil
 	})
 }
+
+// prove says whether the event at a position is there, and the same. Before the first
+// event, that is the first.
+func (l *Log) prove(ctx context.Context, q *ginsse.Query, info *jetstream.StreamInfo) (ginsse.GapReason, error) {
+	at, maxAge := q.After, info.Config.MaxAge
+	e, err := l.broker.get(ctx, at.Epoch, getRequest{Seq: max(at.Seq, 1)})
+	switch {
+	case errors.Is(err, errNoMessage):
+		if isOwn(q) && info.State.FirstSeq < at.Seq {
+			return "", nil // the registry has made nothing up, and only another subject lost events
+		}
+		return ginsse.GapTrimmed, nil
+	case err != nil:
+		return "", err
+	case maxAge > 0 && time.Since(e.at) >= maxAge: // about to go, if it has not
+		return ginsse.GapTrimmed, nil
+	case at.Seq > 0 && e.check != at.Check:
+		return ginsse.GapUnknown, nil
+	}
+	return "", nil
+}
+
+// isOwn reports whether it is the registry that reads: nothing but what registries tell
+// each other.
+func isOwn(q *ginsse.Query) bool { return len(q.Subjects) == 1 && q.Subjects[0] == subjectControl }
 
 func leader(info *jetstream.StreamInfo) string {
 	if info.Cluster == nil {

@@ -2,6 +2,7 @@ package natslog
 
 import (
 	"context"
+	"hash/fnv"
 	"sort"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type entry struct {
 	seq     uint64
 	check   uint32
+	tag     uint32    // of its message; 0 if it is not known
 	at      time.Time // when the broker stored it, by its clock
 	subject string
 	block   []byte
@@ -32,36 +34,91 @@ func newEntry(epoch uint32, seq uint64, at time.Time, subject string, frame []by
 // is never 0, which stands for an event that was gone when it was looked for.
 func checkOf(at time.Time) uint32 { return max(uint32(at.UnixNano()), 1) }
 
+// tagOf shortens the id of a message.
+func tagOf(id string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return max(h.Sum32(), 1)
+}
+
+// reached returns the position of the event, for who waits for one with a tag; the zero
+// Cursor if this is another.
+func (e *entry) reached(epoch, tag uint32) ginsse.Cursor {
+	if e.tag != tag {
+		return ginsse.Cursor{}
+	}
+	return ginsse.Cursor{Epoch: epoch, Seq: e.seq, Check: e.check}
+}
+
 func (e *entry) cost() int { return len(e.block) + len(e.subject) + entryOverhead }
 
-// recent is what a node holds of the newest events: all of the stream behind a floor,
-// without a hole. It is guarded by Log.mu.
+// recent is what a node holds of the newest events: all that the stream still had behind a
+// floor when they came. It is guarded by Log.mu.
+//
+// An event that is missing between others had left the stream before it came here. If the
+// stream still begins before it, then only by its subject's own bound, and so many newer
+// ones of the subject are there that lost sees it. That holds when they have all come: until
+// then readers do not see what is behind the hole.
 type recent struct {
 	epoch      uint32
 	floor      uint64
-	floorCheck uint32 // of the event at the floor; 0 if not known
-	head       uint64
-	entries    []*entry            // at floor+1, floor+2, ... head
+	floorCheck uint32              // of the event at the floor; 0 if not known
+	head       uint64              // what readers see ends here
+	tip        uint64              // and what is held; further on only while there is a hole
+	entries    []*entry            // behind the floor, up to the tip
 	subjects   map[string][]*entry // the same; none is empty
 	bytes      int
+
+	// A hole is from its first missing sequence to its last, and may be several; 0 for
+	// none. When the tip is at until, all has come that can show what is missing; 0 while
+	// that is not known.
+	hole, holeEnd, until uint64
 
 	limit      int           // of bytes
 	perSubject int64         // the stream's bounds; 0 or less is none
 	maxAge     time.Duration // 0 is none
 }
 
-// add appends an event. Where events between are missing, they were gone from the
-// stream before they came here, and nothing before is without a hole any more.
+// add appends an event.
 func (r *recent) add(e *entry) {
-	if e.seq != r.head+1 {
-		r.skip(e.seq-1, 0)
+	if e.seq != r.tip+1 {
+		if r.hole == 0 {
+			r.hole = r.tip + 1
+		}
+		r.holeEnd, r.until = e.seq-1, 0
 	}
-	r.head = e.seq
+	r.tip = e.seq
 	r.entries = append(r.entries, e)
 	r.subjects[e.subject] = append(r.subjects[e.subject], e)
 	for r.bytes += e.cost(); r.bytes > r.limit && len(r.entries) > 1; {
 		r.removeOldest()
 	}
+	r.show()
+}
+
+// show has readers see as much as they may.
+func (r *recent) show() {
+	if r.hole == 0 || r.holeEnd <= r.floor || r.until != 0 && r.tip >= r.until {
+		r.head, r.hole, r.holeEnd, r.until = r.tip, 0, 0, 0
+	}
+	r.head = max(r.head, r.floor)
+}
+
+// explain says that only subjects over their bound have lost events in the hole, and that
+// what shows it has come when the tip is at a sequence.
+func (r *recent) explain(until uint64) {
+	r.until = until
+	r.show()
+}
+
+// giveUp forgets what is before the end of the hole: anything may be missing there.
+func (r *recent) giveUp() {
+	end := r.holeEnd
+	for len(r.entries) > 0 && r.entries[0].seq <= end {
+		r.removeOldest()
+	}
+	r.floor, r.floorCheck = end, 0
+	r.show()
 }
 
 func (r *recent) removeOldest() {
@@ -80,18 +137,33 @@ func (r *recent) removeOldest() {
 
 // skip goes on behind a position and forgets what was before.
 func (r *recent) skip(to uint64, check uint32) {
-	r.floor, r.floorCheck, r.head = to, check, to
+	r.floor, r.floorCheck, r.head, r.tip = to, check, to, to
+	r.hole, r.holeEnd, r.until = 0, 0, 0
 	r.entries, r.bytes = nil, 0
 	r.subjects = make(map[string][]*entry)
 }
 
-// cursor returns the position of a sequence between floor and head.
+// cursor returns the position of a sequence between floor and tip.
 func (r *recent) cursor(seq uint64) ginsse.Cursor {
-	check := r.floorCheck
-	if seq > r.floor {
-		check = r.entries[seq-r.floor-1].check
+	at := ginsse.Cursor{Epoch: r.epoch, Seq: seq}
+	if seq == r.floor {
+		at.Check = r.floorCheck
+	} else if e := r.at(seq); e != nil {
+		at.Check = e.check
 	}
-	return ginsse.Cursor{Epoch: r.epoch, Seq: seq, Check: check}
+	return at
+}
+
+// at returns the event at a sequence between floor and tip; nil if it is missing.
+func (r *recent) at(seq uint64) *entry {
+	i := int(seq - r.floor - 1)
+	if uint64(len(r.entries)) != r.tip-r.floor {
+		i = sort.Search(len(r.entries), func(i int) bool { return r.entries[i].seq >= seq })
+	}
+	if i < len(r.entries) && r.entries[i].seq == seq {
+		return r.entries[i]
+	}
+	return nil
 }
 
 // place says whether a position is one from which recent events follow without a
@@ -106,10 +178,15 @@ func (r *recent) place(at ginsse.Cursor) (here bool, gap ginsse.GapReason) {
 		return false, ""
 	case at.Seq == r.floor && r.floor > 0 && r.floorCheck == 0:
 		return true, "" // its event is gone; what followed it is all here
-	case at != r.cursor(at.Seq):
+	}
+	switch known := r.cursor(at.Seq); {
+	case at == known:
+		return true, ""
+	case known.Check == 0: // its event is missing here, and another node may have had it
+		return false, ginsse.GapTrimmed
+	default:
 		return false, ginsse.GapUnknown
 	}
-	return true, ""
 }
 
 // next implements source.

@@ -13,9 +13,12 @@ import (
 // it takes 342, where hexadecimal takes 512. Strict: each has one form.
 var names = base64.RawURLEncoding.Strict()
 
+// The subjects of the log that are not of a user or a topic.
+const subjectAll, subjectControl = "all", "control"
+
 // natsSubject returns the NATS subject of a subject of the log.
 func natsSubject(prefix, subject string) (string, error) {
-	if subject == "all" || subject == "control" {
+	if subject == subjectAll || subject == subjectControl {
 		return prefix + "." + subject, nil
 	}
 	kind, name, ok := strings.Cut(subject, ":")
@@ -28,7 +31,7 @@ func natsSubject(prefix, subject string) (string, error) {
 // logSubject is its inverse. What nobody can have meant is no subject, "".
 func logSubject(prefix, subject string) string {
 	rest := strings.TrimPrefix(subject, prefix+".")
-	if rest == "all" || rest == "control" {
+	if rest == subjectAll || rest == subjectControl {
 		return rest
 	}
 	kind, text, _ := strings.Cut(rest, ".")

@@ -25,21 +25,38 @@ const (
 	farewell = 500 * time.Millisecond
 )
 
+// errRecreated: the stream is not the one that was followed.
+var errRecreated = errors.New("the stream was recreated")
+
 // errReconnected: there is another connection to the broker.
 var errReconnected = errors.New("the connection was lost and is back")
 
 // tail follows the stream until ctx ends.
 func (l *Log) tail(ctx context.Context) {
 	defer close(l.done)
-	var t tail
+	t := tail{holes: make(chan struct{}, 1)}
 	for ctx.Err() == nil {
 		if err := t.follow(ctx, l); ctx.Err() == nil {
 			l.setTrouble(err)
+			l.reconnect(ctx)
 		}
 		select {
 		case <-time.After(restart):
 		case <-ctx.Done():
 		}
+	}
+}
+
+// reconnect leaves a server that does not answer. The client would notice in minutes.
+func (l *Log) reconnect(ctx context.Context) {
+	nc := l.broker.nc
+	if l.inTouch() || !nc.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if err := nc.FlushWithContext(ctx); errors.Is(err, context.DeadlineExceeded) {
+		_ = nc.ForceReconnect() // it fails on a connection that was closed
 	}
 }
 
@@ -56,6 +73,8 @@ type tail struct {
 	target    uint64
 	delivered uint64      // messages of the consumer; the callback's
 	heard     atomic.Bool // a message since the last tick
+
+	holes chan struct{} // has room for one: recent has a hole that is not explained
 }
 
 // follow has a consumer feed the log until something fails. A consumer is not mended
@@ -71,7 +90,7 @@ func (t *tail) follow(ctx context.Context, l *Log) error {
 	defer cancel()
 	consumer, err := l.js.CreateConsumer(asking, l.cfg.Stream, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       l.head() + 1,
+		OptStartSeq:       l.tip() + 1,
 		AckPolicy:         jetstream.AckNonePolicy,
 		MemoryStorage:     true,
 		Replicas:          1,
@@ -95,6 +114,9 @@ func (t *tail) follow(ctx context.Context, l *Log) error {
 		}
 	}
 	t.delivered = 0
+	if err := t.examine(ctx, l); err != nil { // a hole that the consumer before has found
+		return err
+	}
 	following, err := consumer.Consume(
 		func(m jetstream.Msg) {
 			if err := t.take(l, m); err != nil {
@@ -125,6 +147,10 @@ func (t *tail) follow(ctx context.Context, l *Log) error {
 			return err
 		case <-reconnected:
 			return errReconnected
+		case <-t.holes:
+			if err := t.examine(ctx, l); err != nil {
+				return err
+			}
 		case <-ticker.C:
 			if t.heard.Swap(false) {
 				continue
@@ -136,55 +162,23 @@ func (t *tail) follow(ctx context.Context, l *Log) error {
 	}
 }
 
-// take puts a message into the log. It runs on the consumer's goroutine.
-func (t *tail) take(l *Log, m jetstream.Msg) error {
-	meta, err := m.Metadata()
-	if err != nil {
-		return err
-	}
-	if meta.Sequence.Consumer != t.delivered+1 {
-		return fmt.Errorf("message %d of the consumer came after message %d", meta.Sequence.Consumer, t.delivered)
-	}
-	t.delivered++
-	seq := meta.Sequence.Stream
-	l.mu.Lock()
-	if seq <= l.recent.head { // it was skipped as gone, and readers were told so
-		l.mu.Unlock()
-		return nil
-	}
-	e := newEntry(l.recent.epoch, seq, meta.Timestamp, logSubject(l.cfg.Prefix, m.Subject()), m.Data())
-	hole := seq != l.recent.head+1
-	l.recent.add(e)
-	if l.reachedLocked(); hole {
-		l.passedLocked()
-	}
-	l.mu.Unlock()
-	if t.heard.Store(true); seq >= t.target {
-		l.confirm(meta.NumPending == 0)
-	}
-	if hole {
-		l.wake("", seq)
-	} else {
-		l.wake(e.subject, seq)
-	}
-	return nil
-}
-
 // check asks for the stream's last sequence: nothing that was lost on the way stays
 // unnoticed for longer than two ticks.
 func (t *tail) check(ctx context.Context, l *Log) error {
-	head := l.head()
+	head := l.tip()
 	info, err := l.broker.info(ctx, "")
 	switch {
 	case err != nil:
 		return err
 	case !info.Created.Equal(t.created):
-		return errors.New("the stream was recreated")
+		return errRecreated
 	case info.State.LastSeq < head:
 		return fmt.Errorf("the stream ends at %d and has been at %d", info.State.LastSeq, head)
 	case info.State.LastSeq == head:
 		t.behind = false
-		l.confirm(true)
+		if l.head() == head {
+			l.confirm(true)
+		}
 		return nil
 	case !t.behind || t.stuck != head:
 		t.behind, t.stuck = true, head // the rest may be on its way
@@ -197,7 +191,7 @@ func (t *tail) check(ctx context.Context, l *Log) error {
 	}
 	// It ends with events that are gone already.
 	l.mu.Lock()
-	if l.recent.head == head {
+	if l.recent.tip == head {
 		l.recent.skip(info.State.LastSeq, 0)
 		l.passedLocked()
 	}
@@ -212,6 +206,7 @@ func (t *tail) check(ctx context.Context, l *Log) error {
 func (t *tail) orient(ctx context.Context, l *Log) error {
 	info, err := l.broker.info(ctx, "")
 	if err != nil {
+		t.shrunk = time.Time{}
 		return err
 	}
 	same, err := t.same(ctx, l, info)
@@ -238,7 +233,7 @@ func (t *tail) orient(ctx context.Context, l *Log) error {
 // head is there, and the same.
 func (t *tail) same(ctx context.Context, l *Log, info *jetstream.StreamInfo) (bool, error) {
 	l.mu.RLock()
-	epoch, head := l.recent.epoch, l.recent.cursor(l.recent.head)
+	epoch, head := l.recent.epoch, l.recent.cursor(l.recent.tip)
 	l.mu.RUnlock()
 	last := info.State.LastSeq
 	switch {
@@ -299,37 +294,14 @@ func (l *Log) startRecent(ctx context.Context, info *jetstream.StreamInfo) (*rec
 
 // confirm notes that the tail is in touch, and perhaps that it has seen all there is.
 func (l *Log) confirm(level bool) {
-	was := l.inTouch()
 	now := l.now()
-	if l.confirmed.Store(now); level {
+	before := l.confirmed.Swap(now)
+	if level {
 		l.level.Store(now)
 	}
 	l.setTrouble(nil)
-	if !was {
+	if before == 0 || l.now()-before >= int64(touch) { // somebody may have found no touch
 		l.start.Do(func() { close(l.started) })
 		l.wake("", l.head()) // what came meanwhile was not read
-	}
-}
-
-func (l *Log) head() uint64 {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.recent.head
-}
-
-// reachedLocked tells who waits for the event at the head that it is there.
-func (l *Log) reachedLocked() {
-	head := l.recent.head
-	if reached, ok := l.waiting[head]; ok {
-		reached <- l.recent.cursor(head)
-		delete(l.waiting, head)
-	}
-}
-
-// passedLocked lets everybody go who waits: what they wait for may not come.
-func (l *Log) passedLocked() {
-	for seq, reached := range l.waiting {
-		close(reached)
-		delete(l.waiting, seq)
 	}
 }

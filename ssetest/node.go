@@ -80,10 +80,14 @@ func (n *Node) Append(ctx context.Context, subject string, frame []byte) (ginsse
 	return n.memory.Append(ctx, subject, frame)
 }
 
-// Read implements [ginsse.Log].
+// Read implements [ginsse.Log]. Out of touch a reader stays at its position, and without
+// one there is [ErrAway].
 func (n *Node) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
 	if n.isAway() {
-		return ginsse.Page{}, ErrAway
+		if q.After.IsZero() {
+			return ginsse.Page{}, ErrAway
+		}
+		return ginsse.Page{Blocks: dst, Through: q.After}, nil
 	}
 	return n.memory.Read(ctx, q, dst)
 }

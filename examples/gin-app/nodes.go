@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -30,6 +34,7 @@ const (
 	embedNATS    = "embed" // or embed:PORT
 	natsPort     = 4222
 	natsPatience = 10 * time.Second
+	tokenFile    = "token" // in the server's directory
 )
 
 // openNodes joins the nodes at a NATS server. For [embedNATS] it runs one, for this
@@ -39,19 +44,29 @@ func openNodes(ctx context.Context, address, database string, logger *slog.Logge
 		return nil, errors.New("-nats is for processes that share a database: name its file with -db")
 	}
 	n := &nodes{url: address}
+	dir := filepath.Join(filepath.Dir(database), "nats")
 	if kind, port, _ := strings.Cut(address, ":"); kind == embedNATS {
-		if err := n.serve(port, filepath.Join(filepath.Dir(database), "nats")); err != nil {
+		if err := n.serve(port, dir); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
 	}
-	if err := n.join(ctx, logger); err != nil {
+	if err := n.join(ctx, dir, logger); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
 }
 
-func (n *nodes) join(ctx context.Context, logger *slog.Logger) (err error) {
-	if n.conn, err = nats.Connect(n.url, nats.MaxReconnects(-1), nats.Name("gin-app")); err != nil {
+func (n *nodes) join(ctx context.Context, dir string, logger *slog.Logger) (err error) {
+	options := []nats.Option{nats.MaxReconnects(-1), nats.Name("gin-app")}
+	if strings.HasPrefix(n.url, "nats://127.0.0.1:") { // another process of this application may run it
+		if token, err := os.ReadFile(filepath.Join(dir, tokenFile)); err == nil {
+			options = append(options, nats.Token(string(token)))
+		}
+	}
+	if n.conn, err = nats.Connect(n.url, options...); err != nil {
+		if at := new(url.Error); errors.As(err, &at) {
+			err = errors.New("the URL is not valid") // whose text may have its password
+		}
 		return fmt.Errorf("connecting to NATS: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, natsPatience)
@@ -72,8 +87,14 @@ func (n *nodes) serve(port, dir string) error {
 	if number == 0 {
 		number = server.RANDOM_PORT
 	}
+	token, err := natsToken(dir)
+	if err != nil {
+		return fmt.Errorf("NATS server: %w", err)
+	}
 	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: number, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
+		Host: "127.0.0.1", Port: number, Authorization: token,
+		JetStream: true, StoreDir: dir, JetStreamMaxStore: 2 << 30, // the stream may take half
+		NoSigs: true, NoLog: true,
 	})
 	if err != nil {
 		return fmt.Errorf("NATS server: %w", err)
@@ -85,6 +106,29 @@ func (n *nodes) serve(port, dir string) error {
 	}
 	n.url = s.ClientURL()
 	return nil
+}
+
+// natsToken returns what a process shows to the NATS server in another, and makes it up
+// the first time. Only who may read the database may read its file.
+func natsToken(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, tokenFile)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		token, err := os.ReadFile(name)
+		if err == nil && len(token) == 0 {
+			err = fmt.Errorf("%s is empty: delete it", name)
+		}
+		return string(token), err
+	case err != nil:
+		return "", err
+	}
+	token := rand.Text()
+	_, err = f.WriteString(token)
+	return token, errors.Join(err, f.Close())
 }
 
 // Close leaves the nodes, and ends the NATS server if it is this process's.

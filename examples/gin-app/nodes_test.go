@@ -3,8 +3,12 @@ package main
 import (
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/ginsse/ginsse/ssetest"
 )
@@ -86,6 +90,27 @@ func TestPageHearsOfWhatHappensAtAnotherNode(t *testing.T) {
 	first.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"All of them?"})
 	bob.says(`[data-post="1"] .comments`, "All of them?")
 	alice.says("#unread", "2")
+}
+
+// Only who may read the database may read the events.
+func TestNATSServerIsNotForAll(t *testing.T) {
+	t.Parallel()
+	first, _ := newNodes(t)
+	if nc, err := nats.Connect(first.app.nodes.url); err == nil {
+		nc.Close()
+		t.Error("it lets anybody in")
+	}
+	if info, err := os.Stat(filepath.Join(first.app.nodes.server.StoreDir(), "..", tokenFile)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
+func TestWrongNATSAddressKeepsItsPassword(t *testing.T) {
+	t.Parallel()
+	_, err := openNodes(t.Context(), "nats://app:se/cret@127.0.0.1:1", filepath.Join(t.TempDir(), "feed.db"), slog.New(slog.DiscardHandler))
+	if err == nil || strings.Contains(err.Error(), "cret") || strings.Contains(err.Error(), ":se") {
+		t.Errorf("error %v", err)
+	}
 }
 
 func TestNodesNeedADatabaseToShare(t *testing.T) {

@@ -1,0 +1,83 @@
+package natslog_test
+
+import (
+	"testing"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/natslog"
+)
+
+// TestFloodOfOneSubjectLosesNothingOfOthers has one subject lose most of its events before
+// a node has seen them: its readers have a gap, and only they.
+func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	for name, recentBytes := range map[string]int{"much_in_memory": 0, "little_in_memory": 4 << 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const most, each = 50, 40
+			cfg := natslog.Config{EventsPerSubject: most, RecentBytes: recentBytes}
+			s := newServer(t)
+			p := newProxy(t, s.Addr().String())
+			here, there := open(t, connect(t, p.url()), cfg), open(t, connect(t, s.ClientURL()), cfg)
+			add(t, here, bob, 0) // the stream begins with it
+			catchUp := func(r *reader) *reader {
+				if _, gap := r.follow(t, func(events []int) bool { return len(events) == 1 }); gap != "" {
+					t.Fatalf("gap %q", gap)
+				}
+				return r
+			}
+			control := newReader(t, here, "control")
+			quiet, flooded := newReader(t, here, alice), newReader(t, here, alice, all)
+			n := 1
+			add(t, here, alice, n)
+			catchUp(quiet)
+			catchUp(flooded)
+			for round := range 3 {
+				p.stall(true)
+				until(t, "loss of touch", func() bool { return here.Ready() != nil })
+				p.cut() // nor will what was under way arrive
+				first := n + 1
+				add(t, there, "control", n)
+				for i := range 3 * each {
+					if i%each == 0 {
+						n++
+						add(t, there, alice, n)
+					}
+					add(t, there, all, i)
+				}
+				// By the newest event that a node has seen it knows the stream again.
+				last := add(t, there, bob, 0)
+				p.stall(false)
+				events, gap := quiet.follow(t, func(events []int) bool { return len(events) == 3 })
+				if gap != "" && recentBytes == 0 { // else its position may be that of an event that is gone
+					t.Errorf("round %d: gap %q of who has missed nothing", round, gap)
+				}
+				for i, event := range events {
+					if event != first+i {
+						t.Errorf("round %d: got event %d, want %d", round, event, first+i)
+					}
+				}
+				if events, gap := control.follow(t, func(events []int) bool { return len(events) == 1 }); gap != "" || events[0] != first-1 {
+					t.Errorf("round %d: control has gap %q, %v", round, gap, events)
+				}
+				if _, gap := flooded.follow(t, func([]int) bool { return false }); gap != ginsse.GapTrimmed {
+					t.Errorf("round %d: gap %q of who has missed most", round, gap)
+				}
+				for flooded.at.Seq < last.Seq {
+					if _, gap := flooded.follow(t, func([]int) bool { return flooded.at.Seq >= last.Seq }); gap != "" && gap != ginsse.GapTrimmed {
+						t.Fatalf("gap is %q", gap)
+					}
+				}
+				until(t, "readiness", func() bool { return here.Ready() == nil })
+			}
+			// Positions from before are as good as they were.
+			if recentBytes == 0 {
+				old := newReader(t, here, alice)
+				old.at = quiet.at
+				if events, gap := old.follow(t, func([]int) bool { return old.at.Seq >= quiet.at.Seq }); gap != "" || len(events) != 0 {
+					t.Errorf("gap %q, %v", gap, events)
+				}
+			}
+		})
+	}
+}

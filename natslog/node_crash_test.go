@@ -1,0 +1,232 @@
+//go:build unix
+
+package natslog_test
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ginsse/ginsse"
+)
+
+// TestKilledNodesLoseNothing kills one node after the other while senders and clients
+// use them all, and starts each again. In the end a user is disconnected at one node.
+func TestKilledNodesLoseNothing(t *testing.T) {
+	for name, recentBytes := range map[string]int{"much_in_memory": 0, "little_in_memory": 16 << 10} {
+		t.Run(name, func(t *testing.T) { killNodes(t, newFleet(t, recentBytes)) })
+	}
+}
+
+func killNodes(t *testing.T, f *fleet) {
+	others := []*tab{
+		f.open(t, &tab{user: "bob", node: roaming, news: true}),
+		f.open(t, &tab{user: "carol", node: roaming, news: true}),
+	}
+	alices := []*tab{f.open(t, &tab{user: "alice", node: roaming})}
+	for i := range f.nodes { // each comes back to its node, from before its death
+		alices = append(alices, f.open(t, &tab{user: "alice", node: i}))
+	}
+	p := f.post(t)
+	for i := range f.nodes {
+		p.await(t, 200)
+		f.kill(t, i)
+		p.await(t, 200)
+		f.start(t, i)
+	}
+	p.await(t, 200)
+	p.judge(t, slices.Concat(alices, others)...)
+	for _, tb := range alices[1:] {
+		if tb.opened.Load() < 2 {
+			t.Errorf("%v has not had to come back", tb)
+		}
+	}
+
+	f.disconnect(t, 0, "alice")
+	for _, tb := range alices {
+		tb.wantSignedOut(t)
+	}
+	p.mark(t, roaming, others...)
+}
+
+// TestFrozenNodeCatchesUp stops a node while senders and clients use the others. Some of
+// its clients wait for it; others leave, and one comes back with a position that the node
+// has not heard of. The log of a node that was stopped briefly has never been out of
+// touch, and is behind all the same.
+func TestFrozenNodeCatchesUp(t *testing.T) {
+	for name, least := range map[string]time.Duration{"briefly": 0, "out_of_touch": 3 * time.Second} {
+		t.Run(name, func(t *testing.T) { freezeNode(t, newFleet(t, 0), least) })
+	}
+}
+
+func freezeNode(t *testing.T, f *fleet, least time.Duration) {
+	const frozen, live = 0, 1
+	waiting := f.open(t, &tab{user: "alice", node: frozen})
+	leaving := f.open(t, &tab{user: "alice", node: frozen, idle: time.Second})
+	leaving.next(roaming)
+	returning := f.open(t, &tab{user: "bob", node: frozen, news: true})
+	var daves []*tab
+	for i := range f.nodes {
+		daves = append(daves, f.open(t, &tab{user: "dave", node: i, news: true}))
+	}
+	streams := map[*tab]int64{waiting: 1, daves[frozen]: 1, returning: 3}
+	p := f.post(t)
+	p.await(t, 200)
+
+	f.signal(t, frozen, syscall.SIGSTOP)
+	stopped := time.Now()
+	f.setOut(frozen, true)
+	returning.move(roaming)
+	// A node that disconnects somebody delivers what it has heard of by then: all up to this.
+	before := p.mark(t, live)
+	f.disconnect(t, live, "dave")
+	daves[live].wantSignedOut(t)
+	p.await(t, 500)
+	p.mark(t, roaming, returning)
+	if least > leaving.idle {
+		until(t, "the time", func() bool { return time.Since(stopped) > least })
+		p.mark(t, roaming, leaving)
+		streams[leaving] = 2
+	}
+	if daves[frozen].over() {
+		t.Errorf("%v has ended", daves[frozen])
+	}
+	returning.move(frozen)
+	until(t, "a request to the frozen node", func() bool { return returning.asked() == f.url(frozen) })
+
+	f.signal(t, frozen, syscall.SIGCONT)
+	t.Logf("frozen for %v", time.Since(stopped).Round(time.Millisecond))
+	f.setOut(frozen, false)
+	p.await(t, 200)
+	p.mark(t, frozen)
+	p.judge(t, waiting, leaving, returning)
+	for _, tb := range daves {
+		tb.wantSignedOut(t)
+		tb.judge(t, p.acknowledged(), before)
+	}
+	for tb, want := range streams {
+		if got := tb.opened.Load(); got < want || want == 1 && got > 1 {
+			t.Errorf("%v has had %d streams, want %d", tb, got, want)
+		}
+	}
+}
+
+// posters have the nodes send numbered events until they are stopped. A number is for
+// one event, and its destination follows from it.
+type posters struct {
+	fleet  *fleet
+	http   *http.Client
+	stop   func()
+	tried  atomic.Int64
+	failed atomic.Int64 // of which nobody knows whether they were stored
+
+	mu    sync.Mutex     // guards the field below
+	acked map[int]string // ids
+}
+
+// destinations are where the events go: number n to that at n modulo their count.
+var destinations = [...]string{"user:alice", "user:bob", "topic:news", "all"}
+
+func (f *fleet) post(t *testing.T) *posters {
+	p := &posters{fleet: f, acked: make(map[int]string)}
+	transport := &http.Transport{MaxIdleConnsPerHost: 8}
+	p.http = &http.Client{Transport: transport, Timeout: time.Second}
+	var posting sync.WaitGroup
+	over := make(chan struct{})
+	p.stop = sync.OnceFunc(func() {
+		close(over)
+		posting.Wait()
+	})
+	t.Cleanup(transport.CloseIdleConnections)
+	t.Cleanup(p.stop)
+	for range 6 {
+		posting.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				n := int(p.tried.Add(1))
+				id, err := p.send(f.url(roaming), destinations[n%len(destinations)], "n", n)
+				if err != nil {
+					p.failed.Add(1)
+					continue
+				}
+				p.mu.Lock()
+				p.acked[n] = id
+				p.mu.Unlock()
+			}
+		})
+	}
+	return p
+}
+
+// send returns the event's id. After an error it may have been stored or not.
+func (p *posters) send(node, subject, kind string, n int) (id string, err error) {
+	response, err := p.http.Post(fmt.Sprintf("%s/send/%s?type=%s&n=%d", node, subject, kind, n), "", http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d: %s", response.StatusCode, body)
+	}
+	return string(body), err
+}
+
+func (p *posters) acknowledged() map[int]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.acked)
+}
+
+// await returns when so many more events have been acknowledged.
+func (p *posters) await(t *testing.T, more int) {
+	t.Helper()
+	had := len(p.acknowledged())
+	until(t, fmt.Sprint(more, " events"), func() bool { return len(p.acknowledged()) >= had+more })
+}
+
+// mark sends an event to all, by a node, and returns its sequence when all before it has
+// come to the tabs.
+func (p *posters) mark(t *testing.T, node int, tabs ...*tab) (seq uint64) {
+	t.Helper()
+	until(t, "an event that is acknowledged", func() bool {
+		id, err := p.send(p.fleet.url(node), "all", "mark", 0)
+		seq = sequence(id)
+		return err == nil
+	})
+	for _, tb := range tabs {
+		until(t, fmt.Sprintf("event %d for %v", seq, tb), func() bool { return tb.over() || sequence(tb.client.LastEventID()) >= seq })
+		if tb.over() {
+			t.Errorf("%v has ended: %v", tb, tb.err)
+		}
+	}
+	return seq
+}
+
+// sequence is 0 for what is no id.
+func sequence(id string) uint64 {
+	at, _ := ginsse.ParseCursor(id)
+	return at.Seq
+}
+
+// judge stops the posters and compares what they have sent with what has come.
+func (p *posters) judge(t *testing.T, tabs ...*tab) {
+	t.Helper()
+	p.stop()
+	end := p.mark(t, roaming, tabs...)
+	t.Logf("%d events tried, %d acknowledged, %d failed", p.tried.Load(), len(p.acknowledged()), p.failed.Load())
+	for _, tb := range tabs {
+		tb.judge(t, p.acknowledged(), end)
+	}
+}

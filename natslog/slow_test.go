@@ -1,0 +1,109 @@
+package natslog_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/natslog"
+)
+
+// largeFrame is the frame of an event of 4 KiB.
+func largeFrame(n int) []byte {
+	return fmt.Appendf(nil, ": %s\ndata: %d\n\n", strings.Repeat("x", 4<<10), n)
+}
+
+// TestSlowNodeCatchesUp has one node append faster than another can take in.
+func TestSlowNodeCatchesUp(t *testing.T) {
+	t.Parallel()
+	for name, slow := range map[string]func(t *testing.T, p *proxy){
+		"throttled": func(t *testing.T, p *proxy) { p.set(func() { p.rate = 500 << 10 }) },
+		"throttled_since_it_was_away": func(t *testing.T, p *proxy) {
+			p.set(func() { p.rate = 500 << 10; p.away = true })
+			p.cut()
+		},
+		"stalled_now_and_then": func(t *testing.T, p *proxy) {
+			p.set(func() { p.rate = 4 << 20 })
+			end, ended := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(ended)
+				for stalled := true; ; stalled = !stalled {
+					p.stall(stalled)
+					select {
+					case <-time.After(200 * time.Millisecond):
+					case <-end:
+						return
+					}
+				}
+			}()
+			t.Cleanup(func() { close(end); <-ended })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const count = 1500
+			s := newServer(t)
+			p := newProxy(t, s.Addr().String())
+			here, there := open(t, connect(t, p.url()), natslog.Config{}), open(t, connect(t, s.ClientURL()), natslog.Config{})
+			r := newReader(t, here, alice)
+			slow(t, p)
+			begun := time.Now()
+			for n := range count {
+				if _, err := there.Append(t.Context(), alice, largeFrame(n)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.set(func() { p.away = false })
+			events, gap := r.follow(t, func(events []int) bool { return len(events) >= count })
+			t.Logf("caught up in %v", time.Since(begun).Round(time.Millisecond))
+			if gap != "" {
+				t.Errorf("gap %q", gap)
+			}
+			for i, n := range events {
+				if n != i {
+					t.Fatalf("event %d came in place of %d", n, i)
+				}
+			}
+			until(t, "readiness", func() bool { return here.Ready() == nil })
+		})
+	}
+}
+
+// TestSlowNodeThatIsOutrunIsAGap has events leave the stream before a slow node has
+// taken them in.
+func TestSlowNodeThatIsOutrunIsAGap(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newProxy(t, s.Addr().String())
+	cfg := natslog.Config{EventsPerSubject: 50}
+	here, there := open(t, connect(t, p.url()), cfg), open(t, connect(t, s.ClientURL()), cfg)
+	r := newReader(t, here, alice)
+	p.set(func() { p.rate = 500 << 10 })
+	var last ginsse.Cursor
+	const count = 2000
+	for n := range count {
+		var err error
+		if last, err = there.Append(t.Context(), alice, largeFrame(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next, gaps := 0, 0
+	for r.at.Seq < last.Seq {
+		events, gap := r.follow(t, func(events []int) bool { return len(events) > 0 || r.at.Seq >= last.Seq })
+		for _, n := range events {
+			if n < next || n > next && gaps == 0 {
+				t.Fatalf("event %d came in place of %d, after %d gaps", n, next, gaps)
+			}
+			next = n + 1
+		}
+		if gap != "" {
+			gaps++
+		}
+	}
+	if gaps == 0 {
+		t.Error("no gap")
+	}
+	t.Logf("%d gaps, the last event is %d", gaps, next-1)
+}

@@ -1,0 +1,120 @@
+package natslog_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/ginsse/ginsse/natslog"
+)
+
+// TestStalledConnectionKeepsNobody has the connection go dead without a word, and many
+// senders go on trying: each has its answer in its time.
+func TestStalledConnectionKeepsNobody(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newProxy(t, s.Addr().String())
+	log := open(t, connect(t, p.url()), natslog.Config{})
+	p.stall(true)
+	large := fmt.Appendf(nil, "data: %s\n\n", strings.Repeat("x", 1<<10))
+	var sending sync.WaitGroup
+	for range 200 {
+		sending.Go(func() {
+			for begun := time.Now(); time.Since(begun) < 8*time.Second; {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				start := time.Now()
+				_, err := log.Append(ctx, alice, large)
+				if cancel(); err == nil {
+					t.Error("it was acknowledged")
+				}
+				if took := time.Since(start); took > 2*time.Second {
+					t.Errorf("an append with a second took %v", took)
+				}
+				select {
+				case <-t.Context().Done():
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+		})
+	}
+	sending.Wait()
+	p.stall(false)
+	until(t, "touch", func() bool { return log.Ready() == nil })
+}
+
+// TestDeadServerIsLeft has a server go dead without a word: the node goes to another
+// earlier than its connection would.
+func TestDeadServerIsLeft(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newProxy(t, s.Addr().String())
+	log := open(t, connect(t, p.url()+","+s.ClientURL(), nats.DontRandomize()), natslog.Config{})
+	there := open(t, connect(t, s.ClientURL()), natslog.Config{})
+	r := newReader(t, log, alice)
+	p.stall(true)
+	add(t, there, alice, 1)
+	if events, gap := r.follow(t, func(events []int) bool { return len(events) == 1 }); gap != "" || events[0] != 1 {
+		t.Errorf("gap %q, %v", gap, events)
+	}
+}
+
+// TestAppendOfWhatIsTakenBack has the stream lose an event that was acknowledged, and
+// another node append one that gets its sequence, before the first node has seen either.
+func TestAppendOfWhatIsTakenBack(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	port, store := s.Addr().(*net.TCPAddr).Port, strings.TrimSuffix(s.StoreDir(), "/jetstream")
+	log := open(t, connect(t, s.ClientURL()), natslog.Config{})
+	add(t, log, alice, 1)
+	log.Close()
+	stopServer(s)
+	old := t.TempDir()
+	if err := os.CopyFS(old, os.DirFS(store)); err != nil {
+		t.Fatal(err)
+	}
+	s = startServer(t, port, store)
+	p := newProxy(t, s.Addr().String())
+	log = open(t, connect(t, p.url()), natslog.Config{})
+	// Its consumer pauses, so that it sees nothing for a while.
+	nc := connect(t, s.ClientURL())
+	stream, err := jet(t, nc).Stream(t.Context(), "GINSSE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range stream.ConsumerNames(t.Context()).Name() {
+		if _, err := stream.PauseConsumer(t.Context(), name, time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_, err := log.Append(ctx, alice, frame(2))
+		result <- err
+	}()
+	until(t, "the event", func() bool { return streamInfo(t, jet(t, nc)).State.LastSeq == 2 })
+	select {
+	case err := <-result:
+		t.Fatalf("it was over too early: %v", err)
+	case <-time.After(100 * time.Millisecond): // for the acknowledgement, which nothing shows
+	}
+	p.stall(true)
+	p.cut()
+	stopServer(s)
+	s = startServer(t, port, old)
+	if _, err := jet(t, connect(t, s.ClientURL())).Publish(t.Context(), "ginsse.user.Ym9i", frame(100)); err != nil {
+		t.Fatal(err)
+	}
+	p.stall(false)
+	if err := <-result; err == nil {
+		t.Error("it was told to be in the log")
+	}
+}
