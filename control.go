@@ -3,9 +3,7 @@ package ginsse
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -26,19 +24,8 @@ type control struct {
 	mu       sync.Mutex       // guards the fields below, and changes of limit; not held during I/O
 	news     uint64           // how often there may have been an order
 	followed uint64           // the sequence of at
-	held     map[*Stream]bool // to be woken when limit is 0
+	held     map[*Stream]bool // to be woken when limit has moved
 	untold   map[string]order // by user: what the log has not taken yet
-}
-
-// order tells the other registries to end a user's streams.
-type order struct {
-	Node   string `json:"node"` // who has given it
-	User   string `json:"disconnect"`
-	Reason Reason `json:"reason"`
-	Given  int64  `json:"given"` // when, in milliseconds since 1970
-	// Late: it could not be told at once, and its place in the log is not where it was
-	// given.
-	Late bool `json:"late,omitempty"`
 }
 
 const (
@@ -49,13 +36,6 @@ const (
 	tellTimeout   = 2 * time.Second
 	controlBytes  = 256 << 10
 	controlEvents = 1024
-	// maxUntold is how many users' orders wait to be told.
-	maxUntold = 10_000
-	// clockSkew is by how much the clocks of two nodes may differ.
-	clockSkew = 2 * time.Second
-	// disconnectPatience is how long streams wait for the order that ends them to have its
-	// place in the log.
-	disconnectPatience = 250 * time.Millisecond
 )
 
 // start has orders followed from a position on. The log may call already.
@@ -63,79 +43,6 @@ func (c *control) start(at Cursor) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at, c.followed = at, at.Seq
-}
-
-// tell gives an order, and returns its position in the log. One that the log does not take
-// is told again later.
-func (r *Registry) tell(ctx context.Context, o order) (Cursor, error) {
-	o.Node, o.Given = r.node, time.Now().UnixMilli()
-	at, err := r.give(ctx, o)
-	if err == nil || errors.Is(err, ErrClosed) || errors.Is(err, ErrEventTooLarge) || !r.control.keep(o) {
-		return at, err
-	}
-	return at, fmt.Errorf("%w: %w", ErrPending, err)
-}
-
-// give appends an order to the log.
-func (r *Registry) give(ctx context.Context, o order) (Cursor, error) {
-	if r.closed.Load() {
-		return Cursor{}, ErrClosed
-	}
-	b := borrowBuffer()
-	defer b.release()
-	if err := r.encode(b, Event{Type: "control", Data: o}); err != nil {
-		return Cursor{}, err
-	}
-	at, err := r.log.Append(ctx, subjectControl, b.bytes)
-	if err == nil {
-		r.seen(at.Seq)
-	}
-	return at, err
-}
-
-// keep notes an order that could not be told, if there is room.
-func (c *control) keep(o order) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.untold[o.User]; !ok && len(c.untold) >= maxUntold {
-		return false
-	}
-	o.Late = true
-	c.untold[o.User] = o
-	return true
-}
-
-// next returns an order that could not be told.
-func (c *control) next() (o order, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, o := range c.untold {
-		return o, true
-	}
-	return o, false
-}
-
-// told forgets an order, unless another has taken its place.
-func (c *control) told(o order) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.untold[o.User] == o {
-		delete(c.untold, o.User)
-	}
-}
-
-// tellAgain tells what could not be told, until that fails again.
-func (r *Registry) tellAgain(ctx context.Context) error {
-	for {
-		o, ok := r.control.next()
-		if !ok {
-			return nil
-		}
-		if _, err := r.give(ctx, o); err != nil && !errors.Is(err, ErrEventTooLarge) {
-			return err
-		}
-		r.control.told(o)
-	}
 }
 
 // listen has the orders read, if an event of the subject at the sequence may be one, and
@@ -260,43 +167,5 @@ func (r *Registry) restart(ctx context.Context, at Cursor) {
 	r.head.Store(at.Seq)
 	if page, err := r.log.Read(ctx, Query{}, nil); err == nil {
 		r.seen(page.Through.Seq) // what has become visible meanwhile
-	}
-}
-
-// obey follows one order, as it is in the log. What it cannot read is another version's.
-func (r *Registry) obey(block []byte) {
-	var at Cursor
-	var o order
-	for line := range bytes.SplitSeq(block, []byte("\n")) {
-		if id, ok := bytes.CutPrefix(line, []byte(idField)); ok {
-			at, _ = ParseCursor(string(id))
-		}
-		if data, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
-			_ = json.Unmarshal(data, &o)
-		}
-	}
-	if o.User == "" || o.Late && o.Node == r.node { // it has been done
-		return
-	}
-	for _, s := range r.Streams(o.User) {
-		if o.concerns(s, at) {
-			s.endBefore(o.Reason.orDisconnected(), at.Seq)
-		}
-	}
-}
-
-// concerns reports whether a stream was there when the order at a position was given: who
-// has come later was let in again. An order that was told at once has its place in the
-// log, and a stream the place of the head when it came. Where one has not, only the
-// clocks say; in doubt the stream ends.
-func (o order) concerns(s *Stream, at Cursor) bool {
-	came := s.came.Load()
-	switch {
-	case came != nil && came.Epoch == at.Epoch && came.Seq >= at.Seq:
-		return false
-	case o.Late || came == nil:
-		return !s.opened.After(time.UnixMilli(o.Given).Add(clockSkew))
-	default:
-		return true
 	}
 }

@@ -124,26 +124,6 @@ type Receipt struct {
 	Streams int `json:"streams"`
 }
 
-// Stats are counts of a registry, on this node where nothing else is said.
-type Stats struct {
-	Streams int    `json:"streams"` // live now
-	Users   int    `json:"users"`   // with a live stream now
-	Opened  uint64 `json:"opened"`  // streams opened since the start
-	Gaps    uint64 `json:"gaps"`    // sse.gap events sent since the start
-	Slow    uint64 `json:"slow"`    // streams cut because their reader had stopped, since the start
-
-	Cluster ClusterStats `json:"cluster"`
-}
-
-// ClusterStats are counts of all nodes of a [SharedLog] that this one has heard of, as
-// [Registry.Online] does: streams on other nodes may be those of 5 s ago. Without a
-// SharedLog they are those of this node.
-type ClusterStats struct {
-	Nodes   int `json:"nodes"`   // this one too
-	Streams int `json:"streams"` // live now
-	Users   int `json:"users"`   // with a live stream now, each counted once
-}
-
 // NewRegistry returns a registry for cfg, or an error that names the field that
 // is wrong.
 func NewRegistry(cfg RegistryConfig) (*Registry, error) {
@@ -341,87 +321,5 @@ func (r *Registry) seen(seq uint64) {
 		if seq <= head || r.head.CompareAndSwap(head, seq) {
 			return
 		}
-	}
-}
-
-// Disconnect ends all streams of a user, with everything sent to them before
-// delivered: those of this registry, and it returns how many there were; and, through
-// a [SharedLog], those of the other registries on it, now or when they are in touch
-// again. It waits for such a log, within ctx; the streams here end within 250 ms. The client is told the reason and not to come back; a browser's EventSource
-// comes back all the same unless its page closes it, so what may not come back must
-// also be refused by authentication ([AuthConfig.CheckFunc]). So must a request that
-// was admitted just before and has not become a stream yet; where that matters, look
-// again in [RegistryConfig.ConnectFunc]. "" means [ReasonDisconnected].
-//
-// Errors: [ErrInvalidSubject]; with a SharedLog, [ErrPending] while the other registries
-// could not be told, which is tried again until this one is closed; [ErrClosed] or the
-// log's when they will not be. After the last three the streams here have ended. What is
-// told late ends streams that were opened before Disconnect was called, as far as the
-// nodes' clocks agree, or within 2 s after it.
-func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason) (int, error) {
-	if err := checkName("user ID", userID); err != nil {
-		return 0, err
-	}
-	streams := r.Streams(userID)
-	if r.shared == nil {
-		for _, s := range streams {
-			s.Disconnect(reason)
-		}
-		return len(streams), nil
-	}
-	// Its place in the log says what was sent before it, also by other nodes. But nobody
-	// stays for a log that is slow.
-	end := func() {
-		for _, s := range streams {
-			s.Disconnect(reason)
-		}
-	}
-	late := time.AfterFunc(disconnectPatience, end)
-	defer late.Stop()
-	at, err := r.tell(ctx, order{User: userID, Reason: reason})
-	if err != nil {
-		end()
-		return len(streams), err
-	}
-	for _, s := range streams {
-		s.endBefore(reason.orDisconnected(), at.Seq)
-	}
-	return len(streams), nil
-}
-
-// Streams returns the live streams of a user on this node, in no order. Sending
-// to one of them alone is [Stream.Send].
-func (r *Registry) Streams(userID string) []*Stream {
-	return r.audience(subjectUser + userID)
-}
-
-// Online reports whether a user has a live stream, on this node or, with a [SharedLog],
-// on another that this one has heard of: who comes or goes there is known here in about
-// 0.1 s, the users of a node that crashed or is out of touch count for 15 to 20 s, and a node
-// that has just started, or is out of touch itself, knows its own. A client that vanished
-// without closing its connection counts until a write to it fails. It asks nobody and
-// returns at once.
-func (r *Registry) Online(userID string) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.audiences[subjectUser+userID] != nil || r.presence.elsewhere[subjectUser+userID] > 0
-}
-
-// Stats returns counts of the registry.
-func (r *Registry) Stats() Stats {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	p := &r.presence
-	return Stats{
-		Streams: r.streams,
-		Users:   r.users,
-		Opened:  r.opened.Load(),
-		Gaps:    r.gaps.Load(),
-		Slow:    r.slow.Load(),
-		Cluster: ClusterStats{
-			Nodes:   1 + p.nodes,
-			Streams: r.streams + p.streams,
-			Users:   r.users + len(p.elsewhere) - p.both,
-		},
 	}
 }

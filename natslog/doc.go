@@ -2,7 +2,7 @@
 // several nodes. What is sent on one node reaches the streams of all, and a client
 // that comes back may resume on any.
 //
-//	nc, err := nats.Connect(url, nats.MaxReconnects(-1))
+//	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.FlusherTimeout(2*time.Second))
 //	// ...
 //	log, err := natslog.Open(ctx, nc, natslog.Config{Replicas: 3})
 //	// ...
