@@ -61,7 +61,7 @@ func stopServer(s single) {
 
 func newServer(t *testing.T) single {
 	t.Helper()
-	return startServer(t, server.RANDOM_PORT, t.TempDir())
+	return startServer(t, freePorts(t, 1)[0], t.TempDir())
 }
 
 func connect(t *testing.T, url string, options ...nats.Option) *nats.Conn {

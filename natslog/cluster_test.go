@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strings"
@@ -49,17 +50,26 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// freePorts returns ports of the loopback that nobody listens on.
-func freePorts(t *testing.T, count int) []int {
+// lastPort is where freePorts goes on. It begins anywhere, for other processes do the same,
+// and stays below what systems give to connections: a server that is restarted finds its
+// port free.
+var lastPort = func() *atomic.Int64 {
+	last := new(atomic.Int64)
+	last.Store(10_000 + rand.Int64N(10_000))
+	return last
+}()
+
+// freePorts returns ports of the loopback that nobody listens on, each only once.
+func freePorts(t *testing.T, count int) (ports []int) {
 	t.Helper()
-	var ports []int
-	for range count {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for len(ports) < count {
+		port := int(lastPort.Add(1))
+		listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		defer listener.Close() // when all are known, so that they differ
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+		_ = listener.Close()
+		ports = append(ports, port)
 	}
 	return ports
 }

@@ -7,8 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"github.com/nats-io/nats-server/v2/server"
 )
 
 // program is a server of another version, a process of its own.
@@ -20,9 +18,6 @@ type program struct {
 
 func startProgram(t *testing.T, path string, port int, store string) *program {
 	t.Helper()
-	if port == server.RANDOM_PORT {
-		port = freePorts(t, 1)[0]
-	}
 	config := filepath.Join(t.TempDir(), "server.conf")
 	text := fmt.Sprintf("listen: \"127.0.0.1:%d\"\njetstream { store_dir: %q, max_file_store: %d }\n", port, store, 1<<50)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
