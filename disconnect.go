@@ -33,11 +33,14 @@ const (
 // Disconnect ends all streams of a user, with everything sent to them before
 // delivered: those of this registry, and it returns how many there were; and, through
 // a [SharedLog], those of the other registries on it, now or when they are in touch
-// again. It waits for such a log, within ctx; the streams here end within 250 ms. The client is told the reason and not to come back; a browser's EventSource
-// comes back all the same unless its page closes it, so what may not come back must
-// also be refused by authentication ([AuthConfig.CheckFunc]). So must a request that
-// was admitted just before and has not become a stream yet; where that matters, look
-// again in [RegistryConfig.ConnectFunc]. "" means [ReasonDisconnected].
+// again. It waits for such a log, within ctx, or without a deadline as long as the log
+// does; the streams here end within 250 ms.
+//
+// The client is told the reason and not to come back; a browser's EventSource comes back
+// all the same unless its page closes it, so what may not come back must also be refused
+// by authentication ([AuthConfig.CheckFunc]). So must a request that was admitted just
+// before and has not become a stream yet; where that matters, look again in
+// [RegistryConfig.ConnectFunc]. "" means [ReasonDisconnected].
 //
 // Errors: [ErrInvalidSubject]; with a SharedLog, [ErrPending] while the other registries
 // could not be told, which is tried again until this one is closed; [ErrClosed] or the

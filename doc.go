@@ -36,6 +36,8 @@
 //  5. The stream ends when the client leaves, stops reading, or its right to
 //     exist ends; the client is told why by the event sse.close.
 //
+// On several nodes the registries share a log: see [SharedLog] and package natslog.
+//
 // Streams that belong to one request and no user, such as the progress of a job
 // or the tokens of a model, need no registry: see [Serve], [ServeSeq] and [Open].
 //

@@ -14,7 +14,7 @@ var (
 
 	// ErrPending is returned by [Registry.Disconnect] when the registries of other nodes
 	// could not be told yet. They will be, as soon as the log takes it, unless this
-	// registry is closed before.
+	// registry is closed, or its process ends, before.
 	ErrPending = errors.New("ginsse: other nodes could not be told yet")
 
 	// ErrInvalidEvent is returned when an [Event] cannot be put on the wire:
@@ -79,7 +79,8 @@ const (
 	ReasonDisconnected Reason = "disconnected"
 	// ReasonShutdown: the registry is shutting down.
 	ReasonShutdown Reason = "shutdown"
-	// ReasonOverloaded: the registry holds as many streams as it may.
+	// ReasonOverloaded: the registry holds as many streams as it may, or its log cannot
+	// say where the stream begins.
 	ReasonOverloaded Reason = "overloaded"
 	// ReasonDone: the producer has sent all it had.
 	ReasonDone Reason = "done"

@@ -27,7 +27,8 @@ import (
 //
 // Positions: an event's Cursor is the same on each node and after a restart, for as
 // long as the contents are. A log whose store can be rolled back derives Check from
-// the event, not from Seq alone.
+// the event, not from Seq alone. Epoch tells one store from another, and from itself
+// recreated: a hash of its identity and creation.
 //
 // Subjects: "all", "control", or "user:" or "topic:" with 1 to [MaxNameBytes] bytes of
 // valid UTF-8 without control characters behind it. They are equal if their bytes are: a
@@ -75,9 +76,14 @@ type Log interface {
 // by it whose streams are to end, as events of the subject "control", and who is online,
 // by messages.
 //
+// What they say in "control" counts as any event does: a log that loses some of it early
+// has all clients of a node come back.
+//
 // A message is kept nowhere: it may be lost, come twice, or come after a later one.
 //
 // Concurrency: as for Log.
+//
+// ssetest.Node is a small one to read, package natslog one on a network.
 type SharedLog interface {
 	Log
 

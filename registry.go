@@ -119,8 +119,8 @@ type Receipt struct {
 	// ID is the event's ID: what the client's lastEventId will be.
 	ID string `json:"id"`
 	// Streams is how many live streams on this node will get the event, as far as
-	// is known now. With 0 the user is not connected here, and another way may be
-	// better: an e-mail, say.
+	// is known now. With 0 the user is not connected here: on one node an e-mail may
+	// be better. On several, [Registry.Online] says so.
 	Streams int `json:"streams"`
 }
 
@@ -215,7 +215,9 @@ func (r *Registry) findHead() error {
 // notifies its author.
 //
 // Errors: [ErrInvalidSubject], [ErrInvalidEvent], [ErrEventTooLarge],
-// [ErrClosed], or the log's.
+// [ErrClosed], or the log's. One of a log across a network leaves open whether the event
+// was stored: sending it again may repeat it. What must outlive its request needs a
+// context that does: context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second).
 func (r *Registry) SendTo(ctx context.Context, userID string, e Event) (Receipt, error) {
 	if err := checkName("user ID", userID); err != nil {
 		return Receipt{}, err

@@ -7,6 +7,8 @@
 //		}})
 //	}
 //
+// A log that several nodes share sets Peer, Reopen and Restart as well: see [Suite].
+//
 // Run it with -race. It needs a few seconds, and more where messages get lost. That it
 // fails for logs that are wrong is tested too: see mutant_test.go.
 package logtest

@@ -4,7 +4,7 @@
 //
 //	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.FlusherTimeout(2*time.Second))
 //	// ...
-//	log, err := natslog.Open(ctx, nc, natslog.Config{Replicas: 3})
+//	log, err := natslog.Open(ctx, nc, natslog.Config{Replicas: 3}) // 1 on a single server
 //	// ...
 //	defer log.Close()
 //	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log})
@@ -18,6 +18,13 @@
 // anything, however many there are. A reader that was away for longer than the memory
 // reaches reads from the broker, from the leader of the stream: a replica may lag, and
 // what is missing there would be missed in silence.
+//
+// The tail goes by the stream's numbers. When one is missing, that event had left the
+// stream before it came here. The tail shows readers nothing behind the hole and asks how
+// the stream begins. If it begins before the hole, only a subject over its own bound can
+// have lost the event, and readers go on once all up to the stream's end has come, which
+// shows whose it was: those have a gap. Else anything may be missing: the tail forgets what
+// is before the hole, and readers from there read from the broker, or get a gap.
 //
 // What registries tell each other about who is online are core NATS messages, which
 // nothing stores.
@@ -66,5 +73,6 @@
 // TLS are the caller's: options of the nats.Conn.
 //
 // The server must be 2.10 or newer: the tests have been run on 2.10.29, 2.11.17 and 2.12.15, those on
-// clusters on the last. Start reading with log.go, then tail.go and read.go.
+// clusters on the last. With nats.go 1.53. Start
+// reading with log.go, then tail.go, intake.go and recent.go, then read.go.
 package natslog

@@ -66,8 +66,8 @@ const (
 
 // Open returns the log on a stream, which it creates if there is none. It returns when
 // what is recent has been read, or ctx has ended; without a deadline, after
-// [Config.AppendTimeout]. Until then it waits for a connection, and for servers that are
-// starting or choosing a leader.
+// [Config.AppendTimeout]. Until then it waits for servers that are starting or choosing a leader; with
+// [nats.RetryOnFailedConnect], also for one to connect to: give ctx a minute then.
 //
 // The connection stays the caller's, who closes it after the log. It should reconnect
 // for ever, [nats.MaxReconnects] of -1, and give up a write early, [nats.FlusherTimeout] of

@@ -73,6 +73,15 @@ func (a *app) streamOpened(s *ginsse.Stream) {
 	}
 }
 
+// tellTime is how long the answer to a request waits for what it has caused to be sent.
+const tellTime = 2 * time.Second
+
+// toSend returns a context for that: what was committed is sent, also when who has caused
+// it hangs up.
+func toSend(c *gin.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.Request.Context()), tellTime)
+}
+
 // sendNotification tells a person of a notification that the store holds by now. nil,
 // of what concerns nobody else, is nothing to tell.
 //
@@ -83,14 +92,13 @@ func (a *app) sendNotification(ctx context.Context, n *notification) {
 	if n == nil {
 		return
 	}
-	// What was committed is sent, also when who has caused it hangs up.
-	_, err := a.registry.SendTo(context.WithoutCancel(ctx), n.Recipient, ginsse.Event{Type: n.Type, Data: n.notice})
+	_, err := a.registry.SendTo(ctx, n.Recipient, ginsse.Event{Type: n.Type, Data: n.notice})
 	a.logSend(ctx, n.Type, err)
 }
 
 // publish is sendNotification for everybody who reads a topic.
 func (a *app) publish(ctx context.Context, topic, eventType string, data any) {
-	_, err := a.registry.Publish(context.WithoutCancel(ctx), topic, ginsse.Event{Type: eventType, Data: data})
+	_, err := a.registry.Publish(ctx, topic, ginsse.Event{Type: eventType, Data: data})
 	a.logSend(ctx, eventType, err)
 }
 

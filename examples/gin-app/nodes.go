@@ -58,7 +58,7 @@ func openNodes(ctx context.Context, address, database string, logger *slog.Logge
 
 func (n *nodes) join(ctx context.Context, dir string, logger *slog.Logger) (err error) {
 	options := []nats.Option{nats.MaxReconnects(-1), nats.FlusherTimeout(2 * time.Second), nats.Name("gin-app")}
-	if strings.HasPrefix(n.url, "nats://127.0.0.1:") { // another process of this application may run it
+	if strings.HasPrefix(n.url, "nats://127.0.0.1:") || strings.HasPrefix(n.url, "nats://localhost:") { // another process of this application may run it
 		if token, err := os.ReadFile(filepath.Join(dir, tokenFile)); err == nil {
 			options = append(options, nats.Token(string(token)))
 		}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -62,14 +63,19 @@ func TestEventsReachTheStreamsOfAllNodes(t *testing.T) {
 	}
 }
 
-// Who signs out is signed out, also while the nodes cannot tell each other.
-func TestSigningOutWithoutTouch(t *testing.T) {
+// Who comments or signs out is not kept while the nodes cannot tell each other.
+func TestRequestsWithoutTouch(t *testing.T) {
 	t.Parallel()
 	first, second := newNodes(t)
 	alice := first.signedIn("alice")
 	stream := alice.open("/events")
 	first.app.nodes.server.Shutdown()
 	first.app.nodes.server.WaitForShutdown()
+	begun := time.Now()
+	second.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"Is anybody there?"})
+	if took := time.Since(begun); took > 2*tellTime {
+		t.Errorf("a comment took %v", took)
+	}
 	alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
 	stream.NextOf("sse.close")
 	alice.want(http.StatusUnauthorized, "GET", "/api/me", nil)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -46,7 +45,9 @@ func (a *app) readNotifications(c *gin.Context) {
 		return
 	}
 	if changed {
-		_, err := a.registry.SendTo(context.WithoutCancel(ctx), id, ginsse.Event{Type: eventNotificationsRead, Data: state})
+		ctx, cancel := toSend(c)
+		defer cancel()
+		_, err := a.registry.SendTo(ctx, id, ginsse.Event{Type: eventNotificationsRead, Data: state})
 		a.logSend(ctx, eventNotificationsRead, err)
 	}
 	c.JSON(http.StatusOK, state)

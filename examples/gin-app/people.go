@@ -1,22 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
 )
-
-// tellTime is how long a person who signs out waits for the other nodes to hear of it.
-const tellTime = 2 * time.Second
 
 // reasonSignedOut is what the streams of a person who signs out are told. Being
 // the application's own, it tells the client not to come back.
@@ -111,7 +106,7 @@ func (a *app) signOut(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), tellTime)
+	ctx, cancel := toSend(c)
 	defer cancel()
 	switch _, err := a.registry.Disconnect(ctx, id, reasonSignedOut); {
 	case errors.Is(err, ginsse.ErrPending): // the sessions have ended; the registry sees to the streams elsewhere

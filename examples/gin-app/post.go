@@ -59,6 +59,8 @@ func (a *app) addPost(c *gin.Context) {
 		return
 	}
 	if added {
+		ctx, cancel := toSend(c)
+		defer cancel()
 		a.publish(ctx, feedTopic, eventPost, made)
 	}
 	c.JSON(http.StatusCreated, made)
@@ -121,6 +123,8 @@ func (a *app) addComment(c *gin.Context) {
 		return
 	}
 	if added {
+		ctx, cancel := toSend(c)
+		defer cancel()
 		a.sendNotification(ctx, notification)
 		a.publish(ctx, postTopic(made.PostID), eventPostComment, made)
 	}
@@ -157,6 +161,8 @@ func (a *app) addReaction(c *gin.Context) {
 	if created {
 		status = http.StatusCreated
 	}
+	ctx, cancel := toSend(c)
+	defer cancel()
 	a.sendNotification(ctx, notification)
 	c.JSON(status, made)
 }
