@@ -3,7 +3,6 @@ package ginsse
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -18,7 +17,7 @@ type control struct {
 	at   Cursor        // up to where orders have been followed; of runControl alone
 
 	// limit, if not 0, is where there may be an order that has not been followed yet. No
-	// stream reads so far, or one would deliver what was sent after the order to end it.
+	// open stream reads so far, or one would deliver what was sent after the order to end it.
 	limit atomic.Uint64
 
 	mu       sync.Mutex       // guards the fields below, and changes of limit; not held during I/O
@@ -110,7 +109,7 @@ func (c *control) heard() uint64 {
 	return c.news
 }
 
-// runControl follows and tells orders until the registry is closed.
+// runControl follows orders until the registry is closed.
 func (r *Registry) runControl() {
 	ticker := time.NewTicker(controlTick)
 	defer ticker.Stop()
@@ -122,11 +121,25 @@ func (r *Registry) runControl() {
 		case <-r.life.Done():
 			return
 		}
-		err := errors.Join(within(r.life, followTimeout, r.follow), within(r.life, tellTimeout, r.tellAgain))
+		err := within(r.life, followTimeout, r.follow)
 		if err != nil && !failing && r.life.Err() == nil {
-			r.logger.Warn("exchanging with other nodes who is to be disconnected", slog.Any("error", err))
+			r.logger.Warn("reading whom other nodes have disconnected", slog.Any("error", err))
 		}
 		failing = err != nil
+	}
+}
+
+// runTelling tells orders that could not be told, until the registry is closed.
+func (r *Registry) runTelling() {
+	ticker := time.NewTicker(controlTick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			_ = within(r.life, tellTimeout, r.tellAgain) // whose callers know
+		case <-r.life.Done():
+			return
+		}
 	}
 }
 
@@ -139,7 +152,12 @@ func within(ctx context.Context, timeout time.Duration, do func(ctx context.Cont
 // follow reads the orders that have come and follows them.
 func (r *Registry) follow(ctx context.Context) error {
 	c := &r.control
-	news := c.heard()
+	news, gap := c.heard(), false
+	// Out of touch there is no head, and nothing that was heard of can be read yet.
+	head, err := r.log.Read(ctx, Query{}, nil)
+	if err != nil {
+		return err
+	}
 	for more := true; more; {
 		page, err := r.log.Read(ctx, Query{Subjects: []string{subjectControl}, After: c.at, MaxEvents: controlEvents, MaxBytes: controlBytes}, nil)
 		if err != nil {
@@ -149,6 +167,7 @@ func (r *Registry) follow(ctx context.Context) error {
 			// Orders may be missing. Whoever may not be here any more must not stay: all
 			// clients come back, and show again who they are.
 			r.logger.Warn("what other nodes have said is lost: ending all streams", slog.String("reason", string(page.Gap)))
+			gap = true
 			r.restart(ctx, page.Through)
 			go func() { _ = disperse(r.life, r.audience(subjectAll), r.cfg.ShutdownWindow, ReasonLifetime) }()
 		}
@@ -158,7 +177,9 @@ func (r *Registry) follow(ctx context.Context) error {
 		c.at = page.Through
 		more = page.More
 	}
-	c.release(news, c.at.Seq)
+	if gap || c.at.Seq >= head.Through.Seq { // or touch was lost meanwhile
+		c.release(news, c.at.Seq)
+	}
 	return nil
 }
 

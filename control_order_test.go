@@ -329,3 +329,33 @@ func TestSecondCloseWaitsToo(t *testing.T) {
 		pass(2 * time.Hour)
 	})
 }
+
+// Nor does one that was given before, and fails after it.
+func TestLaterOrderThatFailsEarlierIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &hanging{Node: ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 1)[0], until: make(chan struct{})}
+		peers := newRegistry(t, ginsse.RegistryConfig{Log: log.Node})
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		there := ssetest.NewServer(t, newEngine(t, peers))
+		disconnect := func(patience time.Duration) <-chan struct{} {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				if _, err := registry.Disconnect(ctx, "alice", ""); !errors.Is(err, ginsse.ErrPending) {
+					t.Error(err)
+				}
+			}()
+			return done
+		}
+		first := disconnect(10 * time.Second)
+		pass(4 * time.Second)
+		alice := there.Open(t, "/events", as("alice")) // let in again
+		pass(time.Second)
+		<-disconnect(time.Second)
+		<-first
+		close(log.until)
+		alice.NextOf("sse.close")
+	})
+}

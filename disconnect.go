@@ -110,8 +110,12 @@ func (r *Registry) give(ctx context.Context, o order) (Cursor, error) {
 func (c *control) keep(o order) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.untold[o.User]; !ok && len(c.untold) >= maxUntold {
+	known, ok := c.untold[o.User]
+	switch {
+	case !ok && len(c.untold) >= maxUntold:
 		return false
+	case ok && known.Given > o.Given:
+		return true // it ends all that this one would
 	}
 	o.Late = true
 	c.untold[o.User] = o

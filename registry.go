@@ -174,6 +174,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	}
 	if r.shared != nil {
 		go r.runControl()
+		go r.runTelling()
 		go r.runPresence()
 	}
 	return r, nil

@@ -81,3 +81,64 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 		})
 	}
 }
+
+// TestFloodThatTookTheNewestEvent has the event go by which a node would know the stream
+// again. Who reads other subjects may have a gap, but not the registry itself, which would
+// end all streams for it.
+func TestFloodThatTookTheNewestEvent(t *testing.T) {
+	t.Parallel()
+	cfg := natslog.Config{EventsPerSubject: 50}
+	s := newServer(t)
+	p := newProxy(t, s.Addr().String())
+	nc := connect(t, s.ClientURL())
+	here, there := open(t, connect(t, p.url()), cfg), open(t, nc, cfg)
+	add(t, here, bob, 0)
+	add(t, here, all, 0)
+	control := newReader(t, here, "control")
+	p.stall(true)
+	until(t, "loss of touch", func() bool { return here.Ready() != nil })
+	p.cut()
+	stream, err := jet(t, nc).Stream(t.Context(), "GINSSE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range stream.ConsumerNames(t.Context()).Name() { // as after a minute
+		_ = stream.DeleteConsumer(t.Context(), name)
+	}
+	for i := range 60 {
+		add(t, there, all, i)
+	}
+	add(t, there, "control", 1)
+	p.stall(false)
+	if events, gap := control.follow(t, func(events []int) bool { return len(events) == 1 }); gap != "" || events[0] != 1 {
+		t.Errorf("gap %q, %v", gap, events)
+	}
+}
+
+// TestBoundThatIsLoweredIsAGap has an operator lower the stream's bound under a node that
+// went by the old one.
+func TestBoundThatIsLoweredIsAGap(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newProxy(t, s.Addr().String())
+	js := jet(t, connect(t, s.ClientURL()))
+	here, there := open(t, connect(t, p.url()), natslog.Config{}), open(t, connect(t, s.ClientURL()), natslog.Config{})
+	add(t, here, bob, 0)
+	lowered := streamInfo(t, js).Config
+	lowered.MaxMsgsPerSubject = 11
+	if _, err := js.UpdateStream(t.Context(), lowered); err != nil {
+		t.Fatal(err)
+	}
+	r := newReader(t, here, all)
+	add(t, here, bob, 1)
+	p.stall(true)
+	until(t, "loss of touch", func() bool { return here.Ready() != nil })
+	p.cut()
+	for i := range 30 {
+		add(t, there, all, i)
+	}
+	p.stall(false)
+	if events, gap := r.follow(t, func(events []int) bool { return len(events) > 0 }); gap != ginsse.GapTrimmed {
+		t.Errorf("gap %q, %v", gap, events)
+	}
+}

@@ -3,6 +3,7 @@ package natslog
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -52,6 +53,10 @@ func (t *tail) take(l *Log, m jetstream.Msg) error {
 	return nil
 }
 
+// hiddenAtMost is for how long readers wait for what is behind holes. Then there is a flood
+// that does not end.
+const hiddenAtMost = time.Second
+
 // examine finds out what a hole in what has come means.
 func (t *tail) examine(ctx context.Context, l *Log) error {
 	l.mu.RLock()
@@ -60,24 +65,26 @@ func (t *tail) examine(ctx context.Context, l *Log) error {
 	if hole == 0 {
 		return nil
 	}
+	if t.hole != hole {
+		t.hole, t.since = hole, time.Now()
+	}
 	info, err := l.broker.info(ctx, "")
 	switch {
 	case err != nil:
 		return err
 	case !info.Created.Equal(t.created):
 		return errRecreated
+	case info.State.LastSeq < end:
+		return fmt.Errorf("the stream ends at %d and has been at %d", info.State.LastSeq, end+1)
 	}
 	l.mu.Lock()
 	r, head := l.recent, l.recent.head
-	if r.hole != hole || r.holeEnd != end { // there is another, and a call for it
-		l.mu.Unlock()
-		return nil
-	}
-	// What the stream loses by age, size or a purge, it loses at its beginning.
-	if byCount := info.State.FirstSeq < hole && r.perSubject > 0; byCount {
-		r.explain(info.State.LastSeq)
-	} else {
+	switch {
+	case r.hole != hole:
+	case time.Since(t.since) >= hiddenAtMost:
 		r.giveUp()
+	case r.holeEnd == end: // else there is another, and a call for it
+		r.settle(info.State.FirstSeq, info.State.LastSeq, info.Config.MaxMsgsPerSubject-1)
 	}
 	hidden, shown := r.hole != 0, r.head
 	l.reachedLocked(head)
@@ -114,6 +121,10 @@ func (l *Log) reachedLocked(from uint64) {
 	default:
 		if list, ok := l.waiting[head]; ok {
 			e := l.recent.at(head) // it is what has come
+			if e == nil {          // or was let go of just now, before a hole
+				l.passedLocked()
+				return
+			}
 			for _, w := range list {
 				w.reached <- e.reached(l.recent.epoch, w.tag)
 			}

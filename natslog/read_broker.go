@@ -80,7 +80,10 @@ func (l *Log) readBroker(ctx context.Context, q *ginsse.Query, page ginsse.Page,
 		gap, err := l.prove(ctx, q, info)
 		if err == nil && gap == "" {
 			past := &past{&l.broker, q.After.Epoch}
-			if page, err = collect(ctx, past, q, page, head, time.Now().Add(pageTime)); err == nil {
+			if page, err = collect(ctx, past, q, page, head, time.Now().Add(pageTime)); err == nil && isOwn(q) {
+				info, err = l.broker.info(ctx, "") // prove goes by how the stream begins
+			}
+			if err == nil {
 				gap, err = l.prove(ctx, q, info)
 			}
 		}

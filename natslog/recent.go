@@ -104,11 +104,21 @@ func (r *recent) show() {
 	r.head = max(r.head, r.floor)
 }
 
-// explain says that only subjects over their bound have lost events in the hole, and that
-// what shows it has come when the tip is at a sequence.
-func (r *recent) explain(until uint64) {
-	r.until = until
-	r.show()
+// settle says what a hole means, of a stream that begins and ends at these sequences and
+// keeps so many events of a subject. It is by that bound that events are missing if the
+// stream still has one from before the hole; but a replica may let go of old events, by its
+// own clock, before the one that says so.
+func (r *recent) settle(first, last uint64, perSubject int64) {
+	same := perSubject == r.perSubject // else lost would go by another bound than the stream did
+	r.perSubject = perSubject
+	before := r.at(r.hole - 1)
+	young := r.maxAge <= 0 || before != nil && time.Since(before.at) < r.maxAge/4*3
+	if first < r.hole && perSubject > 0 && same && young {
+		r.until = last
+		r.show()
+		return
+	}
+	r.giveUp()
 }
 
 // giveUp forgets what is before the end of the hole: anything may be missing there.

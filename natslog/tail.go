@@ -74,6 +74,8 @@ type tail struct {
 	delivered uint64      // messages of the consumer; the callback's
 	heard     atomic.Bool // a message since the last tick
 
+	hole  uint64        // which keeps readers from what is behind it
+	since time.Time     // when it was first looked into
 	holes chan struct{} // has room for one: recent has a hole that is not explained
 }
 
@@ -176,9 +178,10 @@ func (t *tail) check(ctx context.Context, l *Log) error {
 		return fmt.Errorf("the stream ends at %d and has been at %d", info.State.LastSeq, head)
 	case info.State.LastSeq == head:
 		t.behind = false
-		if l.head() == head {
-			l.confirm(true)
+		if l.head() != head {
+			return t.examine(ctx, l)
 		}
+		l.confirm(true)
 		return nil
 	case !t.behind || t.stuck != head:
 		t.behind, t.stuck = true, head // the rest may be on its way
@@ -191,13 +194,16 @@ func (t *tail) check(ctx context.Context, l *Log) error {
 	}
 	// It ends with events that are gone already.
 	l.mu.Lock()
-	if l.recent.tip == head {
+	skips := l.recent.tip == head
+	if skips {
 		l.recent.skip(info.State.LastSeq, 0)
 		l.passedLocked()
 	}
 	l.mu.Unlock()
-	l.confirm(true)
-	l.wake("", info.State.LastSeq)
+	if skips {
+		l.confirm(true)
+		l.wake("", info.State.LastSeq)
+	}
 	return nil
 }
 
