@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,8 +85,8 @@ func (s *store) append() *entry {
 	e.tag = uint32(seq)
 	s.events = append(s.events, e)
 	kept := 0
-	for i := len(s.events) - 1; i >= 0; i-- {
-		if other := s.events[i]; other.subject == subject && !s.gone[other] {
+	for _, other := range slices.Backward(s.events) {
+		if other.subject == subject && !s.gone[other] {
 			if kept++; kept > s.bound {
 				s.gone[other] = true
 			}
