@@ -59,6 +59,21 @@ var lastPort = func() *atomic.Int64 {
 	return last
 }()
 
+// onServers runs a test on one server, and on three that replicate the stream.
+func onServers(t *testing.T, test func(t *testing.T, s single, cfg natslog.Config)) {
+	t.Helper()
+	t.Run("one_server", func(t *testing.T) {
+		t.Parallel()
+		test(t, newServer(t), natslog.Config{})
+	})
+	t.Run("three_replicas", func(t *testing.T) {
+		t.Parallel()
+		c := newCluster(t)
+		c.startAll(t)
+		test(t, c.servers[0], natslog.Config{Replicas: len(c.servers)})
+	})
+}
+
 // freePorts returns ports of the loopback that nobody listens on, each only once.
 func freePorts(t *testing.T, count int) (ports []int) {
 	t.Helper()

@@ -23,8 +23,9 @@
 // stream before it came here. The tail shows readers nothing behind the hole and asks how
 // the stream begins. If it begins before the hole, only a subject over its own bound can
 // have lost the event, and readers go on once all up to the stream's end has come, which
-// shows whose it was: those have a gap. Else anything may be missing: the tail forgets what
-// is before the hole, and readers from there read from the broker, or get a gap.
+// shows whose it was: those have a gap. Else, and if that takes longer than a second,
+// anything may be missing: the tail forgets what is before the hole, and readers from there
+// read from the broker, or get a gap.
 //
 // What registries tell each other about who is online are core NATS messages, which
 // nothing stores.

@@ -18,7 +18,7 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 			cfg := natslog.Config{EventsPerSubject: most, RecentBytes: recentBytes}
 			s := newServer(t)
 			p := newProxy(t, s.Addr().String())
-			here, there := open(t, connect(t, p.url()), cfg), open(t, connect(t, s.ClientURL()), cfg)
+			here, there := open(t, p.connect(t), cfg), open(t, connect(t, s.ClientURL()), cfg)
 			add(t, here, bob, 0) // the stream begins with it
 			catchUp := func(r *reader) *reader {
 				if _, gap := r.follow(t, func(events []int) bool { return len(events) == 1 }); gap != "" {
@@ -91,7 +91,7 @@ func TestFloodThatTookTheNewestEvent(t *testing.T) {
 	s := newServer(t)
 	p := newProxy(t, s.Addr().String())
 	nc := connect(t, s.ClientURL())
-	here, there := open(t, connect(t, p.url()), cfg), open(t, nc, cfg)
+	here, there := open(t, p.connect(t), cfg), open(t, nc, cfg)
 	add(t, here, bob, 0)
 	add(t, here, all, 0)
 	control := newReader(t, here, "control")
@@ -122,7 +122,7 @@ func TestBoundThatIsLoweredIsAGap(t *testing.T) {
 	s := newServer(t)
 	p := newProxy(t, s.Addr().String())
 	js := jet(t, connect(t, s.ClientURL()))
-	here, there := open(t, connect(t, p.url()), natslog.Config{}), open(t, connect(t, s.ClientURL()), natslog.Config{})
+	here, there := open(t, p.connect(t), natslog.Config{}), open(t, connect(t, s.ClientURL()), natslog.Config{})
 	add(t, here, bob, 0)
 	lowered := streamInfo(t, js).Config
 	lowered.MaxMsgsPerSubject = 11

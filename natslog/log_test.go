@@ -55,9 +55,12 @@ func TestLogServesARegistry(t *testing.T) {
 
 func TestPartitionedNodeServesNothingAndGoesOnAfterwards(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	onServers(t, partition)
+}
+
+func partition(t *testing.T, s single, cfg natslog.Config) {
 	p := newProxy(t, s.Addr().String())
-	here, there := open(t, connect(t, p.url()), natslog.Config{}), open(t, connect(t, s.ClientURL()), natslog.Config{})
+	here, there := open(t, p.connect(t), cfg), open(t, connect(t, s.ClientURL()), cfg)
 	r := newReader(t, here, alice)
 	add(t, there, alice, 1)
 	r.want(t, 1)
@@ -162,7 +165,7 @@ func TestLostAcknowledgementIsNoRepeat(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	p := newProxy(t, s.Addr().String())
-	log := open(t, connect(t, p.url()), natslog.Config{})
+	log := open(t, p.connect(t), natslog.Config{})
 	r := newReader(t, log, alice)
 	lost := 0
 	p.set(func() {
@@ -202,39 +205,49 @@ func TestLossWhileAwayIsAGap(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t)
-			p := newProxy(t, s.Addr().String())
-			nc := connect(t, s.ClientURL())
-			here, there := open(t, connect(t, p.url()), test.cfg), open(t, nc, test.cfg)
-			r := newReader(t, here, alice)
-			p.stall(true)
-			until(t, "loss of touch", func() bool { return here.Ready() != nil })
-			p.cut() // nor will what was under way arrive
-			first := add(t, there, alice, 1)
-			for range 20 {
-				frame := append(bytes.Repeat([]byte("x"), test.size), "\n\n"...)
-				if _, err := there.Append(t.Context(), test.other, frame); err != nil {
-					t.Fatal(err)
-				}
-			}
-			until(t, "loss", func() bool { return streamInfo(t, jet(t, nc)).State.FirstSeq > first.Seq })
-			p.stall(false)
-			r.wantGap(t, ginsse.GapTrimmed)
-			last := add(t, there, alice, 2)
-			for r.at.Seq < last.Seq { // further gaps are allowed
-				if _, gap := r.follow(t, func(events []int) bool { return len(events) > 0 }); gap != "" && gap != ginsse.GapTrimmed {
-					t.Fatalf("gap is %q", gap)
-				}
-			}
+			onServers(t, func(t *testing.T, s single, cfg natslog.Config) {
+				test.cfg.Replicas = cfg.Replicas
+				loss(t, s, test.cfg, test.other, test.size)
+			})
 		})
+	}
+}
+
+// loss has events to others push out those that were sent while a node had no touch.
+func loss(t *testing.T, s single, cfg natslog.Config, other string, size int) {
+	p := newProxy(t, s.Addr().String())
+	nc := connect(t, s.ClientURL())
+	here, there := open(t, p.connect(t), cfg), open(t, nc, cfg)
+	r := newReader(t, here, alice)
+	p.stall(true)
+	until(t, "loss of touch", func() bool { return here.Ready() != nil })
+	p.cut() // nor will what was under way arrive
+	first := add(t, there, alice, 1)
+	for range 20 {
+		frame := append(bytes.Repeat([]byte("x"), size), "\n\n"...)
+		if _, err := there.Append(t.Context(), other, frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "loss", func() bool { return streamInfo(t, jet(t, nc)).State.FirstSeq > first.Seq })
+	p.stall(false)
+	r.wantGap(t, ginsse.GapTrimmed)
+	last := add(t, there, alice, 2)
+	for r.at.Seq < last.Seq { // further gaps are allowed
+		if _, gap := r.follow(t, func(events []int) bool { return len(events) > 0 }); gap != "" && gap != ginsse.GapTrimmed {
+			t.Fatalf("gap is %q", gap)
+		}
 	}
 }
 
 func TestPurgedStreamIsAGapForThoseWhoWereAway(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	onServers(t, purge)
+}
+
+func purge(t *testing.T, s single, cfg natslog.Config) {
 	nc := connect(t, s.ClientURL())
-	cfg := natslog.Config{RecentBytes: 1} // so that only the newest event is held
+	cfg.RecentBytes = 1 // so that only the newest event is held
 	log := open(t, nc, cfg)
 	early := newReader(t, log, alice)
 	for n := 1; n <= 5; n++ {
@@ -256,16 +269,19 @@ func TestPurgedStreamIsAGapForThoseWhoWereAway(t *testing.T) {
 
 func TestRecreatedStreamIsAnEpochGap(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	onServers(t, recreate)
+}
+
+func recreate(t *testing.T, s single, cfg natslog.Config) {
 	nc := connect(t, s.ClientURL())
-	log := open(t, nc, natslog.Config{})
+	log := open(t, nc, cfg)
 	r := newReader(t, log, alice)
 	add(t, log, alice, 1)
 	r.want(t, 1)
 	if err := jet(t, nc).DeleteStream(t.Context(), "GINSSE"); err != nil {
 		t.Fatal(err)
 	}
-	peer := open(t, connect(t, s.ClientURL()), natslog.Config{})
+	peer := open(t, connect(t, s.ClientURL()), cfg)
 	r.wantGap(t, ginsse.GapEpoch)
 	add(t, peer, alice, 2)
 	r.want(t, 2)

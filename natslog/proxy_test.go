@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // proxy stands between a node and its server.
@@ -50,6 +52,12 @@ func newProxy(t *testing.T, server string) *proxy {
 }
 
 func (p *proxy) url() string { return "nats://" + p.listener.Addr().String() }
+
+// connect connects through the proxy, and stays there.
+func (p *proxy) connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	return connect(t, p.url(), nats.IgnoreDiscoveredServers())
+}
 
 func (p *proxy) set(change func()) {
 	p.mu.Lock()

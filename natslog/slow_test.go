@@ -43,42 +43,48 @@ func TestSlowNodeCatchesUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const count = 1500
-			s := newServer(t)
-			p := newProxy(t, s.Addr().String())
-			here, there := open(t, connect(t, p.url()), natslog.Config{}), open(t, connect(t, s.ClientURL()), natslog.Config{})
-			r := newReader(t, here, alice)
-			slow(t, p)
-			begun := time.Now()
-			for n := range count {
-				if _, err := there.Append(t.Context(), alice, largeFrame(n)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			p.set(func() { p.away = false })
-			events, gap := r.follow(t, func(events []int) bool { return len(events) >= count })
-			t.Logf("caught up in %v", time.Since(begun).Round(time.Millisecond))
-			if gap != "" {
-				t.Errorf("gap %q", gap)
-			}
-			for i, n := range events {
-				if n != i {
-					t.Fatalf("event %d came in place of %d", n, i)
-				}
-			}
-			until(t, "readiness", func() bool { return here.Ready() == nil })
+			onServers(t, func(t *testing.T, s single, cfg natslog.Config) { beSlow(t, s, cfg, slow) })
 		})
 	}
+}
+
+func beSlow(t *testing.T, s single, cfg natslog.Config, slow func(t *testing.T, p *proxy)) {
+	const count = 1500
+	p := newProxy(t, s.Addr().String())
+	here, there := open(t, p.connect(t), cfg), open(t, connect(t, s.ClientURL()), cfg)
+	r := newReader(t, here, alice)
+	slow(t, p)
+	begun := time.Now()
+	for n := range count {
+		if _, err := there.Append(t.Context(), alice, largeFrame(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.set(func() { p.away = false })
+	events, gap := r.follow(t, func(events []int) bool { return len(events) >= count })
+	t.Logf("caught up in %v", time.Since(begun).Round(time.Millisecond))
+	if gap != "" {
+		t.Errorf("gap %q", gap)
+	}
+	for i, n := range events {
+		if n != i {
+			t.Fatalf("event %d came in place of %d", n, i)
+		}
+	}
+	until(t, "readiness", func() bool { return here.Ready() == nil })
 }
 
 // TestSlowNodeThatIsOutrunIsAGap has events leave the stream before a slow node has
 // taken them in.
 func TestSlowNodeThatIsOutrunIsAGap(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
+	onServers(t, outrun)
+}
+
+func outrun(t *testing.T, s single, cfg natslog.Config) {
 	p := newProxy(t, s.Addr().String())
-	cfg := natslog.Config{EventsPerSubject: 50}
-	here, there := open(t, connect(t, p.url()), cfg), open(t, connect(t, s.ClientURL()), cfg)
+	cfg.EventsPerSubject = 50
+	here, there := open(t, p.connect(t), cfg), open(t, connect(t, s.ClientURL()), cfg)
 	r := newReader(t, here, alice)
 	p.set(func() { p.rate = 500 << 10 })
 	var last ginsse.Cursor

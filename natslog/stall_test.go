@@ -21,7 +21,7 @@ func TestStalledConnectionKeepsNobody(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	p := newProxy(t, s.Addr().String())
-	log := open(t, connect(t, p.url()), natslog.Config{})
+	log := open(t, p.connect(t), natslog.Config{})
 	p.stall(true)
 	large := fmt.Appendf(nil, "data: %s\n\n", strings.Repeat("x", 1<<10))
 	var sending sync.WaitGroup
@@ -81,7 +81,7 @@ func TestAppendOfWhatIsTakenBack(t *testing.T) {
 	}
 	s = startServer(t, port, store)
 	p := newProxy(t, s.Addr().String())
-	log = open(t, connect(t, p.url()), natslog.Config{})
+	log = open(t, p.connect(t), natslog.Config{})
 	// Its consumer pauses, so that it sees nothing for a while.
 	nc := connect(t, s.ClientURL())
 	stream, err := jet(t, nc).Stream(t.Context(), "GINSSE")
