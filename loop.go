@@ -223,7 +223,7 @@ func (s *Stream) next(ctx context.Context, b *buffer) (more bool, err error) {
 		s.registry.gaps.Add(1)
 		b.bytes = appendControl(b.bytes, typeGap, s.at.String(), gapData{page.Gap})
 		s.told = s.at.Seq
-		s.since.Store(s.at.Seq + 1) // it may have been further on
+		s.since.Store(min(s.since.Load(), s.at.Seq+1)) // it may have said to be further on
 		return true, nil
 	}
 	if !page.Last.IsZero() {
