@@ -3,13 +3,13 @@ package natslog_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/ginsse/ginsse/natslog"
@@ -69,8 +69,8 @@ func TestDeadServerIsLeft(t *testing.T) {
 // another node append one that gets its sequence, before the first node has seen either.
 func TestAppendOfWhatIsTakenBack(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
-	port, store := s.Addr().(*net.TCPAddr).Port, strings.TrimSuffix(s.StoreDir(), "/jetstream")
+	port, store := freePorts(t, 1)[0], t.TempDir()
+	s := embed(t, &server.Options{Port: port, StoreDir: store}) // 2.10 cannot pause a consumer
 	log := open(t, connect(t, s.ClientURL()), natslog.Config{})
 	add(t, log, alice, 1)
 	log.Close()
@@ -79,7 +79,7 @@ func TestAppendOfWhatIsTakenBack(t *testing.T) {
 	if err := os.CopyFS(old, os.DirFS(store)); err != nil {
 		t.Fatal(err)
 	}
-	s = startServer(t, port, store)
+	s = embed(t, &server.Options{Port: port, StoreDir: store})
 	p := newProxy(t, s.Addr().String())
 	log = open(t, p.connect(t), natslog.Config{})
 	// Its consumer pauses, so that it sees nothing for a while.
@@ -109,7 +109,7 @@ func TestAppendOfWhatIsTakenBack(t *testing.T) {
 	p.stall(true)
 	p.cut()
 	stopServer(s)
-	s = startServer(t, port, old)
+	s = embed(t, &server.Options{Port: port, StoreDir: old})
 	if _, err := jet(t, connect(t, s.ClientURL())).Publish(t.Context(), "ginsse.user.Ym9i", frame(100)); err != nil {
 		t.Fatal(err)
 	}
