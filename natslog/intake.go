@@ -68,14 +68,9 @@ func (t *tail) examine(ctx context.Context, l *Log) error {
 	if t.hole != hole {
 		t.hole, t.since = hole, time.Now()
 	}
-	info, err := l.broker.info(ctx, "")
-	switch {
-	case err != nil:
+	info, err := t.look(ctx, l, end+1)
+	if err != nil {
 		return err
-	case !info.Created.Equal(t.created):
-		return errRecreated
-	case info.State.LastSeq < end:
-		return fmt.Errorf("the stream ends at %d and has been at %d", info.State.LastSeq, end+1)
 	}
 	l.mu.Lock()
 	r, head := l.recent, l.recent.head

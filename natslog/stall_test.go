@@ -1,11 +1,13 @@
 package natslog_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,7 +83,17 @@ func TestAppendOfWhatIsTakenBack(t *testing.T) {
 	}
 	s = embed(t, &server.Options{Port: port, StoreDir: store})
 	p := newProxy(t, s.Addr().String())
-	log = open(t, p.connect(t), natslog.Config{})
+	node := p.connect(t)
+	log = open(t, node, natslog.Config{})
+	var received atomic.Uint64 // messages, when the acknowledgement came
+	p.set(func() {
+		p.answer = func(data []byte) bool {
+			if bytes.Contains(data, []byte(`"seq":2}`)) {
+				received.CompareAndSwap(0, node.Stats().InMsgs)
+			}
+			return false
+		}
+	})
 	// Its consumer pauses, so that it sees nothing for a while.
 	nc := connect(t, s.ClientURL())
 	stream, err := jet(t, nc).Stream(t.Context(), "GINSSE")
@@ -101,10 +113,11 @@ func TestAppendOfWhatIsTakenBack(t *testing.T) {
 		result <- err
 	}()
 	until(t, "the event", func() bool { return streamInfo(t, jet(t, nc)).State.LastSeq == 2 })
+	until(t, "the acknowledgement", func() bool { return received.Load() > 0 && node.Stats().InMsgs > received.Load() })
 	select {
 	case err := <-result:
 		t.Fatalf("it was over too early: %v", err)
-	case <-time.After(100 * time.Millisecond): // for the acknowledgement, which nothing shows
+	default:
 	}
 	p.stall(true)
 	p.cut()

@@ -25,9 +25,6 @@ const (
 	farewell = 500 * time.Millisecond
 )
 
-// errRecreated: the stream is not the one that was followed.
-var errRecreated = errors.New("the stream was recreated")
-
 // errReconnected: there is another connection to the broker.
 var errReconnected = errors.New("the connection was lost and is back")
 
@@ -80,7 +77,7 @@ type tail struct {
 }
 
 // follow has a consumer feed the log until something fails. A consumer is not mended
-// but replaced by one that starts behind the head: whatever was missed comes again.
+// but replaced by one that starts behind what is held: whatever was missed comes again.
 func (t *tail) follow(ctx context.Context, l *Log) error {
 	nc := l.broker.nc
 	reconnected := nc.StatusChanged(nats.CONNECTED) // what was under way to a lost connection is lost
@@ -168,14 +165,10 @@ func (t *tail) follow(ctx context.Context, l *Log) error {
 // unnoticed for longer than two ticks.
 func (t *tail) check(ctx context.Context, l *Log) error {
 	head := l.tip()
-	info, err := l.broker.info(ctx, "")
+	info, err := t.look(ctx, l, head)
 	switch {
 	case err != nil:
 		return err
-	case !info.Created.Equal(t.created):
-		return errRecreated
-	case info.State.LastSeq < head:
-		return fmt.Errorf("the stream ends at %d and has been at %d", info.State.LastSeq, head)
 	case info.State.LastSeq == head:
 		t.behind = false
 		if l.head() != head {
@@ -205,6 +198,21 @@ func (t *tail) check(ctx context.Context, l *Log) error {
 		l.wake("", info.State.LastSeq)
 	}
 	return nil
+}
+
+// look returns the state of the stream, which is the one that is followed and was seen to
+// reach a sequence.
+func (t *tail) look(ctx context.Context, l *Log, seen uint64) (*jetstream.StreamInfo, error) {
+	info, err := l.broker.info(ctx, "")
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Created.Equal(t.created):
+		return nil, errors.New("the stream was recreated")
+	case info.State.LastSeq < seen:
+		return nil, fmt.Errorf("the stream ends at %d and has been at %d", info.State.LastSeq, seen)
+	}
+	return info, nil
 }
 
 // orient makes sure that the stream is the one that recent is of, and starts anew if
