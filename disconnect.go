@@ -52,19 +52,17 @@ func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason)
 		return 0, err
 	}
 	streams := r.Streams(userID)
-	if r.shared == nil {
-		for _, s := range streams {
-			s.Disconnect(reason)
-		}
-		return len(streams), nil
-	}
-	// Its place in the log says what was sent before it, also by other nodes. But nobody
-	// stays for a log that is slow.
 	end := func() {
 		for _, s := range streams {
 			s.Disconnect(reason)
 		}
 	}
+	if r.shared == nil {
+		end()
+		return len(streams), nil
+	}
+	// Its place in the log says what was sent before it, also by other nodes. But nobody
+	// stays for a log that is slow.
 	late := time.AfterFunc(disconnectPatience, end)
 	defer late.Stop()
 	at, err := r.tell(ctx, order{User: userID, Reason: reason})
