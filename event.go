@@ -24,15 +24,16 @@ type Event struct {
 
 	// Data is what the event carries. A string and a []byte go out as they are
 	// and must be UTF-8; CR and CRLF arrive as LF, as the standard has it. Any
-	// other value goes out as JSON. With nil there is no data, unless Type is
-	// set: browsers dispatch no event without data, so it is then the empty
-	// string.
+	// other value goes out as JSON, which must be UTF-8 too. With nil there is no
+	// data, unless Type is set: browsers dispatch no event without data, so it is
+	// then the empty string.
 	Data any
 
 	// ID becomes the client's last event ID. It is for streams without a
 	// registry; a registry gives every event an ID of its own and refuses this
-	// one. It must be UTF-8 without CR, LF or NUL. Empty leaves the client's
-	// last event ID as it is; see ResetID.
+	// one. Clients send it back in a header (section 9.2.4), so it must be UTF-8
+	// without control characters, and must not begin or end with a space. Empty
+	// leaves the client's last event ID as it is; see ResetID.
 	ID string
 
 	// ResetID sets the client's last event ID back to none, by an empty id field.
@@ -66,7 +67,7 @@ func (e Event) appendTo(b []byte) ([]byte, error) {
 	if err := checkField("type", e.Type); err != nil {
 		return nil, err
 	}
-	if err := checkField("ID", e.ID); err != nil {
+	if err := checkID(e.ID); err != nil {
 		return nil, err
 	}
 	if e.ID != "" && e.ResetID {
@@ -83,22 +84,24 @@ func (e Event) appendTo(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The id is the last field: some clients take it when they see its line, and
+	// would lose the event if the connection dropped inside the block.
+	if e.ID != "" || e.ResetID {
+		b = appendField(b, idField, e.ID)
+	}
 	if len(b) == start {
 		return nil, fmt.Errorf("%w: no field is set", ErrInvalidEvent)
 	}
 	return append(b, '\n'), nil
 }
 
-// appendFields appends the fields but for the data.
+// appendFields appends the fields in front of the data.
 func (e Event) appendFields(b []byte) []byte {
 	if e.Comment != "" {
 		b = appendLines(b, ": ", e.Comment)
 	}
 	if e.ReconnectionTime > 0 {
 		b = appendRetry(b, e.ReconnectionTime)
-	}
-	if e.ID != "" || e.ResetID {
-		b = appendField(b, idField, e.ID)
 	}
 	if e.Type != "" {
 		b = appendField(b, "event: ", e.Type)
@@ -130,6 +133,9 @@ func (e Event) appendData(b []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: data of type %T does not marshal: %w", ErrInvalidEvent, data, err)
 		}
+		if !utf8.Valid(text) { // a json.RawMessage or a MarshalJSON may hold anything
+			return nil, errDataNotUTF8
+		}
 		return appendField(b, "data: ", text), nil // JSON has no line breaks
 	}
 }
@@ -150,6 +156,22 @@ func checkField(name, value string) error {
 	}
 	if !utf8.ValidString(value) {
 		return fmt.Errorf("%w: %s %q is not valid UTF-8", ErrInvalidEvent, name, clip(value))
+	}
+	return nil
+}
+
+// checkID refuses what a client could not send back in the Last-Event-ID header
+// (section 9.2.4): a browser whose last event ID no header can carry never
+// reconnects, and spaces around a header's value get lost.
+func checkID(id string) error {
+	if err := checkField("ID", id); err != nil {
+		return err
+	}
+	if strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return fmt.Errorf("%w: ID %q contains a control character", ErrInvalidEvent, clip(id))
+	}
+	if strings.TrimSpace(id) != id {
+		return fmt.Errorf("%w: ID %q begins or ends with a space", ErrInvalidEvent, clip(id))
 	}
 	return nil
 }
@@ -209,32 +231,38 @@ func indexByte[T text](value T, c byte) int {
 }
 
 func appendRetry(b []byte, d time.Duration) []byte {
-	ms := (d-1)/time.Millisecond + 1
 	b = append(b, "retry: "...)
-	b = strconv.AppendInt(b, int64(ms), 10)
+	b = strconv.AppendInt(b, milliseconds(d), 10)
 	return append(b, '\n')
 }
 
-// appendControl writes an event of the kit's own. The data is built here from
-// known parts, so it cannot fail to marshal.
-func appendControl(b []byte, eventType, id string, data any) []byte {
+// milliseconds rounds up.
+func milliseconds(d time.Duration) int64 { return int64((d-1)/time.Millisecond + 1) }
+
+// appendOwn appends an event of the kit's own. The data is built from known parts,
+// so it cannot fail to marshal; nil is the empty string.
+func appendOwn(b []byte, eventType, id string, data any) []byte {
+	b = appendField(b, "event: ", eventType)
+	if data == nil {
+		b = append(b, "data:\n"...)
+	} else {
+		text, err := json.Marshal(data)
+		if err != nil {
+			panic("ginsse: " + err.Error()) // strings, bools and integers always marshal
+		}
+		b = appendField(b, "data: ", text)
+	}
 	if id != "" {
 		b = appendField(b, idField, id)
 	}
-	b = appendField(b, "event: ", eventType)
-	text, err := json.Marshal(data)
-	if err != nil {
-		panic("ginsse: " + err.Error()) // strings and bools always marshal
-	}
-	b = appendField(b, "data: ", string(text))
 	return append(b, '\n')
 }
 
 // The data of the kit's own events, as a page reads it.
 type (
 	openData struct {
-		Stream  string `json:"stream"`
-		Resumed bool   `json:"resumed"`
+		Stream    string `json:"stream"`
+		Resumed   bool   `json:"resumed"`
 	}
 	gapData struct {
 		Reason GapReason `json:"reason"`

@@ -20,6 +20,11 @@ type pair struct {
 	B string `json:"b"`
 }
 
+// latin1 marshals to JSON that is not UTF-8.
+type latin1 struct{}
+
+func (latin1) MarshalJSON() ([]byte, error) { return []byte("\"caf\xe9\""), nil }
+
 func TestEventWireForm(t *testing.T) {
 	t.Parallel()
 	text := "by pointer"
@@ -43,8 +48,8 @@ func TestEventWireForm(t *testing.T) {
 		{"lines", ginsse.Event{Data: "a\nb\rc\r\nd"}, "data: a\ndata: b\ndata: c\ndata: d\n\n"},
 		{"trailing_newline_survives", ginsse.Event{Data: "a\n"}, "data: a\ndata: \n\n"},
 		{"field_in_data_is_data", ginsse.Event{Data: "a\nid: 7\n\nevent: admin"}, "data: a\ndata: id: 7\ndata: \ndata: event: admin\n\n"},
-		{"all_fields", ginsse.Event{Type: "t", Data: "d", ID: "7", ReconnectionTime: 1500 * time.Microsecond, Comment: "c\nd"}, ": c\n: d\nretry: 2\nid: 7\nevent: t\ndata: d\n\n"},
-		{"reset_id", ginsse.Event{Data: "d", ResetID: true}, "id: \ndata: d\n\n"},
+		{"all_fields", ginsse.Event{Type: "t", Data: "d", ID: "7", ReconnectionTime: 1500 * time.Microsecond, Comment: "c\nd"}, ": c\n: d\nretry: 2\nevent: t\ndata: d\nid: 7\n\n"},
+		{"reset_id", ginsse.Event{Data: "d", ResetID: true}, "data: d\nid: \n\n"},
 		{"comment_alone", ginsse.Event{Comment: "still here"}, ": still here\n\n"},
 		{"longest_reconnection_time", ginsse.Event{ReconnectionTime: math.MaxInt64}, "retry: 9223372036855\n\n"},
 		{"reconnection_time_alone", ginsse.Event{ReconnectionTime: 3 * time.Second}, "retry: 3000\n\n"},
@@ -78,6 +83,15 @@ func TestEventRefusesWhatTheWireCannotHold(t *testing.T) {
 		{"lf_in_id", ginsse.Event{ID: "1\nevent: admin", Data: "x"}, "contains a line break"},
 		{"cr_in_id", ginsse.Event{ID: "1\r", Data: "x"}, "contains a line break"},
 		{"nul_in_id", ginsse.Event{ID: "\x00", Data: "x"}, "contains NUL"},
+		{"tab_in_id", ginsse.Event{ID: "a\tb", Data: "x"}, "control character"},
+		{"escape_in_id", ginsse.Event{ID: "\x1b[1m", Data: "x"}, "control character"},
+		{"delete_in_id", ginsse.Event{ID: "a\x7f", Data: "x"}, "control character"},
+		{"leading_space_in_id", ginsse.Event{ID: " 1", Data: "x"}, "begins or ends with a space"},
+		{"trailing_space_in_id", ginsse.Event{ID: "1 ", Data: "x"}, "begins or ends with a space"},
+		{"no_break_space_around_id", ginsse.Event{ID: "\u00a01", Data: "x"}, "begins or ends with a space"},
+		{"invalid_utf8_in_raw_json", ginsse.Event{Data: json.RawMessage("\"caf\xe9\"")}, "base64"},
+		{"invalid_utf8_in_nested_raw_json", ginsse.Event{Data: map[string]any{"a": json.RawMessage("\"\xff\"")}}, "base64"},
+		{"invalid_utf8_from_marshaler", ginsse.Event{Data: latin1{}}, "base64"},
 		{"id_and_reset", ginsse.Event{ID: "1", ResetID: true, Data: "x"}, "both ID and ResetID"},
 		{"negative_reconnection_time", ginsse.Event{ReconnectionTime: -1, Data: "x"}, "negative"},
 		{"nan", ginsse.Event{Type: "t", Data: math.NaN()}, "float64 does not marshal"},
@@ -113,7 +127,8 @@ func FuzzEventRoundTrip(f *testing.F) {
 		wire, err := e.Encode()
 		if err != nil {
 			valid := utf8.ValidString(eventType + "|" + data + "|" + id + "|" + comment)
-			if valid && !strings.ContainsAny(eventType+id, "\r\n\x00") && !strings.HasPrefix(eventType, "sse.") && (id == "" || !reset) {
+			fitsHeader := strings.TrimSpace(id) == id && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f })
+			if valid && fitsHeader && !strings.ContainsAny(eventType, "\r\n\x00") && !strings.HasPrefix(eventType, "sse.") && (id == "" || !reset) {
 				t.Fatalf("refused without cause: %v", err)
 			}
 			return

@@ -98,19 +98,21 @@ type SharedLog interface {
 	Receive(name string, fn func(message []byte)) (stop func())
 }
 
-// AppendBlock appends to dst an event as a stream sends it: its position as an id
-// field, and then its frame. It is for implementers of a [Log].
+// AppendBlock appends to dst an event as a stream sends it: its frame, with its
+// position as an id field in front of the blank line that ends it. It is for
+// implementers of a [Log]. A frame that does not end in a blank line would merge
+// with the event behind it; check one that comes from a store.
 func AppendBlock(dst []byte, at Cursor, frame []byte) []byte {
+	dst = append(dst, frame[:max(0, len(frame)-1)]...)
 	dst = append(dst, idField...)
 	dst = at.append(dst)
-	dst = append(dst, '\n')
-	return append(dst, frame...)
+	return append(dst, '\n', '\n')
 }
 
 const idField = "id: "
 
-// blockBytes is the length of what AppendBlock appends.
-func blockBytes(frame []byte) int { return len(idField) + CursorLen + len("\n") + len(frame) }
+// blockOverhead is by how much a block is longer than its frame.
+const blockOverhead = len(idField) + CursorLen + len("\n")
 
 // Query says what a stream wants to read.
 type Query struct {

@@ -120,14 +120,14 @@ func (l *MemoryLog) Append(_ context.Context, subject string, frame []byte) (Cur
 	if cost > l.cfg.MaxBytes {
 		return Cursor{}, fmt.Errorf("%w: %d bytes in a log of %d", ErrEventTooLarge, len(frame), l.cfg.MaxBytes)
 	}
-	e := &entry{at: time.Since(l.made), block: make([]byte, blockBytes(frame))}
-	copy(e.block[blockBytes(nil):], frame)
+	// The frame is copied before the lock is taken; its position is filled in under it.
+	e := &entry{at: time.Since(l.made), block: AppendBlock(make([]byte, 0, len(frame)+blockOverhead), Cursor{}, frame)}
 	l.mu.Lock()
 	e.at = max(e.at, l.newestAt) // in order, whoever was first to look at the clock
 	l.newestAt = e.at
 	at := l.cursor(l.head.Load() + 1)
 	e.seq = at.Seq
-	AppendBlock(e.block[:0], at, nil) // in front of the frame
+	at.append(e.block[:len(e.block)-CursorLen-len("\n\n")])
 	h := l.history(subject)
 	h.mu.Lock()
 	h.appendLocked(e)
@@ -232,7 +232,7 @@ func (l *MemoryLog) expireLocked(h *history, now time.Duration, most int) (n int
 func (l *MemoryLog) old(at, now time.Duration) bool { return now-at >= l.cfg.MaxAge }
 
 func (l *MemoryLog) removeLocked(h *history) {
-	cost := cost(h.subject, len(h.removeLocked().block)-blockBytes(nil))
+	cost := cost(h.subject, len(h.removeLocked().block)-blockOverhead)
 	l.bytes -= cost
 	h.bytes -= cost
 }

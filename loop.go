@@ -221,7 +221,7 @@ func (s *Stream) next(ctx context.Context, b *buffer) (more bool, err error) {
 	s.at = page.Through
 	if page.Gap != "" {
 		s.registry.gaps.Add(1)
-		b.bytes = appendControl(b.bytes, typeGap, s.at.String(), gapData{page.Gap})
+		b.bytes = appendOwn(b.bytes, typeGap, s.at.String(), gapData{page.Gap})
 		s.told = s.at.Seq
 		s.since.Store(min(s.since.Load(), s.at.Seq+1)) // it may have said to be further on
 		return true, nil
@@ -327,6 +327,6 @@ func (l *loop) finish() {
 		if l.failing && reason.drains() {
 			_, _ = l.w.Write(l.s.take(nil)) // the log cannot be read; what was queued needs none
 		}
-		_, _ = l.w.Write(appendControl(nil, typeClose, "", closeData{reason, l.s.registry != nil && reason.reconnect()}))
+		_, _ = l.w.Write(appendOwn(nil, typeClose, "", closeData{reason, l.s.registry != nil && reason.reconnect()}))
 	}
 }

@@ -170,13 +170,13 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	}
 	open := openData{Stream: s.id, Resumed: resumed}
 	if gap == "" {
-		return appendControl(first, typeOpen, s.at.String(), open), nil
+		return appendOwn(first, typeOpen, s.at.String(), open), nil
 	}
 	// Only the gap carries the new position: a client cut between the two blocks
 	// must come back with its old one and hear of the gap again.
 	r.gaps.Add(1)
-	first = appendControl(first, typeOpen, "", open)
-	return appendControl(first, typeGap, s.at.String(), gapData{gap}), nil
+	first = appendOwn(first, typeOpen, "", open)
+	return appendOwn(first, typeGap, s.at.String(), gapData{gap}), nil
 }
 
 // LastEventID returns the last event ID of a request: from the Last-Event-ID
@@ -209,7 +209,7 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, cause error) error {
 	}
 	first := appendRetry(nil, jitter(4*wait, 0.5, 1.5))
 	defer s.loop.w.release(c)
-	s.loop.w.begin(c, appendControl(first, typeClose, "", closeData{reason, reason.reconnect()}))
+	s.loop.w.begin(c, appendOwn(first, typeClose, "", closeData{reason, reason.reconnect()}))
 	return cause
 }
 

@@ -115,17 +115,17 @@ type event struct {
 func blocks(t *testing.T, text []byte) (events []event) {
 	t.Helper()
 	for len(text) > 0 {
-		id, rest, ok := bytes.Cut(text, []byte("\n"))
-		at, err := ginsse.ParseCursor(strings.TrimPrefix(string(id), "id: "))
-		if !ok || err != nil {
-			t.Fatalf("an event begins with %q, not with its id", id)
+		block, rest, ok := bytes.Cut(text, []byte("\n\n"))
+		if !ok {
+			t.Fatalf("an event does not end: %q", text)
 		}
-		end := bytes.Index(rest, []byte("\n\n"))
-		if end < 0 {
-			t.Fatalf("the frame of event %d does not end: %q", at.Seq, rest)
+		start := bytes.LastIndexByte(block, '\n') + 1
+		at, err := ginsse.ParseCursor(strings.TrimPrefix(string(block[start:]), "id: "))
+		if err != nil {
+			t.Fatalf("an event ends with %q, not with its id", block[start:])
 		}
-		events = append(events, event{at, rest[:end+2]})
-		text = rest[end+2:]
+		events = append(events, event{at, append(block[:start:start], '\n')})
+		text = rest
 	}
 	return events
 }
