@@ -307,14 +307,17 @@ func (l *loop) untilDue(now time.Time) time.Duration {
 }
 
 // drains reports whether an ended stream may still deliver what was sent before
-// its end. It may take as long as one write.
+// its end.
 func (l *loop) drains() bool {
 	if !reasonOf(l.s.Err()).drains() || l.failing {
 		return false
 	}
+	if !l.s.mustFinish() {
+		return true
+	}
 	now := time.Now()
 	if l.drainBy.IsZero() {
-		l.drainBy = now.Add(max(l.s.cfg.WriteTimeout, time.Second))
+		l.drainBy = now.Add(endGrace)
 	}
 	return now.Before(l.drainBy)
 }

@@ -233,7 +233,7 @@ func openLoop(c *gin.Context, cfg StreamConfig) (*loop, error) {
 		return nil, err
 	}
 	s := newStream("", Expiry(c), cfg)
-	if err := s.loop.w.take(c, cfg.WriteTimeout); err != nil {
+	if err := s.loop.w.take(c, s); err != nil {
 		refuseWriter(c, err)
 		return nil, err
 	}

@@ -101,7 +101,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 			return err
 		}
 	}
-	if err := s.loop.w.take(c, s.cfg.WriteTimeout); err != nil {
+	if err := s.loop.w.take(c, s); err != nil {
 		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "refusing a stream", slog.Any("error", err))
 		refuseWriter(c, err)
 		return err

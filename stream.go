@@ -21,10 +21,15 @@ type StreamConfig struct {
 	// Default 15 s; keep it below every proxy's idle timeout. At least 1 ms.
 	HeartbeatInterval time.Duration
 
-	// WriteTimeout bounds each write of up to 32 KiB: a reader that has accepted
-	// nothing for this long, or up to an eighth longer, is cut. Without it a
-	// stalled reader holds its handler until TCP gives up. It takes the place of
-	// http.Server.WriteTimeout. Default 10 s. At least 1 ms.
+	// WriteTimeout is how long a client may take no byte while there is something to
+	// write: then, or up to an eighth of it later, the stream ends as [ReasonSlow]. A
+	// client that takes a little at a time keeps its stream, however slow its line. On
+	// Linux the kernel says what a client has taken; elsewhere, and on Unix sockets,
+	// the stream sees that a piece of 32 KiB was accepted. Behind a proxy the proxy is
+	// the client: it takes bytes in lumps, so keep the timeout well above 10 s.
+	//
+	// It takes the place of http.Server.WriteTimeout. When it is off, a client that
+	// takes nothing holds its handler until TCP gives up. Default 30 s. At least 1 ms.
 	WriteTimeout time.Duration
 
 	// ReconnectionTime is how long clients are told to wait before they
@@ -40,7 +45,7 @@ type StreamConfig struct {
 
 const (
 	defaultHeartbeatInterval = 15 * time.Second
-	defaultWriteTimeout      = 10 * time.Second
+	defaultWriteTimeout      = 30 * time.Second
 	defaultReconnectionTime  = 3 * time.Second
 	defaultMaxLifetime       = 24 * time.Hour
 )
@@ -298,6 +303,16 @@ func (s *Stream) endBefore(cause error, before uint64) {
 		s.registry.detach(s)
 	}
 	s.notify()
+}
+
+// mustFinish reports whether the stream has ended and may not go on for as long as its
+// client takes bytes. What a producer has sent is delivered, however slow the line.
+func (s *Stream) mustFinish() bool {
+	if !s.ended.Load() {
+		return false
+	}
+	reason := reasonOf(s.Err())
+	return reason != ReasonDone && reason != ReasonFailed
 }
 
 // notify tells the writer that there may be something to write. It never blocks.

@@ -14,9 +14,9 @@ import (
 // gin's own cannot do, c.Stream needs:
 //
 //   - CloseNotify does not panic, as gin's does on some transports;
-//   - each write and flush has a deadline, so that a reader that has stopped
-//     reading frees its handler, while http.Server.WriteTimeout, which would
-//     end any stream that outlives it, is put out of force;
+//   - a write that a client keeps from going on is ended, so that it frees its
+//     handler, while http.Server.WriteTimeout, which would end any stream that
+//     outlives it, is put out of force;
 //   - flush errors are seen: gin's Flush hides them, so the innermost writer is
 //     asked after it. A second flush of an empty buffer costs nothing.
 //
@@ -27,26 +27,30 @@ type writer struct {
 	flushError  func() error          // of the innermost writer; nil if it has none
 	held        int                   // bytes written since the last flush
 	err         error                 // the first failure
-	keepsArmed  bool                  // the deadline may stay armed between writes
 	direct      bool                  // there is nothing between gin's writer and the innermost
-	timeout     time.Duration         // of one write; not above 0 means none
-	deadline    time.Time             // armed until; zero if not
-	wrote       time.Time             // when it was last written to
-	setDeadline func(time.Time) error // of the innermost writer; nil if it has none
+	wrote       time.Time             // when it was last flushed
+	withheld    bool                  // the request's body did not come in time
+	setDeadline func(time.Time) error // sets the write deadline; nil if that is impossible
+	dog         watchdog
 }
 
 // heldBytes is what net/http holds back until it is flushed, on HTTP/1 and HTTP/2:
-// less needs no deadline before the flush.
+// less cannot block before the flush.
 const heldBytes = 2 << 10
 
-// writePiece is the most that is written under one deadline, so that a large
-// event on a slow line is cut for lack of progress, not for its size.
+// writePiece is the most that is written at once. Where the kernel does not say
+// what the client has taken, the end of a piece is the sign of progress.
 const writePiece = 32 << 10
+
+// lastWriteTimeout is how long the terminating chunk may take, which net/http writes
+// when the handler has returned. The handler may go on for a while after the
+// stream.
+const lastWriteTimeout = 5 * time.Minute
 
 // take looks through the writer of c, to stand in for it from begin on, and refuses
 // what cannot stream, before anything has been sent. The error names the writer and
 // the remedy.
-func (w *writer) take(c *gin.Context, timeout time.Duration) error {
+func (w *writer) take(c *gin.Context, s *Stream) error {
 	if c.Writer.Written() {
 		return fmt.Errorf("%w: the response has already begun", ErrUnsupportedWriter)
 	}
@@ -58,7 +62,6 @@ func (w *writer) take(c *gin.Context, timeout time.Duration) error {
 		return fmt.Errorf("%w: %T has set Content-Encoding %q; exclude this route from compression, "+
 			"or register ginsse.Middleware before it", ErrUnsupportedWriter, outer, encoding)
 	}
-	w.ResponseWriter, w.timeout = outer, timeout
 	inner := innermost(outer)
 	if _, ok := inner.(gin.ResponseWriter); ok {
 		return fmt.Errorf("%w: %T hides write deadlines and flush errors; keep its middleware off this route, "+
@@ -82,9 +85,12 @@ func (w *writer) take(c *gin.Context, timeout time.Duration) error {
 		return fmt.Errorf("%w: %T hides write deadlines; give it a method Unwrap() http.ResponseWriter",
 			ErrUnsupportedWriter, inner)
 	}
-	// On HTTP/1 a deadline acts on writes alone. On HTTP/2 it is a timer that
-	// resets the stream, idle or not, so there it is cleared after each flush.
-	w.keepsArmed = c.Request.ProtoMajor == 1
+	w.ResponseWriter = outer
+	d := &w.dog
+	d.s, d.timeout, d.conn, d.shared = s, s.cfg.WriteTimeout, connectionOf(c.Request), c.Request.ProtoMajor > 1
+	if setDeadline := w.setDeadline; setDeadline != nil {
+		d.cut = func() { _ = setDeadline(time.Unix(1, 0)) } // in the past
+	}
 	return nil
 }
 
@@ -109,10 +115,15 @@ func (w *writer) Write(p []byte) (int, error) {
 	written := 0
 	for written < len(p) && w.err == nil {
 		piece := p[written:min(written+writePiece, len(p))]
-		if w.held += len(piece); w.held >= heldBytes || !w.direct {
-			w.arm()
+		w.held += len(piece)
+		mayBlock := w.held >= heldBytes || !w.direct
+		if mayBlock {
+			w.dog.begin()
 		}
 		n, err := w.ResponseWriter.Write(piece)
+		if mayBlock {
+			w.dog.end()
+		}
 		written += n
 		w.fail(err)
 	}
@@ -135,32 +146,25 @@ func (w *writer) begin(c *gin.Context, first []byte) {
 //
 // On HTTP/1 net/http reads what is left of the request's body before it sends the
 // headers. A client that withholds what it announced would hold the stream there,
-// beyond its expiry and everything else: that read has a deadline as well.
+// beyond its expiry and everything else, so that read is bounded. The bound is set
+// only when it is due: a read deadline on a connection whose body has been read
+// would end the request's context, and those of later requests.
 func (w *writer) first(r *http.Request, block []byte) {
-	if withholds(r) {
-		timeout := w.timeout
+	if !bodyComplete(r) {
+		timeout := w.dog.timeout
 		if timeout <= 0 {
 			timeout = defaultWriteTimeout
 		}
-		control := http.NewResponseController(w.ResponseWriter)
-		// Half, as the write that follows has to fit into the same time. A recorder
-		// has no deadline to set.
-		_ = control.SetReadDeadline(time.Now().Add(timeout / 2))
-		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+		// Half, as the write that follows has to fit into the same time.
+		done := interruptRead(w.ResponseWriter, timeout/2)
+		defer func() { w.withheld = done() }()
 	}
 	if w.setDeadline != nil {
 		w.fail(w.setDeadline(time.Time{})) // the server's WriteTimeout is for answers, not streams
 	}
-	if w.timeout <= 0 {
-		w.setDeadline = nil
-	}
 	_, _ = w.Write(block)
 	w.Flush()
 }
-
-// withholds reports whether there may be a body that net/http waits for: on HTTP/1,
-// before it sends the headers, and when the handler has returned.
-func withholds(r *http.Request) bool { return r.ContentLength != 0 && r.ProtoMajor == 1 }
 
 // Flush implements http.Flusher. Its error is kept for the stream, as
 // http.Flusher has no room for one.
@@ -172,7 +176,8 @@ func (w *writer) FlushError() error {
 		return w.err
 	}
 	w.held = 0
-	w.arm()
+	w.wrote = time.Now()
+	w.dog.begin()
 	// Outermost first: a writer in between may hold data of its own.
 	if !w.direct {
 		w.ResponseWriter.Flush()
@@ -180,9 +185,7 @@ func (w *writer) FlushError() error {
 	if w.flushError != nil {
 		w.fail(w.flushError())
 	}
-	if !w.keepsArmed {
-		w.disarm()
-	}
+	w.dog.end()
 	return w.err
 }
 
@@ -194,48 +197,20 @@ func (w *writer) CloseNotify() <-chan bool { return nil }
 // Unwrap lets http.ResponseController find the writer below.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// release ends the writer's use, and lets go of the response: whoever keeps a
-// Stream must not keep that. The terminating chunk, which net/http writes after the
-// handler, still gets a deadline on HTTP/1, where net/http itself clears it before
-// the connection is used again. A body that has not come by now is not waited for.
+// release ends the writer's use, and drops the response: code that keeps a Stream
+// must not keep that. The terminating chunk, which net/http writes after the handler,
+// still gets a deadline on HTTP/1; net/http clears it before the connection is used
+// again. A body that has not come by now is not waited for.
 func (w *writer) release(c *gin.Context) {
 	c.Writer = w.ResponseWriter
-	if withholds(c.Request) {
-		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now())
+	ended := w.dog.release()
+	if w.setDeadline != nil && c.Request.ProtoMajor == 1 && w.dog.timeout > 0 && !ended {
+		_ = w.setDeadline(time.Now().Add(max(lastWriteTimeout, w.dog.timeout)))
 	}
-	switch {
-	case w.setDeadline == nil:
-	case w.keepsArmed:
-		_ = w.setDeadline(time.Now().Add(w.timeout))
-	default:
-		w.disarm()
+	if !bodyComplete(c.Request) && w.outstanding(c.Request) {
+		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Unix(1, 0))
 	}
 	w.ResponseWriter, w.flushError, w.setDeadline = nil, nil, nil
-}
-
-// arm sets the write deadline. Where it may stay armed it is set with an eighth
-// to spare and left alone while the whole timeout remains, so that a busy stream
-// pays for it once in a while and no write gets less than its timeout.
-func (w *writer) arm() {
-	now := time.Now()
-	w.wrote = now
-	if w.setDeadline == nil || w.deadline.Sub(now) >= w.timeout {
-		return
-	}
-	w.deadline = now.Add(w.timeout)
-	if w.keepsArmed {
-		w.deadline = w.deadline.Add(w.timeout / 8)
-	}
-	// The transport took the first deadline; should it refuse this one, the
-	// write that follows shows what is wrong with it.
-	_ = w.setDeadline(w.deadline)
-}
-
-func (w *writer) disarm() {
-	if w.setDeadline != nil {
-		w.deadline = time.Time{}
-		_ = w.setDeadline(time.Time{})
-	}
 }
 
 // fail keeps the first error.
@@ -248,7 +223,7 @@ func (w *writer) fail(err error) {
 // failure says in the kit's words what a failed write means.
 func (w *writer) failure() error {
 	reason := ReasonClientGone
-	if errors.Is(w.err, os.ErrDeadlineExceeded) {
+	if w.dog.fired.Load() || errors.Is(w.err, os.ErrDeadlineExceeded) {
 		reason = ReasonSlow
 	}
 	return fmt.Errorf("%w: %w", reason, w.err)

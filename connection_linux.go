@@ -1,0 +1,145 @@
+package ginsse
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// userTimeout is how long sent bytes may stay unacknowledged before the kernel
+// drops a connection prepared by ConnContext.
+const userTimeout = 30 * time.Second
+
+// tcpUserTimeout is TCP_USER_TIMEOUT of linux/tcp.h, in milliseconds.
+const tcpUserTimeout = 18
+
+// limitUnacknowledged has the kernel drop conn when its peer acknowledges nothing
+// for userTimeout.
+func limitUnacknowledged(conn net.Conn) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(userTimeout.Milliseconds()))
+	})
+}
+
+// delivery asks the kernel how far the bytes of a connection have come. ok is false if
+// the kernel does not know the connection.
+//
+// A write shows little of it: the kernel accepts megabytes for a slow reader, and then
+// nothing until the reader has taken a third of them.
+func (c connection) delivery() (d delivery, ok bool) {
+	if !c.known() {
+		return d, false
+	}
+	here, ok := diagnose(c.local, c.remote)
+	if !ok {
+		return d, false
+	}
+	d.taken, d.waiting = here.acknowledged, here.unacknowledged
+	if there, ok := diagnose(c.remote, c.local); ok { // the peer is on this host
+		d.taken -= min(d.taken, there.unread)
+		d.waiting += there.unread
+		d.starved = there.unread == 0 && here.unacknowledged > 0
+	}
+	return d, true
+}
+
+// socket is what the kernel says of a TCP socket.
+type socket struct {
+	unread         uint64 // bytes received and not yet read by the program
+	unacknowledged uint64 // bytes written by the program and not yet acknowledged
+	acknowledged   uint64 // bytes acknowledged since the connection was opened
+}
+
+// The messages of netlink's sock_diag(7), from linux/sock_diag.h, linux/inet_diag.h
+// and linux/tcp.h. Integers are in the machine's order, ports in the network's.
+const (
+	netlinkSockDiag  = 4
+	sockDiagByFamily = 20
+
+	headerBytes  = syscall.NLMSG_HDRLEN
+	requestBytes = 56 // struct inet_diag_req_v2
+	replyBytes   = 72 // struct inet_diag_msg
+	infoAttr     = 2  // INET_DIAG_INFO: struct tcp_info
+	noCookie     = 0xffffffff
+
+	replyUnread   = 56  // idiag_rqueue
+	replyUnacked  = 60  // idiag_wqueue
+	infoBytesAckd = 120 // tcpi_bytes_acked, since Linux 4.1
+)
+
+// diagnose asks the kernel for one socket of this network namespace by its ends. It
+// takes some microseconds and needs no privilege.
+func diagnose(local, remote netip.AddrPort) (socket, bool) {
+	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, netlinkSockDiag)
+	if err != nil {
+		return socket{}, false
+	}
+	defer func() { _ = syscall.Close(fd) }()
+	if err := syscall.Sendto(fd, diagnosisRequest(local, remote), 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
+		return socket{}, false
+	}
+	var reply [4096]byte
+	n, _, err := syscall.Recvfrom(fd, reply[:], syscall.MSG_DONTWAIT) // the kernel has answered in Sendto
+	if err != nil {
+		return socket{}, false
+	}
+	return parseDiagnosis(reply[:n])
+}
+
+func diagnosisRequest(local, remote netip.AddrPort) []byte {
+	order := binary.NativeEndian
+	b := make([]byte, headerBytes+requestBytes)
+	order.PutUint32(b[0:], uint32(len(b)))
+	order.PutUint16(b[4:], sockDiagByFamily)
+	order.PutUint16(b[6:], syscall.NLM_F_REQUEST)
+	r := b[headerBytes:]
+	r[0] = syscall.AF_INET6
+	if local.Addr().Is4() {
+		r[0] = syscall.AF_INET
+	}
+	r[1] = syscall.IPPROTO_TCP
+	r[2] = 1 << (infoAttr - 1)
+	order.PutUint32(r[4:], 1<<32-1) // in any state
+	binary.BigEndian.PutUint16(r[8:], local.Port())
+	binary.BigEndian.PutUint16(r[10:], remote.Port())
+	copy(r[12:28], local.Addr().AsSlice())
+	copy(r[28:44], remote.Addr().AsSlice())
+	order.PutUint32(r[48:], noCookie)
+	order.PutUint32(r[52:], noCookie)
+	return b
+}
+
+// parseDiagnosis reads the kernel's answer, which may be an error.
+func parseDiagnosis(b []byte) (socket, bool) {
+	order := binary.NativeEndian
+	if len(b) < headerBytes+replyBytes || order.Uint16(b[4:]) != sockDiagByFamily {
+		return socket{}, false
+	}
+	b = b[headerBytes:min(len(b), int(order.Uint32(b[0:])))]
+	if len(b) < replyBytes {
+		return socket{}, false
+	}
+	s := socket{unread: uint64(order.Uint32(b[replyUnread:])), unacknowledged: uint64(order.Uint32(b[replyUnacked:]))}
+	for b = b[replyBytes:]; len(b) >= syscall.SizeofRtAttr; {
+		size := int(order.Uint16(b[0:]))
+		if size < syscall.SizeofRtAttr || size > len(b) {
+			break
+		}
+		if value := b[syscall.SizeofRtAttr:size]; order.Uint16(b[2:]) == infoAttr && len(value) >= infoBytesAckd+8 {
+			s.acknowledged = order.Uint64(value[infoBytesAckd:])
+			return s, true
+		}
+		b = b[min(len(b), (size+3)&^3):]
+	}
+	return socket{}, false
+}
