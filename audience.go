@@ -3,6 +3,7 @@ package ginsse
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // audience is the streams that read one subject, in no order. A stream knows its
@@ -33,19 +34,94 @@ func (r *Registry) audience(subject string) []*Stream {
 	return streams
 }
 
-// attach puts a stream into the audiences of its subjects, or says why not.
-func (r *Registry) attach(s *Stream) error {
+// attach puts a stream into the audiences of its subjects, or says why not, and if the
+// user opens streams too often, when the next may be opened. A user with as many streams
+// as allowed gets the new one in the place of the oldest: connections that are dead but
+// not yet noticed must not keep a living page out.
+func (r *Registry) attach(s *Stream) (after time.Duration, err error) {
+	for {
+		oldest, after, err := r.tryAttach(s)
+		if oldest == nil {
+			return after, err
+		}
+		oldest.end(ReasonReplaced)
+	}
+}
+
+// tryAttach is attach, except that it returns the stream that has to end first.
+func (r *Registry) tryAttach(s *Stream) (oldest *Stream, after time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != stateOpen {
-		return ReasonShutdown
+		return nil, 0, ReasonShutdown
 	}
-	if most := r.cfg.MaxStreams; most > 0 && r.streams >= most {
-		return fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, r.streams)
+	if held := r.streams + r.held; r.cfg.MaxStreams > 0 && held >= r.cfg.MaxStreams {
+		return nil, 0, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
 	}
-	if a := r.audiences[subjectUser+s.user]; a != nil && r.cfg.MaxStreamsPerUser > 0 && len(a.streams) >= r.cfg.MaxStreamsPerUser {
-		return fmt.Errorf("%w: the user has %d", ErrTooManyStreams, len(a.streams))
+	if oldest, err := r.makeRoomLocked(s.user); oldest != nil || err != nil {
+		return oldest, 0, err
 	}
+	if after := r.opens.take(s.user, s.opened); after > 0 {
+		return nil, after, fmt.Errorf("%w: the user opens streams too often", ReasonThrottled)
+	}
+	r.joinLocked(s)
+	return nil, 0, nil
+}
+
+// makeRoomLocked returns the stream that has to end before the user may have another,
+// if there is one, or why none may be opened.
+func (r *Registry) makeRoomLocked(user string) (oldest *Stream, err error) {
+	var streams []place
+	if a := r.audiences[subjectUser+user]; a != nil {
+		streams = a.streams
+	}
+	held := len(streams) + r.heldBy[user]
+	if most := r.cfg.MaxStreamsPerUser; most <= 0 || held < most {
+		return nil, nil
+	}
+	if r.cfg.RefuseNewest {
+		return nil, fmt.Errorf("%w: the user has %d", ErrTooManyStreams, held)
+	}
+	for _, p := range streams {
+		// The place of a stream whose hooks run would not become free.
+		if p.stream.hooks == 0 && (oldest == nil || p.stream.opened.Before(oldest.opened)) {
+			oldest = p.stream
+		}
+	}
+	if oldest == nil {
+		return nil, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
+	}
+	return oldest, nil
+}
+
+// holdLocked changes the number of hooks of s that run or are to run. While it is above
+// 0, the place of a stream that has ended stays taken.
+func (r *Registry) holdLocked(s *Stream, change int) {
+	s.hooks += change
+	lingers := s.slots == nil && s.hooks > 0
+	switch {
+	case lingers == s.lingers:
+	case lingers:
+		r.held++
+		r.heldBy[s.user]++
+	default:
+		r.held--
+		if r.heldBy[s.user]--; r.heldBy[s.user] == 0 {
+			delete(r.heldBy, s.user)
+		}
+	}
+	s.lingers = lingers
+}
+
+// release ends the hold of attach.
+func (r *Registry) release(s *Stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.holdLocked(s, -1)
+}
+
+// joinLocked puts a stream into the audiences of its subjects.
+func (r *Registry) joinLocked(s *Stream) {
 	s.slots = make([]int, len(s.subjects))
 	for i, subject := range s.subjects {
 		a := r.audiences[subject]
@@ -63,10 +139,10 @@ func (r *Registry) attach(s *Stream) error {
 			a.room = [1]place{} // the streams have moved out, and one may end
 		}
 	}
+	r.holdLocked(s, 1) // until ConnectFunc, if there is one, has been called
 	r.streams++
 	r.active++
 	r.opened.Add(1)
-	return nil
 }
 
 // detach takes a stream out of all audiences. It may be repeated.
@@ -95,6 +171,7 @@ func (r *Registry) detach(s *Stream) {
 	}
 	s.slots = nil
 	r.streams--
+	r.holdLocked(s, 0)
 }
 
 // notify wakes the streams of a subject. The log calls it for every event, from

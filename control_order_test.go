@@ -214,9 +214,7 @@ func TestNodeThatMissedAnOrderSendsAllAway(t *testing.T) {
 			t.Errorf("%d streams are left", n)
 		}
 		for _, stream := range streams {
-			if got := stream.NextOf("sse.close").Data; got != `{"reason":"lifetime","reconnect":true}` {
-				t.Errorf("it ended with %s", got)
-			}
+			wantReconnect(t, stream, "lifetime")
 		}
 	})
 }

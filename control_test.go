@@ -22,7 +22,7 @@ func TestDisconnectReachesAllNodes(t *testing.T) {
 		}
 		for _, stream := range streams {
 			stream.NextOf("n") // what was sent before is delivered
-			if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out","reconnect":false}` {
+			if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out"}` {
 				t.Errorf("it ended with %s", got)
 			}
 		}
@@ -78,7 +78,7 @@ func TestDisconnectByANodeThatIsAway(t *testing.T) {
 		pass(10 * time.Second)
 		logs[0].SetAway(false)
 		for _, stream := range []*ssetest.Stream{alice, elsewhere} {
-			if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out","reconnect":false}` {
+			if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out"}` {
 				t.Errorf("it ended with %s", got)
 			}
 		}

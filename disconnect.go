@@ -36,11 +36,13 @@ const (
 // again. It waits for such a log, within ctx, or without a deadline as long as the log
 // does; the streams here end within 250 ms.
 //
-// The client is told the reason and not to come back; a browser's EventSource comes back
-// all the same unless its page closes it, so what may not come back must also be refused
-// by authentication ([AuthConfig.CheckFunc]). So must a request that was admitted just
-// before and has not become a stream yet; where that matters, look again in
-// [RegistryConfig.ConnectFunc]. "" means [ReasonDisconnected].
+// The client gets sse.close with the reason, and should not come back; with a reason of
+// the kit's that asks for it, it gets sse.reconnect (see [Reason]). "" means
+// [ReasonDisconnected]. What cannot be delivered within 10 s to a slow client is announced
+// by sse.gap before. A browser's EventSource comes back after sse.close unless its page
+// closes it, so what may not come back must also be refused by authentication
+// ([AuthConfig.CheckFunc]). So must a request that was admitted just before and has not
+// become a stream yet; where that matters, look again in [RegistryConfig.ConnectFunc].
 //
 // Errors: [ErrInvalidSubject]; with a SharedLog, [ErrPending] while the other registries
 // could not be told, which is tried again until this one is closed; [ErrClosed] or the
@@ -48,6 +50,9 @@ const (
 // told late ends streams that were opened before Disconnect was called, as far as the
 // nodes' clocks agree, or within 2 s after it.
 func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason) (int, error) {
+	if ctx == nil {
+		return 0, errNilContext
+	}
 	if err := checkName("user ID", userID); err != nil {
 		return 0, err
 	}

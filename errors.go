@@ -43,78 +43,18 @@ var (
 	// already been written to. The text names the writer and the remedy.
 	ErrUnsupportedWriter = errors.New("ginsse: response writer cannot stream")
 
-	// ErrTooManyStreams is returned by [Registry.Serve] when the user has as many
-	// streams as allowed (the client got 429), or the registry has (the client
-	// was told to come back later).
+	// ErrTooManyStreams is returned by [Registry.Serve] when there is no room for the
+	// stream: the registry is full, or the user's streams are busy in hooks (the client
+	// was asked to come back later); or, with [RegistryConfig.RefuseNewest], the user
+	// has as many streams as allowed (the client got 429).
 	ErrTooManyStreams = errors.New("ginsse: too many streams")
 )
 
+// errNilContext is returned by every method that takes a context.
+var errNilContext = errors.New("ginsse: the context is nil; pass context.Background() if there is none")
+
 // errNoPosition is what a log gets for finding no place for a new stream.
 var errNoPosition = errors.New("ginsse: the log has no position")
-
-// Reason says why a stream ended. It is an error, so that the functions that
-// serve a stream can return it, wrapped with its cause where there is one:
-//
-//	if errors.Is(err, ginsse.ReasonClientGone) { ... }
-//
-// It is also what the client reads in the data of the last event, sse.close,
-// and what [RegistryConfig.DisconnectFunc] is told. Applications may use
-// reasons of their own with [Registry.Disconnect] and [Stream.Disconnect].
-// string(reason) is the reason alone; as an error it says more.
-type Reason string
-
-// The kit's own reasons.
-const (
-	// ReasonClientGone: the client closed the connection, a write to it failed, or
-	// the request's context ended. Nothing more can be told to it.
-	ReasonClientGone Reason = "client gone"
-	// ReasonSlow: the client accepted no byte within the write deadline.
-	ReasonSlow Reason = "slow"
-	// ReasonExpired: the credential that opened the stream has expired.
-	ReasonExpired Reason = "expired"
-	// ReasonLifetime: the stream reached its maximum lifetime.
-	ReasonLifetime Reason = "lifetime"
-	// ReasonDisconnected: [Registry.Disconnect] or [Stream.Disconnect] was
-	// called without a reason of the application's own.
-	ReasonDisconnected Reason = "disconnected"
-	// ReasonShutdown: the registry is shutting down.
-	ReasonShutdown Reason = "shutdown"
-	// ReasonOverloaded: the registry holds as many streams as it may, or its log cannot
-	// say where the stream begins.
-	ReasonOverloaded Reason = "overloaded"
-	// ReasonDone: the producer has sent all it had.
-	ReasonDone Reason = "done"
-	// ReasonFailed: the producer returned an error or panicked.
-	ReasonFailed Reason = "failed"
-)
-
-// Error implements error.
-func (r Reason) Error() string { return "ginsse: stream ended: " + string(r) }
-
-// reconnect reports whether the client of a registry should reestablish the
-// connection. What the application ended stays ended: its own reasons are final.
-func (r Reason) reconnect() bool {
-	switch r {
-	case ReasonExpired, ReasonLifetime, ReasonShutdown, ReasonOverloaded, ReasonClientGone, ReasonSlow:
-		return true
-	default:
-		return false
-	}
-}
-
-// orDisconnected returns the reason, or for none the kit's own.
-func (r Reason) orDisconnected() Reason { return orDefault(r, ReasonDisconnected) }
-
-// drains reports whether the client still gets what was sent before the end.
-// An expired credential gives no right to it; a dead connection no way.
-func (r Reason) drains() bool {
-	switch r {
-	case ReasonExpired, ReasonClientGone, ReasonSlow, ReasonOverloaded:
-		return false
-	default:
-		return true
-	}
-}
 
 // AuthError is a refused request: what the client is told, and apart from it
 // what the log is told. A function given to [NewAuthFunc] returns one to choose

@@ -53,9 +53,11 @@ const reservedTypes = "sse."
 
 // The kit's own event types.
 const (
-	typeOpen  = "sse.open"
-	typeGap   = "sse.gap"
-	typeClose = "sse.close"
+	typeOpen      = "sse.open"
+	typeGap       = "sse.gap"
+	typeHeartbeat = "sse.heartbeat"
+	typeClose     = "sse.close"     // final
+	typeReconnect = "sse.reconnect" // the client is asked to come back
 )
 
 // appendTo appends to b the block of e in wire form (section 9.2.5), closed by its
@@ -258,17 +260,26 @@ func appendOwn(b []byte, eventType, id string, data any) []byte {
 	return append(b, '\n')
 }
 
+// appendReconnect appends the event that asks a client to come back after a time.
+func appendReconnect(b []byte, reason Reason, after time.Duration) []byte {
+	return appendOwn(appendRetry(b, after), typeReconnect, "", reconnectData{reason, milliseconds(after)})
+}
+
 // The data of the kit's own events, as a page reads it.
 type (
 	openData struct {
 		Stream    string `json:"stream"`
 		Resumed   bool   `json:"resumed"`
+		Heartbeat int64  `json:"heartbeat,omitempty"` // milliseconds
 	}
 	gapData struct {
 		Reason GapReason `json:"reason"`
 	}
 	closeData struct {
-		Reason    Reason `json:"reason"`
-		Reconnect bool   `json:"reconnect"`
+		Reason Reason `json:"reason"`
+	}
+	reconnectData struct {
+		Reason Reason `json:"reason"`
+		Retry  int64  `json:"retry"` // milliseconds
 	}
 )

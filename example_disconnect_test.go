@@ -7,8 +7,8 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// All streams of a user end, with a reason of the application's own. A page that
-// reads "reconnect": false closes its EventSource.
+// All streams of a user end, with a reason of the application's own. A page closes its
+// EventSource at sse.close.
 func ExampleRegistry_Disconnect() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {
@@ -33,9 +33,9 @@ func ExampleRegistry_Disconnect() {
 
 	// Output:
 	// 2 streams
-	// sse.close {"reason":"signed out","reconnect":false}
+	// sse.close {"reason":"signed out"}
 	// end
-	// sse.close {"reason":"signed out","reconnect":false}
+	// sse.close {"reason":"signed out"}
 	// end
 	// online: false
 }

@@ -92,6 +92,14 @@ func (s *exampleStream) print(n int) {
 			fmt.Println("end")
 		case err != nil:
 			panic(err)
+		case e.Type == "sse.reconnect": // the time to wait is random
+			var data struct {
+				Reason string `json:"reason"`
+			}
+			if err := json.Unmarshal([]byte(e.Data), &data); err != nil {
+				panic(err)
+			}
+			fmt.Println(e.Type, data.Reason)
 		default:
 			fmt.Println(e.Type, e.Data)
 		}

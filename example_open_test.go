@@ -42,5 +42,4 @@ func ExampleOpen() {
 	// count 3
 	// count 2
 	// count 1
-	// sse.close {"reason":"done","reconnect":false}
 }

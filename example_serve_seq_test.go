@@ -15,8 +15,8 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// A model's tokens are a sequence. When the model fails, the client is told that
-// the answer is not whole, and nothing of the error.
+// A model's tokens are a sequence. When the model fails, the producer says so in an
+// event of its own: the kit adds none, and nothing of the error reaches the client.
 func ExampleServeSeq() {
 	tokens := func(context.Context) iter.Seq2[ginsse.Event, error] {
 		return func(yield func(ginsse.Event, error) bool) {
@@ -25,7 +25,9 @@ func ExampleServeSeq() {
 					return
 				}
 			}
-			yield(ginsse.Event{}, errors.New("model: out of memory"))
+			if yield(ginsse.Event{Type: "failed", Data: "try again later"}, nil) {
+				yield(ginsse.Event{}, errors.New("model: out of memory"))
+			}
 		}
 	}
 	failed := make(chan error, 1)
@@ -49,6 +51,6 @@ func ExampleServeSeq() {
 	// token "Hello"
 	// token ","
 	// token " world"
-	// sse.close "{\"reason\":\"failed\",\"reconnect\":false}"
+	// failed "try again later"
 	// ginsse: stream ended: failed: model: out of memory
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // A report runs beside its stream, and stops when the client leaves. While it
-// has nothing to say, the stream beats.
+// has nothing to say, the stream sends heartbeats.
 func ExampleServe() {
 	chapters := []string{"customers", "orders", "totals"}
 	r := gin.New()
@@ -54,5 +54,4 @@ func ExampleServe() {
 	// progress {"chapter":"customers","percent":33}
 	// progress {"chapter":"orders","percent":66}
 	// progress {"chapter":"totals","percent":100}
-	// sse.close {"reason":"done","reconnect":false}
 }

@@ -32,7 +32,7 @@ func ExampleRegistry_Close() {
 	fmt.Println(errors.Is(err, ginsse.ErrClosed))
 
 	// Output:
-	// sse.close {"reason":"shutdown","reconnect":true}
+	// sse.reconnect shutdown
 	// end
 	// true
 }
@@ -63,7 +63,7 @@ func ExampleRegistry_Shutdown() {
 
 	// Output:
 	// message last words
-	// sse.close {"reason":"shutdown","reconnect":true}
+	// sse.reconnect shutdown
 	// end
 	// live: 0
 }

@@ -163,6 +163,10 @@ const (
 	// have given out, and that has not been heard of yet, is not of the future: the
 	// reader waits there.
 	GapUnknown GapReason = "unknown"
+	// GapUndelivered comes from a stream, not from a log: the stream was ended for good
+	// before all that was sent before its end could be delivered, because its client was
+	// too slow or the log could not be read.
+	GapUndelivered GapReason = "undelivered"
 )
 
 // A subject is what an event is addressed to and what a stream reads. Shared

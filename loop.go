@@ -34,13 +34,17 @@ type loop struct {
 
 	last    bool          // an ended stream has looked once more
 	failing bool          // the log could not be read
-	timer   *time.Timer   // for whatever is due first: the heartbeat or the end
+	timer   *time.Timer   // for what is due first: the heartbeat or the end
 	timing  sync.Mutex    // held to set timer together with due
 	beat    time.Duration // the heartbeat's interval; 0 is none
-	endAt   time.Time     // when the right to exist ends; zero is never
-	endsFor Reason        // and why
+	placed  time.Time     // when the client last knew the position of the stream
+	endAt   time.Time     // when the lifetime ends; zero is never
 	drainBy time.Time     // when an ended stream stops delivering; zero while open
 }
+
+// clockCheck is how often a stream with an expiry looks at the wall clock, which may
+// jump: timers do not run while the machine sleeps.
+const clockCheck = time.Minute
 
 // retryRead is how long a stream waits before it asks a failing log again.
 const retryRead = time.Second
@@ -56,13 +60,10 @@ func begin(c *gin.Context, s *Stream, first []byte) *loop {
 	if s.cfg.HeartbeatInterval > 0 {
 		l.beat = jitter(s.cfg.HeartbeatInterval, 0.75, 1-1.0/beatsApart)
 	}
-	l.endAt, l.endsFor = s.expires, ReasonExpired
 	if s.cfg.MaxLifetime > 0 {
-		end := s.opened.Add(jitter(s.cfg.MaxLifetime, 0.9, 1))
-		if l.endAt.IsZero() || end.Before(l.endAt) {
-			l.endAt, l.endsFor = end, ReasonLifetime
-		}
+		l.endAt = s.opened.Add(jitter(s.cfg.MaxLifetime, 0.9, 1))
 	}
+	l.placed = l.w.wrote
 	l.timer = time.AfterFunc(time.Hour, l.onTimer)
 	l.timer.Reset(l.untilDue(time.Now())) // not before onTimer can see the timer
 	return l
@@ -77,20 +78,46 @@ func begin(c *gin.Context, s *Stream, first []byte) *loop {
 // 10,000 idle streams is more than half of what they cost.
 func (l *loop) onTimer() {
 	now := time.Now()
-	if !l.endAt.IsZero() && !now.Before(l.endAt) {
-		l.s.end(l.endsFor)
+	if reason := l.over(now); reason != "" {
+		l.s.end(reason)
 		return
 	}
 	l.due.Store(true)
 	l.s.notify()
 	l.timing.Lock()
 	defer l.timing.Unlock()
-	if !l.endAt.IsZero() && l.due.Load() && !l.waiting.Load() {
-		l.timer.Reset(l.endAt.Sub(now))
+	if left := l.untilOver(now); left < never && l.due.Load() && !l.waiting.Load() {
+		l.timer.Reset(left)
 		if l.s.ended.Load() {
 			l.timer.Stop()
 		}
 	}
+}
+
+// over returns why the stream has no right to exist any more; "" if it has. The
+// lifetime ends on the monotonic clock, the credential on the wall clock.
+func (l *loop) over(now time.Time) Reason {
+	switch {
+	case !l.s.expires.IsZero() && !now.Before(l.s.expires):
+		return ReasonExpired
+	case !l.endAt.IsZero() && !now.Before(l.endAt):
+		return ReasonLifetime
+	}
+	return ""
+}
+
+const never = 24 * time.Hour
+
+// untilOver returns when to look at the clocks again; never, if nothing ends.
+func (l *loop) untilOver(now time.Time) time.Duration {
+	left := never
+	if !l.s.expires.IsZero() {
+		left = min(l.s.expires.Sub(now), clockCheck)
+	}
+	if !l.endAt.IsZero() {
+		left = min(left, l.endAt.Sub(now))
+	}
+	return left
 }
 
 // run writes the stream until it ends, and returns why it did.
@@ -177,6 +204,9 @@ func (l *loop) write() bool {
 	wrote := len(b.bytes) > 0
 	if wrote {
 		_, _ = l.w.Write(b.bytes) // its error is looked at by the next step
+		if l.s.at.Seq == l.s.told {
+			l.placed = l.w.wrote
+		}
 	}
 	b.release()
 	return wrote
@@ -248,37 +278,58 @@ func (l *loop) onTime(now time.Time) (wrote bool) {
 	if l.failing {
 		l.more = true
 	}
-	// Not on one that has ended, which may have no right to what a beat would write.
-	beats := l.beat > 0 && !l.s.ended.Load() && now.Sub(l.w.wrote) >= l.beat
+	// Not on one that has ended, which may have no right to what a heartbeat would write.
+	beats := l.beat > 0 && !l.s.ended.Load() && now.Sub(l.beatFrom()) >= l.beat
+	silent := now.Sub(l.w.wrote) >= l.beat
 	if beats {
-		l.w.wrote = now
+		l.placed = now
+		if silent {
+			l.w.wrote = now
+		}
 	}
 	// Before anything is written: that may take its time.
 	l.timing.Lock()
 	l.due.Store(false)
 	l.timer.Reset(l.untilDue(now))
 	l.timing.Unlock()
-	if beats {
-		l.heartbeat()
+	return beats && l.heartbeat(silent)
+}
+
+// beatFrom returns when the interval of the next heartbeat began: when the stream was
+// last written to; or, if that is earlier, when the client last knew the position of a
+// registry's stream, which what [Stream.Send] sends does not carry.
+func (l *loop) beatFrom() time.Time {
+	if l.s.registry == nil || l.w.wrote.Before(l.placed) {
+		return l.w.wrote
 	}
-	return beats
+	return l.placed
 }
 
 // heartbeat shows the client and the proxies on the way that the stream lives,
-// and the server whether the client does. When the position has moved past
-// events that are not this stream's, the client is told it, by a block with an
-// id alone (9.2.6 sets the last event ID and dispatches nothing): a user idle
-// for hours resumes from a fresh position.
-func (l *loop) heartbeat() {
-	if l.write() {
-		return
+// and the server whether the client does. On a registry's stream it carries the
+// position, which moves past events of other users: a user idle for hours resumes
+// from a fresh position. It reports whether it wrote.
+func (l *loop) heartbeat(silent bool) bool {
+	wrote := l.write()
+	s := l.s
+	moved := s.registry != nil && s.at.Seq != s.told
+	if !moved && (wrote || !silent) {
+		return wrote
 	}
-	if s := l.s; s.at.Seq != s.told {
-		s.told = s.at.Seq
-		_, _ = l.w.Write(append(appendField(nil, "id: ", s.at.String()), '\n'))
-		return
+	s.told = s.at.Seq
+	var b []byte
+	switch {
+	case s.registry != nil && !s.cfg.HeartbeatComments:
+		b = appendOwn(nil, typeHeartbeat, s.at.String(), nil)
+	case moved:
+		// Sets the last event ID and dispatches nothing (section 9.2.6).
+		b = append(appendField(nil, idField, s.at.String()), '\n')
+	default:
+		b = []byte(": heartbeat\n\n")
 	}
-	_, _ = l.w.Write([]byte(": heartbeat\n\n"))
+	_, _ = l.w.Write(b)
+	l.placed = l.w.wrote
+	return true
 }
 
 // beatsApart is how many times in its interval the heartbeats of streams may come:
@@ -289,16 +340,14 @@ const beatsApart = 64
 // untilDue is not reset by writes: a timer that finds the stream was written to
 // in the meantime sets itself anew, which costs less than a reset for each write.
 func (l *loop) untilDue(now time.Time) time.Duration {
-	due := 24 * time.Hour
+	due := l.untilOver(now)
 	if l.beat > 0 {
-		due = l.beat - now.Sub(l.w.wrote)
+		beat := l.beat - now.Sub(l.beatFrom())
 		step := l.s.cfg.HeartbeatInterval / beatsApart
-		if over := time.Duration(now.Add(due).UnixNano()) % step; over > 0 {
-			due += step - over
+		if over := time.Duration(now.Add(beat).UnixNano()) % step; over > 0 {
+			beat += step - over
 		}
-	}
-	if !l.endAt.IsZero() {
-		due = min(due, l.endAt.Sub(now))
+		due = min(due, beat)
 	}
 	if l.failing {
 		due = min(due, retryRead)
@@ -322,14 +371,37 @@ func (l *loop) drains() bool {
 	return now.Before(l.drainBy)
 }
 
-// finish says the end in-band, if there is anybody to hear it.
+// finish writes the end in-band, if the client can still read it.
 func (l *loop) finish() {
-	switch reason := reasonOf(l.s.Err()); reason {
-	case ReasonClientGone, ReasonSlow:
-	default:
-		if l.failing && reason.drains() {
-			_, _ = l.w.Write(l.s.take(nil)) // the log cannot be read; what was queued needs none
-		}
-		_, _ = l.w.Write(appendOwn(nil, typeClose, "", closeData{reason, l.s.registry != nil && reason.reconnect()}))
+	s := l.s
+	reason := reasonOf(s.Err())
+	if reason == ReasonClientGone || reason == ReasonSlow {
+		return
 	}
+	if s.registry == nil {
+		_, _ = l.w.Write(append(appendField(nil, idField, DoneID), '\n'))
+		return
+	}
+	var b []byte
+	if l.failing && reason.drains() {
+		b = s.take(b) // the log cannot be read; what was queued needs none
+	}
+	if reason.reconnects() {
+		// What was not delivered is, when the client comes back with its last event ID.
+		b = appendReconnect(b, reason, jitter(s.cfg.reconnectionTime(), 0.5, 1.5))
+	} else {
+		if l.failing || l.more || !l.last {
+			s.registry.gaps.Add(1)
+			b = appendOwn(b, typeGap, "", gapData{GapUndelivered})
+		}
+		if reason == ReasonReplaced {
+			b = appendRetry(b, replacedRetry)
+		}
+		b = appendOwn(b, typeClose, "", closeData{reason})
+	}
+	_, _ = l.w.Write(b)
 }
+
+// replacedRetry is the reconnection time of a client whose stream was replaced. An
+// EventSource whose page does not close it comes back then, and replaces another.
+const replacedRetry = 5 * time.Minute

@@ -3,6 +3,7 @@ package ginsse_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -32,12 +33,99 @@ func TestHeartbeatComesInEachSilence(t *testing.T) {
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		pass(time.Minute)
 		synctest.Wait()
-		comments := stream.Comments()
-		if n := len(comments); n < 4 || n > 5 {
+		if n := stream.Heartbeats(); n < 4 || n > 5 {
 			t.Errorf("%d heartbeats in a minute, want one each 11.25 to 15 s", n)
 		}
-		if slices.ContainsFunc(comments, func(c string) bool { return c != "heartbeat" }) {
-			t.Errorf("the comments are %q", comments)
+		open := stream.NextOf("sse.open")
+		if !strings.Contains(open.Data, `"heartbeat":15000`) {
+			t.Errorf("sse.open does not name the interval: %s", open.Data)
+		}
+		if e := stream.NextOf("sse.heartbeat"); e.Data != "" || e.LastEventID != open.LastEventID || len(stream.Comments()) != 0 {
+			t.Errorf("the heartbeat is %+v beside the comments %q, want empty data, the position as the id, and no comment", e, stream.Comments())
+		}
+	})
+}
+
+func TestHeartbeatCommentsAreNotSeenByPages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{HeartbeatInterval: 15 * time.Second, HeartbeatComments: true}})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		if open := stream.NextOf("sse.open"); strings.Contains(open.Data, "heartbeat") {
+			t.Errorf("sse.open promises heartbeats that a page does not see: %s", open.Data)
+		}
+		pass(time.Minute)
+		synctest.Wait()
+		if n := stream.Heartbeats(); n < 4 || n > 5 || len(stream.Comments()) != n {
+			t.Errorf("%d heartbeats and the comments %q", n, stream.Comments())
+		}
+		last := send(t, registry, "bob", 1)
+		pass(15 * time.Second)
+		synctest.Wait()
+		if got := stream.LastEventID(); got != last.ID {
+			t.Errorf("the position is %q, want that of the other user's event, %q", got, last.ID)
+		}
+		stream.Close()
+		if e, err := stream.TryNext(0); err == nil {
+			t.Errorf("a page would see %+v", e)
+		}
+	})
+}
+
+// What Stream.Send sends has no id. However often it is used, the client knows the
+// position once an interval, and so meets no gap for other users' events.
+func TestPositionIsSentOnceAnIntervalWhateverElseIsWritten(t *testing.T) {
+	t.Parallel()
+	for _, comments := range []bool{false, true} {
+		t.Run(fmt.Sprintf("comments_%v", comments), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{HeartbeatInterval: 15 * time.Second, HeartbeatComments: comments}})
+				stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+				stream.NextOf("sse.open")
+				s := registry.Streams("alice")[0]
+				var positions []string
+				for second := range 120 {
+					positions = append(positions, send(t, registry, "bob", second).ID)
+					if err := s.Send(t.Context(), ginsse.Event{Type: "tick", Data: second}); err != nil {
+						t.Fatal(err)
+					}
+					pass(time.Second)
+					synctest.Wait()
+					behind := len(positions) - 1 - slices.Index(positions, stream.LastEventID())
+					if second >= 16 && behind > 15 {
+						t.Fatalf("after %d s the client's position is %d s old", second, behind)
+					}
+				}
+				if n := stream.Heartbeats(); !comments && (n < 8 || n > 11) {
+					t.Errorf("%d heartbeats in two minutes, want one an interval", n)
+				}
+			})
+		})
+	}
+}
+
+// A stream to which something is sent is not quiet, and if its position stays where
+// it is there is nothing to say.
+func TestSendTakesThePlaceOfHeartbeats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		for range 60 {
+			if err := registry.Streams("alice")[0].Send(t.Context(), ginsse.Event{Type: "tick"}); err != nil {
+				t.Fatal(err)
+			}
+			pass(time.Second)
+		}
+		synctest.Wait()
+		if n := stream.Heartbeats(); n != 0 {
+			t.Errorf("%d heartbeats on a busy stream", n)
+		}
+		start := time.Now()
+		stream.NextOf("sse.heartbeat")
+		if d := time.Since(start); d > 15*time.Second {
+			t.Errorf("silent for %v", d)
 		}
 	})
 }
@@ -52,7 +140,7 @@ func TestHeartbeatWaitsForSilence(t *testing.T) {
 			send(t, registry, "alice", n)
 		}
 		synctest.Wait()
-		if n := len(stream.Comments()); n != 0 {
+		if n := stream.Heartbeats(); n != 0 {
 			t.Errorf("%d heartbeats on a busy stream", n)
 		}
 	})
@@ -70,7 +158,7 @@ func TestHeartbeatsOfStreamsAreSpread(t *testing.T) {
 		beaten := func() (n int) {
 			synctest.Wait()
 			for _, stream := range streams {
-				n += len(stream.Comments())
+				n += stream.Heartbeats()
 			}
 			return n
 		}
@@ -89,8 +177,6 @@ func TestHeartbeatsOfStreamsAreSpread(t *testing.T) {
 	})
 }
 
-// The position of a user to whom nothing happens moves with the heartbeats, so
-// that it never falls out of the history.
 // Those that are due at about the same time come at the same time: an idle processor
 // is woken once for all of them.
 func TestHeartbeatsOfManyStreamsComeTogether(t *testing.T) {
@@ -148,6 +234,8 @@ func (w *writeHook) Write(p []byte) (int, error) {
 
 func (w *writeHook) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// The position of a user to whom nothing happens moves with the heartbeats, so
+// that it never falls out of the history.
 func TestHeartbeatMovesThePositionOfAnIdleStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -161,17 +249,8 @@ func TestHeartbeatMovesThePositionOfAnIdleStream(t *testing.T) {
 		if got := stream.LastEventID(); got != last.ID || got == opened {
 			t.Errorf("the position is %q, want that of the other user's event, %q", got, last.ID)
 		}
-		if n := len(stream.Comments()); n != 0 {
-			t.Errorf("%d comments beside the position", n)
-		}
-		// Nothing has moved since: a comment is enough.
-		pass(15 * time.Second)
-		synctest.Wait()
-		if n := len(stream.Comments()); n != 1 {
-			t.Errorf("%d comments, want 1", n)
-		}
-		if e, err := stream.TryNext(0); err == nil {
-			t.Errorf("the position was dispatched as an event: %+v", e)
+		if n := stream.Heartbeats(); n != 1 {
+			t.Errorf("%d heartbeats, want 1", n)
 		}
 	})
 }
@@ -183,7 +262,7 @@ func TestStreamEndsWhenItsCredentialExpires(t *testing.T) {
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "20m"))
 		start := time.Now()
 		stream.Patience = time.Hour
-		wantClose(t, stream, "expired", true)
+		wantReconnect(t, stream, "expired")
 		if lived := time.Since(start); lived != 20*time.Minute {
 			t.Errorf("the stream lived for %v", lived)
 		}
@@ -197,7 +276,7 @@ func TestStreamEndsAfterItsLifetime(t *testing.T) {
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "9h"))
 		start := time.Now()
 		stream.Patience = 2 * time.Hour
-		wantClose(t, stream, "lifetime", true)
+		wantReconnect(t, stream, "lifetime")
 		if lived := time.Since(start); lived < 54*time.Minute || lived > time.Hour {
 			t.Errorf("the stream lived for %v, want 54m to 1h", lived)
 		}
@@ -238,12 +317,12 @@ func TestStreamOutlivesAFailingLog(t *testing.T) {
 			pass(500 * time.Millisecond)
 		}
 		synctest.Wait()
-		if stream.LastEventID() != position || len(stream.Comments()) < 4 {
-			t.Errorf("position %q, was %q; %d heartbeats in a minute", stream.LastEventID(), position, len(stream.Comments()))
+		if stream.LastEventID() != position || stream.Heartbeats() < 4 {
+			t.Errorf("position %q, was %q; %d heartbeats in a minute", stream.LastEventID(), position, stream.Heartbeats())
 		}
-		wantClose(t, short, "expired", true)
+		wantReconnect(t, short, "expired")
 		// A new stream cannot find its place, and is told in-band to come back.
-		wantClose(t, server.Open(t, "/events", as("bob")), "overloaded", true)
+		wantReconnect(t, server.Open(t, "/events", as("bob")), "overloaded")
 		log.failing.Store(false)
 		pass(2 * time.Second)
 		wantNumbers(t, stream, 2, 121)
@@ -266,7 +345,7 @@ func TestDisconnectDeliversWhatWasQueuedAlthoughTheLogFails(t *testing.T) {
 		}
 		s.Disconnect("signed out")
 		wantNumbers(t, stream, 7, 7)
-		wantClose(t, stream, "signed out", false)
+		wantClose(t, stream, "signed out")
 	})
 }
 
@@ -333,7 +412,7 @@ func TestStreamNeverSleepsThroughItsEnd(t *testing.T) {
 	if testing.Short() {
 		trials = 300
 	}
-	registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{MaxLifetime: -1}})
+	registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{MaxLifetime: -1}, MaxOpensPerMinute: -1})
 	engine := newEngine(t, registry)
 	for n := range trials {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -387,7 +466,7 @@ func TestOpenStreamEndsInTimeAlthoughItsProducerSends(t *testing.T) {
 		}))
 		stream := server.Open(t, "/")
 		stream.Patience = time.Hour
-		wantClose(t, stream, "lifetime", false)
+		wantDone(t, stream)
 		if d := <-lived; d < 54*time.Second || d > 61*time.Second {
 			t.Errorf("the stream lived for %v", d)
 		}

@@ -6,10 +6,22 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"runtime/debug"
 	"sync"
 
 	"github.com/gin-gonic/gin"
 )
+
+// DoneID is the last event ID with which a stream of one request ends, in a block of
+// its own that dispatches nothing. A request that names it in Last-Event-ID is
+// answered with 204, the standard's way to say that there is no more (section
+// 9.2.3): a browser's EventSource comes back after every end, and would have the work
+// done again.
+//
+// Firefox and Safari do not take up the ID of a block without data. A producer that
+// knows its last event gives it this ID, and they stop too; else the page must close
+// its EventSource when it has got what it waits for.
+const DoneID = "sse.done"
 
 // Serve opens a stream that belongs to no registry, runs produce beside it, and
 // writes what produce sends until the stream ends: because produce returned, the
@@ -27,17 +39,19 @@ import (
 //
 // produce runs on a goroutine of its own and must not use c. Its ctx ends with
 // the stream; Serve waits for produce to return. A panic in produce is raised
-// again on the handler's goroutine.
+// again on the handler's goroutine, as an error that wraps the value if that is an
+// error, and whose text ends with the stack of the panic.
 //
-// At the end the client gets sse.close with reason "done", "failed" if produce
-// returned an error, or "expired" or "lifetime" if the stream's time was up first,
-// and with "reconnect": false. Browsers reconnect after any end, and would have
-// the work done again: a page must close its EventSource then. There is no
-// sse.open.
+// The client gets no event but what produce sends: none that says how it began or
+// ended, so that every reader of such a protocol is at home. Heartbeats are comments.
+// A producer that fails says so in an event of its own. The stream ends with
+// [DoneID], and a browser that comes back after it gets 204 without another call of
+// produce. One that lost its connection before comes back for the work to be done
+// again, with the last ID that it got.
 //
-// Serve returns nil when produce has returned nil; otherwise why the stream
-// ended: a [Reason] with its cause, or [ErrUnsupportedWriter], in which case the
-// client has been answered with status 500.
+// Serve returns nil when produce has returned nil, or when the request was answered
+// with 204; otherwise why the stream ended: a [Reason] with its cause, or
+// [ErrUnsupportedWriter], in which case the client has been answered with status 500.
 func Serve(c *gin.Context, cfg StreamConfig, produce func(ctx context.Context, s *Stream) error) error {
 	l, err := openLoop(c, cfg)
 	if err != nil {
@@ -80,13 +94,17 @@ type producer struct {
 	s        *Stream
 	finished chan struct{} // closed by run
 	panicked any           // read after finished
+	stack    []byte        // of the panic
 	gaveUp   bool          // of run
 }
 
 func (p *producer) run(ctx context.Context, produce func(context.Context, *Stream) error) {
 	defer close(p.finished)
 	defer func() {
-		if p.panicked = recover(); !p.gaveUp {
+		if p.panicked = recover(); p.panicked != nil {
+			p.stack = debug.Stack()
+		}
+		if !p.gaveUp {
 			p.s.end(ReasonFailed) // without effect unless produce did not return
 		}
 	}()
@@ -107,9 +125,29 @@ func (p *producer) run(ctx context.Context, produce func(context.Context, *Strea
 func (p *producer) wait(cancel context.CancelCauseFunc) {
 	cancel(p.s.Err())
 	<-p.finished
-	if p.panicked != nil {
+	switch {
+	case p.panicked == nil:
+	case p.panicked == http.ErrAbortHandler: //nolint:errorlint // net/http compares it like this
 		panic(p.panicked)
+	default:
+		panic(&producerPanic{p.panicked, p.stack})
 	}
+}
+
+// producerPanic is what a panic of a producer becomes on the handler's goroutine: the
+// stack there does not show where it came from.
+type producerPanic struct {
+	value any
+	stack []byte
+}
+
+func (p *producerPanic) Error() string {
+	return fmt.Sprintf("ginsse: panic in a producer: %v\n\n%s", p.value, p.stack)
+}
+
+func (p *producerPanic) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
 }
 
 // Open opens a stream that belongs to no registry, for a handler that sends by
@@ -124,10 +162,6 @@ func (p *producer) wait(cancel context.CancelCauseFunc) {
 //		if err := s.Send(c.Request.Context(), ginsse.Event{Data: step}); err != nil {
 //			return
 //		}
-//		if step.Failed {
-//			s.Disconnect(ginsse.ReasonFailed) // or Close says "done"
-//			return
-//		}
 //	}
 //
 // Each Send then writes before it returns, so a slow client slows its producer.
@@ -136,12 +170,13 @@ func (p *producer) wait(cancel context.CancelCauseFunc) {
 // [Stream.Wait], which beats the heart, or uses [Serve].
 //
 // When Open returns a stream, the headers and a first block are on their way.
-// The stream must be closed before the handler returns, or a browser is not told
-// that this was the end and asks again; and nothing may be sent to it after that:
+// The stream must be closed before the handler returns, or it does not end with
+// [DoneID] and a browser asks again; and nothing may be sent to it after that:
 // as with any http.ResponseWriter, a goroutine that goes on sending would write
-// into what the response's memory is then used for. The error is [ErrUnsupportedWriter], and the client has been
-// answered with status 500; or, for a HEAD request, which is answered with the
-// headers alone, [ReasonDone].
+// into what the response's memory is then used for. The error is
+// [ErrUnsupportedWriter], and the client has been answered with status 500; or
+// [ReasonDone], for a HEAD request, which is answered with the headers alone, and for
+// one that names [DoneID], which is answered with 204.
 func Open(c *gin.Context, cfg StreamConfig) (*Stream, error) {
 	l, err := openLoop(c, cfg)
 	if err != nil {
@@ -231,6 +266,11 @@ func openLoop(c *gin.Context, cfg StreamConfig) (*loop, error) {
 		err = fmt.Errorf("ginsse: StreamConfig.%w", err)
 		refuseWriter(c, err)
 		return nil, err
+	}
+	if c.GetHeader("Last-Event-ID") == DoneID {
+		c.Status(http.StatusNoContent)
+		c.Writer.WriteHeaderNow()
+		return nil, ReasonDone
 	}
 	s := newStream("", Expiry(c), cfg)
 	if err := s.loop.w.take(c, s); err != nil {

@@ -27,14 +27,13 @@ func TestServeReturnsWhyTheStreamEnded(t *testing.T) {
 		name    string
 		produce func(ctx context.Context, s *ginsse.Stream) error
 		want    []error // all of them; nil for no error
-		client  string  // the data of sse.close
 	}{
-		{"done", func(ctx context.Context, s *ginsse.Stream) error { return s.Send(ctx, numbered(1)) }, nil, `{"reason":"done","reconnect":false}`},
-		{"producer_failed", func(context.Context, *ginsse.Stream) error { return broken }, []error{ginsse.ReasonFailed, broken}, `{"reason":"failed","reconnect":false}`},
-		{"closed_by_producer", func(_ context.Context, s *ginsse.Stream) error { return s.Close() }, nil, `{"reason":"done","reconnect":false}`},
-		{"own_reason", func(_ context.Context, s *ginsse.Stream) error { s.Disconnect("quota"); return nil }, []error{ginsse.Reason("quota")}, `{"reason":"quota","reconnect":false}`},
-		{"lifetime", func(ctx context.Context, _ *ginsse.Stream) error { <-ctx.Done(); return ctx.Err() }, []error{ginsse.ReasonLifetime}, `{"reason":"lifetime","reconnect":false}`},
-		{"sent_before_failing", func(ctx context.Context, s *ginsse.Stream) error { _ = s.Send(ctx, numbered(1)); return broken }, []error{ginsse.ReasonFailed}, `{"reason":"failed","reconnect":false}`},
+		{"done", func(ctx context.Context, s *ginsse.Stream) error { return s.Send(ctx, numbered(1)) }, nil},
+		{"producer_failed", func(context.Context, *ginsse.Stream) error { return broken }, []error{ginsse.ReasonFailed, broken}},
+		{"closed_by_producer", func(_ context.Context, s *ginsse.Stream) error { return s.Close() }, nil},
+		{"own_reason", func(_ context.Context, s *ginsse.Stream) error { s.Disconnect("quota"); return nil }, []error{ginsse.Reason("quota")}},
+		{"lifetime", func(ctx context.Context, _ *ginsse.Stream) error { <-ctx.Done(); return ctx.Err() }, []error{ginsse.ReasonLifetime}},
+		{"sent_before_failing", func(ctx context.Context, s *ginsse.Stream) error { _ = s.Send(ctx, numbered(1)); return broken }, []error{ginsse.ReasonFailed}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -46,11 +45,8 @@ func TestServeReturnsWhyTheStreamEnded(t *testing.T) {
 				}))
 				stream := server.Open(t, "/")
 				stream.Patience = time.Hour
-				rest, err := stream.WaitEnd()
-				if err != nil || len(rest) == 0 || rest[len(rest)-1].Type != "sse.close" || rest[len(rest)-1].Data != test.client {
-					t.Errorf("the client got %+v, %v, want sse.close %s", rest, err, test.client)
-				}
-				err = <-result
+				wantDone(t, stream)
+				err := <-result
 				if len(test.want) == 0 && err != nil {
 					t.Errorf("Serve returned %v", err)
 				}
@@ -64,7 +60,6 @@ func TestServeReturnsWhyTheStreamEnded(t *testing.T) {
 	}
 }
 
-// "failed" is all that the client may learn of an error.
 func TestServeKeepsErrorTextsFromTheClient(t *testing.T) {
 	t.Parallel()
 	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
@@ -83,13 +78,103 @@ func TestServeRaisesTheProducersPanicInTheHandler(t *testing.T) {
 		defer func() { raised <- recover() }()
 		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { panic("boom") })
 	}))
-	rest, _ := server.Open(t, "/").WaitEnd()
-	if p := within(t, "the handler", raised); p != "boom" {
-		t.Errorf("recovered %v", p)
+	wantDone(t, server.Open(t, "/"))
+	p, ok := within(t, "the handler", raised).(error)
+	if !ok || !strings.Contains(p.Error(), "boom") {
+		t.Fatalf("recovered %v", p)
 	}
-	if len(rest) != 1 || rest[0].Data != `{"reason":"failed","reconnect":false}` {
-		t.Errorf("the client got %+v", rest)
+	// gin's Recovery prints the value, and the stack of the handler's goroutine.
+	if !strings.Contains(p.Error(), "TestServeRaisesTheProducersPanicInTheHandler") {
+		t.Errorf("the stack of the producer is missing:\n%v", p)
 	}
+}
+
+func TestServeRaisesAnErrorOfTheProducerWrapped(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	for name, value := range map[string]error{"error": broken, "abort": http.ErrAbortHandler} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			raised := make(chan any, 1)
+			server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+				defer func() { raised <- recover() }()
+				_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { panic(value) })
+			}))
+			wantDone(t, server.Open(t, "/"))
+			p := within(t, "the handler", raised)
+			if err, ok := p.(error); !ok || !errors.Is(err, value) {
+				t.Errorf("recovered %v", p)
+			}
+			if name == "abort" && p != any(http.ErrAbortHandler) {
+				t.Errorf("net/http does not know %T", p)
+			}
+		})
+	}
+}
+
+// A browser's EventSource comes back after every end. The work is done once.
+func TestFinishedStreamIsAnsweredWith204(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		var produced atomic.Int64
+		engine := gin.New()
+		handlers := map[string]gin.HandlerFunc{
+			"/serve": func(c *gin.Context) {
+				if err := ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+					produced.Add(1)
+					return s.Send(ctx, numbered(1))
+				}); err != nil {
+					t.Errorf("Serve returned %v", err)
+				}
+			},
+			"/open": func(c *gin.Context) {
+				s, err := ginsse.Open(c, ginsse.StreamConfig{})
+				if err != nil {
+					if !errors.Is(err, ginsse.ReasonDone) {
+						t.Errorf("Open returned %v", err)
+					}
+					return
+				}
+				defer s.Close()
+				produced.Add(1)
+			},
+			"/failed": func(c *gin.Context) {
+				_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error {
+					produced.Add(1)
+					return errors.New("broken")
+				})
+			},
+		}
+		for path, handler := range handlers {
+			engine.GET(path, handler)
+			engine.GET("/private"+path, ginsse.Middleware(headerAuth(t)), handler)
+		}
+		server := tr.start(t, engine, nil)
+		for path := range handlers {
+			for _, prefix := range []string{"", "/private"} {
+				produced.Store(0)
+				stream := connect(t, server, prefix+path, as("alice"))
+				wantDone(t, stream)
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+prefix+path, http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("X-User", "alice")
+				request.Header.Set("Last-Event-ID", stream.LastEventID())
+				response, err := server.Client().Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = response.Body.Close()
+				if response.StatusCode != http.StatusNoContent || response.Header.Get("Content-Type") != "" {
+					t.Errorf("%s%s: came back to status %d of type %q", prefix, path, response.StatusCode, response.Header.Get("Content-Type"))
+				}
+				if n := produced.Load(); n != 1 {
+					t.Errorf("%s%s: the work was done %d times", prefix, path, n)
+				}
+			}
+		}
+	})
 }
 
 func TestServeSlowsTheProducerOfASlowClient(t *testing.T) {
@@ -139,7 +224,7 @@ func TestServeSeqSendsEachEvent(t *testing.T) {
 	}))
 	stream := server.Open(t, "/")
 	wantNumbers(t, stream, 0, 999)
-	wantClose(t, stream, "failed", false)
+	wantDone(t, stream)
 	if err := within(t, "ServeSeq", result); !errors.Is(err, broken) {
 		t.Errorf("ServeSeq returned %v", err)
 	}
@@ -192,7 +277,7 @@ func TestOpenWritesEachEventBeforeSendReturns(t *testing.T) {
 			}
 			next <- struct{}{}
 		}
-		wantClose(t, stream, "done", false)
+		wantDone(t, stream)
 	})
 }
 
@@ -233,9 +318,6 @@ func TestWaitServesAnOpenStreamForOtherGoroutines(t *testing.T) {
 		}
 		next := make(map[string]int)
 		for _, e := range rest {
-			if e.Type == "sse.close" {
-				continue
-			}
 			if e.Data != fmt.Sprint(next[e.Type]) {
 				t.Errorf("got %+v, want %d", e, next[e.Type])
 			}
@@ -270,7 +352,7 @@ func TestSendReportsTheFirstCauseOnceTheStreamHasEnded(t *testing.T) {
 		errs <- s.Close()
 		errs <- s.Wait()
 	}))
-	wantClose(t, server.Open(t, "/"), "first", false)
+	wantDone(t, server.Open(t, "/"))
 	for range 3 {
 		if err := within(t, "the handler", errs); !errors.Is(err, ginsse.Reason("first")) {
 			t.Errorf("got %v", err)
@@ -327,7 +409,8 @@ func TestSendGivesUpWithItsContext(t *testing.T) {
 			return nil
 		})
 	}))
-	if rest, _ := server.Open(t, "/").WaitEnd(); len(rest) != 1 {
+	stream := server.Open(t, "/")
+	if rest, _ := stream.WaitEnd(); len(rest) != 0 {
 		t.Errorf("the client got %+v", rest)
 	}
 }

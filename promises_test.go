@@ -476,7 +476,11 @@ func TestPromiseAStreamEndsWhenItsRightToExistEnds(t *testing.T) {
 				test.end(registry)
 				for _, stream := range streams {
 					stream.Patience = time.Hour
-					wantClose(t, stream, test.reason, test.reconnect)
+					if test.reconnect {
+						wantReconnect(t, stream, test.reason)
+					} else {
+						wantClose(t, stream, test.reason)
+					}
 				}
 				synctest.Wait()
 				if registry.Online("alice") {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,17 +23,32 @@ type RegistryConfig struct {
 	// Stream holds the settings of the registry's streams.
 	Stream StreamConfig
 
-	// MaxStreams is the most streams at a time; beyond it a client is told
-	// in-band to come back later. A stream costs about 30 KB. Default 50,000.
+	// MaxStreams is the most streams at a time; beyond it a client is asked to come
+	// back later, with [ReasonOverloaded]. A stream costs about 30 KB. Hooks of streams
+	// that have ended take a place too. Default 50,000.
 	MaxStreams int
 
-	// MaxStreamsPerUser is the most streams of one user on this node; beyond it
-	// the answer is 429. Browsers open one per tab, and at most six per host on
-	// HTTP/1.1. Default 16.
+	// MaxStreamsPerUser is the most streams of one user on this node; a stream beyond it
+	// gets in, and the user's oldest ends with [ReasonReplaced]. Browsers open one per
+	// tab, and at most six per host on HTTP/1.1. Hooks of a stream that have not
+	// returned take a place too. Default 16.
 	MaxStreamsPerUser int
 
+	// RefuseNewest refuses a stream beyond MaxStreamsPerUser with status 429, which a
+	// browser's EventSource takes as final, and keeps the older ones. Connections that are
+	// dead but not yet noticed then lock a user out: see [ConnContext].
+	RefuseNewest bool
+
+	// MaxOpensPerMinute is how often one user may open a stream on this node; beyond it
+	// the client is asked to come back later, with [ReasonThrottled]. So clients of one
+	// user that do not stop replacing each other cost little. The default is eight times
+	// MaxStreamsPerUser, 128; off if that is off.
+	MaxOpensPerMinute int
+
 	// MaxEventBytes is the most bytes of one event in wire form. The log may allow
-	// less. Default 1 MiB.
+	// less. Each stream that writes an event holds a copy of it, for as long as its
+	// client is slow to take it: 5,000 readers of an event of 1 MiB hold 5 GB. Default
+	// 1 MiB.
 	MaxEventBytes int
 
 	// LastEventIDParameter is the query parameter in which a page that was
@@ -102,8 +118,11 @@ type Registry struct {
 	audiences map[string]*audience // by subject; none is empty
 	users     int                  // audiences of users
 	streams   int                  // attached
-	active    int                  // handlers and hooks that have not returned
-	idle      chan struct{}        // closed when active is 0 after closing; nil before
+	held      int                  // places of streams that have ended, and whose hooks run
+	heldBy    map[string]int       // the same, by user; never 0
+	opens     opens
+	active    int           // handlers and hooks that have not returned
+	idle      chan struct{} // closed when active is 0 after closing; nil before
 }
 
 type registryState int
@@ -140,6 +159,9 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 			*field.value = field.otherwise
 		}
 	}
+	if cfg.MaxOpensPerMinute == 0 && cfg.MaxStreamsPerUser > 0 {
+		cfg.MaxOpensPerMinute = 8 * cfg.MaxStreamsPerUser
+	}
 	if cfg.ShutdownWindow == 0 {
 		cfg.ShutdownWindow = defaultShutdownWindow
 	}
@@ -153,6 +175,9 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 			return nil, err
 		}
 	}
+	if v := reflect.ValueOf(cfg.Log); v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, fmt.Errorf("ginsse: RegistryConfig.Log is a nil %T; leave the field unset for the default", cfg.Log)
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -161,6 +186,8 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		log:       cfg.Log,
 		logger:    cfg.Logger,
 		audiences: make(map[string]*audience),
+		heldBy:    make(map[string]int),
+		opens:     opens{perMinute: cfg.MaxOpensPerMinute},
 	}
 	r.life, r.end = context.WithCancel(context.Background())
 	if shared, ok := r.log.(SharedLog); ok {
@@ -304,6 +331,9 @@ func (r *Registry) checkSize(frame []byte) error {
 }
 
 func (r *Registry) append(ctx context.Context, subject string, frame []byte) (Receipt, error) {
+	if ctx == nil {
+		return Receipt{}, errNilContext
+	}
 	if r.closed.Load() {
 		return Receipt{}, ErrClosed
 	}

@@ -200,7 +200,7 @@ func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
 			got = append(got, e.Type+" "+e.Data)
 		}
 		// What was sent before is delivered, what was sent after is not.
-		want := []string{"n 1", `sse.close {"reason":"signed out","reconnect":false}`}
+		want := []string{"n 1", `sse.close {"reason":"signed out"}`}
 		if err != nil || !slices.Equal(got[1:], want) {
 			t.Errorf("got %q, %v, want %q", got, err, want)
 		}
@@ -394,9 +394,9 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-func TestLimitPerUserIsAFinalRefusal(t *testing.T) {
+func TestRefuseNewestIsAFinalRefusal(t *testing.T) {
 	t.Parallel()
-	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreamsPerUser: 2})
+	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreamsPerUser: 2, RefuseNewest: true})
 	server := ssetest.NewServer(t, newEngine(t, registry))
 	server.Open(t, "/events", as("alice"))
 	second := server.Open(t, "/events", as("alice"))
@@ -438,7 +438,7 @@ func TestLimitInTotalIsATemporaryRefusal(t *testing.T) {
 	server := ssetest.NewServer(t, newEngine(t, registry))
 	server.Open(t, "/events", as("alice"))
 	stream := server.Open(t, "/events", as("bob"))
-	wantClose(t, stream, "overloaded", true)
+	wantReconnect(t, stream, "overloaded")
 	if d := stream.ReconnectionTime(); d < 6*time.Second || d > 18*time.Second {
 		t.Errorf("the reconnection time is %v, want 6 to 18 s", d)
 	}
@@ -483,7 +483,7 @@ func TestWithStreamConfigChangesOneStream(t *testing.T) {
 		stream := ssetest.NewServer(t, r).Open(t, "/events", as("alice"))
 		pass(10 * time.Second)
 		synctest.Wait()
-		if n := len(stream.Comments()); n < 9 {
+		if n := stream.Heartbeats(); n < 9 {
 			t.Errorf("%d heartbeats in ten seconds", n)
 		}
 		if d := stream.ReconnectionTime(); d != 0 {
@@ -499,7 +499,7 @@ func TestCloseRefusesWhatComesAfter(t *testing.T) {
 	stream := server.Open(t, "/events", as("alice"))
 	registry.Close()
 	registry.Close()
-	wantClose(t, stream, "shutdown", true)
+	wantReconnect(t, stream, "shutdown")
 	for name, err := range map[string]error{
 		"SendTo":    second(registry.SendTo(t.Context(), "alice", numbered(1))),
 		"Broadcast": second(registry.Broadcast(t.Context(), numbered(1))),
@@ -510,7 +510,7 @@ func TestCloseRefusesWhatComesAfter(t *testing.T) {
 			t.Errorf("%s after Close: %v", name, err)
 		}
 	}
-	wantClose(t, server.Open(t, "/events", as("bob")), "shutdown", true)
+	wantReconnect(t, server.Open(t, "/events", as("bob")), "shutdown")
 	if err := registry.Shutdown(t.Context()); err != nil {
 		t.Errorf("Shutdown after Close: %v", err)
 	}
@@ -540,7 +540,7 @@ func TestShutdownSpreadsTheEndsOverItsWindow(t *testing.T) {
 		if _, err := registry.Broadcast(t.Context(), numbered(1)); err != nil {
 			t.Errorf("Broadcast during Shutdown: %v", err)
 		}
-		wantClose(t, server.Open(t, "/events", as("late")), "shutdown", true)
+		wantReconnect(t, server.Open(t, "/events", as("late")), "shutdown")
 		if err := <-result; err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
@@ -548,7 +548,7 @@ func TestShutdownSpreadsTheEndsOverItsWindow(t *testing.T) {
 			t.Errorf("Shutdown took %v", took)
 		}
 		for _, stream := range streams {
-			wantClose(t, stream, "shutdown", true)
+			wantReconnect(t, stream, "shutdown")
 		}
 		if _, err := registry.Broadcast(t.Context(), numbered(1)); !errors.Is(err, ginsse.ErrClosed) {
 			t.Errorf("Broadcast after Shutdown: %v", err)
@@ -575,7 +575,7 @@ func TestShutdownKeepsToItsContext(t *testing.T) {
 		if took := time.Since(start); took != 8*time.Second {
 			t.Errorf("Shutdown took %v", took)
 		}
-		wantClose(t, stream, "shutdown", true) // within three quarters of the time there was
+		wantReconnect(t, stream, "shutdown") // within three quarters of the time there was
 		close(release)
 	})
 }

@@ -73,20 +73,22 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 // until it ends, and returns why: a [Reason], usually [ReasonClientGone].
 //
 // The stream starts behind the request's last event ID if it has one, else at
-// the head. Its first event is sse.open with {"stream": session ID, "resumed":
-// bool}; where events are missing it gets sse.gap with {"reason": [GapReason]},
-// upon which the page should fetch its state anew; and its last is sse.close with
-// {"reason": [Reason], "reconnect": bool}.
+// the head. Its first event is sse.open, with {"stream": session ID, "resumed":
+// bool, "heartbeat": milliseconds}; the last is [StreamConfig.HeartbeatInterval] if
+// heartbeats are events. Where events are missing the client gets sse.gap with
+// {"reason": [GapReason]}, upon which the page should fetch its state anew. The last
+// event is sse.close or sse.reconnect: see [Reason].
 //
-// When the stream could not be opened, the client has been answered: with 429 for
-// too many streams of the user ([ErrTooManyStreams]); with 400 for an invalid
-// topic ([ErrInvalidSubject]); with 500 without [Middleware] ([ErrNoUser]) or when
-// the response cannot stream ([ErrUnsupportedWriter]). A browser takes any status
-// but 200 as final, so a registry that is full or shutting down answers with a
-// stream that says in-band when to come back.
+// When the stream could not be opened, the client has been answered: with 400 for an
+// invalid topic ([ErrInvalidSubject]); with 500 without [Middleware] ([ErrNoUser]) or
+// when the response cannot stream ([ErrUnsupportedWriter]); with 429 for too many
+// streams of the user, if [RegistryConfig.RefuseNewest] is set ([ErrTooManyStreams]). A
+// browser takes any status but 200 as final, so whatever is temporary is answered with
+// a stream whose only event is sse.reconnect.
 func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 	identity := identityOf(c)
 	if identity.UserID == "" {
+		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "refusing a stream", slog.Any("error", ErrNoUser))
 		_ = c.Error(ErrNoUser)
 		abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
 		return ErrNoUser
@@ -111,8 +113,8 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 		return nil
 	}
 	// Before the headers: a client that saw its stream open can be reached.
-	if err := r.attach(s); err != nil {
-		return r.turnAway(c, s, err)
+	if after, err := r.attach(s); err != nil {
+		return r.turnAway(c, s, after, err)
 	}
 	defer r.leave()
 	defer func() { s.end(ReasonFailed) }() // without effect on a stream that has ended
@@ -121,14 +123,22 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 
 // serve writes an attached stream.
 func (r *Registry) serve(c *gin.Context, s *Stream) error {
+	opened := false
+	defer func() {
+		if !opened {
+			r.release(s)
+		}
+	}()
 	first, err := r.join(c, s)
 	if err != nil {
 		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "opening a stream", slog.Any("error", err))
 		s.end(fmt.Errorf("%w: %w", ReasonOverloaded, err))
-		return r.turnAway(c, s, s.Err())
+		return r.turnAway(c, s, 0, s.Err())
 	}
 	l := begin(c, s, first)
 	hooked := r.connected(s)
+	r.release(s)
+	opened = true
 	defer func() { r.disconnected(s, hooked) }()
 	return l.run(c)
 }
@@ -169,6 +179,9 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 		first = appendRetry(first, jitter(s.cfg.ReconnectionTime, 0.5, 1.5))
 	}
 	open := openData{Stream: s.id, Resumed: resumed}
+	if s.cfg.HeartbeatInterval > 0 && !s.cfg.HeartbeatComments {
+		open.Heartbeat = milliseconds(s.cfg.HeartbeatInterval)
+	}
 	if gap == "" {
 		return appendOwn(first, typeOpen, s.at.String(), open), nil
 	}
@@ -194,8 +207,9 @@ func LastEventID(c *gin.Context, parameter string) string {
 
 // turnAway answers a request whose stream was not attached. What is temporary is
 // said in-band, on a stream, because any other status ends a browser's
-// EventSource for good.
-func (r *Registry) turnAway(c *gin.Context, s *Stream, cause error) error {
+// EventSource for good. The client is asked to come back after a time, or if that is 0
+// after a few times its reconnection time.
+func (r *Registry) turnAway(c *gin.Context, s *Stream, after time.Duration, cause error) error {
 	r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "turning a stream away", slog.Any("error", cause))
 	var reason Reason
 	if !errors.As(cause, &reason) {
@@ -203,13 +217,11 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, cause error) error {
 		abortJSON(c, http.StatusTooManyRequests, "too_many_streams", "you have too many event streams open")
 		return cause
 	}
-	wait := s.cfg.ReconnectionTime
-	if wait <= 0 {
-		wait = defaultReconnectionTime
+	if after == 0 {
+		after = 4 * s.cfg.reconnectionTime()
 	}
-	first := appendRetry(nil, jitter(4*wait, 0.5, 1.5))
 	defer s.loop.w.release(c)
-	s.loop.w.begin(c, appendOwn(first, typeClose, "", closeData{reason, reason.reconnect()}))
+	s.loop.w.begin(c, appendReconnect(nil, reason, jitter(after, 0.5, 1.5)))
 	return cause
 }
 
@@ -221,7 +233,7 @@ func (r *Registry) connected(s *Stream) <-chan struct{} {
 		return nil
 	}
 	hooked := make(chan struct{})
-	r.hook("ConnectFunc", func() {
+	r.hook(s, "ConnectFunc", func() {
 		defer close(hooked)
 		r.cfg.ConnectFunc(s)
 	})
@@ -238,7 +250,7 @@ func (r *Registry) disconnected(s *Stream, hooked <-chan struct{}) {
 	if r.cfg.DisconnectFunc == nil {
 		return
 	}
-	r.hook("DisconnectFunc", func() {
+	r.hook(s, "DisconnectFunc", func() {
 		if hooked != nil {
 			<-hooked
 		}
@@ -247,10 +259,12 @@ func (r *Registry) disconnected(s *Stream, hooked <-chan struct{}) {
 }
 
 // hook runs an application's function off the stream's path. A panic in it is
-// logged: it must not take the process down.
-func (r *Registry) hook(name string, call func()) {
+// logged: it must not take the process down. The user's place stays taken until it
+// has returned.
+func (r *Registry) hook(s *Stream, name string, call func()) {
 	r.mu.Lock()
 	r.active++
+	r.holdLocked(s, 1)
 	r.mu.Unlock()
 	go func() {
 		defer r.leave()
@@ -258,6 +272,9 @@ func (r *Registry) hook(name string, call func()) {
 			if p := recover(); p != nil {
 				r.logger.Error("panic in "+name, "panic", p, "stack", string(debug.Stack()))
 			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.holdLocked(s, -1)
 		}()
 		call()
 	}()

@@ -47,6 +47,9 @@ const farewellTimeout = time.Second
 // If ctx ends first, Shutdown does what [Registry.Close] does and returns the
 // cause. It may be repeated, also while another call is in progress.
 func (r *Registry) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return errNilContext
+	}
 	r.mu.Lock()
 	if r.state == stateOpen {
 		r.state = stateDraining

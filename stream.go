@@ -3,7 +3,6 @@ package ginsse
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"math"
 	mathrand "math/rand/v2"
@@ -15,11 +14,19 @@ import (
 // StreamConfig holds the settings of a stream. Zero means default, negative
 // means off.
 type StreamConfig struct {
-	// HeartbeatInterval is the longest silence: after it a comment is sent, or the
-	// position, if it moved. Each stream uses between three quarters and all of
-	// it, so that not all beat at once; those due in the same 64th of it do.
-	// Default 15 s; keep it below every proxy's idle timeout. At least 1 ms.
+	// HeartbeatInterval is the longest silence. A stream of a registry sends the event
+	// sse.heartbeat after it, with empty data and its position as the id: a page can tell a
+	// quiet stream from a dead one, and resumes from a fresh position. It is also sent
+	// once an interval while only [Stream.Send] is used, if the position has moved.
+	// sse.open names the interval. On a stream without a registry a heartbeat is a comment.
+	// Each stream uses between three quarters and all of the interval, so that
+	// heartbeats are spread out. Default 15 s; keep it below every proxy's idle timeout.
+	// At least 1 ms.
 	HeartbeatInterval time.Duration
+
+	// HeartbeatComments has a registry's streams send comments as heartbeats, or blocks
+	// with nothing but an id, which pages do not see.
+	HeartbeatComments bool
 
 	// WriteTimeout is how long a client may take no byte while there is something to
 	// write: then, or up to an eighth of it later, the stream ends as [ReasonSlow]. A
@@ -37,8 +44,7 @@ type StreamConfig struct {
 	// a half times it, so that clients do not come back together. Default 3 s.
 	ReconnectionTime time.Duration
 
-	// MaxLifetime ends a stream in-band; a client of a registry comes back after its
-	// reconnection time. Each stream uses between nine tenths and all of it.
+	// MaxLifetime ends a stream; the client of a registry is asked to come back. Each stream uses between nine tenths and all of it.
 	// Default 24 h.
 	MaxLifetime time.Duration
 }
@@ -79,6 +85,14 @@ func (cfg StreamConfig) resolve(defaults StreamConfig) (StreamConfig, error) {
 		}
 	}
 	return cfg, nil
+}
+
+// reconnectionTime is what a client is told that is asked to come back.
+func (cfg StreamConfig) reconnectionTime() time.Duration {
+	if cfg.ReconnectionTime > 0 {
+		return cfg.ReconnectionTime
+	}
+	return defaultReconnectionTime
 }
 
 // Stream is the server's end of one event stream.
@@ -130,7 +144,9 @@ type Stream struct {
 	expires  time.Time // zero if never
 	metadata map[string]any
 	cfg      StreamConfig // resolved
-	slots    []int        // its place in the audience of each subject; the registry's
+	slots    []int        // its place in the audience of each subject; guarded by Registry.mu
+	hooks    int          // hooks of it that run; guarded by Registry.mu
+	lingers  bool         // it has ended, and hooks of it run; guarded by Registry.mu
 	room     [2]string    // of subjects, for a stream without topics
 }
 
@@ -143,7 +159,7 @@ func newStream(user string, expires time.Time, cfg StreamConfig) *Stream {
 		id:      rand.Text(),
 		user:    user,
 		opened:  time.Now(),
-		expires: expires,
+		expires: expires.Round(0), // on the wall clock, which goes on while the machine sleeps
 		cfg:     cfg,
 		wake:    make(chan struct{}, 1),
 	}
@@ -226,6 +242,9 @@ func (s *Stream) Send(ctx context.Context, e Event) error {
 
 // enqueue adds a frame to the queue, waiting for room.
 func (s *Stream) enqueue(ctx context.Context, frame []byte) error {
+	if ctx == nil {
+		return errNilContext
+	}
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -254,15 +273,14 @@ func (s *Stream) enqueue(ctx context.Context, frame []byte) error {
 	}
 }
 
-// Disconnect ends the stream. What was sent to it before is still delivered, then
-// the client gets sse.close with the reason, and with "reconnect": false unless
-// the reason is one of the kit's own that asks for it. "" means
-// [ReasonDisconnected]. It does not wait, and it may be repeated: the first
-// reason stays.
+// Disconnect ends the stream with a reason; "" means [ReasonDisconnected]. What was
+// sent to it before is still delivered, within 10 s, or the client gets sse.gap with the
+// reason "undelivered". Then it gets sse.close, or sse.reconnect for a reason of the kit's
+// that asks for it (see [Reason]). Disconnect does not wait, and it may be repeated: the
+// first reason stays.
 func (s *Stream) Disconnect(reason Reason) { s.end(reason.orDisconnected()) }
 
-// Close ends the stream as done: the client is told not to come back. On a stream
-// from [Open] it also writes what is left and gives the response back to the
+// Close ends the stream as done. On a stream from [Open] it also writes what is left and gives the response back to the
 // handler. It may be repeated, and it returns why the stream ended if that was
 // not Close.
 func (s *Stream) Close() error {
@@ -376,13 +394,4 @@ func (s *Stream) drop() {
 func jitter(d time.Duration, low, high float64) time.Duration {
 	f := float64(d) * (low + (high-low)*mathrand.Float64())
 	return time.Duration(min(f, math.MaxInt64/2))
-}
-
-// reasonOf returns the Reason in an error that ended a stream.
-func reasonOf(err error) Reason {
-	var reason Reason
-	if errors.As(err, &reason) {
-		return reason
-	}
-	return ReasonFailed
 }

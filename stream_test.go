@@ -3,6 +3,7 @@ package ginsse_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -148,7 +149,7 @@ func TestIdleStreamOutlivesManyWriteDeadlines(t *testing.T) {
 		}), nil)
 		stream := connect(t, server, "/")
 		wantNumbers(t, stream, 0, 3)
-		wantClose(t, stream, "done", false)
+		wantDone(t, stream)
 	})
 }
 
@@ -187,21 +188,60 @@ func TestServerShutdownEndsStreamsCleanlyAndAtOnce(t *testing.T) {
 		}
 		wantNumbers(t, streams[0], 1, 1) // sent before the end, and so delivered
 		for _, stream := range streams {
-			wantClose(t, stream, "shutdown", true)
+			wantReconnect(t, stream, "shutdown")
 		}
 	})
 }
 
 // wantClose fails unless the stream ends cleanly with sse.close.
-func wantClose(t testing.TB, stream *ssetest.Stream, reason string, reconnect bool) {
+func wantClose(t testing.TB, stream *ssetest.Stream, reason string) {
+	t.Helper()
+	if last := wantEnd(t, stream); last.Type != "sse.close" || last.Data != fmt.Sprintf(`{"reason":%q}`, reason) {
+		t.Errorf("the stream ended with %+v, want sse.close with reason %q", last, reason)
+	}
+}
+
+// wantReconnect fails unless the stream ends cleanly and asks its client to come back.
+func wantReconnect(t testing.TB, stream *ssetest.Stream, reason string) {
+	t.Helper()
+	var got struct {
+		Reason string
+		Retry  int64
+	}
+	last := wantEnd(t, stream)
+	if err := json.Unmarshal([]byte(last.Data), &got); last.Type != "sse.reconnect" || err != nil || got.Reason != reason {
+		t.Errorf("the stream ended with %+v, want sse.reconnect with reason %q", last, reason)
+	}
+	if retry := time.Duration(got.Retry) * time.Millisecond; retry <= 0 || retry != stream.ReconnectionTime() {
+		t.Errorf("sse.reconnect names %v, and the reconnection time is %v", retry, stream.ReconnectionTime())
+	}
+}
+
+// wantEnd returns the last event of a stream that ends cleanly.
+func wantEnd(t testing.TB, stream *ssetest.Stream) ssetest.Event {
+	t.Helper()
+	rest, err := stream.WaitEnd()
+	if err != nil || len(rest) == 0 {
+		t.Fatalf("the stream ended with %v and %+v", err, rest)
+	}
+	return rest[len(rest)-1]
+}
+
+// wantDone fails unless a stream of one request ends cleanly, with nothing of the kit's
+// own but the ID that says that there is no more.
+func wantDone(t testing.TB, stream *ssetest.Stream) {
 	t.Helper()
 	rest, err := stream.WaitEnd()
 	if err != nil {
-		t.Fatalf("the stream did not end cleanly: %v", err)
+		t.Errorf("the stream did not end cleanly: %v", err)
 	}
-	want := fmt.Sprintf(`{"reason":%q,"reconnect":%v}`, reason, reconnect)
-	if len(rest) == 0 || rest[len(rest)-1].Type != "sse.close" || rest[len(rest)-1].Data != want {
-		t.Errorf("the stream ended with %+v, want sse.close %s", rest, want)
+	for _, e := range rest {
+		if strings.HasPrefix(e.Type, "sse.") {
+			t.Errorf("the kit's own event %+v is on a stream of one request", e)
+		}
+	}
+	if got := stream.LastEventID(); got != ginsse.DoneID {
+		t.Errorf("the last event ID is %q, want %q", got, ginsse.DoneID)
 	}
 }
 
@@ -254,7 +294,7 @@ func TestStreamWorksOnAResponseRecorder(t *testing.T) {
 	})
 	w := httptest.NewRecorder()
 	r.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
-	want := ": open\n\nevent: t\ndata: x\n\nevent: sse.close\ndata: {\"reason\":\"done\",\"reconnect\":false}\n\n"
+	want := ": open\n\nevent: t\ndata: x\n\nid: sse.done\n\n"
 	if w.Code != http.StatusOK || w.Body.String() != want || !w.Flushed {
 		t.Errorf("status %d, flushed %v, body %q, want %q", w.Code, w.Flushed, w.Body, want)
 	}
@@ -270,10 +310,11 @@ func TestRegistryStreamOnAResponseRecorderEndsWithItsContext(t *testing.T) {
 		request.Header.Set("X-User", "alice")
 		w := httptest.NewRecorder()
 		newEngine(t, registry).ServeHTTP(w, request)
-		if events := ssetest.Parse(w.Body.Bytes()); len(events) != 1 || events[0].Type != "sse.open" {
+		events := ssetest.Parse(w.Body.Bytes())
+		if len(events) == 0 || events[0].Type != "sse.open" {
 			t.Errorf("got %+v", events)
 		}
-		if n := strings.Count(w.Body.String(), ": heartbeat\n\n"); n < 4 || n > 5 {
+		if n := strings.Count(w.Body.String(), "event: sse.heartbeat\ndata:\nid: "); n < 4 || n > 5 || len(events) != 1+n {
 			t.Errorf("%d heartbeats in a minute, want 4 or 5", n)
 		}
 		if registry.Online("alice") {
@@ -346,7 +387,7 @@ func TestStreamRefusesWritersThatCannotCarryIt(t *testing.T) {
 				}
 				err = within(t, "Serve", refused)
 				if test.says == "" {
-					if events := ssetest.Parse(body); err != nil || len(events) != 2 || events[0].Data != "x" {
+					if events := ssetest.Parse(body); err != nil || len(events) != 1 || events[0].Data != "x" {
 						t.Errorf("Serve returned %v, and the client got %q", err, body)
 					}
 					return
@@ -412,7 +453,7 @@ func TestStreamWorksOverHTTP10(t *testing.T) {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if events := ssetest.Parse(body); err != nil || len(events) != 2 || events[0].Data != "x" {
+	if events := ssetest.Parse(body); err != nil || len(events) != 1 || events[0].Data != "x" {
 		t.Errorf("got %q, %v", body, err)
 	}
 }

@@ -28,7 +28,7 @@ type writer struct {
 	held        int                   // bytes written since the last flush
 	err         error                 // the first failure
 	direct      bool                  // there is nothing between gin's writer and the innermost
-	wrote       time.Time             // when it was last flushed
+	wrote       time.Time             // when it was last written to
 	withheld    bool                  // the request's body did not come in time
 	setDeadline func(time.Time) error // sets the write deadline; nil if that is impossible
 	dog         watchdog
@@ -112,6 +112,7 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 // Write implements io.Writer. It writes all of p or fails; after a failure it
 // writes no more.
 func (w *writer) Write(p []byte) (int, error) {
+	w.wrote = time.Now()
 	written := 0
 	for written < len(p) && w.err == nil {
 		piece := p[written:min(written+writePiece, len(p))]
@@ -176,7 +177,6 @@ func (w *writer) FlushError() error {
 		return w.err
 	}
 	w.held = 0
-	w.wrote = time.Now()
 	w.dog.begin()
 	// Outermost first: a writer in between may hold data of its own.
 	if !w.direct {
@@ -233,15 +233,16 @@ func (w *writer) failure() error {
 // gin's error list, and so to its logger; the client learns nothing of it.
 func refuseWriter(c *gin.Context, err error) {
 	_ = c.Error(err)
+	abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
+}
+
+// abortJSON answers with an error and keeps the event-stream headers off it. A response
+// that has begun is left as it is: it may be a stream.
+func abortJSON(c *gin.Context, status int, code, message string) {
 	if c.Writer.Written() {
 		c.Abort()
 		return
 	}
-	abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
-}
-
-// abortJSON answers with an error and keeps the event-stream headers off it.
-func abortJSON(c *gin.Context, status int, code, message string) {
 	dropStreamHeaders(c.Writer.Header())
 	c.AbortWithStatusJSON(status, gin.H{"error": gin.H{"code": code, "message": message}})
 }

@@ -107,7 +107,7 @@ func wantNext(t *testing.T, stream *ssetest.Stream, list ...ssetest.Event) {
 func wantEnd(t *testing.T, stream *ssetest.Stream, reason ginsse.Reason, list ...ssetest.Event) {
 	t.Helper()
 	wantNext(t, stream, list...)
-	want := fmt.Sprintf(`{"reason":%q,"reconnect":false}`, string(reason))
+	want := fmt.Sprintf(`{"reason":%q}`, string(reason))
 	if e := stream.Next(); e.Type != "sse.close" || e.Data != want {
 		t.Fatalf("after %d events there is %q, want the end by %s", len(list), e, want)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,8 @@ type Stream struct {
 	id    string        // the decoder's last event ID
 	retry time.Duration
 	notes []string
+
+	heartbeats int // read
 }
 
 // Option changes the request that opens a stream.
@@ -129,6 +132,9 @@ func (s *Stream) pump() {
 		s.id = s.decoder.LastEventID()
 		if err == nil {
 			s.queue = append(s.queue, e)
+			if e.Type == heartbeat {
+				s.heartbeats++
+			}
 		}
 		s.err = err
 		s.mu.Unlock()
@@ -142,8 +148,11 @@ func (s *Stream) pump() {
 	}
 }
 
-// Next returns the next event, whatever its type. It ends the test if the stream
-// ends first, or if none has come within [Stream.Patience].
+// heartbeat is the type of the event by which a stream shows that it lives.
+const heartbeat = "sse.heartbeat"
+
+// Next returns the next event, whatever its type, except for heartbeats. It ends the
+// test if the stream ends first, or if none has come within [Stream.Patience].
 func (s *Stream) Next() Event {
 	s.tb.Helper()
 	e, err := s.TryNext(s.Patience)
@@ -153,12 +162,13 @@ func (s *Stream) Next() Event {
 	return e
 }
 
-// NextOf is [Stream.Next] for the next event of a type; it passes over others.
+// NextOf is [Stream.Next] for the next event of a type; it passes over others. It is
+// also the way to wait for a heartbeat, of type "sse.heartbeat".
 func (s *Stream) NextOf(eventType string) Event {
 	s.tb.Helper()
 	var passed []string
 	for {
-		e, err := s.TryNext(s.Patience)
+		e, err := s.tryNext(s.Patience, eventType == heartbeat)
 		if err != nil {
 			s.tb.Fatalf("ssetest: waiting for an event of type %q (Patience is %v): %v; passed over %q", eventType, s.Patience, err, passed)
 		}
@@ -182,18 +192,22 @@ func (s *Stream) Collect(eventType string, n int) []Event {
 // errNone is what TryNext returns when its time is up.
 var errNone = errors.New("none came in time")
 
-// TryNext returns the next event, or an error if the stream ended (io.EOF when it
-// did so cleanly) or if none has come within d.
-func (s *Stream) TryNext(d time.Duration) (Event, error) {
+// TryNext returns the next event that is no heartbeat, or an error if the stream ended
+// (io.EOF when it did so cleanly) or if none has come within d.
+func (s *Stream) TryNext(d time.Duration) (Event, error) { return s.tryNext(d, false) }
+
+func (s *Stream) tryNext(d time.Duration, heartbeats bool) (Event, error) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
-		if len(s.queue) > 0 {
+		for len(s.queue) > 0 {
 			e := s.queue[0]
 			s.queue = s.queue[1:]
-			s.mu.Unlock()
-			return e, nil
+			if e.Type != heartbeat || heartbeats {
+				s.mu.Unlock()
+				return e, nil
+			}
 		}
 		err := s.err
 		s.mu.Unlock()
@@ -209,7 +223,7 @@ func (s *Stream) TryNext(d time.Duration) (Event, error) {
 }
 
 // WaitEnd waits for the stream to end and returns the events that were not asked
-// for, and why it ended: nil for a clean end.
+// for, without heartbeats, and why it ended: nil for a clean end.
 func (s *Stream) WaitEnd() ([]Event, error) {
 	s.tb.Helper()
 	timer := time.NewTimer(s.Patience)
@@ -221,7 +235,7 @@ func (s *Stream) WaitEnd() ([]Event, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rest := s.queue
+	rest := slices.DeleteFunc(s.queue, func(e Event) bool { return e.Type == heartbeat })
 	s.queue = nil
 	if errors.Is(s.err, io.EOF) && !errors.Is(s.err, io.ErrUnexpectedEOF) {
 		return rest, nil
@@ -251,6 +265,19 @@ func (s *Stream) Comments() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.notes...)
+}
+
+// Heartbeats returns how many heartbeats have been read, events and comments.
+func (s *Stream) Heartbeats() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.heartbeats
+	for _, comment := range s.notes {
+		if comment == "heartbeat" {
+			n++
+		}
+	}
+	return n
 }
 
 // Close closes the connection, as a client that leaves, and waits until nothing
