@@ -35,8 +35,10 @@ var (
 	ErrInvalidCursor = errors.New("ginsse: invalid cursor")
 
 	// ErrNoUser is returned by [Registry.Serve] when nothing has put a user ID
-	// on the gin context: [Middleware] or [Auth.RequireUser] is missing on the route.
-	ErrNoUser = errors.New("ginsse: no user ID on the gin context: is Middleware or RequireUser missing on this route?")
+	// on the gin context: [Middleware] or [Auth.RequireUser] is missing on the route, or
+	// registered behind the handler.
+	ErrNoUser = errors.New("ginsse: no user ID on the gin context: " +
+		"Middleware or RequireUser is missing, or registered behind the handler")
 
 	// ErrUnsupportedWriter is returned when the response writer cannot carry an
 	// event stream: it cannot flush, hides write deadlines, compresses, or has

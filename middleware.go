@@ -2,8 +2,11 @@ package ginsse
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -15,7 +18,10 @@ import (
 // and as its body the JSON {"error": {"code": ..., "message": ...}}.
 //
 // Handlers after it may still answer with an error: any status but 200, or no
-// answer at all, takes Content-Type and X-Accel-Buffering off again.
+// answer at all, takes Content-Type and X-Accel-Buffering off again. So does an answer
+// with status 200 that is no event stream, JSON for example: it keeps the Content-Type
+// that gin or net/http gives it, and the first one of each Middleware puts a
+// warning on gin's error list. [Auth.RequireUser] is for such routes.
 //
 // It also removes Accept-Encoding from the request, so that compression
 // registered after it leaves the stream alone. Compression registered before it
@@ -28,6 +34,7 @@ func Middleware(auth *Auth) gin.HandlerFunc {
 	if auth == nil {
 		panic("ginsse: Middleware: auth is nil")
 	}
+	var warned atomic.Bool
 	return func(c *gin.Context) {
 		defer auth.redact(c) // also of a request that is refused, or whose check panics
 		if !auth.admit(c, true) {
@@ -38,7 +45,12 @@ func Middleware(auth *Auth) gin.HandlerFunc {
 		c.Writer = guard
 		setStreamHeaders(guard.Header())
 		// Also when a handler panics: the answer that Recovery writes is not a stream.
-		defer guard.release(c)
+		defer func() {
+			guard.release(c)
+			if guard.misused && !warned.Swap(true) {
+				_ = c.Error(misuse(c))
+			}
+		}()
 		c.Next()
 	}
 }
@@ -156,18 +168,114 @@ func dropStreamHeaders(h http.Header) {
 	}
 }
 
-// headerGuard takes the event-stream headers off an answer that is no stream.
+// headerGuard takes the event-stream headers off an answer that is no stream. Only the
+// goroutine that writes the answer uses it.
 type headerGuard struct {
 	gin.ResponseWriter
+
+	withheld bool // Content-Type is off, so that a renderer can set its own
+	begun    bool // the first bytes of the body were seen
+	misused  bool // they were no event stream
 }
 
-// WriteHeader implements http.ResponseWriter. gin calls it before the renderer
-// sets its own Content-Type.
+// WriteHeader implements http.ResponseWriter. gin calls it before a renderer sets its
+// Content-Type, which it does only if there is none. gin passes -1 for a renderer that
+// sets the status itself, a redirect's, or leaves it alone, as c.SSEvent does.
 func (g *headerGuard) WriteHeader(status int) {
-	if status != http.StatusOK && !g.Written() {
-		dropStreamHeaders(g.Header())
+	switch {
+	case g.Written():
+	case status > 0 && status != http.StatusOK:
+		g.dropHeaders()
+	case g.Header().Get("Content-Type") == contentType:
+		delete(g.Header(), "Content-Type")
+		g.withheld = true
 	}
 	g.ResponseWriter.WriteHeader(status)
+}
+
+// WriteHeaderNow implements gin.ResponseWriter.
+func (g *headerGuard) WriteHeaderNow() {
+	g.restore()
+	g.ResponseWriter.WriteHeaderNow()
+}
+
+// Flush implements http.Flusher.
+func (g *headerGuard) Flush() {
+	g.restore()
+	g.ResponseWriter.Flush()
+}
+
+// Write implements io.Writer.
+func (g *headerGuard) Write(p []byte) (int, error) {
+	g.look(string(p[:min(len(p), headBytes)]))
+	return g.ResponseWriter.Write(p)
+}
+
+// WriteString implements io.StringWriter.
+func (g *headerGuard) WriteString(s string) (int, error) {
+	g.look(s[:min(len(s), headBytes)])
+	return g.ResponseWriter.WriteString(s)
+}
+
+// headBytes is how much of a body look needs.
+const headBytes = 32
+
+// look decides by the first bytes of the body whether the answer is a stream.
+func (g *headerGuard) look(head string) {
+	if g.begun || head == "" {
+		return
+	}
+	g.begun = true
+	header := g.Header()
+	set := header.Get("Content-Type")
+	others := set != "" && !strings.HasPrefix(set, contentType) // a renderer's
+	encoded := header.Get("Content-Encoding") != ""
+	if g.Status() == http.StatusOK && (others || !encoded && !beginsStream(head)) {
+		g.misused = true
+		g.dropHeaders()
+		return
+	}
+	g.restore()
+}
+
+// beginsStream reports whether head may be the beginning of an event stream: of a
+// comment, a blank line or a field (section 9.2.5), cut off anywhere. A field may be
+// unknown if it has a colon.
+func beginsStream(head string) bool {
+	line := strings.TrimPrefix(head, "\ufeff")
+	end := strings.IndexFunc(line, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
+	fields := []string{"data", "event", "id", "retry"}
+	switch {
+	case end < 0:
+		return slices.ContainsFunc(fields, func(field string) bool { return strings.HasPrefix(field, line) })
+	case line[end] == '\n', line[end] == '\r':
+		return end == 0 || slices.Contains(fields, line[:end])
+	default:
+		return line[end] == ':'
+	}
+}
+
+// restore puts a withheld Content-Type back.
+func (g *headerGuard) restore() {
+	if g.withheld && g.Status() == http.StatusOK && g.Header().Get("Content-Type") == "" {
+		g.Header()["Content-Type"] = []string{contentType}
+	}
+	g.withheld = false
+}
+
+// dropHeaders takes off what would make the answer a stream.
+func (g *headerGuard) dropHeaders() {
+	dropStreamHeaders(g.Header())
+	delete(g.Header(), "X-Accel-Buffering") // also beside another Content-Type
+	g.withheld = false
+}
+
+// misuse says what is wrong with the route of c.
+func misuse(c *gin.Context) error {
+	return fmt.Errorf("ginsse: Middleware: the handler of %s %s wrote a body that is no event stream: "+
+		"use Auth.RequireUser on routes that serve no event stream (reported once)", c.Request.Method, c.FullPath())
 }
 
 // Unwrap lets http.ResponseController find the writer below.
@@ -177,7 +285,7 @@ func (g *headerGuard) Unwrap() http.ResponseWriter { return g.ResponseWriter }
 // have a browser reconnect for ever.
 func (g *headerGuard) release(c *gin.Context) {
 	if !g.Written() {
-		dropStreamHeaders(g.Header())
+		g.dropHeaders()
 	}
 	if c.Writer == gin.ResponseWriter(g) {
 		c.Writer = g.ResponseWriter

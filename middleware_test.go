@@ -1,12 +1,15 @@
 package ginsse_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,7 +104,123 @@ func TestAnswersThatAreNoStreamHaveNoStreamHeaders(t *testing.T) {
 			if got := w.Result().Header.Get("Content-Type"); w.Code != test.status || got != test.contentType {
 				t.Errorf("got %d and Content-Type %q, want %d and %q", w.Code, got, test.status, test.contentType)
 			}
+			if got, found := w.Result().Header["X-Accel-Buffering"]; found {
+				t.Errorf("got X-Accel-Buffering %q", got)
+			}
 		})
+	}
+}
+
+// RequireUser is for such routes. The answer is what it would be behind RequireUser, and
+// the developer hears of it once.
+func TestABodyThatIsNoStreamKeepsItsTypeAndIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	const asText = "text/plain; charset=utf-8"
+	tests := []struct {
+		name        string
+		handler     gin.HandlerFunc
+		contentType string // "" if it is an event stream
+	}{
+		{"json", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"user": "alice"}) }, "application/json; charset=utf-8"},
+		{"json_list", func(c *gin.Context) { c.JSON(http.StatusOK, []int{}) }, "application/json; charset=utf-8"},
+		{"json_string", func(c *gin.Context) { c.JSON(http.StatusOK, "data") }, "application/json; charset=utf-8"},
+		{"text", func(c *gin.Context) { c.String(http.StatusOK, "hello") }, asText},
+		{"text_like_a_field", func(c *gin.Context) { c.String(http.StatusOK, "data: 1") }, asText},
+		{"bytes", func(c *gin.Context) { c.Data(http.StatusOK, "image/png", []byte("\x89PNG")) }, "image/png"},
+		{"type_of_its_own", func(c *gin.Context) {
+			c.Header("Content-Type", "application/problem+json")
+			c.JSON(http.StatusOK, gin.H{})
+		}, "application/problem+json"},
+		{"written_by_hand", func(c *gin.Context) { _, _ = io.WriteString(c.Writer, `{"user":"alice"}`) }, asText},
+		{"written_by_hand_with_status", func(c *gin.Context) { c.Status(http.StatusOK); _, _ = c.Writer.Write([]byte("<html>")) }, "text/html; charset=utf-8"},
+		{"a_word", func(c *gin.Context) { _, _ = c.Writer.WriteString("datum") }, asText},
+		{"flushed_before", func(c *gin.Context) { c.Writer.Flush(); c.JSON(http.StatusOK, gin.H{}) }, "text/event-stream"},
+
+		{"event", func(c *gin.Context) { _, _ = c.Writer.WriteString("data: 1\n\n") }, ""},
+		{"event_with_status", func(c *gin.Context) { c.Status(http.StatusOK); _, _ = c.Writer.WriteString("event: a\ndata\n\n") }, ""},
+		{"event_in_pieces", func(c *gin.Context) {
+			for _, piece := range []string{"", "da", "ta: ", "{}", "\n\n"} {
+				_, _ = io.WriteString(c.Writer, piece)
+			}
+		}, ""},
+		{"id_without_colon", func(c *gin.Context) { _, _ = c.Writer.WriteString("id\n\n") }, ""},
+		{"unknown_field", func(c *gin.Context) { _, _ = c.Writer.WriteString("x-trace: 1\ndata: 2\n\n") }, ""},
+		{"comment", func(c *gin.Context) { _, _ = c.Writer.WriteString(": {}\n\n") }, ""},
+		{"byte_order_mark", func(c *gin.Context) { _, _ = c.Writer.WriteString("\ufeffretry: 1\n\n") }, ""},
+		{"blank_line", func(c *gin.Context) { _, _ = c.Writer.WriteString("\r\ndata: 1\n\n") }, ""},
+		{"headers_only", func(c *gin.Context) { c.Status(http.StatusOK); c.Writer.WriteHeaderNow() }, ""},
+		{"flush_only", func(c *gin.Context) { c.Status(http.StatusOK); c.Writer.Flush() }, ""},
+		{"flush_by_controller", func(c *gin.Context) { c.Status(http.StatusOK); _ = http.NewResponseController(c.Writer).Flush() }, ""},
+		{"kit", middletestStream, ""},
+		{"kit_after_status", func(c *gin.Context) {
+			c.Status(http.StatusOK)
+			middletestStream(c)
+		}, ""},
+		{"encoded", func(c *gin.Context) { c.Header("Content-Encoding", "gzip"); _, _ = c.Writer.WriteString("\x1f\x8b") }, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var reported []string
+			engine := gin.New()
+			engine.Use(func(c *gin.Context) {
+				c.Next()
+				reported = append(reported, c.Errors.Errors()...)
+			})
+			guard := ginsse.Middleware(authtestFunc(t, ginsse.Identity{UserID: "alice"}, nil))
+			engine.GET("/api/:name", guard, test.handler)
+			engine.GET("/again", guard, test.handler)
+			// net/http finds a type for a body that has none; a recorder does not.
+			server := startServer(t, engine, nil, (*httptest.Server).Start)
+			var header http.Header
+			for _, path := range []string{"/api/me", "/again", "/again"} {
+				response, err := server.Client().Get(server.URL + path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, response.Body)
+				_ = response.Body.Close()
+				if header = response.Header; response.StatusCode != http.StatusOK {
+					t.Errorf("got status %d", response.StatusCode)
+				}
+			}
+			server.Close() // the handlers have returned
+			want, buffering := test.contentType, []string(nil)
+			if want == "" || want == "text/event-stream" {
+				want, buffering = "text/event-stream", []string{"no"}
+			}
+			if got := header.Get("Content-Type"); got != want {
+				t.Errorf("got Content-Type %q, want %q", got, want)
+			}
+			if got := header["X-Accel-Buffering"]; !slices.Equal(got, buffering) {
+				t.Errorf("got X-Accel-Buffering %q, want %q", got, buffering)
+			}
+			text := strings.Join(reported, "\n")
+			switch {
+			case test.contentType == "" && text != "":
+				t.Errorf("an event stream is reported: %s", text)
+			case test.contentType != "" && (len(reported) != 1 || !strings.Contains(text, "GET /api/:name") || !strings.Contains(text, "RequireUser")):
+				t.Errorf("got the reports %q, want one that names the first route and the remedy", text)
+			}
+		})
+	}
+}
+
+// gin's own events set a type of theirs, and pass no status.
+func TestEventsOfGinKeepTheHeadersOfAStream(t *testing.T) {
+	t.Parallel()
+	w := middletestServe(t, func(c *gin.Context) {
+		c.SSEvent("message", "hello")
+		if len(c.Errors) != 0 {
+			t.Errorf("an event stream is reported: %v", c.Errors)
+		}
+	})
+	header := w.Result().Header
+	if got := header.Get("Content-Type"); got != "text/event-stream;charset=utf-8" {
+		t.Errorf("got Content-Type %q", got)
+	}
+	if got := header.Get("X-Accel-Buffering"); got != "no" {
+		t.Errorf("got X-Accel-Buffering %q, want that of a stream", got)
 	}
 }
 
@@ -264,6 +383,13 @@ func TestMiddlewarePanicsWithoutAuth(t *testing.T) {
 		}
 	}()
 	ginsse.Middleware(nil)
+}
+
+// middletestStream serves a stream of one event.
+func middletestStream(c *gin.Context) {
+	_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+		return s.Send(ctx, ginsse.Event{Data: 1})
+	})
 }
 
 // middletestServe serves one request with handler behind the earlier handlers and
