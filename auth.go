@@ -3,12 +3,10 @@ package ginsse
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,7 +129,7 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 	if strings.ContainsFunc(cfg.Realm, func(r rune) bool { return headerText(string(r)) == "" }) {
 		return nil, fmt.Errorf("ginsse: AuthConfig.Realm %q contains a character that a header cannot hold", cfg.Realm)
 	}
-	if strings.ContainsAny(cfg.Cookie, "=;, \t\r\n\"") {
+	if cookie := (http.Cookie{Name: cfg.Cookie}); cfg.Cookie != "" && cookie.Valid() != nil { //nolint:gosec // it is not set
 		return nil, fmt.Errorf("ginsse: AuthConfig.Cookie %q is not a cookie name", cfg.Cookie)
 	}
 	origins, err := parseOrigins(cfg.AllowedOrigins)
@@ -270,90 +268,6 @@ func (a *Auth) userID(claims jwt.MapClaims) (string, error) {
 
 func invalidToken(cause error) *AuthError {
 	return refuse(codeInvalidToken, "the access token is not valid", cause)
-}
-
-// hmacBytes are the shortest keys by RFC 7518, section 3.2. An empty key, as from
-// an unset variable, would verify whatever anybody signs with nothing.
-var hmacBytes = map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}
-
-// checkMethods refuses lists that leave an algorithm open or that would let a
-// public key be used as an HMAC secret (RFC 8725, section 2.1).
-func checkMethods(methods []string) error {
-	if len(methods) == 0 {
-		return errors.New("ginsse: AuthConfig.Methods is empty; name the algorithms your tokens are signed with")
-	}
-	hmac := 0
-	for _, method := range methods {
-		switch method {
-		case "HS256", "HS384", "HS512":
-			hmac++
-		case "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA":
-		default:
-			return fmt.Errorf("ginsse: AuthConfig.Methods: %q is not an algorithm this package accepts", method)
-		}
-	}
-	if hmac != 0 && hmac != len(methods) {
-		return errors.New("ginsse: AuthConfig.Methods mixes HMAC with other algorithms; use an Auth for each")
-	}
-	return nil
-}
-
-// checkKey refuses a key that does not fit its algorithm or is too weak for it.
-func checkKey(method string, key any) error {
-	switch method[:2] {
-	case "HS":
-		secret, ok := key.([]byte)
-		if !ok {
-			return fmt.Errorf("%s needs a []byte, not %T", method, key)
-		}
-		if least := hmacBytes[method]; len(secret) < least {
-			return fmt.Errorf("%s needs at least %d bytes, and the key has %d", method, least, len(secret))
-		}
-	case "RS", "PS":
-		public, ok := key.(*rsa.PublicKey)
-		if !ok || public == nil || public.N == nil {
-			return fmt.Errorf("%s needs an *rsa.PublicKey, not %T", method, key)
-		}
-		if bits := public.N.BitLen(); bits < 2048 {
-			return fmt.Errorf("%s needs at least 2048 bits, and the key has %d", method, bits)
-		}
-	case "ES":
-		public, ok := key.(*ecdsa.PublicKey)
-		if !ok || public == nil || public.Curve == nil {
-			return fmt.Errorf("%s needs an *ecdsa.PublicKey, not %T", method, key)
-		}
-		if bits := map[string]int{"ES256": 256, "ES384": 384, "ES512": 521}[method]; public.Curve.Params().BitSize != bits {
-			return fmt.Errorf("%s needs a curve of %d bits, and the key's has %d", method, bits, public.Curve.Params().BitSize)
-		}
-	default:
-		public, ok := key.(ed25519.PublicKey)
-		if !ok || len(public) != ed25519.PublicKeySize {
-			return fmt.Errorf("%s needs an ed25519.PublicKey, not %T", method, key)
-		}
-	}
-	return nil
-}
-
-// checkedKeyfunc holds the keys that an application's function returns to the
-// same rules as a fixed key.
-func checkedKeyfunc(find jwt.Keyfunc) jwt.Keyfunc {
-	return func(token *jwt.Token) (any, error) {
-		key, err := find(token)
-		if err != nil {
-			return nil, err
-		}
-		method := token.Method.Alg() // one of Methods: the parser has looked
-		set, ok := key.(jwt.VerificationKeySet)
-		if !ok {
-			return key, checkKey(method, key)
-		}
-		for _, key := range set.Keys {
-			if err := checkKey(method, key); err != nil {
-				return nil, err
-			}
-		}
-		return set, nil
-	}
 }
 
 func orDefault[T ~string](value, otherwise T) T {

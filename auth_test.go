@@ -319,7 +319,7 @@ func TestAuthSaysWhenTheTokenExpired(t *testing.T) {
 	}
 }
 
-// Whoever cannot sign learns nothing about the times in a token.
+// A peer that cannot sign learns nothing about the times in a token.
 func TestAuthDoesNotSayThatAForgedTokenExpired(t *testing.T) {
 	t.Parallel()
 	token := authtestSign(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 64)), authtestClaims("exp", 1))
@@ -329,11 +329,9 @@ func TestAuthDoesNotSayThatAForgedTokenExpired(t *testing.T) {
 func TestAuthTakesNoPublicKeyForAnHMACSecret(t *testing.T) {
 	t.Parallel()
 	public := &authtestKeys().rsa.PublicKey
-	der, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	text := authtestPEM(t, public)
+	block, _ := pem.Decode(text)
+	der := block.Bytes
 	fixed := authtestAuth(t, func(cfg *ginsse.AuthConfig) { cfg.Methods, cfg.Key = []string{"RS256"}, public })
 	asBytes := authtestAuth(t, func(cfg *ginsse.AuthConfig) {
 		cfg.Methods, cfg.Key = []string{"RS256"}, nil
@@ -425,6 +423,7 @@ func TestNewAuthNamesTheFieldThatIsWrong(t *testing.T) {
 	key := func(key any, methods ...string) func(*ginsse.AuthConfig) {
 		return func(cfg *ginsse.AuthConfig) { cfg.Key, cfg.Methods = key, methods }
 	}
+	public := authtestPEM(t, &keys.rsa.PublicKey)
 	origins := func(list ...string) func(*ginsse.AuthConfig) {
 		return func(cfg *ginsse.AuthConfig) { cfg.Cookie, cfg.AllowedOrigins = "session", list }
 	}
@@ -438,25 +437,38 @@ func TestNewAuthNamesTheFieldThatIsWrong(t *testing.T) {
 		{"method_none_constant", key(jwt.UnsafeAllowNoneSignatureType, "none"), []string{"AuthConfig.Methods", `"none"`}},
 		{"method_empty", key(authtestSecret, ""), []string{"AuthConfig.Methods", `""`}},
 		{"method_unknown", key(authtestSecret, "HS256", "HS1"), []string{"AuthConfig.Methods", `"HS1"`}},
-		{"method_in_lower_case", key(authtestSecret, "hs256"), []string{"AuthConfig.Methods", `"hs256"`}},
+		{"method_in_lower_case", key(authtestSecret, "hs256"), []string{"AuthConfig.Methods", `"hs256"`, `did you mean "HS256"?`, "HS384", "PS512", "EdDSA"}},
+		{"method_with_hyphen", key(authtestSecret, "RS-256"), []string{`"RS-256"`, `did you mean "RS256"?`}},
+		{"method_in_upper_case", key(authtestSecret, "EDDSA"), []string{`"EDDSA"`, `did you mean "EdDSA"?`}},
 		{"methods_mixed", key(authtestSecret, "HS256", "RS256"), []string{"AuthConfig.Methods", "mixes"}},
 		{"no_key", key(nil, "HS256"), []string{"AuthConfig", "Key", "Keyfunc"}},
 		{"two_keys", func(cfg *ginsse.AuthConfig) {
 			cfg.Keyfunc = func(*jwt.Token) (any, error) { return authtestSecret, nil }
 		}, []string{"AuthConfig", "Key", "Keyfunc"}},
-		{"hmac_empty", key([]byte{}, "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0"}},
-		{"hmac_nil_slice", key([]byte(nil), "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0"}},
-		{"hmac_empty_string", key("", "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0"}},
+		{"hmac_empty", key([]byte{}, "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0: is the variable that holds it set?"}},
+		{"hmac_nil_slice", key([]byte(nil), "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0: is the variable that holds it set?"}},
+		{"hmac_empty_string", key("", "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0: is the variable that holds it set?"}},
 		{"hs256_short", key(authtestSecret[:31], "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 31"}},
 		{"hs384_short", key(authtestSecret[:47], "HS384"), []string{"AuthConfig.Key", "at least 48 bytes", "has 47"}},
 		{"hs512_short", key(authtestSecret[:63], "HS512"), []string{"AuthConfig.Key", "at least 64 bytes", "has 63"}},
 		{"short_for_one_of_two", key(authtestSecret[:32], "HS256", "HS512"), []string{"AuthConfig.Key", "HS512"}},
-		{"hmac_with_public_key", key(&keys.rsa.PublicKey, "HS256"), []string{"AuthConfig.Key", "[]byte", "*rsa.PublicKey"}},
-		{"rsa_with_bytes", key(authtestSecret, "RS256"), []string{"AuthConfig.Key", "*rsa.PublicKey", "[]uint8"}},
-		{"rsa_with_pem_string", key("-----BEGIN PUBLIC KEY-----", "RS256"), []string{"AuthConfig.Key", "*rsa.PublicKey"}},
-		{"rsa_private", key(keys.rsa, "RS256"), []string{"AuthConfig.Key", "*rsa.PrivateKey"}},
-		{"rsa_by_value", key(keys.rsa.PublicKey, "PS256"), []string{"AuthConfig.Key", "*rsa.PublicKey"}},
-		{"rsa_nil", key((*rsa.PublicKey)(nil), "RS256"), []string{"AuthConfig.Key", "*rsa.PublicKey"}},
+		{"hmac_with_public_key", key(&keys.rsa.PublicKey, "HS256"), []string{"AuthConfig.Key", "[]byte", "*rsa.PublicKey", "such as RS256"}},
+		{"rsa_with_bytes", key(authtestSecret, "RS256"), []string{"AuthConfig.Key", "*rsa.PublicKey", "[]byte", "x509.ParsePKIXPublicKey"}},
+		{"rsa_with_no_bytes", key([]byte{}, "RS256"), []string{"AuthConfig.Key", "0 bytes: is the variable that holds it set?"}},
+		{"rsa_with_pem", key(public, "RS256"), []string{"AuthConfig.Key", "PEM text", "jwt.ParseRSAPublicKeyFromPEM"}},
+		{"rsa_with_pem_string", key(string(public), "PS384"), []string{"AuthConfig.Key", "PEM text", "jwt.ParseRSAPublicKeyFromPEM"}},
+		{"ecdsa_with_pem", key(public, "ES256"), []string{"AuthConfig.Key", "PEM text", "jwt.ParseECPublicKeyFromPEM"}},
+		{"ed25519_with_pem", key(public, "EdDSA"), []string{"AuthConfig.Key", "PEM text", "jwt.ParseEdPublicKeyFromPEM"}},
+		{"rsa_with_private_pem", key(authtestPEM(t, keys.rsa), "RS256"), []string{"AuthConfig.Key", "private key", "public key", "jwt.ParseRSAPublicKeyFromPEM"}},
+		{"hmac_with_public_pem", key(public, "HS256"), []string{"AuthConfig.Key", "public key", "RS256"}},
+		{"rsa_private", key(keys.rsa, "RS256"), []string{"AuthConfig.Key", "*rsa.PrivateKey", "&key.PublicKey"}},
+		{"rsa_private_by_value", key(*keys.rsa, "RS256"), []string{"AuthConfig.Key", "rsa.PrivateKey", "&key.PublicKey"}},
+		{"ecdsa_private", key(keys.p256, "ES256"), []string{"AuthConfig.Key", "*ecdsa.PrivateKey", "&key.PublicKey"}},
+		{"rsa_by_value", key(keys.rsa.PublicKey, "PS256"), []string{"AuthConfig.Key", "*rsa.PublicKey", "a pointer, &key"}},
+		{"rsa_key_for_es256", key(&keys.rsa.PublicKey, "ES256"), []string{"AuthConfig.Key", "*ecdsa.PublicKey", "such as RS256"}},
+		{"ecdsa_key_for_eddsa", key(&keys.p256.PublicKey, "EdDSA"), []string{"AuthConfig.Key", "such as ES256"}},
+		{"rsa_nil", key((*rsa.PublicKey)(nil), "RS256"), []string{"AuthConfig.Key", "*rsa.PublicKey", "nil or incomplete"}},
+		{"rsa_nil_for_ps256", key((*rsa.PublicKey)(nil), "PS256"), []string{"AuthConfig.Key", "*rsa.PublicKey", "nil or incomplete"}},
 		{"rsa_zero", key(&rsa.PublicKey{}, "RS256"), []string{"AuthConfig.Key", "*rsa.PublicKey"}},
 		{"rsa_of_1024_bits", key(authtestWeakRSA, "RS256"), []string{"AuthConfig.Key", "at least 2048 bits", "has 1024"}},
 		{"rsa_key_for_es256_too", key(&keys.rsa.PublicKey, "RS256", "ES256"), []string{"AuthConfig.Key", "ES256"}},
@@ -464,12 +476,15 @@ func TestNewAuthNamesTheFieldThatIsWrong(t *testing.T) {
 		{"ecdsa_curve_too_small", key(&keys.p256.PublicKey, "ES512"), []string{"AuthConfig.Key", "521 bits", "has 256"}},
 		{"ecdsa_nil", key((*ecdsa.PublicKey)(nil), "ES256"), []string{"AuthConfig.Key", "*ecdsa.PublicKey"}},
 		{"ecdsa_zero", key(&ecdsa.PublicKey{}, "ES256"), []string{"AuthConfig.Key", "*ecdsa.PublicKey"}},
-		{"ed25519_private", key(keys.ed, "EdDSA"), []string{"AuthConfig.Key", "ed25519.PublicKey"}},
+		{"ed25519_private", key(keys.ed, "EdDSA"), []string{"AuthConfig.Key", "ed25519.PrivateKey", "key.Public()"}},
+		{"ed25519_pointer", key(&ed25519.PublicKey{}, "EdDSA"), []string{"AuthConfig.Key", "ed25519.PublicKey", "*key"}},
 		{"ed25519_short", key(ed25519.PublicKey("short"), "EdDSA"), []string{"AuthConfig.Key", "ed25519.PublicKey"}},
 		{"leeway_negative", func(cfg *ginsse.AuthConfig) { cfg.Leeway = -time.Second }, []string{"AuthConfig.Leeway", "-1s"}},
 		{"realm_with_quote", func(cfg *ginsse.AuthConfig) { cfg.Realm = `a"b` }, []string{"AuthConfig.Realm"}},
 		{"realm_with_line_break", func(cfg *ginsse.AuthConfig) { cfg.Realm = "a\r\nSet-Cookie: b=c" }, []string{"AuthConfig.Realm"}},
 		{"cookie_with_equals_sign", func(cfg *ginsse.AuthConfig) { cfg.Cookie = "a=b" }, []string{"AuthConfig.Cookie"}},
+		{"cookie_not_ascii", func(cfg *ginsse.AuthConfig) { cfg.Cookie = "sitzung–1" }, []string{"AuthConfig.Cookie"}},
+		{"cookie_with_parenthesis", func(cfg *ginsse.AuthConfig) { cfg.Cookie = "a(b)" }, []string{"AuthConfig.Cookie"}},
 		{"cookie_with_space", func(cfg *ginsse.AuthConfig) { cfg.Cookie = "a b" }, []string{"AuthConfig.Cookie"}},
 		{"origin_star", origins("*"), []string{"AuthConfig.AllowedOrigins", `"*"`}},
 		{"origin_null", origins("null"), []string{"AuthConfig.AllowedOrigins", `"null"`}},
@@ -495,8 +510,10 @@ func TestNewAuthNamesTheFieldThatIsWrong(t *testing.T) {
 					t.Errorf("error %q does not say %q", err, part)
 				}
 			}
-			if authtestShares(err.Error(), string(authtestSecret)) {
-				t.Errorf("error %q tells the key", err)
+			for _, secret := range []string{string(authtestSecret), string(public), string(authtestPEM(t, keys.rsa))} {
+				if authtestShares(err.Error(), secret) {
+					t.Errorf("error %q tells the key", err)
+				}
 			}
 		})
 	}
@@ -718,6 +735,25 @@ var authtestKeys = sync.OnceValue(func() (keys authtestKeySet) {
 	must(err)
 	return keys
 })
+
+// authtestPEM returns a key as PEM text.
+func authtestPEM(t testing.TB, key any) []byte {
+	t.Helper()
+	block := new(pem.Block)
+	var err error
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		block.Type = "PUBLIC KEY"
+		block.Bytes, err = x509.MarshalPKIXPublicKey(key)
+	default:
+		block.Type = "PRIVATE KEY"
+		block.Bytes, err = x509.MarshalPKCS8PrivateKey(key)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(block)
+}
 
 // authtestAuth returns an Auth for HS256 and authtestSecret, after change.
 func authtestAuth(t testing.TB, change func(*ginsse.AuthConfig)) *ginsse.Auth {
