@@ -60,8 +60,24 @@ type AuthConfig struct {
 	Cookie string
 
 	// AllowedOrigins are the origins, such as "https://app.example.com", whose
-	// pages may use the cookie beside those of the request's own host.
+	// pages may use the cookie beside those of the request's own host. Capitals, a default
+	// port and a host that is not ASCII mean what they mean to a browser. Patterns are
+	// refused; see AllowOriginFunc. Without Cookie it has no effect.
 	AllowedOrigins []string
+
+	// AllowOriginFunc, if set, is asked whether the pages of an origin that AllowedOrigins
+	// does not have may use the cookie: for a host for each of many tenants, say. It
+	// is asked only for a request that a good cookie authenticates.
+	//
+	// The origin is in the form of browsers: in lower case, without a default port, its
+	// host in ASCII. It is never "null". Compare all of it, or the prefix "https://" and a
+	// suffix that begins with a dot: "http://a.example.com" can be anyone's on an open network, and
+	// "https://evil-example.com" ends in "example.com". gin-contrib/cors takes the same
+	// function.
+	//
+	// It is called from many goroutines. The request waits for it, and it has no context
+	// to end with: look the origin up in memory.
+	AllowOriginFunc func(origin string) bool
 
 	// InsecureQueryParameter, if set, is the name of a query parameter that may
 	// hold the token. URLs end up in logs, histories and Referer headers, and
@@ -88,7 +104,9 @@ type Auth struct {
 	cookie  string
 	query   string
 	realm   string
-	origins map[string]bool
+	origins map[origin]bool
+
+	allowOrigin func(string) bool // nil if not set
 }
 
 // maxTokenBytes bounds what is parsed on behalf of a peer that is not known yet.
@@ -158,6 +176,8 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 		query:   cfg.InsecureQueryParameter,
 		realm:   orDefault(cfg.Realm, "events"),
 		origins: origins,
+
+		allowOrigin: cfg.AllowOriginFunc,
 	}, nil
 }
 

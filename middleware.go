@@ -70,7 +70,7 @@ func (a *Auth) RequireUser() gin.HandlerFunc {
 // admit authenticates c, or answers it and returns false.
 func (a *Auth) admit(c *gin.Context, stream bool) bool {
 	identity, err := a.Authenticate(c)
-	if err == nil && a.identify == nil {
+	if err == nil && a.identify == nil && a.cookie != "" && len(c.Request.CookiesNamed(a.cookie)) > 0 {
 		err = a.checkOrigin(c.Request, stream)
 	}
 	if err != nil {

@@ -3,13 +3,10 @@ package ginsse
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/gin-gonic/gin"
 )
 
 // findToken returns the one token of a request: from the Authorization header,
@@ -71,49 +68,6 @@ func bearerTokens(headers []string) (tokens []string, err error) {
 		tokens = append(tokens, token)
 	}
 	return tokens, nil
-}
-
-// checkOrigin refuses the cookie to other sites' pages. They could not read the
-// stream, but they could open it in the visitor's name, use up the limit, and on
-// other routes act. Browsers say where a request comes from in Sec-Fetch-Site
-// and, older ones, in Origin; other clients say nothing and have no cookie to
-// be abused. Ordinary routes may be reached by a link.
-func (a *Auth) checkOrigin(r *http.Request, stream bool) error {
-	if a.cookie == "" || len(r.CookiesNamed(a.cookie)) == 0 {
-		return nil
-	}
-	if !stream && (r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions) {
-		return nil
-	}
-	origin := r.Header.Get("Origin")
-	if origin != "" && a.origins[origin] {
-		return nil
-	}
-	switch site := r.Header.Get("Sec-Fetch-Site"); {
-	case site == "same-origin", site == "none":
-		return nil
-	case site != "":
-	case origin == "":
-		return nil
-	default:
-		if u, err := url.Parse(origin); err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) {
-			return nil
-		}
-	}
-	return refuse(codeCrossSite, "requests from other sites are not accepted here", nil)
-}
-
-// parseOrigins checks that each origin is what a browser would send.
-func parseOrigins(list []string) (map[string]bool, error) {
-	origins := make(map[string]bool, len(list))
-	for _, origin := range list {
-		u, err := url.Parse(origin)
-		if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.ToLower(origin) != origin {
-			return nil, fmt.Errorf("ginsse: AuthConfig.AllowedOrigins: %q is not an origin such as %q", origin, "https://app.example.com")
-		}
-		origins[origin] = true
-	}
-	return origins, nil
 }
 
 // hiddenTokens returns what HideQueryToken took out of a URL. It is a function
@@ -181,40 +135,4 @@ func setsParameter(pair, name string) bool {
 		}
 	}
 	return false
-}
-
-const redacted = "redacted"
-
-// redact takes the credentials off a request that has been dealt with, so that
-// no logger or recovery on the way out prints them: gin's Recovery prints the
-// request on a panic, and masks only the Authorization header. The request's
-// header map may be shared with handlers, so it is replaced, not written to.
-func (a *Auth) redact(c *gin.Context) {
-	header := c.Request.Header
-	hasCookies := a.cookie != "" && len(header["Cookie"]) > 0
-	if !hasCookies && len(header["Authorization"]) == 0 {
-		return
-	}
-	header = header.Clone()
-	if len(header["Authorization"]) > 0 {
-		header["Authorization"] = []string{redacted}
-	}
-	if hasCookies {
-		// Rebuilt from what parses: what does not may be most of a token. In one go,
-		// as adding them one by one would take quadratic time, for anybody who asks.
-		cookies := c.Request.Cookies()
-		kept := make([]string, len(cookies))
-		for i, cookie := range cookies {
-			if cookie.Name == a.cookie {
-				cookie.Value = redacted
-			}
-			if cookie.Quoted {
-				cookie.Value = `"` + cookie.Value + `"`
-			}
-			kept[i] = cookie.Name + "=" + cookie.Value
-		}
-		header["Cookie"] = []string{strings.Join(kept, "; ")}
-	}
-	c.Request = c.Request.WithContext(c.Request.Context()) // a shallow copy
-	c.Request.Header = header
 }
