@@ -6,17 +6,25 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// AuthConfig says how a JSON Web Token proves who a request comes from.
+// AuthConfig says how a JSON Web Token proves which user a request comes from.
+//
+// A request may carry several tokens, as in an old cookie beside a new one. One that
+// verifies is enough. If several do, they must be of one user, and the latest expiry
+// counts; otherwise the request is refused with 400. So is a request with more than 8
+// different tokens.
 type AuthConfig struct {
 	// Key verifies the signatures: for HS256, HS384 and HS512 a []byte or string
 	// of at least 32, 48 or 64 bytes; for RS* and PS* an *rsa.PublicKey of at
@@ -25,8 +33,14 @@ type AuthConfig struct {
 	Key any
 
 	// Keyfunc finds the key for a token, by its kid in a JWKS say. It is called
-	// with a token that is not verified yet. HMAC keys it returns are held to the
-	// same lengths as Key. It may block; it is called from many goroutines.
+	// with a token that is not verified yet. Its keys must meet the same rules as Key.
+	//
+	// An error refuses the token with 401, unless it is temporary: an [*AuthError] with a
+	// Status of 500 or more, the end of a context, a timeout, or a network error of
+	// package net. That refuses the request with 503, even if another of its tokens
+	// verifies. No error's text reaches the client.
+	//
+	// It may block. It is called from many goroutines, up to 8 times for a request.
 	Keyfunc jwt.Keyfunc
 
 	// Methods are the signature algorithms accepted, such as "HS256". Required.
@@ -49,14 +63,22 @@ type AuthConfig struct {
 	UserIDClaim string
 
 	// CheckFunc, if set, has the last word on a token that is good in every other
-	// way: that its session has not been revoked, say. An error refuses the request
-	// with 401 unless it is an [*AuthError]; its text never reaches the client. It
-	// may block, and must not keep or change the claims.
+	// way: that its session has not been revoked, say. An error refuses the token, with
+	// 401 unless it is an [*AuthError], or temporary as described at Keyfunc; its text never
+	// reaches the client. If another token of the request passes, that one counts.
+	//
+	// It may block, and must not keep or change the claims. It is called from many
+	// goroutines, once for each good token of a request: mostly one, at most 8.
 	CheckFunc func(ctx context.Context, claims jwt.MapClaims) error
 
 	// Cookie, if set, is the name of a cookie that may hold the token, beside the
 	// Authorization header. Make it HttpOnly, Secure and SameSite. Requests from
 	// other sites' pages are then refused; see AllowedOrigins.
+	//
+	// Give it a name that begins with "__Host-", with Secure, Path=/ and no Domain. A page
+	// on another port or a subdomain of the host can set a cookie of any other name
+	// for the host, and so shut a person out: with a token of another user, or with more than
+	// 8 tokens.
 	Cookie string
 
 	// AllowedOrigins are the origins, such as "https://app.example.com", whose
@@ -109,9 +131,6 @@ type Auth struct {
 	allowOrigin func(string) bool // nil if not set
 }
 
-// maxTokenBytes bounds what is parsed on behalf of a peer that is not known yet.
-const maxTokenBytes = 8 << 10
-
 // NewAuth returns an Auth for cfg, or an error that names the field that is
 // wrong: no algorithm, an algorithm and a key that do not fit, a weak key.
 func NewAuth(cfg AuthConfig) (*Auth, error) {
@@ -157,7 +176,8 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(slices.Clone(cfg.Methods)),
 		jwt.WithExpirationRequired(),
-		jwt.WithJSONNumber(), // an integer user ID must not pass through a float
+		jwt.WithJSONNumber(),     // an integer user ID must not pass through a float
+		jwt.WithStrictDecoding(), // a token has one spelling
 		jwt.WithLeeway(cfg.Leeway),
 	}
 	if cfg.Issuer != "" {
@@ -184,7 +204,8 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 // NewAuthFunc returns an Auth for an application that has authentication of its
 // own: identify is called for each request, after the application's middleware,
 // and says who it comes from. An error refuses the request, with 401 unless it is
-// an [*AuthError] that says otherwise; its text never reaches the client.
+// an [*AuthError] that says otherwise, or temporary as described at [AuthConfig.Keyfunc];
+// its text never reaches the client.
 //
 // The kit then looks for no token. If identify relies on a cookie, it is for the
 // application to refuse requests from other sites' pages.
@@ -195,16 +216,22 @@ func NewAuthFunc(identify func(c *gin.Context) (Identity, error)) (*Auth, error)
 	return &Auth{identify: identify, realm: "events"}, nil
 }
 
-// Authenticate returns who c comes from. The error is an [*AuthError] unless a
-// function given to [NewAuthFunc] returned another. Most callers want
-// [Middleware] or [Auth.RequireUser] instead.
-func (a *Auth) Authenticate(c *gin.Context) (Identity, error) {
+// Authenticate returns the identity that the credentials of c prove. The error is an
+// [*AuthError], or wraps one, unless a function given to [NewAuthFunc] returned another.
+//
+// It does not compare the request's origin with [AuthConfig.AllowedOrigins]. Most callers
+// want [Middleware] or [Auth.RequireUser], which do.
+func (a *Auth) Authenticate(c *gin.Context) (Identity, error) { return a.identity(c, nil) }
+
+// identity is Authenticate with a look at the origin: mayUseCookie, if not nil, says
+// whether a token counts that is in cookies only.
+func (a *Auth) identity(c *gin.Context, mayUseCookie func() error) (Identity, error) {
 	if a.identify != nil {
 		identity, err := a.identify(c)
 		if err != nil {
 			return Identity{}, err
 		}
-		if err := checkName("user ID", identity.UserID); err != nil {
+		if err := checkUserID(identity.UserID); err != nil {
 			return Identity{}, refuse(codeNoCredentials, "authentication is required", err)
 		}
 		if !identity.Expiry.IsZero() && !time.Now().Before(identity.Expiry) {
@@ -212,52 +239,118 @@ func (a *Auth) Authenticate(c *gin.Context) (Identity, error) {
 		}
 		return identity, nil
 	}
-	token, err := a.findToken(c.Request)
-	if err != nil {
-		return Identity{}, err
-	}
-	return a.verify(c.Request.Context(), token)
+	return a.authenticate(c.Request, mayUseCookie)
 }
 
-// verify returns whom a token speaks for. Nothing of the token is used before
+// verify returns the identity that a token proves. Nothing of the token is used before
 // its signature and its times are found good.
-func (a *Auth) verify(ctx context.Context, token string) (Identity, error) {
-	if len(token) > maxTokenBytes {
-		return Identity{}, refuse(codeInvalidToken, "the access token is too long", nil)
-	}
+func (a *Auth) verify(ctx context.Context, token string) (Identity, *refusal) {
 	claims := jwt.MapClaims{}
 	parsed, err := a.parser.ParseWithClaims(token, claims, a.keyfunc)
 	switch {
+	case errors.Is(err, jwt.ErrTokenUnverifiable) && isTemporary(err):
+		return Identity{}, unavailable(err)
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
-		return Identity{}, invalidToken(err)
-	case errors.Is(err, jwt.ErrTokenExpired):
-		return Identity{}, refuse(codeInvalidToken, "the access token expired", err)
-	case err != nil || !parsed.Valid:
-		return Identity{}, invalidToken(err)
+		return Identity{}, &refusal{rank: rankSignature, answer: invalidToken(err)}
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return Identity{}, &refusal{rank: rankForm, answer: invalidToken(err)}
 	}
-	// RFC 7515, section 4.1.11: what is marked critical and not understood makes
-	// a token invalid. This code understands no extension.
-	if _, found := parsed.Header["crit"]; found {
-		return Identity{}, invalidToken(errors.New("the header has crit"))
+	if err := checkTimes(claims); err != nil {
+		return Identity{}, &refusal{rank: rankClaims, answer: invalidToken(err)}
 	}
-	expiry, err := claims.GetExpirationTime()
-	if err != nil || expiry == nil {
-		return Identity{}, invalidToken(errors.New("there is no exp"))
+	if errors.Is(err, jwt.ErrTokenExpired) {
+		return Identity{}, &refusal{rank: rankExpired, answer: refuse(codeInvalidToken, "the access token expired", err)}
 	}
-	userID, err := a.userID(claims)
+	var userID string
+	var expiry *jwt.NumericDate
+	if err == nil {
+		userID, expiry, err = a.read(parsed, claims)
+	}
 	if err != nil {
-		return Identity{}, invalidToken(err)
+		return Identity{}, &refusal{rank: rankClaims, answer: invalidToken(err)}
 	}
 	if a.check != nil {
 		if err := a.check(ctx, claims); err != nil {
-			var refused *AuthError
-			if errors.As(err, &refused) {
-				return Identity{}, err
-			}
-			return Identity{}, invalidToken(err)
+			return Identity{}, checkRefused(err)
 		}
 	}
 	return Identity{UserID: userID, Expiry: expiry.Add(a.leeway)}, nil
+}
+
+// checkRefused says what an error of CheckFunc means.
+func checkRefused(err error) *refusal {
+	var own *AuthError
+	switch chosen := errors.As(err, &own); {
+	case isTemporary(err):
+		return unavailable(err)
+	case chosen:
+		return &refusal{rank: rankApplication, err: err}
+	default:
+		return &refusal{rank: rankClaims, answer: invalidToken(err)}
+	}
+}
+
+// unavailable is the refusal of a token of which nothing is known at this time.
+func unavailable(err error) *refusal {
+	var own *AuthError
+	if errors.As(err, &own) {
+		return &refusal{rank: rankUnavailable, err: err}
+	}
+	return &refusal{rank: rankUnavailable, answer: refuseForNow(err)}
+}
+
+func refuseForNow(cause error) *AuthError {
+	return refuse(codeUnavailable, "authentication is not possible at this time", cause)
+}
+
+// isTemporary reports whether an application's error says that it could not find out,
+// rather than no: a status of 500 or more, the end of a context, a timeout, or a network
+// that cannot be reached.
+func isTemporary(err error) bool {
+	var own *AuthError
+	if errors.As(err, &own) {
+		return own.Status >= http.StatusInternalServerError
+	}
+	var (
+		network *net.OpError
+		lookup  *net.DNSError
+		timeout interface{ Timeout() bool }
+	)
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &network) || errors.As(err, &lookup) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// maxSeconds bounds exp and nbf: beyond it they cannot be added to and compared in an int64.
+const maxSeconds = 1 << 62
+
+// checkTimes refuses times that no clock can hold. jwt takes 1e400 and 1e300, which it
+// converts without a look, for a time in the past, and would accept such an nbf.
+func checkTimes(claims jwt.MapClaims) error {
+	for _, name := range []string{"exp", "nbf"} {
+		number, ok := claims[name].(json.Number)
+		if !ok {
+			continue // missing, or refused by jwt for its type
+		}
+		if seconds, err := number.Float64(); err != nil || math.Abs(seconds) > maxSeconds {
+			return fmt.Errorf("claim %q is a time that no clock can hold", name)
+		}
+	}
+	return nil
+}
+
+// read returns what a token says that is good by its signature and its times.
+func (a *Auth) read(token *jwt.Token, claims jwt.MapClaims) (userID string, expiry *jwt.NumericDate, err error) {
+	// RFC 7515, section 4.1.11: what is marked critical and not understood makes
+	// a token invalid. This code understands no extension.
+	if _, found := token.Header["crit"]; found {
+		return "", nil, errors.New("the header has crit")
+	}
+	expiry, err = claims.GetExpirationTime()
+	if err != nil || expiry == nil {
+		return "", nil, errors.New("there is no exp")
+	}
+	userID, err = a.userID(claims)
+	return userID, expiry, err
 }
 
 // userID reads the user ID claim. Another claim that differs from it only in
@@ -283,7 +376,16 @@ func (a *Auth) userID(claims jwt.MapClaims) (string, error) {
 	default:
 		return "", fmt.Errorf("claim %q is missing or neither a string nor an integer", a.claim)
 	}
-	return userID, checkName("user ID", userID)
+	return userID, checkUserID(userID)
+}
+
+// checkUserID is checkName for the user ID of an identity. Decoders of JSON put U+FFFD
+// in place of bytes that are no UTF-8, and so make one user of several.
+func checkUserID(userID string) error {
+	if strings.ContainsRune(userID, utf8.RuneError) {
+		return fmt.Errorf("%w: the user ID contains U+FFFD, or bytes that are no UTF-8", ErrInvalidSubject)
+	}
+	return checkName("user ID", userID)
 }
 
 func invalidToken(cause error) *AuthError {

@@ -62,7 +62,8 @@ var errNoPosition = errors.New("ginsse: the log has no position")
 // what the log is told. A function given to [NewAuthFunc] returns one to choose
 // the answer.
 type AuthError struct {
-	// Status is the HTTP status: 400, 401 or 403.
+	// Status is the HTTP status: 400, 401, 403 or 503. Any other from 400 to 599 is
+	// sent as it is; the rest become 401.
 	Status int
 	// Code is the error code of RFC 6750, section 3.1, such as "invalid_token".
 	// With "" no code is sent: the request carried no credential at all.
@@ -94,6 +95,8 @@ func refuse(code, description string, cause error) *AuthError {
 		status = http.StatusBadRequest
 	case codeCrossSite:
 		status = http.StatusForbidden
+	case codeUnavailable:
+		status = http.StatusServiceUnavailable
 	}
 	return &AuthError{Status: status, Code: code, Description: description, Err: cause}
 }
@@ -105,5 +108,6 @@ const (
 	codeInvalidToken      = "invalid_token"
 	codeInsufficientScope = "insufficient_scope" // an application's, never the kit's
 	codeCrossSite         = "cross_site_request"
+	codeUnavailable       = "temporarily_unavailable"
 	codeNoCredentials     = ""
 )

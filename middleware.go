@@ -69,10 +69,7 @@ func (a *Auth) RequireUser() gin.HandlerFunc {
 
 // admit authenticates c, or answers it and returns false.
 func (a *Auth) admit(c *gin.Context, stream bool) bool {
-	identity, err := a.Authenticate(c)
-	if err == nil && a.identify == nil && a.cookie != "" && len(c.Request.CookiesNamed(a.cookie)) > 0 {
-		err = a.checkOrigin(c.Request, stream)
-	}
+	identity, err := a.identity(c, func() error { return a.checkOrigin(c.Request, stream) })
 	if err != nil {
 		a.refuse(c, err)
 		return false
@@ -84,7 +81,11 @@ func (a *Auth) admit(c *gin.Context, stream bool) bool {
 // refuse answers c by RFC 6750, section 3.
 func (a *Auth) refuse(c *gin.Context, err error) {
 	var refused *AuthError
-	if !errors.As(err, &refused) {
+	switch {
+	case errors.As(err, &refused):
+	case isTemporary(err):
+		refused = refuseForNow(err)
+	default:
 		refused = refuse(codeNoCredentials, "authentication is required", err)
 	}
 	_ = c.Error(refused)
@@ -121,7 +122,8 @@ func headerText(s string) string {
 // Identity is who a request comes from, as authentication found it.
 type Identity struct {
 	// UserID is whom [Registry.SendTo] reaches. Between 1 and [MaxNameBytes]
-	// bytes of UTF-8 without control characters.
+	// bytes of UTF-8 without control characters and without U+FFFD, which stands for
+	// bytes that could not be decoded.
 	UserID string
 	// Expiry is when the credential ends, and every stream it opened with it.
 	// The zero Time means never.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/golang-jwt/jwt/v5"
@@ -100,6 +101,43 @@ func TestCookieIsRefusedToOtherSitesPages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A page can send the header only if it knows the token, so nothing of the person's is used
+// without knowing. What the cookie proves must not count for it.
+func TestACookieBesideAHeaderDoesNotMatterToOtherSitesPages(t *testing.T) {
+	t.Parallel()
+	auth := tokentestAuth(t)
+	sign := func(userID string, expiry time.Time) string {
+		return authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("sub", userID, "exp", expiry.Unix()))
+	}
+	soon, late := time.Now().Add(time.Hour).Truncate(time.Second), time.Now().Add(9*time.Hour).Truncate(time.Second)
+	request := func(bearer, cookie string) *http.Request {
+		r := tokentestRequest("", "Cookie", "session="+cookie, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example")
+		if bearer != "" {
+			r.Header.Set("Authorization", "Bearer "+bearer)
+		}
+		r.Method = http.MethodPost
+		r.URL.Path = "/ordinary"
+		return r
+	}
+	for name, cookie := range map[string]string{
+		"unusable":       sign("alice", time.Now().Add(-time.Hour)),
+		"the same":       sign("alice", soon),
+		"that ends late": sign("alice", late),
+		"one of two":     sign("alice", soon) + "; session=" + sign("alice", late),
+	} {
+		w := authtestServe(auth, request(sign("alice", soon), cookie))
+		if got, want := w.Header().Get("Test-Expiry"), soon.UTC().Format(time.RFC3339Nano); w.Code != http.StatusOK || got != want {
+			t.Errorf("with a cookie that is %s: got %d and expiry %q, want 200 and the header's, %q", name, w.Code, got, want)
+		}
+	}
+	cookie := sign("alice", late)
+	for name, bearer := range map[string]string{"none": "", "old": sign("alice", time.Now().Add(-time.Hour)), "malformed": "undefined"} {
+		t.Log("with a header that is", name)
+		authtestCheckAnswer(t, authtestServe(auth, request(bearer, cookie)).Result(), authtestCrossSite, cookie)
+	}
+	authtestCheckAnswer(t, authtestServe(auth, request(sign("bob", soon), cookie)).Result(), authtestDifferent, cookie)
 }
 
 func TestAllowedOriginsMeanWhatTheyMeanToABrowser(t *testing.T) {
@@ -319,6 +357,10 @@ func TestAllowOriginFuncIsNotAskedOnBehalfOfUnknownPeers(t *testing.T) {
 	r := origintestRequest("cross-site", "https://tenant1.example.com")
 	r.Header.Set("Cookie", "session="+authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("exp", 1)))
 	authtestRefused(t, auth, r, authtestExpired)
+	r.Header.Set("Authorization", "Bearer "+authtestSignPayload(`"sub":"alice"`))
+	if userID := authtestUser(t, auth, r); userID != "alice" {
+		t.Errorf("with the token in the header: user ID %q", userID)
+	}
 }
 
 func TestTheLogOfARefusedOriginNamesItAndTheSetting(t *testing.T) {

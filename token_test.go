@@ -2,15 +2,24 @@ package ginsse_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/golang-jwt/jwt/v5"
@@ -67,10 +76,10 @@ func TestRequestsWithoutOneGoodTokenAreRefused(t *testing.T) {
 	}{
 		{"nothing", tokentestRequest(""), authtestMissing},
 		{"another_scheme", tokentestRequest("", "Authorization", "Basic "+token), authtestMissing},
-		{"no_scheme", tokentestRequest("", "Authorization", token), authtestMissing},
-		{"tab_after_scheme", tokentestRequest("", "Authorization", "Bearer\t"+token), authtestMissing},
-		{"scheme_with_colon", tokentestRequest("", "Authorization", "Bearer: "+token), authtestMissing},
-		{"space_before_scheme", tokentestRequest("", "Authorization", " Bearer "+token), authtestMissing},
+		{"no_scheme", tokentestRequest("", "Authorization", token), authtestNoScheme},
+		{"tab_after_scheme", tokentestRequest("", "Authorization", "Bearer\t"+token), authtestNoScheme},
+		{"scheme_with_colon", tokentestRequest("", "Authorization", "Bearer: "+token), authtestNoScheme},
+		{"space_before_scheme", tokentestRequest("", "Authorization", " Bearer "+token), authtestNoScheme},
 		{"other_header", tokentestRequest("", "Proxy-Authorization", "Bearer "+token), authtestMissing},
 		{"other_cookie", tokentestRequest("", "Cookie", "Session="+token), authtestMissing},
 		{"empty_cookie", tokentestRequest("", "Cookie", "session="), authtestMissing},
@@ -87,8 +96,8 @@ func TestRequestsWithoutOneGoodTokenAreRefused(t *testing.T) {
 		{"space_after_token", tokentestRequest("", "Authorization", "Bearer "+token+" "), authtestMalformed},
 		{"tab_in_token", tokentestRequest("", "Authorization", "Bearer \t"+token), authtestMalformed},
 		{"list", tokentestRequest("", "Authorization", "Bearer "+token+",Bearer "+token), authtestMalformed},
-		{"scheme_only_beside_good_cookie", tokentestRequest("", "Authorization", "Bearer ", "Cookie", "session="+token), authtestMalformed},
-		{"good_then_malformed", tokentestRequest("", "Authorization", "Bearer "+token, "Authorization", "Bearer"), authtestMalformed},
+		{"list_beside_good_cookie", tokentestRequest("", "Authorization", "Bearer "+other+", Bearer "+token, "Cookie", "session="+token), authtestMalformed},
+		{"good_then_list", tokentestRequest("", "Authorization", "Bearer "+token, "Authorization", "Bearer "+token+","+other), authtestMalformed},
 
 		{"two_headers", tokentestRequest("", "Authorization", "Bearer "+token, "Authorization", "Bearer "+other), authtestDifferent},
 		{"two_cookies", tokentestRequest("", "Cookie", "session="+token+"; session="+other), authtestDifferent},
@@ -97,11 +106,16 @@ func TestRequestsWithoutOneGoodTokenAreRefused(t *testing.T) {
 		{"header_and_cookie", tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "session="+other), authtestDifferent},
 		{"header_and_parameter", tokentestRequest("access_token="+other, "Authorization", "Bearer "+token), authtestDifferent},
 		{"cookie_and_parameter", tokentestRequest("access_token="+other, "Cookie", "session="+token), authtestDifferent},
-		{"good_header_and_bad_cookie", tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "session=x"), authtestDifferent},
-		{"same_in_another_case", tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "session="+strings.ToUpper(token)), authtestDifferent},
+		{"different_beside_bad_ones", tokentestRequest("", "Cookie", "session=x; session="+token+"; session="+token+"x; session="+other), authtestDifferent},
 
 		{"bad_in_cookie", tokentestRequest("", "Cookie", "session="+token+"x"), authtestInvalid},
 		{"bad_in_query", tokentestRequest("access_token=" + token + "x"), authtestInvalid},
+		{"line_feed_behind", tokentestRequest("access_token=" + token + "%0A"), authtestInvalid},
+		{"carriage_return_behind", tokentestRequest("access_token=" + token + "%0D"), authtestInvalid},
+		{"line_break_before", tokentestRequest("access_token=%0D%0A" + token), authtestInvalid},
+		{"line_break_inside", tokentestRequest("access_token=" + strings.Replace(token, ".", ".%0D%0A", 1)), authtestInvalid},
+		{"nul_behind", tokentestRequest("access_token=" + token + "%00"), authtestInvalid},
+		{"space_behind", tokentestRequest("access_token=" + token + "+"), authtestInvalid},
 	}
 	auth := tokentestAuth(t)
 	for _, test := range tests {
@@ -112,7 +126,250 @@ func TestRequestsWithoutOneGoodTokenAreRefused(t *testing.T) {
 	}
 }
 
-func TestTokenInTheCookieOrQueryIsOnlyForWhoNamedThem(t *testing.T) {
+// A person cannot know which cookies the browser keeps: of an older sign-in, for another
+// path or domain, or of another application on the host.
+func TestOneGoodTokenIsEnough(t *testing.T) {
+	t.Parallel()
+	token := authtestSignPayload(`"sub":"alice"`)
+	longer := authtestSignRaw(`{"alg":"HS256"}`, `{"sub":"alice","exp":`+authtestIn(2*time.Hour)+`}`)
+	expired := authtestSignRaw(`{"alg":"HS256"}`, `{"sub":"bob","exp":`+authtestIn(-time.Hour)+`}`)
+	forged := authtestSign(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 64)), authtestClaims("sub", "bob"))
+	noUser := authtestSignPayload(`"name":"bob"`)
+	tests := []struct {
+		name    string
+		request *http.Request
+	}{
+		{"old_cookie_first", tokentestRequest("", "Cookie", "session="+expired+"; session="+token)},
+		{"old_cookie_last", tokentestRequest("", "Cookie", "session="+token+"; session="+expired)},
+		{"forged_cookie", tokentestRequest("", "Cookie", "session="+forged+"; session="+token)},
+		{"cookie_that_names_no_user", tokentestRequest("", "Cookie", "session="+noUser+"; session="+token)},
+		{"cookie_of_another_application", tokentestRequest("", "Cookie", "session=0a1b2c; session="+token)},
+		{"cookie_too_long", tokentestRequest("", "Cookie", "session="+strings.Repeat("x", 9000)+"; session="+token)},
+		{"cookie_in_another_case", tokentestRequest("", "Cookie", "session="+strings.ToUpper(token)+"; session="+token)},
+		{"two_good_cookies", tokentestRequest("", "Cookie", "session="+longer+"; session="+token)},
+		{"header_beside_old_cookie", tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "session="+expired)},
+		{"cookie_beside_old_header", tokentestRequest("", "Authorization", "Bearer "+expired, "Cookie", "session="+token)},
+		{"cookie_beside_no_scheme", tokentestRequest("", "Authorization", forged, "Cookie", "session="+token)},
+		{"cookie_beside_empty_header", tokentestRequest("", "Authorization", "Bearer ", "Cookie", "session="+token)},
+		{"cookie_beside_undefined", tokentestRequest("", "Authorization", "Bearer undefined", "Cookie", "session="+token)},
+		{"header_then_empty_header", tokentestRequest("", "Authorization", "Bearer "+token, "Authorization", "Bearer")},
+		{"query_beside_old_cookie", tokentestRequest("access_token="+token, "Cookie", "session="+expired)},
+		{"cookie_beside_old_query", tokentestRequest("access_token="+expired, "Cookie", "session="+token)},
+		{"good_everywhere", tokentestRequest("access_token="+longer, "Authorization", "Bearer "+token, "Cookie", "session="+longer)},
+		{"many_old_ones", tokentestRequest("", "Cookie", strings.Repeat("session=0a1b2c; session=x.y; ", 500)+"session="+token)},
+	}
+	auth := tokentestAuth(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if userID := authtestUser(t, auth, test.request); userID != "alice" {
+				t.Errorf("user ID %q, want %q", userID, "alice")
+			}
+		})
+	}
+}
+
+// The client could as well have sent the token alone that ends last.
+func TestTheLatestExpiryOfAUsersTokensCounts(t *testing.T) {
+	t.Parallel()
+	auth := tokentestAuth(t)
+	early, late := time.Now().Add(time.Hour).Truncate(time.Second), time.Now().Add(2*time.Hour).Truncate(time.Second)
+	sign := func(expiry time.Time) string {
+		return authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("exp", expiry.Unix()))
+	}
+	for name, request := range map[string]*http.Request{
+		"late first": tokentestRequest("", "Cookie", "session="+sign(late)+"; session="+sign(early)),
+		"late last":  tokentestRequest("", "Cookie", "session="+sign(early)+"; session="+sign(late)),
+		"two places": tokentestRequest("", "Authorization", "Bearer "+sign(early), "Cookie", "session="+sign(late)),
+	} {
+		w := authtestServe(auth, request)
+		if got, want := w.Header().Get("Test-Expiry"), late.UTC().Format(time.RFC3339Nano); got != want {
+			t.Errorf("%s: got expiry %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestTheMostHelpfulOfSeveralRefusalsIsReported(t *testing.T) {
+	t.Parallel()
+	expired := authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("exp", 1))
+	forged := authtestSign(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 64)), authtestClaims())
+	locked := authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("jti", "locked"))
+	revoked := authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("jti", "revoked"))
+	long := strings.Repeat("x", 9000)
+	lockedAnswer := authtestAnswer{status: 403, code: "account_locked", message: "the account is locked"}
+	tests := []struct {
+		name   string
+		tokens []string
+		want   authtestAnswer
+		cause  string // in the log
+	}{
+		{"expired_over_malformed", []string{"0a1b2c", expired}, authtestExpired, "1 parts"},
+		{"expired_over_forged", []string{expired, forged}, authtestExpired, "signature is invalid"},
+		{"expired_over_revoked", []string{revoked, expired}, authtestExpired, "row 7"},
+		{"expired_over_too_long", []string{long, expired}, authtestExpired, "9000 bytes"},
+		{"expired_behind_many_malformed", append(slices.Repeat([]string{"0a1b2c"}, 99), expired), authtestExpired, "token is expired"},
+		{"forged_over_too_long", []string{long, forged}, authtestInvalid, "signature is invalid"},
+		{"the_application's_over_expired", []string{expired, locked, forged}, lockedAnswer, "account is locked"},
+	}
+	auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) {
+		cfg.Cookie = "session"
+		cfg.CheckFunc = tokentestCheck
+	})
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			request := tokentestRequest("", "Cookie", "session="+strings.Join(test.tokens, "; session="))
+			authtestRefused(t, auth, request, test.want, expired, forged, locked, revoked, long)
+			c, _ := gin.CreateTestContext(httptest.NewRecorder())
+			c.Request = request
+			_, err := auth.Authenticate(c)
+			if err == nil || !strings.Contains(err.Error(), test.cause) {
+				t.Errorf("got the error %v, want one that says %q", err, test.cause)
+			}
+			for _, token := range test.tokens {
+				if authtestShares(fmt.Sprint(err), token) {
+					t.Errorf("the error %v holds a part of a token", err)
+				}
+			}
+		})
+	}
+}
+
+func TestATokenThatCheckFuncRefusesIsPassedOver(t *testing.T) {
+	t.Parallel()
+	sign := func(userID, id string) string {
+		return authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("sub", userID, "jti", id))
+	}
+	var mu sync.Mutex
+	checked := map[any]int{}
+	auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) {
+		cfg.Cookie = "session"
+		cfg.CheckFunc = func(ctx context.Context, claims jwt.MapClaims) error {
+			mu.Lock()
+			defer mu.Unlock()
+			checked[claims["jti"]]++
+			return tokentestCheck(ctx, claims)
+		}
+	})
+	for _, id := range []string{"revoked", "locked"} {
+		for _, userID := range []string{"alice", "bob"} {
+			cookies := "session=" + sign(userID, id) + "; session=" + sign("alice", "good") + "; session=" + sign(userID, id)
+			w := authtestServe(auth, tokentestRequest("", "Cookie", cookies))
+			if got := w.Header().Get("Test-User"); got != "alice" {
+				t.Errorf("beside a token of %s that is %s: got %d and user ID %q", userID, id, w.Code, got)
+			}
+		}
+	}
+	if want := map[any]int{"revoked": 2, "locked": 2, "good": 4}; !maps.Equal(checked, want) {
+		t.Errorf("CheckFunc was called %v times, want %v: once for each token of a request", checked, want)
+	}
+}
+
+// What cannot be looked up could be a token of another user.
+func TestATemporaryErrorRefusesAlsoBesideAGoodToken(t *testing.T) {
+	t.Parallel()
+	good := authtestSignRaw(`{"alg":"HS256","kid":"known"}`, authtestPayload(`"sub":"alice","jti":"good"`))
+	odd := authtestSignRaw(`{"alg":"HS256","kid":"other"}`, authtestPayload(`"sub":"alice","jti":"odd"`))
+	maintenance := &ginsse.AuthError{Status: http.StatusServiceUnavailable, Code: "maintenance", Description: "back at noon"}
+	tests := []struct {
+		name string
+		err  error
+		want authtestAnswer // without a status, the token is passed over
+	}{
+		{"deadline", fmt.Errorf("internal detail: %w", context.DeadlineExceeded), authtestUnavailable},
+		{"canceled", context.Canceled, authtestUnavailable},
+		{"dial", &url.Error{Op: "Get", URL: "https://id.example", Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}, authtestUnavailable},
+		{"lookup", &net.DNSError{Err: "no such host", Name: "id.example", IsNotFound: true}, authtestUnavailable},
+		{"timeout", os.ErrDeadlineExceeded, authtestUnavailable},
+		{"answer_of_the_application", fmt.Errorf("internal detail: %w", maintenance), authtestAnswer{status: 503, code: "maintenance", message: "back at noon"}},
+		{"no_such_key", errors.New("no such key"), authtestAnswer{}},
+		{"no_such_file", &fs.PathError{Op: "open", Path: "keys/other.pem", Err: syscall.ENOENT}, authtestAnswer{}},
+		{"answer_that_is_final", &ginsse.AuthError{Status: http.StatusForbidden, Code: "unknown_key", Description: "no"}, authtestAnswer{}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for name, change := range map[string]func(*ginsse.AuthConfig){
+				"Keyfunc": func(cfg *ginsse.AuthConfig) {
+					cfg.Key = nil
+					cfg.Keyfunc = func(token *jwt.Token) (any, error) {
+						if token.Header["kid"] != "known" {
+							return nil, test.err
+						}
+						return authtestSecret, nil
+					}
+				},
+				"CheckFunc": func(cfg *ginsse.AuthConfig) {
+					cfg.CheckFunc = func(_ context.Context, claims jwt.MapClaims) error {
+						if claims["jti"] != "good" {
+							return test.err
+						}
+						return nil
+					}
+				},
+			} {
+				auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) { cfg.Cookie = "session"; change(cfg) })
+				alone := tokentestRequest("", "Cookie", "session="+odd)
+				both := tokentestRequest("", "Cookie", "session="+good+"; session="+odd)
+				if test.want.status != 0 {
+					authtestRefused(t, auth, alone, test.want, good, odd, "internal detail", "id.example")
+					authtestRefused(t, auth, both, test.want, good, odd, "internal detail", "id.example")
+				} else if userID := authtestUser(t, auth, both); userID != "alice" {
+					t.Errorf("%s: user ID %q, want %q", name, userID, "alice")
+				}
+			}
+		})
+	}
+}
+
+// What a peer that is not known can make the server verify is bounded.
+func TestRequestsWithManyTokensAreRefusedUnverified(t *testing.T) {
+	t.Parallel()
+	const most = 8
+	tokens := make([]string, most+1)
+	for i := range tokens {
+		tokens[i] = authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("jti", i))
+	}
+	var verified atomic.Int64
+	auth := tokentestAuthWith(t, func(*jwt.Token) (any, error) {
+		verified.Add(1)
+		return authtestSecret, nil
+	})
+	all := func(tokens []string) *http.Request {
+		return tokentestRequest("", "Cookie", "session="+strings.Join(tokens, "; session=")+"; session="+tokens[0])
+	}
+	if w := authtestServe(auth, all(tokens[:most])); w.Header().Get("Test-User") != "alice" || verified.Load() != most {
+		t.Errorf("%d tokens: got %d %s, and %d were verified", most, w.Code, w.Body, verified.Load())
+	}
+	verified.Store(0)
+	authtestRefused(t, auth, all(tokens), authtestCrowded, tokens...)
+	if verified.Load() != 0 {
+		t.Errorf("%d tokens: %d were verified, want none", len(tokens), verified.Load())
+	}
+}
+
+// The cause is for the log of the application's developer.
+func TestTheLogSaysWhatIsWrongWithTheAuthorizationHeader(t *testing.T) {
+	t.Parallel()
+	token := authtestSignPayload(`"sub":"alice"`)
+	for header, want := range map[string]string{
+		token:                      "the word Bearer, a space and the token",
+		"Basic " + token:           "not Bearer",
+		"Bearer ":                  "no token behind Bearer",
+		"Bearer a b":               "more than one word",
+		"Bearer undefined":         "in Authorization",
+		"Bearer \"" + token + "\"": "base64url",
+	} {
+		c, _ := gin.CreateTestContext(httptest.NewRecorder())
+		c.Request = tokentestRequest("", "Authorization", header)
+		_, err := tokentestAuth(t).Authenticate(c)
+		if err == nil || !strings.Contains(err.Error(), want) || authtestShares(err.Error(), token) {
+			t.Errorf("%.20q: got the error %v, want one that says %q", header, err, want)
+		}
+	}
+}
+
+func TestTokensElsewhereAreNotLookedFor(t *testing.T) {
 	t.Parallel()
 	token := authtestSignPayload(`"sub":"alice"`)
 	authtestRefused(t, authtestAuth(t, nil), tokentestRequest("access_token="+token, "Cookie", "session="+token), authtestMissing, token)
@@ -332,6 +589,7 @@ func FuzzHideQueryToken(f *testing.F) {
 // TestNoTokenReachesALogLine is not parallel: gin's mode and writers are global.
 func TestNoTokenReachesALogLine(t *testing.T) {
 	good := authtestSignPayload(`"sub":"alice"`)
+	other := authtestSignPayload(`"sub":"bob"`)
 	expired := authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("exp", 1))
 	places := map[string]func(token string) *http.Request{
 		"header": func(token string) *http.Request { return tokentestRequest("", "Authorization", "Bearer "+token) },
@@ -364,13 +622,15 @@ func TestNoTokenReachesALogLine(t *testing.T) {
 					}
 				}
 				for name, r := range map[string]*http.Request{
-					"expired":   request(expired),
-					"forged":    request(good + "x"),
-					"cut":       request(good[:len(good)/2]),
-					"with junk": request(good + `" ,%zz;b`),
-					"two words": request(good + " " + good),
-					"too long":  request(strings.Repeat(good, 50)),
-					"different": tokentestRequest("access_token="+expired, "Authorization", "Bearer "+good, "Cookie", "session="+good),
+					"expired":     request(expired),
+					"forged":      request(good + "x"),
+					"cut":         request(good[:len(good)/2]),
+					"with junk":   request(good + `" ,%zz;b`),
+					"two words":   request(good + " " + good),
+					"too long":    request(strings.Repeat(good, 50)),
+					"different":   tokentestRequest("access_token="+expired, "Authorization", "Bearer "+good, "Cookie", "session="+other),
+					"several bad": tokentestRequest("access_token="+expired, "Authorization", "Bearer "+good+"x", "Cookie", "session="+other[:len(other)-9]),
+					"no scheme":   tokentestRequest("", "Authorization", good),
 					"other site": func() *http.Request {
 						r := tokentestRequest("", "Cookie", "session="+good)
 						r.Header.Set("Sec-Fetch-Site", "cross-site")
@@ -381,7 +641,7 @@ func TestNoTokenReachesALogLine(t *testing.T) {
 					if status < 400 || status > 403 {
 						t.Errorf("%s: got status %d, want a refusal", name, status)
 					}
-					tokentestWantHidden(t, name, logged, good, expired)
+					tokentestWantHidden(t, name, logged, good, expired, other)
 				}
 				for name, keyfunc := range map[string]jwt.Keyfunc{
 					"keyfunc fails":  func(*jwt.Token) (any, error) { return nil, errors.New("no such key") },
@@ -449,6 +709,17 @@ func TestRedactionSparesTheHandlerAndOtherHeaders(t *testing.T) {
 }
 
 // Below are the helpers of the tests of tokens.
+
+// tokentestCheck is a CheckFunc that goes by the claim jti.
+func tokentestCheck(_ context.Context, claims jwt.MapClaims) error {
+	switch claims["jti"] {
+	case "revoked":
+		return errors.New("row 7 of sessions says so")
+	case "locked":
+		return &ginsse.AuthError{Status: http.StatusForbidden, Code: "account_locked", Description: "the account is locked"}
+	}
+	return nil
+}
 
 // tokentestAuth takes tokens from the header, a cookie and a query parameter.
 func tokentestAuth(t testing.TB) *ginsse.Auth {
