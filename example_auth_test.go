@@ -63,13 +63,14 @@ func ExampleNewAuth() {
 }
 
 // An EventSource sends no Authorization header, but it sends cookies. Pages of
-// other sites cannot use them.
+// other sites cannot use them, and pages of other ports and subdomains cannot set one whose
+// name begins with __Host-.
 func ExampleNewAuth_cookie() {
 	secret := []byte("at least 32 bytes, from the environment")
 	auth, err := ginsse.NewAuth(ginsse.AuthConfig{
 		Key:            secret,
 		Methods:        []string{"HS256"},
-		Cookie:         "session",
+		Cookie:         "__Host-session",
 		AllowedOrigins: []string{"https://app.example.com"},
 	})
 	if err != nil {
@@ -87,7 +88,7 @@ func ExampleNewAuth_cookie() {
 			return
 		}
 		c.SetCookieData(&http.Cookie{
-			Name: "session", Value: token, Path: "/", MaxAge: int(lifetime.Seconds()),
+			Name: "__Host-session", Value: token, Path: "/", MaxAge: int(lifetime.Seconds()),
 			HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode,
 		})
 	})
@@ -99,7 +100,7 @@ func ExampleNewAuth_cookie() {
 
 	signedIn := exampleDo(server, http.MethodPost, "/sign-in")
 	defer signedIn.Body.Close()
-	cookie := "session=" + signedIn.Cookies()[0].Value
+	cookie := "__Host-session=" + signedIn.Cookies()[0].Value
 	for _, origin := range []string{"https://app.example.com", "https://evil.example.net"} {
 		examplePrint(exampleDo(server, http.MethodGet, "/events",
 			"Cookie", cookie, "Origin", origin, "Sec-Fetch-Site", "cross-site"))
