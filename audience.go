@@ -39,33 +39,46 @@ func (r *Registry) audience(subject string) []*Stream {
 // as allowed gets the new one in the place of the oldest: connections that are dead but
 // not yet noticed must not keep a living page out.
 func (r *Registry) attach(s *Stream) (after time.Duration, err error) {
+	if after, err := r.admit(s); err != nil {
+		return after, err
+	}
 	for {
-		oldest, after, err := r.tryAttach(s)
+		oldest, err := r.tryAttach(s)
 		if oldest == nil {
-			return after, err
+			return 0, err
 		}
 		oldest.end(ReasonReplaced)
 	}
 }
 
-// tryAttach is attach, except that it returns the stream that has to end first.
-func (r *Registry) tryAttach(s *Stream) (oldest *Stream, after time.Duration, err error) {
+// admit reports whether the registry takes streams, and this one of its user.
+func (r *Registry) admit(s *Stream) (after time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != stateOpen {
-		return nil, 0, ReasonShutdown
-	}
-	if held := r.streams + r.held; r.cfg.MaxStreams > 0 && held >= r.cfg.MaxStreams {
-		return nil, 0, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
-	}
-	if oldest, err := r.makeRoomLocked(s.user); oldest != nil || err != nil {
-		return oldest, 0, err
+		return 0, ReasonShutdown
 	}
 	if after := r.opens.take(s.user, s.opened); after > 0 {
-		return nil, after, fmt.Errorf("%w: the user opens streams too often", ReasonThrottled)
+		return after, fmt.Errorf("%w: the user opens streams too often", ReasonThrottled)
+	}
+	return 0, nil
+}
+
+// tryAttach is attach, except that it returns the stream that has to end first.
+func (r *Registry) tryAttach(s *Stream) (oldest *Stream, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != stateOpen {
+		return nil, ReasonShutdown
+	}
+	if oldest, err := r.makeRoomLocked(s.user); oldest != nil || err != nil {
+		return oldest, err
+	}
+	if held := r.streams + r.held; r.cfg.MaxStreams > 0 && held >= r.cfg.MaxStreams {
+		return nil, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
 	}
 	r.joinLocked(s)
-	return nil, 0, nil
+	return nil, nil
 }
 
 // makeRoomLocked returns the stream that has to end before the user may have another,
@@ -115,6 +128,9 @@ func (r *Registry) holdLocked(s *Stream, change int) {
 
 // release ends the hold of attach.
 func (r *Registry) release(s *Stream) {
+	if r.cfg.ConnectFunc == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.holdLocked(s, -1)
@@ -139,7 +155,9 @@ func (r *Registry) joinLocked(s *Stream) {
 			a.room = [1]place{} // the streams have moved out, and one may end
 		}
 	}
-	r.holdLocked(s, 1) // until ConnectFunc, if there is one, has been called
+	if r.cfg.ConnectFunc != nil {
+		r.holdLocked(s, 1) // until it has been called
+	}
 	r.streams++
 	r.active++
 	r.opened.Add(1)

@@ -1,5 +1,7 @@
 package ginsse
 
+import "time"
+
 // Doors for tests of what has no exported form.
 
 // Encode returns the wire form of e.
@@ -27,3 +29,24 @@ const MaxRemembered = maxRemembered
 
 // Unread returns how much has happened since the stream's writer last looked.
 func (s *Stream) Unread() int64 { return s.unread.Load() }
+
+// JumpPastExpiry does to the stream's expiry what a jump of the wall clock would do.
+// The stream must be waiting. Its timer stays set to when it was due.
+func (s *Stream) JumpPastExpiry() {
+	now := time.Now()
+	due := s.loop.untilDue(now)
+	s.expires = now.Add(-time.Second).Round(0)
+	s.loop.timer.Reset(due)
+}
+
+// Opens is the limit on opening streams.
+type Opens struct{ o opens }
+
+// Take is opens.take.
+func (o *Opens) Take(perMinute int, user string, now time.Time) time.Duration {
+	o.o.perMinute = perMinute
+	return o.o.take(user, now)
+}
+
+// Len returns for how many users there is an entry.
+func (o *Opens) Len() int { return len(o.o.until) }

@@ -358,17 +358,15 @@ func (l *loop) untilDue(now time.Time) time.Duration {
 // drains reports whether an ended stream may still deliver what was sent before
 // its end.
 func (l *loop) drains() bool {
-	if !reasonOf(l.s.Err()).drains() || l.failing {
+	reason := reasonOf(l.s.Err())
+	if !reason.drains() || l.failing {
 		return false
-	}
-	if !l.s.mustFinish() {
-		return true
 	}
 	now := time.Now()
 	if l.drainBy.IsZero() {
-		l.drainBy = now.Add(endGrace)
+		l.drainBy = now.Add(drainTime)
 	}
-	return now.Before(l.drainBy)
+	return now.Before(l.drainBy) || graceOf(reason) > closeTime
 }
 
 // finish writes the end in-band, if the client can still read it.

@@ -323,14 +323,26 @@ func (s *Stream) endBefore(cause error, before uint64) {
 	s.notify()
 }
 
-// mustFinish reports whether the stream has ended and may not go on for as long as its
-// client takes bytes. What a producer has sent is delivered, however slow the line.
-func (s *Stream) mustFinish() bool {
-	if !s.ended.Load() {
-		return false
+const (
+	// drainTime is how long a stream that has ended delivers what was sent before its
+	// end, page by page.
+	drainTime = 10 * time.Second
+	// closeTime is how long a client may take for the last page and sse.close.
+	closeTime = time.Minute
+)
+
+// graceOf returns how long the writes of a stream that ended for a reason may go on
+// while the client takes them. A client that is asked to come back gets the rest then.
+// What a producer has sent is delivered, however slow the line.
+func graceOf(reason Reason) time.Duration {
+	switch {
+	case reason == ReasonDone, reason == ReasonFailed:
+		return math.MaxInt64
+	case reason.reconnects():
+		return drainTime
+	default:
+		return closeTime
 	}
-	reason := reasonOf(s.Err())
-	return reason != ReasonDone && reason != ReasonFailed
 }
 
 // notify tells the writer that there may be something to write. It never blocks.

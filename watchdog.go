@@ -40,9 +40,6 @@ type watchdog struct {
 const (
 	// looks is how often the watchdog looks within the timeout.
 	looks = 8
-	// endGrace is how long a stream that has ended may go on delivering what was sent
-	// before its end.
-	endGrace = 10 * time.Second
 	// shareBytes is how much of other streams a connection may carry before it is
 	// the turn of a write: one frame of 16 KiB for each of 256 streams.
 	shareBytes = 4 << 20
@@ -103,12 +100,14 @@ func (d *watchdog) look() {
 	if d.progressed(write) {
 		d.progress = now
 	}
-	if d.endSeen.IsZero() && d.s.mustFinish() {
-		d.endSeen = now
+	late := false
+	if d.s.ended.Load() {
+		if d.endSeen.IsZero() {
+			d.endSeen = now
+		}
+		late = now.Sub(d.endSeen) >= graceOf(reasonOf(d.s.Err()))
 	}
-	stalled := now.Sub(d.progress) >= d.timeout
-	late := !d.endSeen.IsZero() && now.Sub(d.endSeen) >= endGrace
-	if stalled || late {
+	if late || now.Sub(d.progress) >= d.timeout {
 		d.bite(write)
 		return
 	}
