@@ -64,14 +64,15 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // RetryTransient is a [Config.RetryStatus] for the statuses that usually pass: 408,
-// 429, 500, 502, 503 and 504.
+// 425, 429, 500, 502, 503 and 504, and those with which a CDN reports on the server
+// behind it: 520 to 527, 529 and 530.
 func RetryTransient(status int) bool {
 	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 529, 530:
 		return true
 	default:
-		return false
+		return status >= 520 && status <= 527
 	}
 }
 

@@ -109,7 +109,9 @@ func TestRetryTransient(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]bool{
 		201: false, 204: false, 301: false, 400: false, 401: false, 403: false, 404: false, 408: true, 410: false,
-		429: true, 500: true, 501: false, 502: true, 503: true, 504: true, 505: false,
+		424: false, 425: true, 426: false, 429: true, 500: true, 501: false, 502: true, 503: true, 504: true, 505: false,
+		519: false, 520: true, 521: true, 522: true, 523: true, 524: true, 525: true, 526: true, 527: true, 528: false,
+		529: true, 530: true, 531: false,
 	} {
 		if got := RetryTransient(status); got != want {
 			t.Errorf("RetryTransient(%d) is %v", status, got)

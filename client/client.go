@@ -55,7 +55,9 @@ type Config struct {
 	LastEventID string
 
 	// MaxEventBytes is the most bytes of one event; see [DecoderConfig]. A larger one
-	// is final, since it would come again. Default 1 MiB; negative: no limit.
+	// is final, since it would come again. Keep it above the limit of the server: for a
+	// registry of the kit, RegistryConfig.MaxEventBytes, whose default is 1 MiB. Default
+	// 2 MiB; negative: no limit.
 	MaxEventBytes int
 
 	// IdleTimeout is the longest time without a byte, after which the connection is

@@ -87,12 +87,24 @@ func TestRequestHeader(t *testing.T) {
 	for i, id := range []string{"7", "é"} {
 		for name, want := range map[string]string{
 			"Last-Event-ID": id, "Authorization": "Bearer a", "Accept": "text/event-stream;q=1",
-			"Cache-Control": "no-store", "Accept-Encoding": "identity",
+			"Cache-Control": "no-cache", "Accept-Encoding": "identity",
 		} {
 			if got := s.header(i).Values(name); len(got) != 1 || got[0] != want {
 				t.Errorf("request %d has %s: %q, want %s", i, name, got, want)
 			}
 		}
+	}
+}
+
+func TestHeaderOfTheCallerWins(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, status(http.StatusNoContent))
+	want := http.Header{"Accept": {"*/*"}, "Cache-Control": {"max-age=0"}, "Accept-Encoding": {"gzip"}, "User-Agent": {"mine/1"}}
+	if _, err := rangeOver(t.Context(), newClient(t, client.Config{URL: s.URL, Header: want})); !isStatus(err, http.StatusNoContent) {
+		t.Fatal(err)
+	}
+	if got := s.header(0); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the request has %v, want %v", got, want)
 	}
 }
 
@@ -592,6 +604,38 @@ func TestEventsOfARegistryAcrossConnections(t *testing.T) {
 	}
 	if cuts < 3 || opens != cuts+1 {
 		t.Errorf("there were %d connections, and %d of them were cut", opens, cuts)
+	}
+}
+
+// A registry and a client with their defaults: no event is too large for the client.
+func TestLargestEventOfARegistryFitsTheDefaultLimit(t *testing.T) {
+	t.Parallel()
+	registry := newKit(t, ginsse.RegistryConfig{})
+	server := httptest.NewServer(kitEngine(t, registry))
+	t.Cleanup(server.Close)
+	t.Cleanup(registry.Close)
+	// Over the limit of 1 MiB with a type, data and line ends of no more than 16 bytes.
+	send := func(size int) error {
+		_, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Type: "n", Data: strings.Repeat("x", size)})
+		return err
+	}
+	largest := 1 << 20
+	for event, err := range newClient(t, client.Config{URL: server.URL + "/events", Header: http.Header{"X-User": {"alice"}}}).Events(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.Type != "sse.open" {
+			if len(event.Data) != largest {
+				t.Errorf("%d bytes of data arrived, want %d", len(event.Data), largest)
+			}
+			break
+		}
+		for errors.Is(send(largest), ginsse.ErrEventTooLarge) {
+			largest--
+		}
+		if largest < 1<<20-32 {
+			t.Fatalf("the registry accepts no more than %d bytes", largest)
+		}
 	}
 }
 

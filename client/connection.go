@@ -166,8 +166,8 @@ func (c *Client) request(ctx context.Context) (*http.Request, error) {
 	}
 	for _, field := range [...]struct{ name, value string }{
 		{"Accept", mediaType},
-		{"Cache-Control", "no-store"},
-		{"Accept-Encoding", "identity"}, // a compressor may hold events back
+		{"Cache-Control", "no-cache"},
+		{"Accept-Encoding", "identity"}, // a compressor may delay events
 	} {
 		if _, ok := request.Header[field.name]; !ok {
 			request.Header.Set(field.name, field.value)

@@ -22,7 +22,8 @@ type DecoderConfig struct {
 	// have the same limit, each by itself; field names count for nothing. What
 	// nobody wants is passed over at any length: unknown fields, and comments and
 	// retry fields without a function for them. Beyond the limit [Decoder.Next]
-	// fails with [*EventTooLargeError]. Default 1 MiB; negative means no limit.
+	// fails with [*EventTooLargeError]. Default 2 MiB, twice that of the kit's
+	// registries; negative means no limit.
 	MaxEventBytes int
 
 	// Comment is called for each comment, without the colon and one space. Default
@@ -53,7 +54,7 @@ func (e *EventTooLargeError) Error() string {
 }
 
 const (
-	defaultMaxEventBytes = 1 << 20
+	defaultMaxEventBytes = 2 << 20
 
 	// maxShared is how many bytes a Decoder keeps for the sake of a type or an ID
 	// within them, so as not to copy that for the next event.

@@ -180,7 +180,7 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (s setti
 	flags.BoolVar(&s.client.NoReconnect, "once", false, "do not reconnect")
 	flags.BoolVar(&retry, "retry", false, "reconnect after statuses that may pass too: 429, 502, 503 and their like")
 	flags.DurationVar(&s.client.IdleTimeout, "idle", 0, "reconnect when nothing has come for this `time`, 0 being the default of a minute and -1s none")
-	flags.IntVar(&s.client.MaxEventBytes, "max", 0, "the most `bytes` of an event, 0 being the default of 1 MiB and -1 no limit")
+	flags.IntVar(&s.client.MaxEventBytes, "max", 0, "the most `bytes` of an event, 0 being the default of 2 MiB and -1 no limit")
 	flags.BoolVar(&s.json, "json", false, "print one JSON object a line")
 	// Flags may come after the URL as well.
 	var urls []string
