@@ -20,9 +20,10 @@ type backoff struct {
 	random           func() float64
 }
 
-// leastGrown is what failures make a shorter reconnection time grow from: nothing
-// doubled is nothing.
-const leastGrown = 100 * time.Millisecond
+// leastPause is the least wait after the second connection in a row that was short, and
+// what failures double if the server has asked for less. Without it a server that asks
+// for no wait and ends each stream at once would be asked again without a pause.
+const leastPause = 100 * time.Millisecond
 
 // longestWait keeps sums from overflowing.
 const longestWait = math.MaxInt64 / 2
@@ -30,21 +31,43 @@ const longestWait = math.MaxInt64 / 2
 // retry takes up a retry field.
 func (b *backoff) retry(d time.Duration) { b.reconnectionTime = min(d, b.maxAsked) }
 
-// wait returns the wait after so many failures in a row, the last of which was err.
-// The first does not make it longer: a connection that breaks is no reason to keep
-// away, and a server that is down is one only once it has been asked again.
-func (b *backoff) wait(failures int, err error) time.Duration {
+// streak counts the attempts in a row that ended before they were stable.
+type streak struct {
+	short    int // lived less than StableAfter
+	failures int // of these, the last ones that failed
+}
+
+// add takes up the end of an attempt.
+func (s *streak) add(end ending, stableAfter time.Duration) {
+	switch {
+	case end.lived >= stableAfter:
+		*s = streak{}
+	case end.isAsked(), end.isClean() && end.delivered:
+		*s = streak{short: s.short + 1}
+	default:
+		s.short++
+		s.failures++
+	}
+}
+
+// wait returns the wait after a streak whose last attempt ended with err. The first
+// failure does not make it longer: the connection may just have been lost, with the
+// server in good health. That the server is down is known when the second one fails.
+func (b *backoff) wait(s streak, err error) time.Duration {
 	d := b.reconnectionTime
-	if failures > 1 {
-		limit := max(b.maxGrown, d)
-		d = max(d, leastGrown)
-		for range failures - 1 {
-			if d > limit/2 {
-				d = limit
-				break
-			}
-			d *= 2
+	if asked := (*ReconnectError)(nil); errors.As(err, &asked) {
+		d = min(asked.Retry, b.maxAsked)
+	}
+	if s.short > 1 {
+		d = max(d, min(leastPause, b.maxGrown))
+	}
+	limit := max(b.maxGrown, d)
+	for range s.failures - 1 {
+		if d > limit/2 {
+			d = limit
+			break
 		}
+		d *= 2
 	}
 	if status := (*StatusError)(nil); errors.As(err, &status) {
 		d = max(d, min(status.RetryAfter, b.maxAsked))
@@ -74,6 +97,13 @@ func RetryTransient(status int) bool {
 	default:
 		return status >= 520 && status <= 527
 	}
+}
+
+// RetryPage is a [Config.RetryContentType] for a page of HTML: a proxy shows one with
+// status 200 while a server is being maintained, and a captive portal until the user has
+// signed in.
+func RetryPage(contentType string) bool {
+	return contentType == "text/html" || contentType == "application/xhtml+xml"
 }
 
 // retryAfter returns what a Retry-After asks for (RFC 9110, section 10.2.3): so many

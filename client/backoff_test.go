@@ -16,35 +16,44 @@ func TestBackoffWait(t *testing.T) {
 	unavailable := func(d time.Duration) error {
 		return fmt.Errorf("wrapped: %w", &StatusError{Status: http.StatusServiceUnavailable, RetryAfter: d})
 	}
+	asked := func(d time.Duration) error { return fmt.Errorf("wrapped: %w", &ReconnectError{Retry: d}) }
 	for _, test := range []struct {
 		name             string
 		reconnectionTime time.Duration
-		failures         int
+		short, failures  int
 		err              error
 		want             time.Duration // without the random part
 	}{
-		{"after_a_stable_connection", time.Second, 0, io.EOF, time.Second},
-		{"first_failure", time.Second, 1, io.EOF, time.Second},
-		{"second_failure", time.Second, 2, io.EOF, 2 * time.Second},
-		{"fifth_failure", time.Second, 5, io.EOF, 16 * time.Second},
-		{"grown_to_the_most", time.Second, 6, io.EOF, 30 * time.Second},
-		{"stays_at_the_most", time.Second, math.MaxInt, io.EOF, 30 * time.Second},
-		{"zero_stable", 0, 0, io.EOF, 0},
-		{"zero_first_failure", 0, 1, io.EOF, 0},
-		{"zero_grows_from_a_floor", 0, 2, io.EOF, 200 * time.Millisecond},
-		{"zero_grows_on", 0, 4, io.EOF, 800 * time.Millisecond},
-		{"zero_grows_to_the_most", 0, 40, io.EOF, 30 * time.Second},
-		{"asked_for_more_than_grown", 5 * time.Minute, 3, io.EOF, 5 * time.Minute},
-		{"retry_after", time.Second, 1, unavailable(time.Minute), time.Minute},
-		{"retry_after_shorter_than_grown", time.Second, 6, unavailable(time.Second), 30 * time.Second},
-		{"retry_after_over_the_limit", time.Second, 1, unavailable(math.MaxInt64), time.Hour},
+		{"after_a_stable_connection", time.Second, 0, 0, io.EOF, time.Second},
+		{"first_failure", time.Second, 1, 1, io.EOF, time.Second},
+		{"second_failure", time.Second, 2, 2, io.EOF, 2 * time.Second},
+		{"fifth_failure", time.Second, 5, 5, io.EOF, 16 * time.Second},
+		{"grown_to_the_most", time.Second, 6, 6, io.EOF, 30 * time.Second},
+		{"stays_at_the_most", time.Second, math.MaxInt, math.MaxInt, io.EOF, 30 * time.Second},
+		{"first_failure_after_short_ones", time.Second, 9, 1, io.EOF, time.Second},
+		{"short_but_no_failure", time.Second, 9, 0, io.EOF, time.Second},
+		{"zero_stable", 0, 0, 0, io.EOF, 0},
+		{"zero_first_failure", 0, 1, 1, io.EOF, 0},
+		{"zero_grows_from_a_floor", 0, 2, 2, io.EOF, 200 * time.Millisecond},
+		{"zero_grows_on", 0, 4, 4, io.EOF, 800 * time.Millisecond},
+		{"zero_grows_to_the_most", 0, 40, 40, io.EOF, 30 * time.Second},
+		{"zero_first_short", 0, 1, 0, io.EOF, 0},
+		{"zero_further_short", 0, 9, 0, io.EOF, 100 * time.Millisecond},
+		{"asked_for_more_than_grown", 5 * time.Minute, 3, 3, io.EOF, 5 * time.Minute},
+		{"retry_after", time.Second, 1, 1, unavailable(time.Minute), time.Minute},
+		{"retry_after_shorter_than_grown", time.Second, 6, 6, unavailable(time.Second), 30 * time.Second},
+		{"retry_after_over_the_limit", time.Second, 1, 1, unavailable(math.MaxInt64), time.Hour},
+		{"reconnect", time.Second, 0, 0, asked(time.Minute), time.Minute},
+		{"reconnect_at_once", time.Second, 1, 0, asked(0), 0},
+		{"reconnect_at_once_again", time.Second, 2, 0, asked(0), 100 * time.Millisecond},
+		{"reconnect_over_the_limit", time.Second, 1, 0, asked(math.MaxInt64), time.Hour},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			for _, random := range []float64{0, 0.5, math.Nextafter(1, 0)} {
 				b := backoff{test.reconnectionTime, time.Hour, 30 * time.Second, func() float64 { return random }}
 				want := test.want + time.Duration(random/2*float64(test.want))
-				if got := b.wait(test.failures, test.err); got != want {
+				if got := b.wait(streak{test.short, test.failures}, test.err); got != want {
 					t.Errorf("with %v at random, the wait is %v, want %v", random, got, want)
 				}
 			}
@@ -59,9 +68,35 @@ func TestBackoffDoesNotOverflow(t *testing.T) {
 	b.retry(math.MaxInt64)
 	const century = 100 * 365 * 24 * time.Hour
 	for _, failures := range []int{0, 1, 2, 100} {
-		if got := b.wait(failures, io.EOF); got < century {
+		if got := b.wait(streak{failures, failures}, io.EOF); got < century {
 			t.Errorf("the wait after %d failures is %v", failures, got)
 		}
+	}
+}
+
+func TestStreak(t *testing.T) {
+	t.Parallel()
+	const stable, short = 10 * time.Second, 10*time.Second - 1
+	for _, test := range []struct {
+		name string
+		end  ending
+		want streak
+	}{
+		{"stable", ending{io.ErrUnexpectedEOF, stable, false}, streak{}},
+		{"clean_without_an_event", ending{io.EOF, short, false}, streak{4, 3}},
+		{"clean_after_an_event", ending{io.EOF, short, true}, streak{4, 0}},
+		{"lost_after_an_event", ending{io.ErrUnexpectedEOF, short, true}, streak{4, 3}},
+		{"wrapped_eof_after_an_event", ending{fmt.Errorf("making the request: %w", io.EOF), short, true}, streak{4, 3}},
+		{"asked_to_reconnect", ending{&ReconnectError{}, short, false}, streak{4, 0}},
+		{"refused", ending{&StatusError{}, 0, false}, streak{4, 3}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := streak{3, 2}
+			if s.add(test.end, stable); s != test.want {
+				t.Errorf("the streak is %+v, want %+v", s, test.want)
+			}
+		})
 	}
 }
 
@@ -75,7 +110,7 @@ func TestBackoffObeysRetryUpToALimit(t *testing.T) {
 		{math.MaxInt64, time.Hour},
 	} {
 		b.retry(test.retry)
-		if got := b.wait(0, io.EOF); got != test.want {
+		if got := b.wait(streak{}, io.EOF); got != test.want {
 			t.Errorf("after a retry of %v the wait is %v, want %v", test.retry, got, test.want)
 		}
 	}
@@ -115,6 +150,17 @@ func TestRetryTransient(t *testing.T) {
 	} {
 		if got := RetryTransient(status); got != want {
 			t.Errorf("RetryTransient(%d) is %v", status, got)
+		}
+	}
+}
+
+func TestRetryPage(t *testing.T) {
+	t.Parallel()
+	for contentType, want := range map[string]bool{
+		"text/html": true, "application/xhtml+xml": true, "application/json": false, "text/plain": false, "": false,
+	} {
+		if got := RetryPage(contentType); got != want {
+			t.Errorf("RetryPage(%q) is %v", contentType, got)
 		}
 	}
 }

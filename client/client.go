@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"math/rand/v2"
 	"net/http"
@@ -31,6 +30,11 @@ type Config struct {
 	// Header is added to the requests for URL. It is copied. Its Host, if any, is the
 	// request's. On a redirect to a host that is neither the same nor a subdomain of it,
 	// net/http leaves out Authorization and Cookie, but no other field.
+	//
+	// The client adds Accept, Cache-Control: no-cache and Accept-Encoding: identity where
+	// they are not set, since a compressor may delay events. With Accept-Encoding: gzip,
+	// a response in gzip is decoded as it arrives; MaxEventBytes limits what is decoded.
+	// The same holds for the header of NewRequest.
 	Header http.Header
 
 	// NewRequest makes the request of each attempt, so that it can carry a fresh token.
@@ -60,10 +64,11 @@ type Config struct {
 	// 2 MiB; negative: no limit.
 	MaxEventBytes int
 
-	// IdleTimeout is the longest time without a byte, after which the connection is
-	// given up with [ErrIdle]. It runs only while the client waits for the server, not
-	// while the loop's body runs. Keep it at some heartbeats of the server. Default
-	// 1 min, which is four of the kit's; negative: off.
+	// IdleTimeout is the longest time without a byte, after which the client closes the
+	// connection with [ErrIdle] and reconnects. It runs only while the client waits for
+	// the server, not while the loop's body runs. Negative: off. Default 1 min; or, if the
+	// kit's sse.open names the server's heartbeat interval, three intervals, but at least
+	// 10 s and at most 1 h. A timeout that is set should be longer than some heartbeats.
 	IdleTimeout time.Duration
 
 	// ConnectTimeout is the longest time from the start of an attempt to its
@@ -83,32 +88,44 @@ type Config struct {
 	// wait is made longer by a random part of up to a half. Default 30 s.
 	MaxBackoff time.Duration
 
-	// StableAfter is how long a connection lives to count as none of the failures in a
-	// row. Without it, a server that accepts and ends at once would be asked without
-	// pause. Default 10 s.
+	// StableAfter is how long a connection must live to end a row of failures. One that
+	// ends earlier is a failure, unless it ended cleanly after an event that is not the
+	// kit's own, or with sse.reconnect. Default 10 s.
 	StableAfter time.Duration
 
 	// RetryStatus says which statuses other than 200 and 204 are failed attempts
 	// instead of final; see [RetryTransient]. Default: none, as in the standard.
 	RetryStatus func(status int) bool
 
-	// MaxFailures is how many attempts in a row may fail, or not live for StableAfter,
-	// before the iteration ends with an error that wraps the last one's; io.EOF if
-	// that one's stream ended cleanly. 0: no limit.
+	// RetryContentType says which content types are failed attempts instead of final, in
+	// a response with status 200 that is no event stream; see [RetryPage]. The content
+	// type has lower case and no parameters; it is "" if the response has none. Default:
+	// none, as in the standard.
+	RetryContentType func(contentType string) bool
+
+	// MaxFailures is how many failures in a row, as StableAfter counts them, end the
+	// iteration, with an error that wraps the last one's; io.EOF if its stream ended
+	// cleanly. 0: no limit.
 	MaxFailures int
 
-	// NoReconnect makes an iteration be one connection: a clean end of the stream ends
-	// it without an error, everything else with one. It is for streams that are an
-	// answer; for the answer to a request of your own, such as a POST to a model, there
-	// is [Decode].
+	// NoReconnect makes an iteration be one connection. A clean end of the stream, and the
+	// kit's sse.reconnect, end it without an error, everything else with one. It is for
+	// streams that are an answer; for the answer to a request of your own, such as a POST
+	// to a model, there is [Decode].
 	NoReconnect bool
+
+	// Heartbeats yields the kit's sse.heartbeat like any other event. By default the
+	// client handles it by itself: it moves the last event ID, and is a sign of life for
+	// IdleTimeout.
+	Heartbeats bool
 
 	// OnOpen is called when a stream has been accepted, with the answer's status and
 	// header. The body is not there.
 	OnOpen func(response *http.Response)
 
 	// OnDisconnect is called when a connection or an attempt has ended and another
-	// follows after wait. err is io.EOF for a clean end.
+	// follows after wait. err is io.EOF for a clean end, and a *[ReconnectError] if the
+	// server sent sse.reconnect.
 	OnDisconnect func(err error, wait time.Duration)
 
 	// OnComment is called for each comment, without the colon and one space.
@@ -172,7 +189,7 @@ func (cfg Config) checkRequest() error {
 		case http.CanonicalHeaderKey(lastEventIDHeader):
 			return fmt.Errorf("%s is in Header; use LastEventID", name)
 		case "Content-Length", "Transfer-Encoding", "Trailer": // which net/http would pass over
-			return fmt.Errorf("%s is in Header; the requests have no body", name)
+			return fmt.Errorf("%s is in Header; it cannot be set", name)
 		}
 		for _, value := range values {
 			if !validFieldValue(value) {
@@ -201,6 +218,7 @@ type Client struct {
 	http       *http.Client
 	newRequest func(context.Context) (*http.Request, error)
 	transport  *http.Transport // the client's own; nil if it is the caller's
+	adaptIdle  bool            // the server's heartbeat interval sets the idle timeout
 
 	busy    atomic.Bool // somebody ranges, and owns what follows
 	backoff backoff
@@ -211,6 +229,7 @@ type Client struct {
 
 // New returns a client. It does not connect. The error names the field that is wrong.
 func New(cfg Config) (*Client, error) {
+	adaptIdle := cfg.IdleTimeout == 0
 	cfg, err := cfg.resolve()
 	if err != nil {
 		return nil, fmt.Errorf("ginsse: client.Config: %w", err)
@@ -219,6 +238,7 @@ func New(cfg Config) (*Client, error) {
 		cfg:         cfg,
 		newRequest:  cfg.NewRequest,
 		lastEventID: cfg.LastEventID,
+		adaptIdle:   adaptIdle,
 		backoff: backoff{
 			reconnectionTime: cfg.ReconnectionTime,
 			maxAsked:         cfg.MaxReconnectionTime,
@@ -340,36 +360,33 @@ func (c *Client) run(ctx context.Context, yield func(Event, error) bool) error {
 	if c.transport != nil {
 		defer c.transport.CloseIdleConnections()
 	}
-	for failures := 0; ctx.Err() == nil; {
-		lived, err := c.connect(ctx, yield)
+	for row := (streak{}); ctx.Err() == nil; {
+		end := c.connect(ctx, yield)
 		final := finalError{}
 		switch {
-		case err == nil:
+		case end.err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.As(err, &final):
+		case errors.As(end.err, &final):
 			return final.error
-		case c.cfg.NoReconnect && err == io.EOF: //nolint:errorlint // a wrapped one is no clean end
+		case c.cfg.NoReconnect && end.isClean():
 			return nil
 		case c.cfg.NoReconnect:
-			return err
-		case lived >= c.cfg.StableAfter:
-			failures = 0
-		default:
-			failures++
+			return end.err
 		}
-		if failures > 0 && failures == c.cfg.MaxFailures {
-			return fmt.Errorf("ginsse: giving up after %d attempts in a row that failed or lived less than %v: %w", failures, c.cfg.StableAfter, err)
+		row.add(end, c.cfg.StableAfter)
+		if row.failures > 0 && row.failures == c.cfg.MaxFailures {
+			return fmt.Errorf("ginsse: giving up after %d attempts in a row that failed or lived less than %v: %w", row.failures, c.cfg.StableAfter, end.err)
 		}
-		if err != io.EOF { //nolint:errorlint // see above
-			// Over HTTP/2 the next attempt would go over the same connection, which may be
-			// what is dead. One that is idle is one that nobody else uses now.
+		if !end.isClean() {
+			// Over HTTP/2 the next attempt would use the same connection, which may be dead.
+			// A connection that is idle now has no other user.
 			c.http.CloseIdleConnections()
 		}
-		wait := c.backoff.wait(failures, err)
+		wait := c.backoff.wait(row, end.err)
 		if c.cfg.OnDisconnect != nil {
-			c.cfg.OnDisconnect(err, wait)
+			c.cfg.OnDisconnect(end.err, wait)
 		}
 		sleep(ctx, wait)
 	}

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,26 +10,41 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode"
 )
 
-// connection is an event stream that a server has accepted to send. It is the
-// decoder's reader, in order to see when the decoder waits.
+// connection is an event stream that a server has agreed to send. It is the decoder's
+// reader, so that the position is known whenever the decoder waits.
 type connection struct {
-	client  *Client
-	body    io.Reader
-	decoder *Decoder
-	idle    *time.Timer // ends the connection; runs while Read waits; nil if off
+	client    *Client
+	wire      *wire
+	body      io.Reader // of the wire, without compression
+	decoder   *Decoder
+	delivered bool // an event that is not the kit's own was yielded
 }
 
-// connect makes one attempt and yields the events of its stream. It returns how
-// long the stream was open and why it ended; nil if the loop was left.
-func (c *Client) connect(iteration context.Context, yield func(Event, error) bool) (lived time.Duration, err error) {
+// ending is how an attempt ended.
+type ending struct {
+	err       error         // nil if the loop was left
+	lived     time.Duration // how long the stream was open
+	delivered bool          // an event that is not the kit's own was yielded
+}
+
+// isClean reports whether the stream ended as its server wanted: it was complete, or the
+// server has asked the client to reconnect.
+func (e ending) isClean() bool {
+	return e.err == io.EOF || e.isAsked() //nolint:errorlint // a wrapped EOF is no end of the stream
+}
+
+// isAsked reports whether the server has asked the client to reconnect.
+func (e ending) isAsked() bool { return errors.As(e.err, new(*ReconnectError)) }
+
+// connect makes one attempt and yields the events of its stream.
+func (c *Client) connect(iteration context.Context, yield func(Event, error) bool) ending {
 	ctx, cancel := context.WithCancelCause(iteration)
 	defer cancel(nil)
 	response, err := c.open(ctx, cancel)
 	if err != nil {
-		return 0, err
+		return ending{err: err}
 	}
 	defer func() {
 		cancel(nil) // first: over HTTP/2, Close would wait for the stream's end
@@ -42,9 +56,10 @@ func (c *Client) connect(iteration context.Context, yield func(Event, error) boo
 		header.Body = http.NoBody
 		c.cfg.OnOpen(&header)
 	}
-	k := &connection{client: c, body: response.Body}
-	if c.cfg.IdleTimeout > 0 {
-		k.idle = time.AfterFunc(c.cfg.IdleTimeout, func() { cancel(ErrIdle) })
+	k := &connection{client: c, wire: &wire{body: response.Body, limit: c.cfg.IdleTimeout}}
+	k.body = decoded(response, k.wire)
+	if k.wire.limit > 0 {
+		k.wire.idle = time.AfterFunc(k.wire.limit, func() { cancel(ErrIdle) })
 	}
 	k.decoder = NewDecoder(k, DecoderConfig{
 		LastEventID:   c.LastEventID(),
@@ -53,7 +68,7 @@ func (c *Client) connect(iteration context.Context, yield func(Event, error) boo
 		Retry:         c.backoff.retry,
 	})
 	err = k.read(iteration, ctx, yield)
-	return time.Since(opened), err
+	return ending{err: err, lived: time.Since(opened), delivered: k.delivered}
 }
 
 // read yields events until the attempt has ended, and returns why; nil if the loop
@@ -67,46 +82,57 @@ func (k *connection) read(iteration, attempt context.Context, yield func(Event, 
 		k.client.setLastEventID(k.decoder.LastEventID())
 		switch {
 		case err == io.EOF: //nolint:errorlint // a wrapped one is no clean end
-			return err
+			return k.ended()
 		case errors.As(err, new(*EventTooLargeError)):
 			return finalError{err} // it would come again
 		case err != nil:
 			return causeOr(attempt, err)
-		case !yield(event, nil):
+		case isHeartbeat(event) && !k.client.cfg.Heartbeats:
+			continue
+		}
+		k.delivered = k.delivered || !isOwn(event)
+		if limit := idleTimeoutBy(event); limit > 0 && k.client.adaptIdle {
+			k.wire.limit = limit
+		}
+		if !yield(event, nil) {
 			return nil
 		}
-		if err := closedBy(event); err != nil {
-			return finalError{err}
+		if err := endBy(event, k.client.backoff.reconnectionTime); err != nil {
+			return err
 		}
 	}
+}
+
+// ended returns with what a stream ends whose body is complete.
+func (k *connection) ended() error {
+	if k.decoder.LastEventID() == doneID && !k.client.cfg.NoReconnect {
+		return finalError{&ClosedError{Reason: "done"}} // another request would be answered with 204
+	}
+	return io.EOF
 }
 
 // Read reads from the body. What the decoder has taken up so far is then known,
 // also when it was a block without an event.
 func (k *connection) Read(p []byte) (int, error) {
 	k.client.setLastEventID(k.decoder.LastEventID())
-	if k.idle != nil {
-		k.idle.Reset(k.client.cfg.IdleTimeout)
-		defer k.idle.Stop()
-	}
 	return k.body.Read(p)
 }
 
-// closedBy returns a *ClosedError if the event is the kit's sse.close and asks for
-// no reconnecting.
-func closedBy(event Event) error {
-	if event.Type != "sse.close" {
-		return nil
+// wire reads a response's body as it is received, and ends the connection when nothing
+// is received for limit.
+type wire struct {
+	body  io.Reader
+	limit time.Duration
+	idle  *time.Timer // ends the connection; runs while Read waits; nil if off
+}
+
+// Read implements io.Reader.
+func (w *wire) Read(p []byte) (int, error) {
+	if w.idle != nil {
+		w.idle.Reset(w.limit)
+		defer w.idle.Stop()
 	}
-	var data struct {
-		Reason    string `json:"reason"`
-		Reconnect *bool  `json:"reconnect"`
-	}
-	err := json.Unmarshal([]byte(event.Data), &data)
-	if closed := err == nil && data.Reconnect != nil && !*data.Reconnect; !closed {
-		return nil // another server may mean something else by this type
-	}
-	return &ClosedError{Reason: data.Reason}
+	return w.body.Read(p)
 }
 
 // open sends a request and returns the answer if it is an event stream. cancel ends
@@ -129,7 +155,7 @@ func (c *Client) open(ctx context.Context, cancel context.CancelCauseFunc) (*htt
 	// Why it was refused is worth a moment, and no more.
 	timer := time.AfterFunc(maxExcerptTime, func() { cancel(errors.New("ginsse: the refusal does not end")) })
 	defer timer.Stop()
-	if err := c.check(response); err != nil {
+	if err := c.check(request, response); err != nil {
 		_ = response.Body.Close()
 		return nil, err
 	}
@@ -189,64 +215,9 @@ var (
 	errUnsendableID    = errors.New("ginsse: the last event ID holds a control character, which no header can carry")
 )
 
-const (
-	mediaType         = "text/event-stream"
-	lastEventIDHeader = "Last-Event-ID"
-)
+const lastEventIDHeader = "Last-Event-ID"
 
 // validFieldValue reports whether a header can carry the value (RFC 9110, section 5.5).
 func validFieldValue(value string) bool {
 	return !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7F })
-}
-
-// check returns nil if the answer is an event stream. Of another it reads the
-// beginning; closing it is the caller's.
-func (c *Client) check(response *http.Response) error {
-	encoding := response.Header.Get("Content-Encoding")
-	if strings.EqualFold(encoding, "identity") {
-		encoding = ""
-	}
-	contentType := response.Header.Get("Content-Type")
-	// What parameters there are, and whether they parse, makes no difference.
-	essence, _, _ := strings.Cut(contentType, ";")
-	essence = strings.ToLower(strings.Trim(essence, " \t"))
-	if status := response.StatusCode; status != http.StatusOK {
-		err := &StatusError{Status: status, RetryAfter: retryAfter(response.Header.Get("Retry-After"))}
-		beginning, _ := io.ReadAll(io.LimitReader(response.Body, maxExcerptBytes)) // what came of it
-		if encoding == "" && (strings.HasPrefix(essence, "text/") || strings.HasSuffix(essence, "json")) {
-			err.Body = printable(beginning)
-		}
-		if status != http.StatusNoContent && c.cfg.RetryStatus != nil && c.cfg.RetryStatus(status) {
-			return err
-		}
-		return finalError{err}
-	}
-	if essence != mediaType {
-		return finalError{&ContentTypeError{ContentType: contentType}}
-	}
-	if encoding != "" {
-		return finalError{&ContentTypeError{ContentType: contentType, ContentEncoding: encoding}}
-	}
-	return nil
-}
-
-// maxExcerptBytes is how much of a refusal is read, and maxExcerptTime for how long.
-const (
-	maxExcerptBytes = 512
-	maxExcerptTime  = 5 * time.Second
-)
-
-// printable returns text on one line, without what cannot be printed.
-func printable(text []byte) string {
-	line := strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case r == unicode.ReplacementChar || !unicode.IsPrint(r): // the cut may have split a character
-			return -1
-		default:
-			return r
-		}
-	}, string(text))
-	return strings.Join(strings.Fields(line), " ")
 }

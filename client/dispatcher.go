@@ -209,7 +209,7 @@ func (s *Subscription) offer(event Event) bool {
 }
 
 func (s *Subscription) wants(eventType string) bool {
-	return len(s.types) == 0 || slices.Contains(s.types, eventType) || eventType == "sse.gap"
+	return len(s.types) == 0 || slices.Contains(s.types, eventType) || eventType == gapEvent
 }
 
 func (s *Subscription) end(err error, drop bool) {

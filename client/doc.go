@@ -32,26 +32,37 @@
 // with the last event ID, so that a server that keeps events leaves none out:
 //
 //	the stream ended, cleanly or not               reconnects
+//	sse.reconnect                                  reconnects, after the wait that it names
 //	silence for Config.IdleTimeout                 reconnects
 //	no connection, or no answer in ConnectTimeout  reconnects
 //	an error of Config.NewRequest                  reconnects
 //	a status that Config.RetryStatus accepts       reconnects, after its Retry-After
-//	sse.close with "reconnect": true               reconnects once the stream ends
+//	a page that Config.RetryContentType accepts    reconnects
 //	leaving the loop                               ends; ranging again resumes
 //	the end of ctx                                 ends with context.Cause(ctx)
+//	sse.close                                      ends with *ClosedError, after the event
+//	a stream of one request that is complete       ends with *ClosedError, reason "done"
 //	any other status but 200, also 204             ends with *StatusError
-//	an answer that is no event stream              ends with *ContentTypeError
+//	any other answer that is no event stream       ends with *ContentTypeError
 //	an event over Config.MaxEventBytes             ends with *EventTooLargeError
-//	sse.close with "reconnect": false              ends with *ClosedError, after the event
 //	too many redirects, or one refused             ends with ErrTooManyRedirects, or the refusal
 //	Config.MaxFailures in a row                    ends with the last failure, wrapped
 //
-// A connection that lived less than Config.StableAfter counts among the failures, also
-// if it brought events: the wait before the next one grows.
+// Waits grow with the failures in a row. A connection that lived less than
+// Config.StableAfter is one, with two exceptions: it ended cleanly after an event of the
+// application, or with sse.reconnect.
 //
-// Half an event is never delivered: it comes whole on the next connection. The kit's
-// sse.open and sse.gap are yielded as they are; upon sse.gap, events may be missing,
-// and the application should fetch its state anew.
+// Half an event is never delivered: it comes whole on the next connection.
+//
+// # The kit's own events
+//
+// The streams of a registry carry events of the kit:
+//
+//	sse.open       yielded; the heartbeat interval in it sets the default of Config.IdleTimeout
+//	sse.gap        yielded; events may be missing, and the application should fetch its state anew
+//	sse.heartbeat  moves the last event ID; yielded with Config.Heartbeats only
+//	sse.reconnect  yielded; then the client reconnects
+//	sse.close      yielded; then the iteration ends
 //
 // # Concurrency
 //
@@ -66,8 +77,8 @@
 // # Deviations from the standard
 //
 // Waits grow with failures and have a random part; silence, a slow answer and too
-// large an event end a connection; sse.close is heeded. Beyond redirects, which are
+// large an event end a connection; the kit's own events have the meaning above. Beyond redirects, which are
 // net/http's, there is no notion of origin.
 //
-// Start reading with client.go, then connection.go and decoder.go.
+// Start reading with client.go, then connection.go, kit.go and decoder.go.
 package client

@@ -54,35 +54,55 @@ func (e *StatusError) Error() string {
 	}
 }
 
-// ContentTypeError is an answer with status 200 that is no event stream: it has
-// another content type, or it is compressed and the request did not ask for that.
-// It ends the iteration.
+// ContentTypeError is a response with status 200 that is no event stream which the
+// client can read: it has another content type, or it is compressed, and not by the gzip
+// that the request asked for. It ends the iteration, unless [Config.RetryContentType]
+// has the content type tried again.
 type ContentTypeError struct {
-	// ContentType is the answer's Content-Type; "" if it had none.
+	// ContentType is the response's Content-Type; "" if it had none.
 	ContentType string
-	// ContentEncoding is the answer's Content-Encoding, if that is what was wrong.
+	// ContentEncoding is the response's Content-Encoding, if that is what was wrong.
 	ContentEncoding string
 }
 
 // Error implements error.
 func (e *ContentTypeError) Error() string {
-	if e.ContentEncoding != "" {
-		return fmt.Sprintf("ginsse: content encoding %q was not asked for", clip(e.ContentEncoding, 64))
+	switch encoding := clip(e.ContentEncoding, 64); {
+	case encoding == "":
+		return fmt.Sprintf("ginsse: content type %q is not %s", clip(e.ContentType, 64), mediaType)
+	case strings.HasSuffix(strings.ToLower(encoding), gzipEncoding):
+		return fmt.Sprintf("ginsse: content encoding %q was not asked for", encoding)
+	default:
+		return fmt.Sprintf("ginsse: content encoding %q cannot be read, only gzip can", encoding)
 	}
-	return fmt.Sprintf("ginsse: content type %q is not %s", clip(e.ContentType, 64), mediaType)
 }
 
-// ClosedError is the end of a stream for good: the server sent the kit's event
-// sse.close with "reconnect": false. The event was yielded before. It ends the
-// iteration.
+// ClosedError is the end of a stream for good. The server sent the kit's event
+// sse.close, which was yielded before; or it completed a stream of one request, with
+// the last event ID sse.done. It ends the iteration.
 type ClosedError struct {
-	// Reason is the server's, such as "done" or "signed out".
+	// Reason is the server's, such as "signed out"; "done" for a stream that is complete.
 	Reason string
 }
 
 // Error implements error.
 func (e *ClosedError) Error() string {
 	return fmt.Sprintf("ginsse: the server closed the stream for good: %q", clip(e.Reason, 64))
+}
+
+// ReconnectError is why a connection ended on which the server sent the kit's event
+// sse.reconnect. It is no failure: the client reconnects after Retry.
+// [Config.OnDisconnect] receives it.
+type ReconnectError struct {
+	// Reason is the server's, such as "lifetime" or "shutdown".
+	Reason string
+	// Retry is the wait that the server asked for.
+	Retry time.Duration
+}
+
+// Error implements error.
+func (e *ReconnectError) Error() string {
+	return fmt.Sprintf("ginsse: the server asked the client to reconnect: %q", clip(e.Reason, 64))
 }
 
 // finalError marks an error after which trying again makes no sense. The caller

@@ -1,8 +1,6 @@
 package client_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -155,24 +153,6 @@ func TestContentType(t *testing.T) {
 				t.Errorf("the text is %s", err)
 			}
 		})
-	}
-}
-
-func TestCompressionThatWasNotAskedFor(t *testing.T) {
-	t.Parallel()
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	_, _ = io.WriteString(z, "data: a\n\n")
-	_ = z.Close()
-	s := newScript(t, status(http.StatusOK, "Content-Type", "text/event-stream", "Content-Encoding", "gzip", "body", packed.String()))
-	_, err := rangeOver(t.Context(), newClient(t, client.Config{URL: s.URL}))
-	var wrong *client.ContentTypeError
-	if !errors.As(err, &wrong) || wrong.ContentEncoding != "gzip" || !strings.Contains(err.Error(), "gzip") {
-		t.Errorf("the iteration ended with %v", err)
-	}
-	s = newScript(t, status(http.StatusForbidden, "Content-Type", "text/plain", "Content-Encoding", "gzip", "body", packed.String()))
-	if _, err := rangeOver(t.Context(), newClient(t, client.Config{URL: s.URL})); err == nil || err.Error() != "ginsse: status 403 Forbidden" {
-		t.Errorf("the iteration ended with %v", err)
 	}
 }
 
@@ -524,7 +504,7 @@ func TestMaxFailures(t *testing.T) {
 		want error
 	}{
 		"refused":       {"http://" + refusing, syscall.ECONNREFUSED},
-		"ended_at_once": {newScript(t, stream("data: a\n\n")).URL, io.EOF},
+		"ended_at_once": {newScript(t, stream(": a\n\n")).URL, io.EOF},
 		"no_answer":     {newScript(t, hijack(func(io.Writer) {})).URL, io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -579,17 +559,73 @@ func between(wait, d time.Duration) bool { return wait >= d && wait <= d+d/2 }
 
 func TestServerThatEndsAtOnceIsNotHammered(t *testing.T) {
 	t.Parallel()
+	for name, step := range map[string]http.HandlerFunc{
+		"clean_without_an_event": stream(": a\n\n"),
+		"clean_after_sse_open":   stream("event: sse.open\ndata: {\"stream\":\"x\",\"resumed\":false}\n\n"),
+		"clean_after_heartbeats": stream("event: sse.heartbeat\ndata:\nid: 1\n\n"),
+		"lost_after_an_event":    cut("data: a\n\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				_, _, waits, err := inBubble(t, client.Config{MaxFailures: 9}, step)
+				if err == nil || !strings.Contains(err.Error(), "giving up after 9 attempts") {
+					t.Errorf("the iteration ended with %v", err)
+				}
+				expectWaits(t, waits, 1, 2, 4, 8, 16, 30, 30, 30)
+			})
+		})
+	}
+}
+
+// A server that ends each response after an event works as it is meant to, as with
+// long polling.
+func TestCleanEndAfterAnEventDoesNotRaiseTheBackoff(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		_, _, waits, err := inBubble(t, client.Config{MaxFailures: 9}, stream("data: a\n\n"))
-		if !errors.Is(err, io.EOF) || len(waits) != 8 {
-			t.Fatalf("the iteration ended with %v after %v", err, waits)
+		poll, fail := stream("data: a\n\n"), status(http.StatusBadGateway)
+		events, _, waits, err := inBubble(t, client.Config{RetryStatus: client.RetryTransient, MaxFailures: 3},
+			poll, poll, poll, fail, fail, poll, fail, fail, poll, poll, status(http.StatusNoContent))
+		if len(events) != 6 || !isStatus(err, http.StatusNoContent) {
+			t.Errorf("got %v, %v", events, err)
 		}
-		for i, seconds := range []int{1, 2, 4, 8, 16, 30, 30, 30} {
-			if want := time.Duration(seconds) * time.Second; !between(waits[i], want) {
-				t.Errorf("wait %d is %v, want %v and a half of it at most", i, waits[i], want)
-			}
-		}
+		expectWaits(t, waits, 1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
 	})
+}
+
+// A server that asks for no wait, and ends each response at once, gets a pause after the
+// second one.
+func TestServerThatAsksForNoWaitIsNotHammered(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"retry":         "retry: 0\ndata: a\n\n",
+		"sse_reconnect": "retry: 0\nevent: sse.reconnect\ndata: {\"reason\":\"lifetime\",\"retry\":0}\n\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				step := stream(text)
+				_, _, waits, err := inBubble(t, client.Config{}, step, step, step, step, status(http.StatusNoContent))
+				if !isStatus(err, http.StatusNoContent) {
+					t.Errorf("the iteration ended with %v", err)
+				}
+				expectWaits(t, waits, 0, 0.1, 0.1, 0.1)
+			})
+		})
+	}
+}
+
+// expectWaits compares waits with those that are due, in seconds, before their random part.
+func expectWaits(t *testing.T, waits []time.Duration, seconds ...float64) {
+	t.Helper()
+	if len(waits) != len(seconds) {
+		t.Fatalf("the waits are %v, want %d", waits, len(seconds))
+	}
+	for i, s := range seconds {
+		if want := time.Duration(s * float64(time.Second)); !between(waits[i], want) {
+			t.Errorf("wait %d is %v, want %v and a half of it at most", i, waits[i], want)
+		}
+	}
 }
 
 func TestStableConnectionEndsTheGrowing(t *testing.T) {
@@ -617,8 +653,8 @@ func TestRetryIsObeyedAcrossConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, _, waits, err := inBubble(t, client.Config{},
-			stream("retry: 0\n\n"), stream("data: a\n\n"),
-			stream("retry: 60000\n\n"), stream("data: a\n\n"),
+			stream("retry: 0\n\n"), stream(": a\n\n"),
+			stream("retry: 60000\n\n"), stream(": a\n\n"),
 			stream("retry: 99999999999999999999\n\n"),
 			status(http.StatusNoContent))
 		if !isStatus(err, http.StatusNoContent) || len(waits) != 5 {
@@ -768,42 +804,6 @@ func TestRequestThatIsNeverMade(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 	})
-}
-
-func TestSSECloseThatIsNotFinal(t *testing.T) {
-	t.Parallel()
-	for name, data := range map[string]string{
-		"reconnect":    `{"reason":"shutdown","reconnect":true}`,
-		"unsaid":       `{"reason":"shutdown"}`,
-		"another_kits": `bye`,
-		"another_type": `{"reason":1,"reconnect":false}`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newScript(t, stream("event: sse.close\ndata: "+data+"\n\n"), status(http.StatusNoContent))
-			events, err := rangeOver(t.Context(), newClient(t, client.Config{URL: s.URL}))
-			if len(events) != 1 || events[0].Type != "sse.close" || !isStatus(err, http.StatusNoContent) {
-				t.Errorf("got %v, %v", events, err)
-			}
-		})
-	}
-}
-
-// Nothing follows the final sse.close, whatever the server still sends, and the
-// client does not wait for the end.
-func TestSSECloseForGoodEndsAtOnce(t *testing.T) {
-	t.Parallel()
-	gone := make(chan struct{}, 1)
-	s := newScript(t, holdUntil(gone, "event: sse.close\ndata: {\"reason\":\"done\",\"reconnect\":false}\n\ndata: late\n\n"))
-	events, err := rangeOver(t.Context(), newClient(t, client.Config{URL: s.URL}))
-	var closed *client.ClosedError
-	if len(events) != 1 || !errors.As(err, &closed) || closed.Reason != "done" {
-		t.Errorf("got %v, %v", events, err)
-	}
-	if want := `ginsse: the server closed the stream for good: "done"`; err.Error() != want {
-		t.Errorf("the text is %s, want %s", err, want)
-	}
-	<-gone
 }
 
 // short answers with a stream of fewer bytes than announced.
