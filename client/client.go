@@ -88,7 +88,7 @@ type Config struct {
 	// wait is made longer by a random part of up to a half. Default 30 s.
 	MaxBackoff time.Duration
 
-	// StableAfter is how long a connection must live to end a row of failures. One that
+	// StableAfter is how long a connection must live to end a row of failures. A connection
 	// ends earlier is a failure, unless it ended cleanly after an event that is not the
 	// kit's own, or with sse.reconnect. Default 10 s.
 	StableAfter time.Duration

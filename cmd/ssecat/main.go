@@ -2,31 +2,52 @@
 // Events that reconnects and resumes.
 //
 //	ssecat [flags] URL
+//	ssecat [flags] -
 //
-// It prints each event as the lines of an event stream, or with -json as one object a
-// line: {"event","data","lastEventId"}. What happens to the connection it says on
-// standard error.
+// A URL without a scheme is one of http. The URL - stands for an event stream on standard
+// input.
 //
-// With -type, that events may be missing (the kit's sse.gap) is said there too. On a
-// terminal, control characters in events are shown as \u001b and the like.
+// It prints each event as the lines of an event stream; with -json as one object a
+// line, {"event","data","lastEventId"}; with -data as its data and a line end. What
+// happens to the connection it says on standard error.
 //
-// It ends with status
+// The kit's sse.heartbeat is not printed, unless -heartbeats or -type asks for it. With
+// -type, ssecat says on standard error that events may be missing (the kit's sse.gap). On
+// a terminal, control characters in events are shown as \u001b and the like.
 //
-//	0    when COUNT events were printed, or with -once the stream has ended
-//	1    when the connection failed for good: with -once, by too many redirects, by too
-//	     large an event; or when the output cannot be written
-//	2    for arguments it does not understand
-//	3    when the server refused: another status than 200, or no event stream
-//	4    when the server said that the stream is over, or it ended before COUNT events
-//	130  when it was interrupted or terminated
+// # Requests with a body
+//
+// With -d, ssecat sends a POST, as to the API of a model. A request with -d, or with a
+// method other than GET in -X, is sent once: when its stream ends, so does the command,
+// with status 0 for a clean end and 1 for any other. It is not repeated, since the server
+// would do its work again. With -once=false the request is repeated like any other, with the
+// last event ID. The body is application/json if it is an object or an array of JSON, and
+// otherwise application/x-www-form-urlencoded, unless -H has a Content-Type.
+//
+// # Credentials
+//
+// -v and -i show no credentials: they leave out the values of Authorization, Cookie and
+// other headers whose name sounds like a secret, and the queries of URLs. Without a scheme
+// in the URL, credentials are sent to this machine only.
+//
+// # Exit status
+//
+//	0    COUNT events were printed; or the stream has ended, with -once, with a request
+//	     that is sent once, or on standard input
+//	1    the connection failed for good: after -attempts, with -once, by too many redirects, by
+//	     too large an event; or the output cannot be written
+//	2    there are arguments that it does not understand
+//	3    the server refused: another status than 200, or no event stream
+//	4    the server said that the stream is over, or it ended before COUNT events
+//	130  it was interrupted or terminated
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"os"
 	"os/signal"
@@ -49,40 +70,19 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the command where the output is blocked
-	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-const usage = `usage: ssecat [flags] URL
-
-Reads an event stream and prints its events; reconnects and resumes.
-
-  ssecat -json -type comment -n 1 http://127.0.0.1:8080/events
-  ssecat -resume ID https://example.com/events
-
-Exit status: 0 COUNT events printed, or -once and the stream has ended; 1 failed; 2 usage;
-3 refused, or no event stream; 4 the stream is over; 130 interrupted.
-Certificates of your own: SSL_CERT_FILE names them.
-
-`
-
-// settings are what the flags say.
-type settings struct {
-	client client.Config
-	types  []string
-	count  int
-	json   bool
-}
-
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(stderr, "ssecat: "+format+"\n", args...) }
 	s, err := parse(args, getenv, stdout)
-	if errors.Is(err, flag.ErrHelp) {
+	if errors.Is(err, errAnswered) {
 		return 0
 	}
 	if err != nil {
-		say("%v; ssecat -h lists the flags", err)
+		say("%s; ssecat -h lists the flags", plain(err))
 		return exitUsage
 	}
 	s.client.OnDisconnect = func(err error, wait time.Duration) {
@@ -91,12 +91,16 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		say("%s; reconnecting in %v", plain(err), wait.Round(10*time.Millisecond))
 	}
-	c, err := client.New(s.client)
-	if err != nil {
+	events, closeIdle, err := s.open(ctx, stdin, stderr)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return exitInterrupted
+	case err != nil:
 		say("%s", plain(err))
 		return exitUsage
 	}
-	printed, err := show(ctx, c, s, stdout, say)
+	defer closeIdle()
+	printed, err := show(events, s, stdout, say)
 	switch {
 	case err == nil && (s.count == 0 || printed == s.count):
 		return 0
@@ -106,14 +110,20 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case ctx.Err() != nil:
 		return exitInterrupted
 	}
-	say("%s", plain(err))
-	return exitCode(err)
+	code := exitCode(err)
+	if text := plain(err); code == exitFailed && s.client.NoReconnect && !s.isPlain() {
+		say("%s; the request is not repeated", text)
+	} else {
+		say("%s", text)
+	}
+	return code
 }
 
-// plain is an error's text for somebody who knows this command and not its packages. It
-// may have words of the server, which must not reach a terminal as they are.
+// plain returns an error's text without the names of packages. It may have words of the
+// server, which must not reach a terminal as they are.
 func plain(err error) string {
-	return visible(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "ginsse: "), "client.Config: "))
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "ginsse: "), "client.Config: ")
+	return visible(strings.ReplaceAll(text, ": ginsse: ", ": "))
 }
 
 func exitCode(err error) int {
@@ -132,9 +142,9 @@ func exitCode(err error) int {
 
 // show prints the events that were asked for, and returns how many, and why there are
 // no more.
-func show(ctx context.Context, c *client.Client, s settings, stdout io.Writer, say func(string, ...any)) (printed int, err error) {
-	p := &printer{w: stdout, json: s.json, terminal: isTerminal(stdout), lastEventID: s.client.LastEventID}
-	for event, err := range c.Events(ctx) {
+func show(events iter.Seq2[client.Event, error], s settings, stdout io.Writer, say func(string, ...any)) (printed int, err error) {
+	p := &printer{w: stdout, form: s.form, terminal: isTerminal(stdout), lastEventID: s.client.LastEventID}
+	for event, err := range events {
 		if err != nil {
 			return printed, err
 		}
@@ -152,76 +162,4 @@ func show(ctx context.Context, c *client.Client, s settings, stdout io.Writer, s
 		}
 	}
 	return printed, nil
-}
-
-func parse(args []string, getenv func(string) string, stdout io.Writer) (s settings, err error) {
-	header := make(http.Header)
-	var retry bool
-	flags := flag.NewFlagSet("ssecat", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // run says what is wrong
-	flags.Usage = func() {}
-	badHeader := false // said later, and not by the package flag, which would quote it
-	flags.Func("H", "send this `header`, as in 'Name: value'; may be repeated", func(line string) error {
-		name, value, found := strings.Cut(line, ":")
-		badHeader = badHeader || !found || strings.TrimSpace(name) == ""
-		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
-		return nil
-	})
-	token := flags.String("token", "", "send 'Authorization: Bearer TOKEN'; other users of the machine may see arguments, and not the environment: $SSECAT_TOKEN does the same for whatever URL is named, unless -H has an Authorization (a `token`)")
-	flags.StringVar(&s.client.LastEventID, "resume", "", "begin after the event with this `ID`")
-	flags.Func("type", "print events of this `type` only; may be repeated", func(name string) error {
-		if name == "" {
-			return errors.New("an event without a type is a 'message'")
-		}
-		s.types = append(s.types, name)
-		return nil
-	})
-	flags.IntVar(&s.count, "n", 0, "end after this `count` of events that are printed, which with the kit's servers begin with sse.open: combine it with -type; 0 is no end")
-	flags.BoolVar(&s.client.NoReconnect, "once", false, "do not reconnect")
-	flags.BoolVar(&retry, "retry", false, "reconnect after statuses that may pass too: 429, 502, 503 and their like")
-	flags.DurationVar(&s.client.IdleTimeout, "idle", 0, "reconnect when nothing has come for this `time`, 0 being the default of a minute and -1s none")
-	flags.IntVar(&s.client.MaxEventBytes, "max", 0, "the most `bytes` of an event, 0 being the default of 2 MiB and -1 no limit")
-	flags.BoolVar(&s.json, "json", false, "print one JSON object a line")
-	// Flags may come after the URL as well.
-	var urls []string
-	for {
-		err := flags.Parse(args)
-		if errors.Is(err, flag.ErrHelp) {
-			_, _ = io.WriteString(stdout, usage)
-			flags.SetOutput(stdout)
-			flags.PrintDefaults()
-		}
-		if err != nil {
-			return s, err
-		}
-		if args = flags.Args(); len(args) == 0 {
-			break
-		}
-		urls, args = append(urls, args[0]), args[1:]
-	}
-	switch {
-	case len(urls) != 1:
-		return s, fmt.Errorf("there are %d URLs and not one", len(urls))
-	case badHeader:
-		return s, errors.New("a -H is not of the form 'Name: value'")
-	case s.count < 0:
-		return s, fmt.Errorf("-n is %d; it counts from 1, and 0 is no end", s.count)
-	case !strings.Contains(urls[0], "://"):
-		return s, errors.New("the URL needs http:// or https:// in front")
-	}
-	_, authorized := header["Authorization"]
-	switch {
-	case authorized && *token != "":
-		return s, errors.New("there is a -token and an Authorization in -H")
-	case *token == "" && !authorized:
-		*token = getenv("SSECAT_TOKEN")
-	}
-	if *token != "" {
-		header.Set("Authorization", "Bearer "+*token)
-	}
-	if retry {
-		s.client.RetryStatus = client.RetryTransient
-	}
-	s.client.URL, s.client.Header = urls[0], header
-	return s, nil
 }

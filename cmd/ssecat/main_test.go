@@ -25,8 +25,12 @@ type result struct {
 }
 
 func ssecat(ctx context.Context, env map[string]string, args ...string) result {
+	return ssecatWith(ctx, strings.NewReader(""), env, args...)
+}
+
+func ssecatWith(ctx context.Context, stdin io.Reader, env map[string]string, args ...string) result {
 	var stdout, stderr bytes.Buffer
-	code := run(ctx, args, func(name string) string { return env[name] }, &stdout, &stderr)
+	code := run(ctx, args, func(name string) string { return env[name] }, stdin, &stdout, &stderr)
 	return result{code, stdout.String(), stderr.String()}
 }
 
@@ -124,7 +128,7 @@ func TestSaysWhyItEnds(t *testing.T) {
 	mux.HandleFunc("/html", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") })
 	mux.HandleFunc("/close", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
-		io.WriteString(w, "event: sse.close\ndata: {\"reason\":\"signed out\",\"reconnect\":false}\n\n")
+		io.WriteString(w, "event: sse.close\ndata: {\"reason\":\"signed out\"}\n\n")
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -142,7 +146,8 @@ func TestSaysWhyItEnds(t *testing.T) {
 		"unreachable":     {[]string{"-once", nobody.URL + "/events?token=secret"}, exitFailed, "connection refused"},
 		"no_url":          {nil, exitUsage, "0 URLs"},
 		"two_urls":        {[]string{"http://a", "http://b"}, exitUsage, "2 URLs"},
-		"not_a_url":       {[]string{"localhost:8080/events?token=secret"}, exitUsage, "needs http:// or https:// in front"},
+		"empty_url":       {[]string{""}, exitUsage, "URL is not an absolute one"},
+		"path":            {[]string{"/events?token=secret"}, exitUsage, "URL is not an absolute one"},
 		"not_http":        {[]string{"ftp://localhost/events?token=secret"}, exitUsage, "URL is not an absolute one"},
 		"two_tokens":      {[]string{"-token", "secret", "-H", "authorization: secret", "http://a"}, exitUsage, "-token and an Authorization"},
 		"unknown_flag":    {[]string{"-nonsense", "http://a"}, exitUsage, "-nonsense"},
@@ -231,7 +236,7 @@ func TestTerminalIsShownNothingThatItActsOn(t *testing.T) {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 	out.Reset()
-	p.json = true
+	p.form = formJSON
 	if err := p.print(client.Event{Data: "\x7f"}); err != nil || !strings.Contains(out.String(), `"\u007f"`) {
 		t.Errorf("%v, %s", err, out.String())
 	}
@@ -246,7 +251,7 @@ func TestSaysWhenItCannotWrite(t *testing.T) {
 	read, write := io.Pipe()
 	read.Close()
 	var stderr bytes.Buffer
-	code := run(t.Context(), []string{url}, func(string) string { return "" }, write, &stderr)
+	code := run(t.Context(), []string{url}, func(string) string { return "" }, strings.NewReader(""), write, &stderr)
 	if code != exitFailed || !strings.Contains(stderr.String(), "closed pipe") {
 		t.Errorf("%d: %s", code, stderr.String())
 	}

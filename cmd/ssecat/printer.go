@@ -9,11 +9,20 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// printer writes events, each with one write: whoever reads them sees whole events, and
-// at once.
+// form is how events are printed.
+type form int
+
+const (
+	formLines form = iota // as the lines of an event stream
+	formJSON              // one object a line
+	formData              // the data and a line end
+)
+
+// printer writes events. Each is one write, so that a reader of the output sees whole
+// events, and at once.
 type printer struct {
 	w           io.Writer
-	json        bool
+	form        form
 	terminal    bool   // which control characters would act on
 	lastEventID string // what the output says so far
 	buffer      bytes.Buffer
@@ -21,11 +30,14 @@ type printer struct {
 
 func (p *printer) print(event client.Event) error {
 	p.buffer.Reset()
-	if p.json {
+	switch p.form {
+	case formJSON:
 		if err := p.object(event); err != nil {
 			return err
 		}
-	} else {
+	case formData:
+		p.buffer.WriteString(event.Data + "\n")
+	default:
 		p.lines(event)
 	}
 	if p.terminal {

@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// isTerminal reports whether what is written to w is shown to somebody.
+// isTerminal reports whether w is a terminal, or another character device.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {
