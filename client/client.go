@@ -68,7 +68,7 @@ type Config struct {
 	// connection with [ErrIdle] and reconnects. It runs only while the client waits for
 	// the server, not while the loop's body runs. Negative: off. Default 1 min; or, if the
 	// kit's sse.open names the server's heartbeat interval, three intervals, but at least
-	// 10 s and at most 1 h. A timeout that is set should be longer than some heartbeats.
+	// 1 s and at most 1 h. A timeout that is set should be longer than some heartbeats.
 	IdleTimeout time.Duration
 
 	// ConnectTimeout is the longest time from the start of an attempt to its
@@ -89,8 +89,8 @@ type Config struct {
 	MaxBackoff time.Duration
 
 	// StableAfter is how long a connection must live to end a row of failures. A connection
-	// ends earlier is a failure, unless it ended cleanly after an event that is not the
-	// kit's own, or with sse.reconnect. Default 10 s.
+	// that ends earlier is a failure, unless it ended cleanly after an event that is not
+	// the kit's own, or with sse.reconnect. Default 10 s.
 	StableAfter time.Duration
 
 	// RetryStatus says which statuses other than 200 and 204 are failed attempts

@@ -64,6 +64,8 @@
 //	sse.reconnect  yielded; then the client reconnects
 //	sse.close      yielded; then the iteration ends
 //
+// To a [Decoder] they are events like any other.
+//
 // # Concurrency
 //
 //	Client.Events              one loop at a time; another gets ErrBusy

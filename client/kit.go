@@ -22,11 +22,11 @@ const (
 	doneID = "sse.done"
 )
 
-// A server that names its heartbeat interval is given up after idleHeartbeats of them,
-// but not before leastIdle, since a packet that is sent again may take seconds.
+// The idle timeout for a server that names its heartbeat interval is idleHeartbeats of
+// them, within these bounds: a packet that is lost and sent again takes its time.
 const (
 	idleHeartbeats = 3
-	leastIdle      = 10 * time.Second
+	leastIdle      = time.Second
 	mostIdle       = time.Hour
 )
 
