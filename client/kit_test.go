@@ -69,9 +69,13 @@ func TestHeartbeatsMoveTheLastEventIDWhileNothingElseArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := ssetest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			write(w, kitOpen)
-			for id := 1; r.Context().Err() == nil; id++ {
-				time.Sleep(15 * time.Second)
-				write(w, kitHeartbeat(id))
+			for id := 1; ; id++ {
+				select {
+				case <-time.After(15 * time.Second):
+					write(w, kitHeartbeat(id))
+				case <-r.Context().Done():
+					return
+				}
 			}
 		}))
 		c := newClient(t, client.Config{URL: server.URL, HTTPClient: server.Client})
