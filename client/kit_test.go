@@ -52,6 +52,7 @@ func TestHeartbeatsAreNotYielded(t *testing.T) {
 			t.Parallel()
 			s := newScript(t, stream(test.text), status(http.StatusNoContent))
 			test.cfg.URL = s.URL
+			test.cfg.MaxReconnectionTime = time.Millisecond // sse.open asks for 3 s
 			events, err := rangeOver(t.Context(), newClient(t, test.cfg))
 			if got := types(events); got != test.want || !isStatus(err, http.StatusNoContent) {
 				t.Errorf("got %s, %v, want %s", got, err, test.want)
