@@ -90,7 +90,8 @@ type Config struct {
 
 	// StableAfter is how long a connection must live to end a row of failures. A connection
 	// that ends earlier is a failure, unless it ended cleanly after an event that is not
-	// the kit's own, or with sse.reconnect. Default 10 s.
+	// the kit's own, or with sse.reconnect. The wait after the second such connection in a
+	// row is at least 100 ms, or MaxBackoff, whatever the server asks for. Default 10 s.
 	StableAfter time.Duration
 
 	// RetryStatus says which statuses other than 200 and 204 are failed attempts

@@ -6,13 +6,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/client"
 	"github.com/ginsse/ginsse/ssetest"
 )
@@ -276,6 +281,29 @@ func TestStreamThatIsDoneIsFinal(t *testing.T) {
 				t.Errorf("got %v, %v after %d requests", events, err, s.requests())
 			}
 		})
+	}
+}
+
+// The kit's own server: its work is done once.
+func TestStreamOfOneRequestIsReadOnce(t *testing.T) {
+	t.Parallel()
+	quietly()
+	var produced atomic.Int64
+	r := gin.New()
+	r.GET("/answer", func(c *gin.Context) {
+		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+			produced.Add(1)
+			return s.Send(ctx, ginsse.Event{Type: "token", Data: "Hello"})
+		})
+	})
+	server := httptest.NewServer(r)
+	t.Cleanup(server.Close)
+	events, err := rangeOver(t.Context(), newClient(t, client.Config{URL: server.URL + "/answer"}))
+	if len(events) == 0 || events[0].Data != "Hello" || !isClosed(err, "done") {
+		t.Errorf("got %v, %v", events, err)
+	}
+	if n := produced.Load(); n != 1 {
+		t.Errorf("the work was done %d times", n)
 	}
 }
 
