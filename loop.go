@@ -377,7 +377,11 @@ func (l *loop) finish() {
 		return
 	}
 	if s.registry == nil {
-		_, _ = l.w.Write(append(appendField(nil, idField, DoneID), '\n'))
+		if reason.drains() {
+			processJobs.finish(s.job)
+		}
+		b := appendField(appendRetry(nil, doneRetry), idField, DoneID)
+		_, _ = l.w.Write(append(b, '\n'))
 		return
 	}
 	var b []byte

@@ -12,17 +12,6 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// DoneID is the last event ID with which a stream of one request ends, in a block of
-// its own that dispatches nothing. A request that names it in Last-Event-ID is
-// answered with 204, the standard's way to say that there is no more (section
-// 9.2.3): a browser's EventSource comes back after every end, and would have the work
-// done again.
-//
-// Firefox and Safari do not take up the ID of a block without data. A producer that
-// knows its last event gives it this ID, and they stop too; else the page must close
-// its EventSource when it has got what it waits for.
-const DoneID = "sse.done"
-
 // Serve opens a stream that belongs to no registry, runs produce beside it, and
 // writes what produce sends until the stream ends: because produce returned, the
 // client left, or the stream's time was up. It is for what one request brings
@@ -176,7 +165,7 @@ func (p *producerPanic) Unwrap() error {
 // into what the response's memory is then used for. The error is
 // [ErrUnsupportedWriter], and the client has been answered with status 500; or
 // [ReasonDone], for a HEAD request, which is answered with the headers alone, and for
-// one that names [DoneID], which is answered with 204.
+// one of a client that has got everything, which is answered with 204: see [DoneID].
 func Open(c *gin.Context, cfg StreamConfig) (*Stream, error) {
 	l, err := openLoop(c, cfg)
 	if err != nil {
@@ -267,12 +256,11 @@ func openLoop(c *gin.Context, cfg StreamConfig) (*loop, error) {
 		refuseWriter(c, err)
 		return nil, err
 	}
-	if c.GetHeader("Last-Event-ID") == DoneID {
-		c.Status(http.StatusNoContent)
-		c.Writer.WriteHeaderNow()
+	if answerFinished(c) {
 		return nil, ReasonDone
 	}
 	s := newStream("", Expiry(c), cfg)
+	s.job = processJobs.start(c.Request)
 	if err := s.loop.w.take(c, s); err != nil {
 		refuseWriter(c, err)
 		return nil, err

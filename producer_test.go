@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -109,6 +110,120 @@ func TestServeRaisesAnErrorOfTheProducerWrapped(t *testing.T) {
 				t.Errorf("net/http does not know %T", p)
 			}
 		})
+	}
+}
+
+// Some clients take up the ID of an event alone, not that of a block without data. A
+// producer's events have IDs by which such a client shows that it has got them all.
+func TestClientThatHasTheLastEventIsAnsweredWith204(t *testing.T) {
+	t.Parallel()
+	var produced atomic.Int64
+	engine := gin.New()
+	engine.Any("/", func(c *gin.Context) {
+		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+			produced.Add(1)
+			for n := range 3 {
+				if err := s.Send(ctx, numbered(n)); err != nil {
+					return err
+				}
+			}
+			return s.Send(ctx, ginsse.Event{Comment: "not dispatched"})
+		})
+	})
+	server := ssetest.NewServer(t, engine)
+	rest, err := server.Open(t, "/").WaitEnd()
+	if err != nil || len(rest) != 3 {
+		t.Fatalf("got %+v, %v", rest, err)
+	}
+	for _, test := range []struct {
+		name, id string
+		again    bool
+	}{
+		{"last", rest[2].LastEventID, false},
+		{"one_before", rest[1].LastEventID, true},
+		{"another_process", "sse.00000000" + rest[2].LastEventID[len("sse.00000000"):], true},
+		{"not_begun_yet", rest[2].LastEventID[:len("sse.00000000.")] + "zzzz.3", true},
+		{"other_spelling", rest[2].LastEventID[:len(rest[2].LastEventID)-1] + "03", true},
+		{"made_up", "sse.x.y.z", true},
+		{"none", "", true},
+	} {
+		produced.Store(0)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Last-Event-ID", test.id)
+		response, err := server.Client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		if again := produced.Load() == 1; again != test.again || (response.StatusCode == http.StatusNoContent) == again {
+			t.Errorf("%s: status %d, and the work was done again: %v", test.name, response.StatusCode, again)
+		}
+	}
+}
+
+func TestUnfinishedStreamIsProducedAgain(t *testing.T) {
+	t.Parallel()
+	var produced atomic.Int64
+	ended := make(chan struct{}, 2)
+	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+			produced.Add(1)
+			if err := s.Send(ctx, numbered(1)); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		ended <- struct{}{}
+	}))
+	stream := server.Open(t, "/")
+	id := stream.NextOf("n").LastEventID
+	stream.Close() // the connection is lost
+	within(t, "the end", ended)
+	if e := server.Open(t, "/", ssetest.LastEventID(id)).NextOf("n"); e.Data != "1" || produced.Load() != 2 {
+		t.Errorf("got %+v; the work was begun %d times", e, produced.Load())
+	}
+}
+
+// What a producer's IDs mean is its own business, and requests that no EventSource
+// makes carry nothing but what the producer sent.
+func TestIDsOfTheKitKeepOutOfTheWay(t *testing.T) {
+	t.Parallel()
+	produce := func(own bool) func(ctx context.Context, s *ginsse.Stream) error {
+		return func(ctx context.Context, s *ginsse.Stream) error {
+			e := ginsse.Event{Data: "x"}
+			if own {
+				e.ID = "7"
+			}
+			if err := s.Send(ctx, e); err != nil {
+				return err
+			}
+			return s.Send(ctx, ginsse.Event{Data: "y"})
+		}
+	}
+	for _, test := range []struct {
+		name, method, accept string
+		own                  bool
+		want                 string
+	}{
+		{"producer_has_ids", http.MethodGet, "text/event-stream", true, "data: x\nid: 7\n\ndata: y\n\n"},
+		{"post", http.MethodPost, "text/event-stream", false, "data: x\n\ndata: y\n\n"},
+		{"no_event_source", http.MethodGet, "*/*", false, "data: x\n\ndata: y\n\n"},
+	} {
+		engine := gin.New()
+		engine.Any("/", func(c *gin.Context) { _ = ginsse.Serve(c, ginsse.StreamConfig{}, produce(test.own)) })
+		request := httptest.NewRequest(test.method, "/", http.NoBody)
+		request.Header.Set("Accept", test.accept)
+		w := httptest.NewRecorder()
+		engine.ServeHTTP(w, request)
+		_, got, _ := strings.Cut(w.Body.String(), "\n\n") // the reconnection time
+		if got, _, _ := strings.Cut(got, "retry: 3600000\n"); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
 	}
 }
 

@@ -128,6 +128,7 @@ type Stream struct {
 
 	mu    sync.Mutex    // guards the fields below, up to loop; never held during I/O
 	queue []byte        // events of Send, encoded
+	job   job           // what gives them IDs, on a stream of one request
 	space chan struct{} // closed when the queue was taken or the stream ended; nil if nobody waits
 	done  chan struct{} // closed when the stream ended; made when first asked for
 	err   error         // why it ended; nil while open
@@ -230,7 +231,7 @@ func (s *Stream) Send(ctx context.Context, e Event) error {
 			return err
 		}
 	}
-	if err := s.enqueue(ctx, frame); err != nil {
+	if err := s.enqueue(ctx, frame, e); err != nil {
 		return err
 	}
 	if s.open != nil {
@@ -241,7 +242,7 @@ func (s *Stream) Send(ctx context.Context, e Event) error {
 }
 
 // enqueue adds a frame to the queue, waiting for room.
-func (s *Stream) enqueue(ctx context.Context, frame []byte) error {
+func (s *Stream) enqueue(ctx context.Context, frame []byte, e Event) error {
 	if ctx == nil {
 		return errNilContext
 	}
@@ -256,6 +257,7 @@ func (s *Stream) enqueue(ctx context.Context, frame []byte) error {
 		}
 		if len(s.queue) == 0 || len(s.queue)+len(frame) <= maxQueueBytes {
 			s.queue = append(s.queue, frame...)
+			s.identifyLocked(e)
 			s.queued.Store(true)
 			s.mu.Unlock()
 			s.notify()
@@ -270,6 +272,19 @@ func (s *Stream) enqueue(ctx context.Context, frame []byte) error {
 		case <-space:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// identifyLocked gives an event that was just queued an ID of the kit's, unless the
+// producer sets IDs.
+func (s *Stream) identifyLocked(e Event) {
+	switch {
+	case s.job.number == 0:
+	case e.ID != "" || e.ResetID:
+		s.job = job{}
+	case e.Type != "" || e.Data != nil:
+		s.job.events++
+		s.queue = append(appendField(s.queue[:len(s.queue)-1], idField, processJobs.id(s.job)), '\n')
 	}
 }
 

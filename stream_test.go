@@ -32,7 +32,9 @@ func TestStreamSendsItsFirstBytesAtOnce(t *testing.T) {
 		server := tr.start(t, serveAt(func(c *gin.Context) {
 			_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
 				<-release // nothing is sent until the client has seen its stream open
-				return s.Send(ctx, ginsse.Event{Data: "x"})
+				_ = s.Send(ctx, ginsse.Event{Data: "x"})
+				<-ctx.Done()
+				return nil
 			})
 		}), nil)
 		stream := connect(t, server, "/")
@@ -294,7 +296,7 @@ func TestStreamWorksOnAResponseRecorder(t *testing.T) {
 	})
 	w := httptest.NewRecorder()
 	r.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
-	want := ": open\n\nevent: t\ndata: x\n\nid: sse.done\n\n"
+	want := ": open\n\nevent: t\ndata: x\n\nretry: 3600000\nid: sse.done\n\n"
 	if w.Code != http.StatusOK || w.Body.String() != want || !w.Flushed {
 		t.Errorf("status %d, flushed %v, body %q, want %q", w.Code, w.Flushed, w.Body, want)
 	}
