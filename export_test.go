@@ -50,3 +50,23 @@ func (o *Opens) Take(perMinute int, user string, now time.Time) time.Duration {
 
 // Len returns for how many users there is an entry.
 func (o *Opens) Len() int { return len(o.o.until) }
+
+// AudienceCap returns for how many streams of a user there is room.
+func (r *Registry) AudienceCap(userID string) int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return cap(r.audiences[subjectUser+userID].streams)
+}
+
+// QueueCap returns the memory of the queue of Send.
+func (s *Stream) QueueCap() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cap(s.queue)
+}
+
+// LateOrderConcerns reports whether an order that came late ends a stream whose place in
+// the log is not known.
+func LateOrderConcerns(given, opened time.Time) bool {
+	return order{Given: given.UnixMilli(), Late: true}.concerns(&Stream{opened: opened}, Cursor{})
+}

@@ -31,15 +31,17 @@ func BenchmarkSendTo(b *testing.B) {
 func BenchmarkBroadcast(b *testing.B) {
 	for _, count := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
-			registry, _ := manyStreams(b, count)
+			registry, written := manyStreams(b, count)
 			e := ginsse.Event{Type: "comment", Data: strings.Repeat("x", 100)}
 			b.ReportAllocs()
+			before := written.Load()
 			for b.Loop() {
 				if _, err := registry.Broadcast(b.Context(), e); err != nil {
 					b.Fatal(err)
 				}
 			}
 			b.StopTimer()
+			b.ReportMetric(float64(written.Load()-before)/float64(b.N)/float64(count), "writes/delivery")
 			if gaps := registry.Stats().Gaps; gaps > 0 {
 				b.ReportMetric(float64(gaps), "gaps")
 			}

@@ -1,0 +1,180 @@
+package ginsse_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// These tests notice when something is gone that only costs memory, time or a rare
+// event if it is missing.
+
+// A sender in a tight loop takes the processors from the goroutines that write. It gives
+// way to readers that keep up, or they would meet gaps.
+func TestSenderAtFullSpeedGivesWayToReaders(t *testing.T) {
+	const streams, events = 100, 30_000
+	registry, written := manyStreams(t, streams)
+	e := ginsse.Event{Type: "comment", Data: strings.Repeat("x", 100)}
+	for range events {
+		if _, err := registry.Broadcast(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if gaps := registry.Stats().Gaps; gaps > streams/10 {
+		t.Errorf("%d streams had gaps, of %d", gaps, streams)
+	}
+	if written.Load() < streams {
+		t.Error("nothing was written")
+	}
+}
+
+// A writer that finds more than one event lets the sender go on before it writes, so
+// that one write takes more of them.
+func TestWriterGathersWhatASenderSendsMeanwhile(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // the sender and the writer take turns
+	registry, written := manyStreams(t, 1)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		before := written.Load()
+		const pairs = 4
+		for range pairs {
+			for range 2 {
+				send(t, registry, "alice", 1)
+			}
+			runtime.Gosched()
+		}
+		for registry.Streams("alice")[0].Unread() > 0 {
+			runtime.Gosched()
+		}
+		// Without gathering the writer writes at each of its turns.
+		if n := written.Load() - before; n < pairs {
+			return
+		}
+		if time.Now().After(deadline) { // the system may have taken the processor away
+			t.Fatal("the writer always wrote at once")
+		}
+	}
+}
+
+func TestMemoryOfSubscribersShrinks(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreamsPerUser: -1})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	first := server.Open(t, "/events", as("alice"))
+	var others []*ssetest.Stream
+	for range 300 {
+		others = append(others, server.Open(t, "/events", as("alice")))
+	}
+	most := registry.AudienceCap("alice")
+	for _, stream := range others {
+		stream.Close()
+	}
+	for len(registry.Streams("alice")) > 1 {
+		pass(time.Millisecond)
+	}
+	if least := registry.AudienceCap("alice"); least > 100 || most < 301 {
+		t.Errorf("room for %d streams, and for %d when there is one", most, least)
+	}
+	send(t, registry, "alice", 1)
+	wantNumbers(t, first, 1, 1)
+}
+
+func TestMemoryOfASendQueueIsGivenBack(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+	stream.NextOf("sse.open")
+	s := registry.Streams("alice")[0]
+	for _, size := range []int{100, 1 << 20} {
+		if err := s.Send(t.Context(), ginsse.Event{Type: "big", Data: strings.Repeat("x", size/2)}); err != nil {
+			t.Fatal(err)
+		}
+		stream.NextOf("big")
+		if kept := s.QueueCap(); kept > 4<<10 {
+			t.Errorf("an idle stream keeps %d bytes of what was sent", kept)
+		}
+	}
+}
+
+// A log may say that there is news after Append has returned. A stream that ends
+// in between still delivers what was sent before.
+func TestEndedStreamLooksOnceMore(t *testing.T) {
+	t.Parallel()
+	for n := range 20 {
+		log := &lateLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		stream.NextOf("sse.open")
+		for registry.Streams("alice")[0].Unread() > 0 {
+			runtime.Gosched() // it has not looked for what there is to resume
+		}
+		log.mute.Store(true)
+		send(t, registry, "alice", n)
+		if _, err := registry.Disconnect(t.Context(), "alice", ""); err != nil {
+			t.Fatal(err)
+		}
+		wantNumbers(t, stream, n, n)
+		wantClose(t, stream, "disconnected")
+	}
+}
+
+// lateLog tells of no event while it is mute.
+type lateLog struct {
+	*ginsse.MemoryLog
+
+	mute atomic.Bool
+}
+
+func (l *lateLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
+	return l.MemoryLog.Watch(func(subject string, seq uint64) {
+		if !l.mute.Load() {
+			fn(subject, seq)
+		}
+	})
+}
+
+// An order that comes late ends the streams that were there when it was given. Nodes'
+// clocks differ, so that one opened shortly afterwards ends as well.
+func TestLateOrderAllowsForClocksThatDiffer(t *testing.T) {
+	t.Parallel()
+	given := time.Now()
+	for _, test := range []struct {
+		opened time.Duration // after the order was given
+		ends   bool
+	}{{-time.Hour, true}, {0, true}, {1900 * time.Millisecond, true}, {2100 * time.Millisecond, false}, {time.Hour, false}} {
+		if got := ginsse.LateOrderConcerns(given, given.Add(test.opened)); got != test.ends {
+			t.Errorf("a stream opened %v after the order: ends %v", test.opened, got)
+		}
+	}
+}
+
+// A last event ID in the query may hold what no header can.
+func TestLastEventIDWithControlCharactersIsAGap(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	engine := newEngine(t, registry)
+	for _, id := range []string{"%01%7F%20%C3%A9", "%00", "%0D%0Aevent:%20x", "%FF%FE"} {
+		request := httptest.NewRequest(http.MethodGet, "/events?lastEventId="+id, http.NoBody)
+		request.Header.Set("X-User", "alice")
+		w := httptest.NewRecorder()
+		go func() {
+			for len(registry.Streams("alice")) == 0 {
+				runtime.Gosched()
+			}
+			_, _ = registry.Disconnect(t.Context(), "alice", "")
+		}()
+		engine.ServeHTTP(w, request)
+		events := ssetest.Parse(w.Body.Bytes())
+		if len(events) != 3 || events[1].Type != "sse.gap" || events[1].Data != fmt.Sprintf(`{"reason":%q}`, "unknown") {
+			t.Errorf("%s: got %+v", id, events)
+		}
+	}
+}
