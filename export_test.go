@@ -70,3 +70,9 @@ func (s *Stream) QueueCap() int {
 func LateOrderConcerns(given, opened time.Time) bool {
 	return order{Given: given.UnixMilli(), Late: true}.concerns(&Stream{opened: opened}, Cursor{})
 }
+
+// Lock keeps streams from joining and leaving until unlock is called.
+func (r *Registry) Lock() (unlock func()) {
+	r.mu.Lock()
+	return r.mu.Unlock
+}
