@@ -55,14 +55,13 @@ const retryRead = time.Second
 func begin(c *gin.Context, s *Stream, first []byte) *loop {
 	l := &s.loop
 	l.s, l.ctx = s, c.Request.Context()
-	l.w.begin(c, first)
-
 	if s.cfg.HeartbeatInterval > 0 {
 		l.beat = jitter(s.cfg.HeartbeatInterval, 0.75, 1-1.0/beatsApart)
 	}
 	if s.cfg.MaxLifetime > 0 {
 		l.endAt = s.opened.Add(jitter(s.cfg.MaxLifetime, 0.9, 1))
 	}
+	l.w.begin(c, first)
 	l.placed = l.w.wrote
 	l.timer = time.AfterFunc(time.Hour, l.onTimer)
 	l.timer.Reset(l.untilDue(time.Now())) // not before onTimer can see the timer
@@ -366,7 +365,7 @@ func (l *loop) drains() bool {
 	if l.drainBy.IsZero() {
 		l.drainBy = now.Add(drainTime)
 	}
-	return now.Before(l.drainBy) || graceOf(reason) > closeTime
+	return now.Before(l.drainBy) || graceOf(reason) > closeTime && l.over(now) == ""
 }
 
 // finish writes the end in-band, if the client can still read it.

@@ -105,7 +105,8 @@ func (d *watchdog) look() {
 		if d.endSeen.IsZero() {
 			d.endSeen = now
 		}
-		late = now.Sub(d.endSeen) >= graceOf(reasonOf(d.s.Err()))
+		past := now.Sub(d.endSeen)
+		late = past >= graceOf(reasonOf(d.s.Err())) || past >= drainTime && d.s.loop.over(now) != ""
 	}
 	if late || now.Sub(d.progress) >= d.timeout {
 		d.bite(write)
