@@ -11,11 +11,19 @@ import (
 
 // On HTTP/1 net/http reads what is left of a request's body in two places: before
 // it sends the headers, and when the handler has returned. A client that withholds
-// what it announced would hold the stream there, so these reads are bounded. But
-// once the body has been read, net/http watches the connection for its end, and a
-// read deadline would end that watch: with it the request's context, and those of
-// all later requests on the connection. So a deadline is set only for a read that
-// waits.
+// what it announced would hold the stream there, so these reads are bounded.
+//
+// A read deadline does harm in all other cases, and outlives the request:
+//
+//   - When the body has been read, net/http watches the connection for its end. A
+//     deadline ends that watch: with it the request's context, and those of all later
+//     requests on the connection.
+//   - With http.ResponseController.EnableFullDuplex, net/http uses the connection again
+//     although it could not read the rest of the body. The rest, if it comes later, would
+//     then be taken for a request.
+//
+// So a deadline is set only for a read that waits, and afterwards only on a connection
+// that net/http is certain to close.
 
 // bodyComplete reports whether the whole body of r has certainly been read. It
 // neither waits nor reads any of it.
@@ -23,37 +31,42 @@ func bodyComplete(r *http.Request) bool {
 	if r.ProtoMajor != 1 || r.ContentLength == 0 || r.Body == nil {
 		return true
 	}
-	if r.ContentLength < 0 || !isServerBody(r.Body) {
+	if r.ContentLength < 0 {
 		return false
 	}
-	_, err := r.Body.Read(nil)
-	return isBodyEnd(err)
-}
-
-// outstanding reports whether some of the body has not come by now. It may read a
-// byte of it: the stream is over.
-func (w *writer) outstanding(r *http.Request) bool {
-	if !isServerBody(r.Body) {
-		return w.withheld // middleware has read net/http's body to make this one
+	switch serverBody(r.Body) {
+	case "body", "maxBytesReader":
+		_, err := r.Body.Read(nil)
+		return errors.Is(err, io.EOF) || errors.Is(err, http.ErrBodyReadAfterClose)
 	}
-	done := interruptRead(w.ResponseWriter, bodyGrace)
-	_, err := r.Body.Read(make([]byte, 1))
-	return done() || !isBodyEnd(err)
+	return false
 }
 
-// bodyGrace is how long the rest of a body is waited for when the stream is over.
-const bodyGrace = 50 * time.Millisecond
+// bodyUnasked reports whether the client has asked, by Expect: 100-continue, whether it
+// should send the body, and the whole body has not been read when the headers were sent.
+// Then net/http closes the connection after the response.
+func bodyUnasked(r *http.Request) bool {
+	if r.ProtoMajor != 1 || r.ContentLength <= 0 || serverBody(r.Body) != "expectContinueReader" {
+		return false
+	}
+	_, err := r.Body.Read(nil) // asks for nothing once the headers are sent
+	return err == nil
+}
 
-// isServerBody reports whether a body is net/http's, not one that middleware has put
-// in its place.
-func isServerBody(body io.ReadCloser) bool {
+// serverBody returns the name of the type of a body that net/http made, and "" for one
+// that middleware has put in its place.
+func serverBody(body io.ReadCloser) string {
 	t := reflect.TypeOf(body)
-	return t != nil && t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "net/http"
+	if t == nil || t.Kind() != reflect.Pointer || t.Elem().PkgPath() != "net/http" {
+		return ""
+	}
+	return t.Elem().Name()
 }
 
-func isBodyEnd(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, http.ErrBodyReadAfterClose)
-}
+// bodyGrace is how long net/http may read the rest of a body on a connection that it
+// closes afterwards. A connection that is closed with data unread is reset, and the
+// client may lose the end of the response.
+const bodyGrace = 2 * time.Second
 
 // interruptRead has reads of the request's body fail after d, until done is called,
 // which reports whether it has come to that.

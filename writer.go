@@ -29,7 +29,7 @@ type writer struct {
 	err         error                 // the first failure
 	direct      bool                  // there is nothing between gin's writer and the innermost
 	wrote       time.Time             // when it was last written to
-	withheld    bool                  // the request's body did not come in time
+	withheld    bool                  // net/http waited for the request's body in vain
 	setDeadline func(time.Time) error // sets the write deadline; nil if that is impossible
 	dog         watchdog
 }
@@ -158,7 +158,8 @@ func (w *writer) first(r *http.Request, block []byte) {
 		}
 		// Half, as the write that follows has to fit into the same time.
 		done := interruptRead(w.ResponseWriter, timeout/2)
-		defer func() { w.withheld = done() }()
+		// net/http ends the context when a read fails: without that, there was no read.
+		defer func() { w.withheld = done() && r.Context().Err() != nil }()
 	}
 	if w.setDeadline != nil {
 		w.fail(w.setDeadline(time.Time{})) // the server's WriteTimeout is for answers, not streams
@@ -200,15 +201,15 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // release ends the writer's use, and drops the response: code that keeps a Stream
 // must not keep that. The terminating chunk, which net/http writes after the handler,
 // still gets a deadline on HTTP/1; net/http clears it before the connection is used
-// again. A body that has not come by now is not waited for.
+// again. A body that did not come in time is hardly waited for again.
 func (w *writer) release(c *gin.Context) {
 	c.Writer = w.ResponseWriter
 	ended := w.dog.release()
 	if w.setDeadline != nil && c.Request.ProtoMajor == 1 && w.dog.timeout > 0 && !ended {
 		_ = w.setDeadline(time.Now().Add(max(lastWriteTimeout, w.dog.timeout)))
 	}
-	if !bodyComplete(c.Request) && w.outstanding(c.Request) {
-		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Unix(1, 0))
+	if w.withheld || bodyUnasked(c.Request) {
+		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now().Add(bodyGrace))
 	}
 	w.ResponseWriter, w.flushError, w.setDeadline = nil, nil, nil
 }

@@ -1,0 +1,360 @@
+package ginsse_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+)
+
+// A stream takes the response over and gives it back. These tests use what is left: the
+// request's context, until the handler returns, and the connection, for more requests.
+
+const (
+	// streamTimeout is the write timeout of the streams here.
+	streamTimeout = 500 * time.Millisecond
+	// aMoment is how long a context is watched. A spoiled one ends at once.
+	aMoment = 100 * time.Millisecond
+)
+
+// lives returns why ctx has ended within d, or nil if it has not.
+func lives(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// answer is a way in which the kit answers a request.
+type answer struct {
+	name   string
+	status int    // 0 stands for 200
+	says   string // a part of the response's body
+	head   bool   // the request is a HEAD request
+	// handler returns the handler that answers so.
+	handler func(t *testing.T) gin.HandlerFunc
+}
+
+// producing is a handler that serves a stream of one request.
+func producing(produce func(ctx context.Context, s *ginsse.Stream) error) func(*testing.T) gin.HandlerFunc {
+	return func(*testing.T) gin.HandlerFunc {
+		return func(c *gin.Context) {
+			_ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: streamTimeout}, produce)
+		}
+	}
+}
+
+// serving is a handler that serves a stream of a registry to alice, when others have
+// opened theirs.
+func serving(cfg ginsse.RegistryConfig, options []ginsse.ServeOption, others ...string) func(*testing.T) gin.HandlerFunc {
+	return func(t *testing.T) gin.HandlerFunc {
+		cfg := cfg
+		cfg.Stream.WriteTimeout = streamTimeout
+		registry := newRegistry(t, cfg)
+		engine := newEngine(t, registry)
+		if len(others) > 0 {
+			server := transports[0].start(t, engine, nil)
+			for _, user := range others {
+				connect(t, server, "/events", as(user)).NextOf("sse.open")
+			}
+		}
+		auth := ginsse.Middleware(headerAuth(t))
+		return func(c *gin.Context) {
+			c.Request.Header.Set("X-User", "alice")
+			auth(c)
+			_ = registry.Serve(c, options...)
+		}
+	}
+}
+
+func sendX(ctx context.Context, s *ginsse.Stream) error {
+	return s.Send(ctx, ginsse.Event{Data: "x"})
+}
+
+var answers = []answer{
+	{name: "serve", says: "data: x\n", handler: producing(sendX)},
+	{name: "serve_that_fails", says: "data: x\n", handler: producing(func(ctx context.Context, s *ginsse.Stream) error {
+		_ = sendX(ctx, s)
+		return errors.New("the model is out")
+	})},
+	{name: "serve_that_panics", says: "data: x\n", handler: producing(func(ctx context.Context, s *ginsse.Stream) error {
+		_ = sendX(ctx, s)
+		panic("boom")
+	})},
+	{name: "serve_seq", says: "data: x\n", handler: func(*testing.T) gin.HandlerFunc {
+		return func(c *gin.Context) {
+			_ = ginsse.ServeSeq(c, ginsse.StreamConfig{WriteTimeout: streamTimeout}, func(context.Context) iter.Seq2[ginsse.Event, error] {
+				return func(yield func(ginsse.Event, error) bool) { yield(ginsse.Event{Data: "x"}, nil) }
+			})
+		}
+	}},
+	{name: "open_and_close", says: "data: x\n", handler: func(*testing.T) gin.HandlerFunc {
+		return func(c *gin.Context) {
+			s, err := ginsse.Open(c, ginsse.StreamConfig{WriteTimeout: streamTimeout})
+			if err != nil {
+				return
+			}
+			defer s.Close()
+			_ = sendX(c.Request.Context(), s)
+		}
+	}},
+	{name: "without_write_timeout", says: "data: x\n", handler: func(*testing.T) gin.HandlerFunc {
+		return func(c *gin.Context) { _ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: -1}, sendX) }
+	}},
+	{name: "disconnected", says: `"reason":"over"`, handler: serving(ginsse.RegistryConfig{
+		ConnectFunc: func(s *ginsse.Stream) { s.Disconnect("over") },
+	}, nil)},
+	{name: "expired", says: `"reason":"lifetime"`, handler: serving(ginsse.RegistryConfig{
+		Stream: ginsse.StreamConfig{MaxLifetime: 50 * time.Millisecond},
+	}, nil)},
+	{name: "registry_full", says: `"reason":"overloaded"`, handler: serving(ginsse.RegistryConfig{MaxStreams: 1}, nil, "bob")},
+	{name: "registry_closed", says: `"reason":"shutdown"`, handler: func(t *testing.T) gin.HandlerFunc {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{WriteTimeout: streamTimeout}})
+		registry.Close()
+		auth := ginsse.Middleware(headerAuth(t))
+		return func(c *gin.Context) {
+			c.Request.Header.Set("X-User", "alice")
+			auth(c)
+			_ = registry.Serve(c)
+		}
+	}},
+	{name: "too_many_streams", status: http.StatusTooManyRequests, says: "too_many_streams",
+		handler: serving(ginsse.RegistryConfig{MaxStreamsPerUser: 1}, nil, "alice")},
+	{name: "option_refused", status: http.StatusBadRequest, says: "invalid_request",
+		handler: serving(ginsse.RegistryConfig{}, []ginsse.ServeOption{ginsse.WithTopics("")})},
+	{name: "writer_refused", status: http.StatusInternalServerError, says: "stream_unsupported", handler: func(t *testing.T) gin.HandlerFunc {
+		serve := producing(sendX)(t)
+		return func(c *gin.Context) {
+			c.Header("Content-Encoding", "br")
+			serve(c)
+		}
+	}},
+	{name: "head", head: true, handler: producing(sendX)},
+	{name: "head_of_registry", head: true, handler: serving(ginsse.RegistryConfig{}, nil)},
+}
+
+// requestBody is a body that a request may have, and what the handler does with it
+// before it streams.
+type requestBody struct {
+	name   string
+	body   func() io.Reader // nil for a GET request
+	expect bool             // the client waits for 100 Continue
+	closes bool             // on HTTP/1 net/http closes the connection after the response
+	use    func(c *gin.Context) error
+}
+
+const smallJSON = `{"prompt":"hello"}`
+
+func small() io.Reader { return strings.NewReader(smallJSON) }
+
+// chunked is a body whose length the client does not announce.
+func chunked() io.Reader { return io.MultiReader(strings.NewReader(smallJSON)) }
+
+// large is a body of which net/http reads no more than 256 KiB by itself.
+func large() io.Reader { return bytes.NewReader(make([]byte, 600<<10)) }
+
+func unread(*gin.Context) error { return nil }
+
+func readAll(c *gin.Context) error {
+	_, err := io.Copy(io.Discard, c.Request.Body)
+	return err
+}
+
+func bind(c *gin.Context) error {
+	var request struct{ Prompt string }
+	if err := c.ShouldBindJSON(&request); err != nil || request.Prompt != "hello" {
+		return fmt.Errorf("bound %+v, %w", request, err)
+	}
+	return nil
+}
+
+// bounded puts the body behind http.MaxBytesReader, as middleware does, with the writer
+// that middleware of gin has.
+func bounded(limit int64, use func(c *gin.Context) error) func(c *gin.Context) error {
+	return func(c *gin.Context) error {
+		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, limit)
+		return use(c)
+	}
+}
+
+func readTooMuch(c *gin.Context) error {
+	var tooLarge *http.MaxBytesError
+	if err := readAll(c); !errors.As(err, &tooLarge) {
+		return fmt.Errorf("reading beyond the limit: %w", err)
+	}
+	return nil
+}
+
+var requestBodies = []requestBody{
+	{name: "no_body", use: unread},
+	{name: "read", body: small, use: readAll},
+	{name: "unread", body: small, use: unread},
+	{name: "partly_read", body: small, use: func(c *gin.Context) error {
+		_, err := io.ReadFull(c.Request.Body, make([]byte, 3))
+		return err
+	}},
+	{name: "bound", body: small, use: bind},
+	{name: "limited_and_read", body: small, use: bounded(1<<20, readAll)},
+	{name: "limited_and_unread", body: small, use: bounded(1<<20, unread)},
+	{name: "limited_and_too_large", body: small, use: bounded(3, readTooMuch)},
+	{name: "limited_by_a_byte", body: small, use: bounded(int64(len(smallJSON))-1, readTooMuch)},
+	// With net/http's own writer MaxBytesReader has the connection closed.
+	{name: "limited_below_gin", body: small, closes: true, use: func(c *gin.Context) error {
+		w := c.Writer.(interface{ Unwrap() http.ResponseWriter }).Unwrap()
+		c.Request.Body = http.MaxBytesReader(w, c.Request.Body, 3)
+		return readTooMuch(c)
+	}},
+	{name: "replaced", body: small, use: func(c *gin.Context) error {
+		b, err := io.ReadAll(c.Request.Body)
+		c.Request.Body = io.NopCloser(bytes.NewBuffer(b))
+		return err
+	}},
+	{name: "wrapped_and_unread", body: small, use: func(c *gin.Context) error {
+		c.Request.Body = io.NopCloser(io.TeeReader(c.Request.Body, io.Discard))
+		return nil
+	}},
+	{name: "replaced_by_no_body", body: small, use: func(c *gin.Context) error {
+		c.Request.Body = http.NoBody
+		return nil
+	}},
+	{name: "closed", body: small, use: func(c *gin.Context) error { return c.Request.Body.Close() }},
+	{name: "chunked_and_read", body: chunked, use: readAll},
+	{name: "chunked_and_unread", body: chunked, use: unread},
+	{name: "chunked_and_bound", body: chunked, use: bind},
+	{name: "chunked_and_too_large", body: chunked, use: bounded(3, readTooMuch)},
+	{name: "expect_and_read", body: small, expect: true, use: readAll},
+	{name: "expect_and_unread", body: small, expect: true, closes: true, use: unread},
+	{name: "large_and_read", body: large, use: readAll},
+	{name: "large_and_unread", body: large, closes: true, use: unread},
+}
+
+func TestConnectionIsAsGoodAfterAStreamAsBefore(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		var wg sync.WaitGroup
+		for _, answer := range answers {
+			for _, body := range requestBodies {
+				if answer.head && body.body != nil {
+					continue
+				}
+				wg.Go(func() {
+					t.Run(answer.name+"/"+body.name, func(t *testing.T) { useConnectionAgain(t, tr, answer, body) })
+				})
+			}
+		}
+		wg.Wait()
+	})
+}
+
+// useConnectionAgain sends a request that is answered with a stream, and then others over
+// the same connection.
+func useConnectionAgain(t *testing.T, tr transport, answer answer, body requestBody) {
+	t.Helper()
+	after := make(chan error, 1) // how the request's context fared after the stream
+	r := gin.New()
+	r.Any("/stream", func(c *gin.Context) {
+		if err := body.use(c); err != nil {
+			t.Error(err)
+		}
+		c.Next()
+		after <- lives(c.Request.Context(), aMoment)
+	}, gin.RecoveryWithWriter(io.Discard), answer.handler(t))
+	// Works for longer than any deadline that the stream has had, and then answers.
+	r.Any("/work", func(c *gin.Context) {
+		read, err := io.Copy(io.Discard, c.Request.Body)
+		if err == nil {
+			err = lives(c.Request.Context(), streamTimeout+aMoment)
+		}
+		if err != nil {
+			t.Errorf("%s on the connection afterwards: %v", c.Request.Method, err)
+		}
+		c.String(http.StatusOK, "%d %s", read, strings.Repeat("y", 20_000))
+	})
+	server := tr.start(t, r, nil)
+	// Else the client sends its body without waiting for 100 Continue.
+	server.Client().Transport.(*http.Transport).ExpectContinueTimeout = 10 * time.Second
+
+	method := http.MethodGet
+	var content io.Reader
+	switch {
+	case answer.head:
+		method = http.MethodHead
+	case body.body != nil:
+		method, content = http.MethodPost, body.body()
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if body.expect {
+		header.Set("Expect", "100-continue")
+	}
+	first := exchange(t, server.Client(), method, server.URL+"/stream", content, header)
+	if first.status != cmp.Or(answer.status, http.StatusOK) || !strings.Contains(first.text, answer.says) {
+		t.Errorf("got status %d, %q, want %q in it", first.status, first.text, answer.says)
+	}
+	if err := within(t, "the handler", after); err != nil {
+		t.Errorf("the request's context ended before its handler returned: %v", err)
+	}
+	closes := body.closes && strings.HasPrefix(tr.name, "http1")
+	for range 2 {
+		for _, next := range []struct {
+			method string
+			body   io.Reader
+			want   string
+		}{{http.MethodGet, nil, "0 "}, {http.MethodPost, small(), fmt.Sprint(len(smallJSON), " ")}} {
+			got := exchange(t, server.Client(), next.method, server.URL+"/work", next.body, nil)
+			if got.status != http.StatusOK || !strings.HasPrefix(got.text, next.want) || len(got.text) < 20_000 {
+				t.Errorf("%s afterwards: status %d, %.30q", next.method, got.status, got.text)
+			}
+			if same := got.connection == first.connection; same == closes {
+				t.Errorf("%s afterwards came over %s, the stream over %s; want the same: %v", next.method, got.connection, first.connection, !closes)
+			}
+		}
+	}
+}
+
+// response is what a client has got.
+type response struct {
+	status     int
+	text       string
+	connection string // the client's end of it
+}
+
+// exchange sends a request and reads the response, which must come whole.
+func exchange(t *testing.T, client *http.Client, method, url string, body io.Reader, header http.Header) (got response) {
+	t.Helper()
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { got.connection = info.Conn.LocalAddr().String() },
+	})
+	request, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header != nil {
+		request.Header = header
+	}
+	r, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Errorf("%s %s: the response is not whole: %v", method, url, err)
+	}
+	got.status, got.text = r.StatusCode, string(text)
+	return got
+}
