@@ -72,9 +72,12 @@ const (
 	infoAttr     = 2  // INET_DIAG_INFO: struct tcp_info
 	noCookie     = 0xffffffff
 
+	replyState    = 1   // idiag_state
 	replyUnread   = 56  // idiag_rqueue
 	replyUnacked  = 60  // idiag_wqueue
 	infoBytesAckd = 120 // tcpi_bytes_acked, since Linux 4.1
+
+	stateListen = 10 // TCP_LISTEN
 )
 
 // diagnose asks the kernel for one socket of this network namespace by its ends. It
@@ -119,14 +122,21 @@ func diagnosisRequest(local, remote netip.AddrPort) []byte {
 	return b
 }
 
-// parseDiagnosis reads the kernel's answer, which may be an error.
+// parseDiagnosis reads the kernel's answer, which may be an error. Where there is no
+// connection between the ends, the kernel answers with a socket that listens at the local
+// end. That says nothing of a connection; a client could have it found by its choice of a
+// port.
 func parseDiagnosis(b []byte) (socket, bool) {
 	order := binary.NativeEndian
 	if len(b) < headerBytes+replyBytes || order.Uint16(b[4:]) != sockDiagByFamily {
 		return socket{}, false
 	}
-	b = b[headerBytes:min(len(b), int(order.Uint32(b[0:])))]
-	if len(b) < replyBytes {
+	size := uint64(order.Uint32(b[0:]))
+	if size < headerBytes+replyBytes || size > uint64(len(b)) {
+		return socket{}, false
+	}
+	b = b[headerBytes:size]
+	if b[replyState] == stateListen {
 		return socket{}, false
 	}
 	s := socket{unread: uint64(order.Uint32(b[replyUnread:])), unacknowledged: uint64(order.Uint32(b[replyUnacked:]))}
