@@ -134,7 +134,7 @@ var answers = []answer{
 		}
 	}},
 	{name: "too_many_streams", status: http.StatusTooManyRequests, says: "too_many_streams",
-		handler: serving(ginsse.RegistryConfig{MaxStreamsPerUser: 1}, nil, "alice")},
+		handler: serving(ginsse.RegistryConfig{MaxStreamsPerUser: 1, RefuseNewest: true}, nil, "alice")},
 	{name: "option_refused", status: http.StatusBadRequest, says: "invalid_request",
 		handler: serving(ginsse.RegistryConfig{}, []ginsse.ServeOption{ginsse.WithTopics("")})},
 	{name: "writer_refused", status: http.StatusInternalServerError, says: "stream_unsupported", handler: func(t *testing.T) gin.HandlerFunc {
