@@ -1,9 +1,12 @@
 package ginsse_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -387,5 +390,22 @@ func TestNilLogInAnInterfaceIsAnError(t *testing.T) {
 	_, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log})
 	if err == nil || !strings.Contains(err.Error(), "RegistryConfig.Log is a nil *ginsse.MemoryLog") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The person who can repair it reads the log, not the answer.
+func TestForgottenMiddlewareIsLogged(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	registry := newRegistry(t, ginsse.RegistryConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	engine := gin.New()
+	engine.GET("/events", registry.Handler())
+	w := httptest.NewRecorder()
+	engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/events", http.NoBody))
+	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "Middleware") {
+		t.Errorf("status %d: %s", w.Code, w.Body)
+	}
+	if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "missing, or registered behind the handler") {
+		t.Errorf("the log says %q", log.String())
 	}
 }
