@@ -216,6 +216,19 @@ func parse[T any](t *testing.T, text []byte) (v T) {
 	return v
 }
 
+// wantReconnect reads a stream up to its sse.reconnect and checks the reason.
+func wantReconnect(t *testing.T, stream *ssetest.Stream, reason string) {
+	t.Helper()
+	text := stream.NextOf("sse.reconnect").Data
+	got := parse[struct {
+		Reason string
+		Retry  int64
+	}](t, []byte(text))
+	if got.Reason != reason || got.Retry <= 0 {
+		t.Errorf("the stream ended with %s", text)
+	}
+}
+
 // keys returns the names in a JSON object.
 func keys(t *testing.T, text []byte) map[string]bool {
 	t.Helper()

@@ -54,7 +54,7 @@ func TestEventsReachTheStreamsOfAllNodes(t *testing.T) {
 	// Signing out at one node ends the streams at all.
 	alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
 	for _, stream := range []*ssetest.Stream{there, moved} {
-		if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out","reconnect":false}` {
+		if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out"}` {
 			t.Errorf("it ended with %s", got)
 		}
 	}
