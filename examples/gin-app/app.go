@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -28,6 +29,9 @@ type appConfig struct {
 	Nodes *nodes
 	// Secure has the cookie sent over TLS only, which a proxy in front speaks.
 	Secure bool
+	// Proxies are the addresses and networks of the proxies in front. What one of them says
+	// in X-Forwarded-For is where a request comes from. Default: none is believed.
+	Proxies []string
 	// SessionTime is how long a token lives. Default: defaultSessionTime.
 	SessionTime time.Duration
 	// PasswordCost is for argon2id. Default: defaultPasswordCost.
@@ -76,12 +80,18 @@ func (a *app) begin(ctx context.Context, cfg appConfig) (err error) {
 			return err
 		}
 	}
+	engine := gin.New()
+	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // a client may have written any other
+	if err := engine.SetTrustedProxies(cfg.Proxies); err != nil {
+		return fmt.Errorf("addresses of the proxies: %w", err)
+	}
+	a.addRoutes(engine)
+	a.Handler = engine
 	streams := ginsse.RegistryConfig{ConnectFunc: a.streamOpened, Logger: cfg.Logger}
 	if a.nodes != nil {
 		streams.Log = a.nodes
 	}
 	a.registry, err = ginsse.NewRegistry(streams)
-	a.Handler = a.routes()
 	return err
 }
 
@@ -105,11 +115,9 @@ func (a *app) Close() error {
 // readMethods are those of a request that only reads.
 var readMethods = []string{http.MethodGet, http.MethodHead}
 
-// routes is the HTTP interface on one screen.
-func (a *app) routes() http.Handler {
-	r := gin.New()
+// addRoutes is the HTTP interface on one screen.
+func (a *app) addRoutes(r *gin.Engine) {
 	r.RedirectTrailingSlash = false // an address that is not there is not there
-	_ = r.SetTrustedProxies(nil)    // cannot fail without a list
 	r.Use(logRequests(a.logger), a.recoverPanics())
 	r.NoRoute(noStore, func(c *gin.Context) { fail(c, errNoSuchRoute) })
 
@@ -142,7 +150,6 @@ func (a *app) routes() http.Handler {
 
 	get("/notifications", a.listNotifications)
 	api.POST("/notifications/read", a.readNotifications)
-	return r
 }
 
 // ready says whether requests can be served: to a load balancer, which should send

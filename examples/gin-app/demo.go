@@ -35,7 +35,7 @@ func (a *app) addDemo(ctx context.Context) error {
 }
 
 func (a *app) addDemoPerson(ctx context.Context, name, post string) (account, error) {
-	hash, err := a.passwords.hash(ctx, demoPassword)
+	hash, err := a.passwords.hash(ctx, claimant{}, demoPassword)
 	if err != nil {
 		return account{}, err
 	}

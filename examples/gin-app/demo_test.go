@@ -43,9 +43,9 @@ func TestDemoPeopleAreRefusedWithoutDemo(t *testing.T) {
 
 	// The answer takes as long as one to a wrong password: who signs in as alice has
 	// to wait for a hash too, and is sent away when too many do.
-	after.app.passwords.waiting.Store(maxWaiting)
+	release := fillQueue(t, after.app.passwords.queue)
 	wantError(t, alice.want(http.StatusServiceUnavailable, "POST", "/api/session", right), "busy")
-	after.app.passwords.waiting.Store(0)
+	release()
 
 	// A stream that comes into the registry is looked at once more.
 	for _, open := range before.app.registry.Streams(alice.user.ID) {

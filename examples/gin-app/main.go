@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -57,6 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	h2c := flags.Bool("h2c", false, "speak HTTP/2 without TLS too, for a proxy in front")
 	natsAddress := flags.String("nats", "", "share events with other processes on the same database by this NATS server, as in nats://127.0.0.1:4222 (a `URL`); "+embedNATS+" runs one in this process, at that port, or "+embedNATS+":PORT")
 	secure := flags.Bool("secure", false, "the page is served over HTTPS, by a proxy in front: cookies for HTTPS only")
+	proxies := flags.String("proxy", "", "believe what X-Forwarded-For says in requests from these `addresses` and networks, as in 127.0.0.1,10.0.0.0/8: those of the proxy in front")
 	noDemo := flags.Bool("no-demo", false, "add no demo people, and let in none of those there are")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -78,6 +80,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
 	cfg := appConfig{Logger: logger, Database: *database, Demo: !*noDemo, Secure: *secure}
+	if *proxies != "" {
+		cfg.Proxies = strings.Split(*proxies, ",")
+	}
 	if *natsAddress != "" {
 		if cfg.Nodes, err = openNodes(ctx, *natsAddress, *database, logger); err != nil {
 			return err

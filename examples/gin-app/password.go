@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -31,33 +30,34 @@ const (
 
 // passwords hashes passwords and checks them.
 //
-// Concurrency: all methods may be called from several goroutines. No more hashes
-// are made at a time than there are processors, and four, so that many people signing
-// in cost time and not memory.
+// Concurrency: all methods may be called from several goroutines. At most one hash per
+// processor, and at most four, are made at a time, since each takes much memory. Other calls
+// wait in a [queue], and may get [errBusy].
 type passwords struct {
 	cost  passwordCost
-	slots chan struct{} // holds a token for each hash being made
-	decoy string        // the hash of a password that nobody knows
-
-	waiting atomic.Int64 // who is in derive
+	queue *queue
+	decoy string // the hash of a random password
 }
+
+// maxWaiting is the most calls that wait. With the default cost the last one waits for seconds.
+const maxWaiting = 256
 
 func newPasswords(cost passwordCost) (*passwords, error) {
 	if cost == (passwordCost{}) {
 		cost = defaultPasswordCost
 	}
-	p := &passwords{cost: cost, slots: make(chan struct{}, min(4, runtime.GOMAXPROCS(0)))}
+	p := &passwords{cost: cost, queue: newQueue(min(4, runtime.GOMAXPROCS(0)), maxWaiting)}
 	var err error
-	p.decoy, err = p.hash(context.Background(), rand.Text())
+	p.decoy, err = p.hash(context.Background(), claimant{}, rand.Text())
 	return p, err
 }
 
 // hash returns the hash of a password with a new salt, in the PHC string format:
 // the cost is part of it, so that it can be raised later.
-func (p *passwords) hash(ctx context.Context, password string) (string, error) {
+func (p *passwords) hash(ctx context.Context, who claimant, password string) (string, error) {
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // never fails
-	key, err := p.derive(ctx, password, salt, p.cost, hashBytes)
+	key, err := p.derive(ctx, who, password, salt, p.cost, hashBytes)
 	if err != nil {
 		return "", err
 	}
@@ -67,12 +67,12 @@ func (p *passwords) hash(ctx context.Context, password string) (string, error) {
 }
 
 // matches reports whether a password is the one that was hashed.
-func (p *passwords) matches(ctx context.Context, password, hash string) (bool, error) {
+func (p *passwords) matches(ctx context.Context, who claimant, password, hash string) (bool, error) {
 	cost, salt, want, err := parseHash(hash)
 	if err != nil {
 		return false, err
 	}
-	got, err := p.derive(ctx, password, salt, cost, uint32(len(want)))
+	got, err := p.derive(ctx, who, password, salt, cost, uint32(len(want)))
 	if err != nil {
 		return false, err
 	}
@@ -81,28 +81,18 @@ func (p *passwords) matches(ctx context.Context, password, hash string) (bool, e
 
 // matchesNobody takes as long as matches and is false. It is for names that do
 // not exist: an answer that came sooner would tell which do.
-func (p *passwords) matchesNobody(ctx context.Context, password string) (bool, error) {
-	_, err := p.matches(ctx, password, p.decoy)
+func (p *passwords) matchesNobody(ctx context.Context, who claimant, password string) (bool, error) {
+	_, err := p.matches(ctx, who, password, p.decoy)
 	return false, err
 }
 
-// maxWaiting is how many may wait for their turn: the last of them for seconds.
-// Those beyond it are sent away, so that a flood of guesses does not have
-// everybody wait for minutes.
-const maxWaiting = 64
-
 // derive waits for its turn and does the work.
-func (p *passwords) derive(ctx context.Context, password string, salt []byte, cost passwordCost, n uint32) ([]byte, error) {
-	defer p.waiting.Add(-1)
-	if p.waiting.Add(1) > maxWaiting {
-		return nil, errBusy
+func (p *passwords) derive(ctx context.Context, who claimant, password string, salt []byte, cost passwordCost, n uint32) ([]byte, error) {
+	leave, err := p.queue.enter(ctx, who)
+	if err != nil {
+		return nil, err
 	}
-	select {
-	case p.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	defer func() { <-p.slots }()
+	defer leave()
 	return argon2.IDKey([]byte(password), salt, cost.Passes, cost.MemoryKiB, cost.Threads, n), nil
 }
 

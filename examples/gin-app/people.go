@@ -36,14 +36,14 @@ func (a *app) signIn(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	ctx := c.Request.Context()
+	ctx, who := c.Request.Context(), newClaimant(c.ClientIP(), given.Name)
 	var right bool
 	found, err := a.store.AccountNamed(ctx, given.Name)
 	switch {
 	case errors.Is(err, errNoSuchUser), err == nil && !a.sessions.mayEnter(found):
-		right, err = a.passwords.matchesNobody(ctx, given.Password)
+		right, err = a.passwords.matchesNobody(ctx, who, given.Password)
 	case err == nil:
-		right, err = a.passwords.matches(ctx, given.Password, found.PasswordHash)
+		right, err = a.passwords.matches(ctx, who, given.Password, found.PasswordHash)
 	}
 	if err == nil && !right {
 		err = errWrongLogin
@@ -74,7 +74,7 @@ func (a *app) signUp(c *gin.Context) {
 		return
 	}
 	ctx := c.Request.Context()
-	hash, err := a.passwords.hash(ctx, given.Password)
+	hash, err := a.passwords.hash(ctx, newClaimant(c.ClientIP(), given.Name), given.Password)
 	if err != nil {
 		fail(c, err)
 		return

@@ -172,7 +172,7 @@ func TestCrossSiteWriteIsRefused(t *testing.T) {
 func TestTooManySigningInAreAskedToComeBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
-	s.app.passwords.waiting.Store(maxWaiting)
+	release := fillQueue(t, s.app.passwords.queue)
 	for path, given := range map[string]credentials{"/api/session": {"alice", demoPassword}, "/api/users": {"dave", "long enough"}} {
 		got := s.visitor().want(http.StatusServiceUnavailable, "POST", path, given)
 		wantError(t, got, "busy")
@@ -180,7 +180,7 @@ func TestTooManySigningInAreAskedToComeBack(t *testing.T) {
 			t.Errorf("Retry-After is %q", after)
 		}
 	}
-	s.app.passwords.waiting.Store(0)
+	release()
 	s.signedIn("alice")
 }
 
