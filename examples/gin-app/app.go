@@ -131,6 +131,7 @@ func (a *app) addRoutes(r *gin.Engine) {
 	r.GET("/events", limitBody, ginsse.Middleware(a.sessions.auth), a.sessions.admit, a.events)
 
 	public := r.Group("/api", noStore, refuseCrossSite(), limitBody)
+	public.Match(readMethods, "/session", a.getSession)
 	public.POST("/session", a.signIn)
 	public.POST("/users", a.signUp)
 	public.Match(readMethods, "/demo", a.getDemo)

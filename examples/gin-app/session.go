@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -109,39 +111,74 @@ func isForAnother(c *gin.Context, id string) bool {
 // another's, and renews a token in a cookie that is past half of its time. It stands
 // behind the kit's middleware.
 func (s *sessions) admit(c *gin.Context) {
-	who, err := s.store.Account(c.Request.Context(), ginsse.UserID(c))
+	who, err := s.find(c.Request.Context(), ginsse.UserID(c), ginsse.Expiry(c))
+	if err == nil && isForAnother(c, who.ID) {
+		err = errOtherUser
+	}
+	if err == nil {
+		err = s.renew(c, who, ginsse.Expiry(c))
+	}
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	expires := ginsse.Expiry(c)
-	if s.refuses(who, expires) {
-		fail(c, errSignedOut)
-		return
-	}
-	if isForAnother(c, who.ID) {
-		fail(c, errOtherUser)
-		return
-	}
 	c.Set(accountKey{}, who)
-	if cookie, err := c.Request.Cookie(s.cookie); err != nil || cookie.Value == "" || time.Until(expires) > s.lifetime/2 {
-		return
+}
+
+// current returns the user of a request's session, or nil if the request has no valid session.
+// Like admit, it renews the session. It needs no middleware in front.
+func (s *sessions) current(c *gin.Context) (*user, error) {
+	identity, err := s.auth.Authenticate(c)
+	var who account
+	if err == nil {
+		who, err = s.find(c.Request.Context(), identity.UserID, identity.Expiry)
 	}
-	// Unless the person has signed out since admit looked.
+	if err == nil {
+		err = s.renew(c, who, identity.Expiry)
+	}
+	var refused *ginsse.AuthError
+	switch {
+	case err == nil:
+		return &who.user, nil
+	case errors.As(err, &refused) && refused.Status == http.StatusUnauthorized, errors.Is(err, errNoSuchUser), errors.Is(err, errSignedOut):
+		return nil, nil //nolint:nilnil // no session is a result
+	case refused != nil:
+		return nil, fmt.Errorf("%w: %w", badRequest("%s", refused.Description), err)
+	default:
+		return nil, err
+	}
+}
+
+// find returns the account of a token with this user ID and expiry. Errors:
+// [errNoSuchUser], [errSignedOut].
+func (s *sessions) find(ctx context.Context, userID string, expires time.Time) (account, error) {
+	who, err := s.store.Account(ctx, userID)
+	if err == nil && s.refuses(who, expires) {
+		err = errSignedOut
+	}
+	return who, err
+}
+
+// renew sets a new cookie if the request's cookie is past half of its lifetime. Errors:
+// [errSignedOut], if the user signed out after find was called.
+func (s *sessions) renew(c *gin.Context, who account, expires time.Time) error {
+	cookie, _ := c.Request.Cookie(s.cookie) // nil without one
+	if cookie == nil || cookie.Value == "" || time.Until(expires) > s.lifetime/2 {
+		return nil
+	}
 	who, until, err := s.store.BeginSession(c.Request.Context(), who.ID, s.lifetime)
 	if err == nil && void(who, expires) {
 		err = errSignedOut
 	}
 	if err != nil {
-		fail(c, err)
-		return
+		return err
 	}
 	renewed, err := s.sign(who.user, until)
 	if err != nil {
-		fail(c, err)
-		return
+		return err
 	}
 	s.setCookie(c, renewed)
+	return nil
 }
 
 type accountKey struct{}

@@ -262,6 +262,49 @@ func TestCookieIsForHTTPSBehindAProxy(t *testing.T) {
 	wantSecure(inCookie.want(http.StatusNoContent, "DELETE", "/api/session", nil))
 }
 
+func TestSessionIsNullForAVisitorWithoutOne(t *testing.T) {
+	t.Parallel()
+	s, alice, bob, _ := demo(t)
+	out, expired := s.signedIn("carol"), s.visitor()
+	out.want(http.StatusNoContent, "DELETE", "/api/session", nil)
+	old, err := s.app.sessions.sign(alice.user, time.Now().Add(-time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired.token = old.Token
+	for name, v := range map[string]*visitor{
+		"new": s.visitor(), "signed_out": out, "expired": expired,
+		"forged": {t: t, url: s.url, client: alice.client, token: alice.token[:len(alice.token)-8] + "AAAAAAAA"},
+	} {
+		if got := v.want(http.StatusOK, "GET", "/api/session", nil); string(got.body) != `{"user":null}` || got.header.Get("Set-Cookie") != "" {
+			t.Errorf("%s: got %s", name, got.body)
+		}
+	}
+	v := &visitor{t: t, url: s.url, client: alice.client}
+	for name, test := range map[string]struct {
+		who  *visitor
+		want user
+	}{
+		"bearer":            {alice, alice.user},
+		"cookie":            {v.with("Cookie", sessionCookie+"="+alice.token), alice.user},
+		"meant_for_another": {bob.with("X-User", alice.user.ID), bob.user},
+	} {
+		if got := read[struct{ User user }](test.who.want(http.StatusOK, "GET", "/api/session", nil)).User; got != test.want {
+			t.Errorf("%s: the session is %+v's", name, got)
+		}
+	}
+	wantError(t, alice.with("Cookie", sessionCookie+"="+bob.token).want(http.StatusBadRequest, "GET", "/api/session", nil), "invalid_request")
+	// Using the session renews it.
+	soon, err := s.app.sessions.sign(alice.user, time.Now().Add(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := v.with("Cookie", sessionCookie+"="+soon.Token).want(http.StatusOK, "GET", "/api/session", nil)
+	if cookie := got.header.Get("Set-Cookie"); !strings.HasPrefix(cookie, sessionCookie+"=ey") {
+		t.Errorf("cookie is %q", cookie)
+	}
+}
+
 // Alice's page is open in one tab, and bob has signed in from another: in the same
 // browser, and so with the cookie of both.
 func TestRequestOfAnotherPersonsPageIsRefused(t *testing.T) {
