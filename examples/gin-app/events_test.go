@@ -24,11 +24,11 @@ func TestCommentReachesAuthorInEveryTab(t *testing.T) {
 	for _, tab := range tabs {
 		event := tab.NextOf("comment")
 		got := parse[notice](t, []byte(event.Data))
-		want := notice{ID: list[0].ID, PostID: id, Actor: bob.user, Body: "me", CreatedAt: made.CreatedAt}
+		want := notice{ID: list[0].ID, PostID: id, PostExcerpt: "who is there?", Actor: bob.user, Body: "me", CreatedAt: made.CreatedAt}
 		if got != want {
 			t.Errorf("event is %+v, want %+v", got, want)
 		}
-		wantKeys(t, event.Data, "id", "post_id", "actor", "body", "created_at")
+		wantKeys(t, event.Data, "id", "post_id", "post_excerpt", "actor", "body", "created_at")
 	}
 }
 
@@ -56,7 +56,7 @@ func TestReactionTwiceNotifiesOnce(t *testing.T) {
 		if got := parse[notice](t, []byte(event.Data)); got.Kind != kind || got.PostID != id || got.Actor != bob.user {
 			t.Errorf("event is %+v, want a %s", got, kind)
 		}
-		wantKeys(t, event.Data, "id", "post_id", "actor", "kind", "created_at")
+		wantKeys(t, event.Data, "id", "post_id", "post_excerpt", "actor", "kind", "created_at")
 	}
 	if list, unread := alice.inbox(); len(list) != 2 || unread != 2 {
 		t.Errorf("alice has %d notifications, %d unread", len(list), unread)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -82,5 +83,30 @@ func TestInboxKeepsNewestNotifications(t *testing.T) {
 	list, unread := alice.inbox()
 	if len(list) != maxNotifications || unread != maxNotifications || list[0].Body != fmt.Sprint(maxNotifications+4) {
 		t.Errorf("%d notifications, %d unread, the newest %+v", len(list), unread, list[0])
+	}
+}
+
+func TestNotificationHasAnExcerptOfItsPost(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ body, want string }{
+		"short":         {"Found a bakery.", "Found a bakery."},
+		"several_lines": {"One\n\n  two\tthree ", "One two three"},
+		"just_fits":     {strings.Repeat("ä", maxExcerptRunes), strings.Repeat("ä", maxExcerptRunes)},
+		"long":          {strings.Repeat("ä", maxExcerptRunes+1), strings.Repeat("ä", maxExcerptRunes-1) + "…"},
+		"ends_in_space": {strings.Repeat("a", maxExcerptRunes-2) + " and more", strings.Repeat("a", maxExcerptRunes-2) + "…"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, alice, bob, _ := demo(t)
+			path, _ := alice.post(test.body)
+			stream := alice.open("/events")
+			bob.want(http.StatusCreated, "POST", path+"/reactions", map[string]string{"kind": "like"})
+			if got := parse[notice](t, []byte(stream.NextOf("reaction").Data)).PostExcerpt; got != test.want {
+				t.Errorf("the event says %q, not %q", got, test.want)
+			}
+			if list, _ := alice.inbox(); len(list) != 1 || list[0].PostExcerpt != test.want {
+				t.Errorf("the list says %+v", list)
+			}
+		})
 	}
 }

@@ -64,8 +64,8 @@ func TestAnswersHaveWhatThePageShows(t *testing.T) {
 	wantKeys(t, string(reacted.body), "post_id", "actor", "kind", "created_at")
 
 	list := read[struct{ Notifications []json.RawMessage }](alice.want(http.StatusOK, "GET", "/api/notifications", nil)).Notifications
-	wantKeys(t, string(list[1]), "id", "type", "read", "post_id", "actor", "body", "created_at")
-	wantKeys(t, string(list[0]), "id", "type", "read", "post_id", "actor", "kind", "created_at")
+	wantKeys(t, string(list[1]), "id", "type", "read", "post_id", "post_excerpt", "actor", "body", "created_at")
+	wantKeys(t, string(list[0]), "id", "type", "read", "post_id", "post_excerpt", "actor", "kind", "created_at")
 	wantKeys(t, string(alice.want(http.StatusOK, "POST", "/api/notifications/read", `{"up_to":1}`).body), "up_to", "unread")
 }
 

@@ -26,7 +26,7 @@ type comment struct {
 // Errors: [errNoSuchPost], [errKeyReused].
 func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, key string) (made comment, added bool, notified *notification, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		recipient, err := authorIn(ctx, tx, postID)
+		about, err := postHeadIn(ctx, tx, postID)
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, ke
 		if err != nil || !added {
 			return err
 		}
-		notified, err = addNotificationIn(ctx, tx, recipient, eventComment, notice{PostID: postID, Actor: author, Body: body, CreatedAt: made.CreatedAt})
+		notified, err = addNotificationIn(ctx, tx, about, eventComment, notice{PostID: postID, Actor: author, Body: body, CreatedAt: made.CreatedAt})
 		return err
 	})
 	return made, added, notified, err
@@ -54,7 +54,7 @@ func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, ke
 // oldest first. Errors: [errNoSuchPost].
 func (s *store) Comments(ctx context.Context, postID, before int64, limit int) (comments []comment, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := authorIn(ctx, tx, postID); err != nil {
+		if _, err := postHeadIn(ctx, tx, postID); err != nil {
 			return err
 		}
 		comments, err = commentsIn(ctx, tx, postID, before, limit)

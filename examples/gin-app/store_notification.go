@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -12,12 +13,25 @@ const maxNotifications = 200
 
 // notice is what a notification says: also the data of its event.
 type notice struct {
-	ID        int64     `json:"id"`
-	PostID    int64     `json:"post_id"`
-	Actor     user      `json:"actor"`
-	Kind      string    `json:"kind,omitempty"` // of a reaction
-	Body      string    `json:"body,omitempty"` // of a comment
-	CreatedAt time.Time `json:"created_at"`
+	ID          int64     `json:"id"`
+	PostID      int64     `json:"post_id"`
+	PostExcerpt string    `json:"post_excerpt"` // the beginning of the post; see excerpt
+	Actor       user      `json:"actor"`
+	Kind        string    `json:"kind,omitempty"` // of a reaction
+	Body        string    `json:"body,omitempty"` // of a comment
+	CreatedAt   time.Time `json:"created_at"`
+}
+
+// maxExcerptRunes is the length of an excerpt.
+const maxExcerptRunes = 80
+
+// excerpt returns the beginning of a text on one line, with "…" if there is more.
+func excerpt(text string) string {
+	runes := []rune(strings.Join(strings.Fields(text), " "))
+	if len(runes) <= maxExcerptRunes {
+		return string(runes)
+	}
+	return strings.TrimRight(string(runes[:maxExcerptRunes-1]), " ") + "…"
 }
 
 // notification is a notice to somebody.
@@ -48,8 +62,8 @@ func (s *store) Notifications(ctx context.Context, userID string, after int64) (
 }
 
 func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, readThrough int64) ([]notification, error) {
-	rows, err := tx.QueryContext(ctx, "SELECT n.id, n.type, n.post_id, a.id, a.name, n.kind, n.body, n.created_at FROM notifications n "+
-		"JOIN accounts a ON a.id = n.actor_id WHERE n.recipient_id = ? AND n.id > ? ORDER BY n.id DESC", userID, after)
+	rows, err := tx.QueryContext(ctx, "SELECT n.id, n.type, n.post_id, p.body, a.id, a.name, n.kind, n.body, n.created_at FROM notifications n "+
+		"JOIN accounts a ON a.id = n.actor_id JOIN posts p ON p.id = n.post_id WHERE n.recipient_id = ? AND n.id > ? ORDER BY n.id DESC", userID, after)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +72,12 @@ func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, read
 	for rows.Next() {
 		one := notification{Recipient: userID}
 		var createdAt int64
-		err := rows.Scan(&one.ID, &one.Type, &one.PostID, &one.Actor.ID, &one.Actor.Name, &one.Kind, &one.Body, &createdAt)
+		var postBody string
+		err := rows.Scan(&one.ID, &one.Type, &one.PostID, &postBody, &one.Actor.ID, &one.Actor.Name, &one.Kind, &one.Body, &createdAt)
 		if err != nil {
 			return nil, err
 		}
-		one.CreatedAt, one.Read = millis(createdAt), one.ID <= readThrough
+		one.PostExcerpt, one.CreatedAt, one.Read = excerpt(postBody), millis(createdAt), one.ID <= readThrough
 		list = append(list, one)
 	}
 	return list, rows.Err()
@@ -100,11 +115,13 @@ func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64
 }
 
 // addNotificationIn adds a notification for the author of a post and returns it; nil if the
-// author is who has acted. The oldest of those that are too many goes.
-func addNotificationIn(ctx context.Context, tx *sql.Tx, recipientID, eventType string, what notice) (*notification, error) {
+// author is the actor. The oldest of those that are too many goes.
+func addNotificationIn(ctx context.Context, tx *sql.Tx, about postHead, eventType string, what notice) (*notification, error) {
+	recipientID := about.AuthorID
 	if recipientID == what.Actor.ID {
 		return nil, nil //nolint:nilnil // nothing to tell
 	}
+	what.PostExcerpt = excerpt(about.Body)
 	err := tx.QueryRowContext(ctx, "INSERT INTO notifications (recipient_id, type, post_id, actor_id, kind, body, created_at) "+
 		"VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
 		recipientID, eventType, what.PostID, what.Actor.ID, what.Kind, what.Body, what.CreatedAt.UnixMilli()).Scan(&what.ID)

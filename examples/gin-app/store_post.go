@@ -101,7 +101,7 @@ func (s *store) HasPost(ctx context.Context, id int64) (has bool, err error) {
 // and giving it again tells nobody anything new. Errors: [errNoSuchPost].
 func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind string) (made reaction, added bool, notified *notification, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		recipient, err := authorIn(ctx, tx, postID)
+		about, err := postHeadIn(ctx, tx, postID)
 		if err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind str
 		if err != nil || !isNew {
 			return err
 		}
-		notified, err = addNotificationIn(ctx, tx, recipient, eventReaction, notice{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
+		notified, err = addNotificationIn(ctx, tx, about, eventReaction, notice{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
 		return err
 	})
 	return made, added, notified, err
@@ -137,7 +137,7 @@ func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind str
 // RemoveReaction removes a reaction if there is one. Errors: [errNoSuchPost].
 func (s *store) RemoveReaction(ctx context.Context, postID int64, actorID, kind string) error {
 	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := authorIn(ctx, tx, postID); err != nil {
+		if _, err := postHeadIn(ctx, tx, postID); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE reactions SET removed = 1 WHERE post_id = ? AND actor_id = ? AND kind = ?", postID, actorID, kind)
@@ -145,13 +145,16 @@ func (s *store) RemoveReaction(ctx context.Context, postID int64, actorID, kind 
 	})
 }
 
-// authorIn returns the ID of a post's author, or [errNoSuchPost].
-func authorIn(ctx context.Context, tx *sql.Tx, postID int64) (id string, err error) {
-	err = tx.QueryRowContext(ctx, "SELECT author_id FROM posts WHERE id = ?", postID).Scan(&id)
+// postHead is the part of a post that its notifications need.
+type postHead struct{ AuthorID, Body string }
+
+// postHeadIn returns the head of a post, or [errNoSuchPost].
+func postHeadIn(ctx context.Context, tx *sql.Tx, postID int64) (head postHead, err error) {
+	err = tx.QueryRowContext(ctx, "SELECT author_id, body FROM posts WHERE id = ?", postID).Scan(&head.AuthorID, &head.Body)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errNoSuchPost
 	}
-	return id, err
+	return head, err
 }
 
 // postsIn returns the posts that the rest of a query selects, as a person sees them.
