@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -72,8 +73,9 @@ type tab struct {
 	ctx context.Context //nolint:containedctx // how chromedp names a tab
 }
 
-// open opens a page in a new tab. What goes wrong in the page fails the test.
-func (b *browser) open(url string) *tab {
+// open opens a page in a new tab. An exception in the page fails the test. The scripts run
+// before the page's own.
+func (b *browser) open(url string, scripts ...string) *tab {
 	b.t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	b.t.Cleanup(cancel)
@@ -87,6 +89,12 @@ func (b *browser) open(url string) *tab {
 		b.t.Fatal(err)
 	}
 	p := &tab{b.t, ctx}
+	for _, script := range scripts {
+		p.do(chromedp.ActionFunc(func(ctx context.Context) error {
+			_, err := page.AddScriptToEvaluateOnNewDocument(script).Do(ctx)
+			return err
+		}))
+	}
 	p.do(chromedp.Navigate(url))
 	return p
 }
@@ -177,5 +185,12 @@ func (p *tab) live() {
 // narrow gives the tab the screen of a phone.
 func (p *tab) narrow() {
 	p.t.Helper()
-	p.do(emulation.SetDeviceMetricsOverride(360, 740, 2, true))
+	p.screen(360)
+}
+
+// screen sets the width of the tab's screen in pixels.
+func (p *tab) screen(width int64) {
+	p.t.Helper()
+	phone := width < 480
+	p.do(emulation.SetDeviceMetricsOverride(width, 740, map[bool]float64{true: 2, false: 1}[phone], phone))
 }

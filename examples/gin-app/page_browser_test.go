@@ -27,7 +27,7 @@ func TestPageTellsTheAuthorAtOnce(t *testing.T) {
 
 	bob.click(`[data-post="1"] .reaction`)
 	alice.says("#unread", "2")
-	alice.says("#notifications .unread:first-child", "bob reacted: 👍")
+	alice.says("#notifications .unread:first-child", "bob reacted: like")
 
 	// To the post, by the notification.
 	alice.click("#notifications li:last-child button")

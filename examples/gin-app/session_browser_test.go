@@ -12,7 +12,40 @@ func TestPageSaysWhenASessionHasExpired(t *testing.T) {
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
 	alice.says("#sign-in", "Sign in")
+	alice.says("#ended", "Your session has ended.")
 	alice.signIn("alice")
+}
+
+func TestPageSaysWhyItWasSignedOut(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	b := newBrowser(t)
+	one := b.open(s.url)
+	one.says("#sign-in", "Sign in")
+	one.gone("#ended") // there was no session
+	one.signIn("alice")
+	two := b.open(s.url)
+	two.live()
+	one.click("#sign-out")
+	two.says("#ended", "You were signed out, in another tab or on another device.")
+	one.says("#sign-in", "Sign in")
+	one.gone("#ended") // this tab signed out itself
+
+	two.signIn("alice")
+	one.live()
+	s.signedIn("alice").want(http.StatusNoContent, "DELETE", "/api/session", nil)
+	for _, p := range []*tab{one, two} {
+		p.says("#ended", "You were signed out, in another tab or on another device.")
+	}
+	// The reason of one session, and an error of the form, are gone after the next session.
+	one.submitSignIn("nobody")
+	one.says("#sign-in .error", "The name or the password is wrong.")
+	two.signIn("alice")
+	one.live()
+	one.click("#sign-out")
+	one.says("#sign-in", "Sign in")
+	one.gone("#ended")
+	one.gone("#sign-in .error")
 }
 
 func TestPageSignsAllTabsInAndOut(t *testing.T) {
@@ -32,6 +65,20 @@ func TestPageSignsAllTabsInAndOut(t *testing.T) {
 	one.says("#who", "bob")
 }
 
+// The stream may end before the request that ends it is answered.
+func TestPageDoesNotExplainItsOwnSignOut(t *testing.T) {
+	t.Parallel()
+	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
+	p.run(`const real = fetch;
+		window.fetch = (path, options) => {
+			if (options.method === "DELETE") newest().send("sse.close", { reason: "signed out" });
+			return real(path, options);
+		}`)
+	p.click("#sign-out")
+	p.says("#sign-in", "Sign in")
+	p.gone("#ended")
+}
+
 // The cookie has become another's without a word to the tab: it does nothing in their
 // name, and shows them.
 func TestPageDoesNothingInTheNameOfAnother(t *testing.T) {
@@ -47,6 +94,7 @@ func TestPageDoesNothingInTheNameOfAnother(t *testing.T) {
 	alice.click("#write .primary")
 	alice.says("#who", "bob")
 	alice.live()
+	alice.says(".toast", "bob has signed in, in another tab.")
 	alice.gone("#unread")
 	alice.until("the draft is gone", `document.querySelector("#write textarea").value === ""`)
 	alice.until("alice's notification is gone", `!document.body.textContent.includes("for alice only")`)
@@ -66,6 +114,7 @@ func TestPageLooksWhoIsSignedInWhenItIsLookedAt(t *testing.T) {
 		body: JSON.stringify({ name: "bob", password: "demo" }) });
 		document.dispatchEvent(new Event("visibilitychange", { bubbles: true }))`)
 	p.says("#who", "bob")
+	p.says(".toast", "bob has signed in, in another tab.")
 	p.until("the draft of another is gone", `document.querySelector("#write textarea").value === ""`)
 }
 

@@ -20,6 +20,7 @@ const PATIENCE = 30_000;
 let session = new AbortController();
 let user = ""; // the ID of whom the page shows
 let lost = () => {};
+let reached = () => {};
 
 export function beginSession(userID) {
   endSession();
@@ -36,6 +37,9 @@ export function endSession() {
 // nobody is signed in, or somebody else is: in another tab, with the same cookie.
 export const onSessionLost = (call) => { lost = call; };
 
+// onReached sets the function to call after each answer of the server.
+export const onReached = (call) => { reached = call; };
+
 export async function api(method, path, body, headers = {}) {
   const mine = session;
   if (body) headers = { "Content-Type": "application/json", ...headers };
@@ -46,6 +50,7 @@ export async function api(method, path, body, headers = {}) {
   };
   const response = await fetch(path, { method, headers, body: body && JSON.stringify(body),
     signal: AbortSignal.any([mine.signal, AbortSignal.timeout(PATIENCE)]) }).catch(offline);
+  reached();
   if (response.status === 204) return null;
   const answer = await response.json().catch(response.ok ? offline : () => null); // half of it is no answer
   mine.signal.throwIfAborted();

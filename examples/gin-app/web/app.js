@@ -1,9 +1,10 @@
 // The page: who is signed in, and what brings its parts together.
 
-import { api, beginSession, endSession, onSessionLost, SessionOver } from "./api.js";
-import { $, toast } from "./dom.js";
+import { api, beginSession, endSession, onReached, onSessionLost, SessionOver } from "./api.js";
+import { $, dismiss, element, toast } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Inbox } from "./inbox.js";
+import { showNotice, showState, whenRetrying } from "./status.js";
 import { Stream } from "./stream.js";
 import { coalesce, once } from "./work.js";
 
@@ -14,31 +15,34 @@ async function attempt(action) {
   try {
     return await action();
   } catch (error) {
-    if (!(error instanceof SessionOver)) toast(error.message);
+    if (!(error instanceof SessionOver)) toast(element("span", { className: "brief" }, error.message), { tag: error.code });
     return undefined;
   }
 }
 
-const STATES = { live: "Live", reconnecting: "Reconnecting…", closed: "Signed out", stopped: "Not live" };
-
-function showState(name) {
-  const shown = $("connection");
-  if (shown.dataset.state === name) return; // or it is read out again
-  shown.dataset.state = name;
-  shown.textContent = STATES[name];
-}
+// inReach removes the toasts that say that the server cannot be reached.
+const inReach = () => dismiss((tag) => tag === "offline");
+onReached(inReach);
 
 const stream = new Stream(["comment", "reaction", "post", "post.comment", "notifications.read"], {
-  state(name) {
-    showState(name);
-    if (name === "live" && needed) refetch(); // what failed before
+  state(name, reason) {
+    showState(name, reason);
+    if (name !== "live") return;
+    inReach();
+    if (needed) refetch(); // what failed before
   },
   stale: () => refetch(),
   refused: () => whoIsSignedIn(),
   ended(reason) {
-    if (reason === "signed out") return signedOut();
+    if (reason === "signed out") return signedOut(leaving ? "" : ELSEWHERE);
+    stopped = true;
     showState("stopped");
-    toast("The server has ended the live updates. Reload the page to have them again.");
+    const text = reason === "replaced" ? "This account is open in too many tabs."
+      : `The server has ended the live updates${reason === "disconnected" ? "" : `: ${reason}`}.`;
+    showNotice(text, "Go live here", () => {
+      showState("connecting");
+      openStream(feed.open?.id ?? null);
+    });
   },
   event(type, data) {
     switch (type) {
@@ -59,9 +63,16 @@ const stream = new Stream(["comment", "reaction", "post", "post.comment", "notif
   },
 });
 
-const openStream = (post) => stream.open({ user: me.id, feed: true, ...(post !== null && { post }) });
+whenRetrying(() => stream.again());
 
-const feed = new Feed({ attempt, opened: (id) => { if (me) openStream(id); } });
+let stopped = false; // after sse.close, until the user asks for a new stream
+
+function openStream(post) {
+  stopped = false;
+  stream.open({ user: me.id, feed: true, ...(post !== null && { post }) });
+}
+
+const feed = new Feed({ attempt, opened: (id) => { if (me && !stopped) openStream(id); } });
 
 const inbox = new Inbox({ attempt, show: (notice) => attempt(async () => {
   const focused = document.activeElement;
@@ -101,35 +112,48 @@ function refetchLater(error) {
   delay = Math.min(2 * delay, LONGEST_DELAY);
 }
 
+// Why the page shows the sign-in form again.
+const ELSEWHERE = "You were signed out, in another tab or on another device.";
+const EXPIRED = "Your session has ended. Please sign in again.";
+
 let lastUser = "";
 
 function signedIn(user) {
+  if (me) leave(); // another user has signed in, with the same cookie
   me = user;
   beginSession(user.id);
   feed.viewer = user.id;
   if (lastUser !== user.id) $("write").reset(); // a draft is for who has written it
   lastUser = user.id;
-  $("who").textContent = me.name;
+  $("who").textContent = $("who").title = me.name;
   for (const id of ["home", "account"]) $(id).hidden = false;
   $("welcome").hidden = true;
   $("sign-in").reset();
+  $("sign-in").querySelector(".error").textContent = "";
+  showState("connecting");
   refetch();
   openStream(null);
 }
 
-function signedOut() {
+function leave() {
   me = null;
   clearTimeout(later);
   endSession();
   stream.close();
   stream.forget();
-  showState("closed");
   feed.clear();
   inbox.clear();
   $("toasts").replaceChildren();
   $("announcement").textContent = "";
+}
+
+// signedOut shows the sign-in form, and why: "" after a sign-out in this tab.
+function signedOut(why) {
+  leave();
+  showState("closed");
   for (const id of ["home", "account"]) $(id).hidden = true;
   $("welcome").hidden = false;
+  $("ended").textContent = why;
   $("sign-in").elements.name.focus();
   showDemo();
 }
@@ -143,28 +167,40 @@ async function showDemo() {
 
 // The cookie is one for all tabs: who signs in or out in one of them does so in all.
 const tabs = new BroadcastChannel("session");
-tabs.onmessage = () => whoIsSignedIn();
+tabs.onmessage = ({ data }) => whoIsSignedIn(data === "signed out" ? ELSEWHERE : EXPIRED);
 
-// whoIsSignedIn asks the server, has the page show them, and renews their session. It
-// never fails: nobody knows yet, then, and it is asked again.
+// whoIsSignedIn asks the server for the user of the session, which renews the session, and
+// shows that user's page. If the session has ended, it shows the form and why. It never fails: after
+// an error it asks again, unless the page shows something already.
 let unknown = 0;
-const whoIsSignedIn = coalesce(async () => {
+let lostBy = EXPIRED;
+function whoIsSignedIn(why = EXPIRED) {
+  lostBy = why;
+  return ask();
+}
+const ask = coalesce(async () => {
   try {
-    const { user } = await api("GET", "/api/me");
-    if (user.id !== me?.id) signedIn(user);
+    const { user } = await api("GET", "/api/session");
+    if (user && user.id !== me?.id) {
+      const switched = me !== null;
+      signedIn(user);
+      if (switched) sayWho();
+    } else if (!user && (me || $("welcome").hidden)) signedOut(me ? lostBy : "");
   } catch (error) {
     if (me || error instanceof SessionOver || !$("welcome").hidden) return;
+    showState("reconnecting");
     clearTimeout(unknown);
-    if (error.status === 0 || error.status >= 500) unknown = setTimeout(whoIsSignedIn, FIRST_DELAY);
-    else signedOut();
+    unknown = setTimeout(whoIsSignedIn, FIRST_DELAY);
   }
 });
 
 onSessionLost((code) => {
   if (!me) return;
-  signedOut();
-  if (code === "other_user") whoIsSignedIn();
+  signedOut(code === "other_user" ? "" : EXPIRED);
+  if (code === "other_user") whoIsSignedIn().then(() => { if (me) sayWho(); });
 });
+
+const sayWho = () => toast(`${me.name} has signed in, in another tab.`);
 
 const signIn = once(async (form, path) => {
   const problem = form.querySelector(".error");
@@ -178,7 +214,7 @@ const signIn = once(async (form, path) => {
       return;
     }
   }
-  tabs.postMessage("changed");
+  tabs.postMessage("signed in");
   $("main").focus();
 });
 
@@ -187,13 +223,16 @@ $("sign-in").addEventListener("submit", (event) => {
   signIn(event.target, event.submitter?.name === "new" ? "/api/users" : "/api/session");
 });
 
+let leaving = false; // a sign-out of this tab is under way
 $("sign-out").addEventListener("click", once(() => attempt(async () => {
+  leaving = true;
   try {
     await api("DELETE", "/api/session");
-    signedOut();
+    signedOut("");
   } finally {
+    leaving = false;
     $("write").reset();
-    tabs.postMessage("changed"); // also when the stream was sooner to say so
+    if (!me) tabs.postMessage("signed out"); // also if sse.close came before the answer
   }
 })));
 
@@ -205,5 +244,9 @@ setInterval(() => {
 
 // A page that was hidden may have missed that another has signed in.
 addEventListener("visibilitychange", () => document.visibilityState === "visible" && whoIsSignedIn());
+
+// With a notice or a toast the header is higher. Scrolling to an element leaves room for it.
+new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--header", `${target.offsetHeight}px`))
+  .observe(document.querySelector("header"));
 
 whoIsSignedIn();

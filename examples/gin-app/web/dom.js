@@ -31,16 +31,30 @@ setInterval(() => {
 const TOAST_TIME = 6000;
 const MOST_TOASTS = 4; // who was away for long need not read them one by one
 
-// toast says something for a while, and for as long as somebody is at it. A click on
-// it is an answer to it.
-export function toast(text, act) {
-  const note = element(act ? "button" : "p", { className: "toast" }, element("span", { className: "brief" }, text));
+const tags = new WeakMap(); // of toasts
+
+// toast shows content for a while, and longer while it is hovered or has the focus. A click
+// removes it and calls act. A toast replaces another one with the same tag.
+export function toast(content, { act, tag } = {}) {
+  const note = element(act ? "button" : "p", { className: "toast" }, ...[content].flat());
   const linger = () => setTimeout(() => { if (note.matches(":hover, :focus")) linger(); else note.remove(); }, TOAST_TIME);
   if (act) note.addEventListener("click", () => { note.remove(); act(); });
+  if (tag !== undefined) dismiss((other) => other === tag);
+  tags.set(note, tag);
   const toasts = $("toasts");
   if (toasts.children.length >= MOST_TOASTS) toasts.querySelector(".toast:not(:hover, :focus)")?.remove();
   toasts.append(note);
   linger();
+}
+
+// dismiss removes the toasts for whose tag done returns true.
+export function dismiss(done) {
+  for (const note of [...$("toasts").children]) {
+    if (!done(tags.get(note))) continue;
+    const focused = note.contains(document.activeElement);
+    note.remove();
+    if (focused) $("main").focus(); // otherwise the focus is lost
+  }
 }
 
 // announce says something to those who listen to the page.

@@ -1,8 +1,8 @@
 // The bell: what concerns the person, and what of it is unread.
 
 import { api } from "./api.js";
-import { $, element, time, toast } from "./dom.js";
-import { KINDS } from "./post.js";
+import { $, dismiss, element, time, toast } from "./dom.js";
+import { icon, KINDS } from "./icon.js";
 import { once } from "./work.js";
 
 const KEPT = 200; // as many as the server keeps
@@ -45,11 +45,12 @@ export class Inbox {
   arrived(notice) {
     if (!this.#add(notice)) return;
     this.#render();
-    if (notice.id > this.#readThrough) toast(describe(notice), () => this.show(notice));
+    if (notice.id > this.#readThrough) toast(describe(notice), { act: () => this.show(notice), tag: notice.id });
   }
 
   markRead(upTo) {
     this.#readThrough = Math.max(this.#readThrough, upTo);
+    dismiss((tag) => tag <= this.#readThrough);
     this.#render();
   }
 
@@ -57,8 +58,13 @@ export class Inbox {
   // one of them may have the focus. It says whether the notification was missing.
   #add(notice) {
     if (this.#list.has(notice.id)) return false;
-    const button = element("button", { type: "button" }, element("span", { className: "brief" }, describe(notice)), time(notice.created_at));
-    button.addEventListener("click", () => { $("inbox").hidePopover(); this.show(notice); });
+    const [what, where] = describe(notice);
+    const button = element("button", { type: "button" }, what, element("span", { className: "line" }, where, time(notice.created_at)));
+    button.addEventListener("click", () => {
+      dismiss((tag) => tag === notice.id);
+      $("inbox").hidePopover();
+      this.show(notice);
+    });
     const row = element("li", {}, button);
     const older = Math.max(...[...this.#list.keys()].filter((id) => id < notice.id));
     $("notifications").insertBefore(row, this.#list.get(older)?.row ?? null);
@@ -85,8 +91,9 @@ export class Inbox {
   }
 }
 
-function describe(notice) {
-  return notice.type === "comment"
-    ? `${notice.actor.name} commented: ${notice.body}`
-    : `${notice.actor.name} reacted: ${KINDS[notice.kind] ?? notice.kind}`;
+// describe returns two elements: what has happened, and to which post.
+function describe({ type, actor, body, kind, post_excerpt: excerpt }) {
+  const what = type === "comment" ? [`${actor.name} commented: ${body}`]
+    : [`${actor.name} reacted: `, ...(KINDS.includes(kind) ? [icon(kind)] : []), kind];
+  return [element("span", { className: "brief" }, ...what), element("span", { className: "where" }, `on “${excerpt}”`)];
 }

@@ -3,10 +3,8 @@
 import { api } from "./api.js";
 import { announce, element, time } from "./dom.js";
 import { sendsText } from "./form.js";
+import { icon, KINDS } from "./icon.js";
 import { askedNow, coalesce, once } from "./work.js";
-
-// Each with the selector that has it in colour, whatever the font.
-export const KINDS = { like: "👍\uFE0F", love: "❤\uFE0F", laugh: "😄\uFE0F" };
 
 export class PostView {
   #comments = new Map(); // {comment, item} by ID
@@ -19,9 +17,9 @@ export class PostView {
     this.id = post.id;
     this.feed = feed;
     this.post = post;
-    const reactions = Object.entries(KINDS).map(([kind, sign]) => {
+    const reactions = KINDS.map((kind) => {
       const count = element("span", {});
-      const button = element("button", { type: "button", className: "reaction", title: kind }, sign, " ", count);
+      const button = element("button", { type: "button", className: "reaction", title: kind }, icon(kind), count);
       button.addEventListener("click", once(() => feed.attempt(() => this.#react(kind))));
       this.#buttons[kind] = { button, count };
       return button;

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/chromedp"
+)
+
+// stopTime has toasts stay, and whatever takes a second or more wait for the test.
+const stopTime = fakeTime + "time.real = 1000;"
+
+// fakeLive is a page with time and streams of the test's, where Alice is signed in and live.
+func fakeLive(t *testing.T, s *site) *tab {
+	t.Helper()
+	p := newBrowser(t).open(s.url, stopTime+fakeStreams)
+	p.submitSignIn("alice")
+	p.until("it opens a stream", "streams.length === 1")
+	p.run("openStream()")
+	p.live()
+	return p
+}
+
+func TestHeaderFitsAPhone(t *testing.T) {
+	t.Parallel()
+	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
+	for _, width := range []int64{375, 360, 320} {
+		p.screen(width)
+		for _, state := range []string{"connecting", "live", "reconnecting", "stopped"} {
+			for _, notice := range []string{"", "This account has reconnected too often. Live again in a moment."} {
+				p.run(fmt.Sprintf(`const { showState, showNotice } = await import("/status.js");
+					showState("live"); showState(%q); if (%q) showNotice(%q, "Go live here", () => {});`, state, notice, notice))
+				p.until(fmt.Sprintf("%s at %d: nothing is wider than the screen", state, width),
+					fmt.Sprintf("innerWidth === %d && document.documentElement.scrollWidth <= innerWidth", width))
+				p.until(fmt.Sprintf("%s at %d: all of the header can be read", state, width), `[...document.querySelectorAll("header :is(h1, #connection, #bell, #who, #sign-out, #notice p, #notice button)")].every((e) => {
+					const box = e.getBoundingClientRect();
+					return !e.checkVisibility() || (box.left >= 0 && box.right <= innerWidth && box.width > 0 && e.scrollWidth <= Math.ceil(box.width));
+				}) && who.checkVisibility()`)
+			}
+		}
+	}
+}
+
+// A toast covers nothing that can be clicked, least of all the post that it is about.
+func TestToastsCoverNoButton(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	bob := s.signedIn("bob")
+	p := newBrowser(t).open(s.url, stopTime)
+	p.signIn("alice")
+	for i, width := range []int64{1280, 1199, 1000, 768, 375, 320} {
+		p.screen(width)
+		p.run("scrollTo(0, 0)") // else some are below the header, with or without a toast
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{fmt.Sprintf("at %d, %s", width, strings.Repeat("and so on ", 20))})
+		p.says(".toast:last-child", fmt.Sprintf("at %d", width))
+		p.until(fmt.Sprintf("%d: no button is covered", width), `[...document.querySelectorAll("header .wide button, main :is(button, textarea, input)")]
+			.filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect()).every((box) =>
+				[...document.querySelectorAll(".toast")].filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect()).every((toast) =>
+					box.bottom <= toast.top || box.top >= toast.bottom || box.right <= toast.left || box.left >= toast.right))`)
+		p.click(`[data-post="1"] .toggle`)
+		p.until(fmt.Sprintf("%d: the post's own button can be clicked", width),
+			fmt.Sprintf(`document.querySelector('[data-post="1"] .toggle').ariaExpanded === "%v"`, i%2 == 0))
+	}
+	p.until("there are not too many", "toasts.children.length === 4")
+	// A click leads to the comment.
+	p.click(".toast:last-child")
+	p.until("the comment has the focus", `document.activeElement.textContent.includes("at 320")`)
+}
+
+// Where somebody reads, the page stays as it is when a toast makes the header higher.
+func TestToastsDoNotMoveWhatIsRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	bob := s.signedIn("bob")
+	for range 5 {
+		bob.post("something to scroll over")
+	}
+	p := newBrowser(t).open(s.url, stopTime)
+	p.narrow()
+	p.signIn("alice")
+	p.run(`scrollTo(0, 100);
+		await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+		window.place = () => document.querySelector('[data-post="2"] .body').getBoundingClientRect().top;
+		window.before = place();`)
+	p.until("it is scrolled", "scrollY === 100")
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/reactions", map[string]string{"kind": "love"})
+	p.says(".toast", "bob reacted: love")
+	p.until("the post is where it was", "Math.abs(place() - before) < 1")
+	p.run(`document.querySelector('[data-post="7"] .toggle').scrollIntoView({ block: "start" })`)
+	p.until("what is scrolled to is not below the header",
+		`document.querySelector('[data-post="7"] .toggle').getBoundingClientRect().top >= document.querySelector("header").getBoundingClientRect().bottom`)
+}
+
+func TestToastsGoWhenTheirNotificationsAreRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	b := newBrowser(t)
+	one := b.open(s.url, stopTime)
+	one.signIn("alice")
+	two := b.open(s.url, stopTime)
+	two.live()
+	bob := s.signedIn("bob")
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"hello"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/reactions", map[string]string{"kind": "like"})
+	for _, p := range []*tab{one, two} {
+		p.says(".toast", "bob commented: hello")
+		p.says(".toast", "bob reacted: like")
+	}
+	// One of them is looked at.
+	one.click("#bell")
+	one.click("#notifications li:last-child button")
+	one.until("its toast is gone", `toasts.children.length === 1 && toasts.textContent.includes("like")`)
+	one.click("#bell")
+	one.click("#read")
+	for _, p := range []*tab{one, two} {
+		p.gone(".toast")
+		p.gone("#unread")
+	}
+}
+
+func TestNotificationSaysWhichPostItIsAbout(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	p := newBrowser(t).open(s.url, stopTime)
+	p.screen(1280)
+	p.signIn("alice")
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"Which tune?"})
+	s.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/reactions", map[string]string{"kind": "laugh"})
+	for _, said := range []string{"bob commented: Which tune?", "carol reacted: laugh"} {
+		both := said + "\non “The kettle finally whistles in tune.”"
+		p.says(".toast", both)
+		p.until(said+" is in the list", fmt.Sprintf("[...notifications.children].some((row) => row.textContent.includes(%q))", strings.ReplaceAll(both, "\n", "")))
+	}
+}
+
+// A sign that a font must have would be an empty box without it.
+func TestReactionsNeedNoFont(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	p := newBrowser(t).open(s.url, stopTime)
+	p.signIn("alice")
+	for _, kind := range reactionKinds {
+		s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/reactions", map[string]string{"kind": kind})
+		p.says(".toast", "bob reacted: "+kind)
+	}
+	p.click("#bell")
+	p.until("each is drawn", `[".reaction", "#notifications button", ".toast:last-child"].every((where) => [...document.querySelectorAll(where)].every((e) => {
+		const box = e.querySelector("svg.icon path")?.getBoundingClientRect();
+		return box?.width > 8 && box.height > 8;
+	})) && document.querySelectorAll(".reaction svg").length === 9`)
+	p.until("none is written", `!/\p{Emoji_Presentation}|\uFE0F/u.test(document.documentElement.textContent)`)
+	p.until("each has a name", `[...document.querySelectorAll('[data-post="1"] .reaction')].map((e) => e.ariaLabel).join() === "like, 1,love, 1,laugh, 1"`)
+}
+
+func TestPageSaysThatTheServerCannotBeReachedUntilItCan(t *testing.T) {
+	t.Parallel()
+	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
+	p.run(`window.real = fetch; window.fetch = async () => { throw new TypeError("no network"); }`)
+	p.click(`[data-post="1"] .reaction`)
+	p.says(".toast", "The server cannot be reached.")
+	p.click(`[data-post="1"] .reaction`)
+	p.until("it says so once", "toasts.children.length === 1")
+	p.run("newest().drop()")
+	p.says("#connection", "Reconnecting")
+	p.gone("#notice")
+	p.run("await time.pass(10_000)")
+	p.says("#notice", "The server cannot be reached.")
+	p.gone(".toast") // it was there for 6 s
+	p.click(`[data-post="1"] .reaction`)
+	p.says(".toast", "The server cannot be reached.")
+	p.click("#notice button")
+	p.until("it tries at once", "streams.length === 2")
+	p.run("openStream()")
+	p.says("#connection", "Live")
+	p.gone("#notice")
+	p.gone(".toast")
+
+	// An answer to something else says so too.
+	p.click(`[data-post="1"] .reaction`)
+	p.says(".toast", "The server cannot be reached.")
+	p.run("window.fetch = real")
+	p.click(`[data-post="2"] .reaction`)
+	p.gone(".toast")
+
+	// A moment without a stream is nothing to speak of, and a long one is a new one.
+	p.run("newest().drop(); await time.pass(9000); openStream(); newest().drop(); await time.pass(9000)")
+	p.says("#connection", "Reconnecting")
+	p.gone("#notice")
+	p.run("await time.pass(1000)")
+	p.says("#notice", "The server cannot be reached.")
+}
+
+// An end is final: the page says why, and comes back when the person wants it to.
+func TestPageSaysWhyItIsNotLive(t *testing.T) {
+	t.Parallel()
+	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
+	for i, test := range []struct{ reason, text string }{
+		{"replaced", "This account is open in too many tabs."},
+		{"disconnected", "The server has ended the live updates."},
+		{"maintenance", "The server has ended the live updates: maintenance."},
+	} {
+		p.run(fmt.Sprintf(`newest().send("sse.close", { reason: %q })`, test.reason))
+		p.says("#connection", "Not live")
+		p.says("#notice", test.text)
+		p.click(`[data-post="2"] .toggle`)
+		p.until("a post is opened or closed", fmt.Sprintf(`document.querySelector('[data-post="2"] .toggle').ariaExpanded === "%v"`, i%2 == 0))
+		p.run(`dispatchEvent(new Event("online")); await time.pass(3_600_000)`)
+		p.until("it does not come back by itself", fmt.Sprintf("streams.length === %d", i+1))
+		p.click("#notice button")
+		p.gone("#notice")
+		p.says("#connection", "Connecting")
+		p.run("openStream()")
+		p.live()
+	}
+}
+
+// The console of a new visitor has no errors: whoever looks at it should have no reason to worry.
+func TestNewVisitorHasNoErrorInTheConsole(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	p := newBrowser(t).open("about:blank")
+	var mu sync.Mutex
+	var entries []string
+	chromedp.ListenTarget(p.ctx, func(event any) {
+		if added, ok := event.(*log.EventEntryAdded); ok {
+			mu.Lock()
+			defer mu.Unlock()
+			entries = append(entries, fmt.Sprintf("%s: %s %s", added.Entry.Level, added.Entry.Text, added.Entry.URL))
+		}
+	})
+	p.do(log.Enable(), chromedp.Navigate(s.url))
+	p.says("#demo", "alice, bob, carol")
+	p.signIn("alice")
+	p.click("#sign-out")
+	p.says("#sign-in", "Sign in")
+	mu.Lock()
+	defer mu.Unlock()
+	if len(entries) > 0 {
+		t.Errorf("the console has %q", entries)
+	}
+}
