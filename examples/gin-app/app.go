@@ -29,11 +29,13 @@ type appConfig struct {
 	Nodes *nodes
 	// Secure has the cookie sent over TLS only, which a proxy in front speaks.
 	Secure bool
-	// Proxies are the addresses and networks of the proxies in front. What one of them says
-	// in X-Forwarded-For is where a request comes from. Default: none is believed.
+	// Proxies are the addresses and networks of the proxies in front. X-Forwarded-For is
+	// read in requests from these only. Default: none.
 	Proxies []string
 	// SessionTime is how long a token lives. Default: defaultSessionTime.
 	SessionTime time.Duration
+	// Stream configures the streams. Default: the kit's.
+	Stream ginsse.StreamConfig
 	// PasswordCost is for argon2id. Default: defaultPasswordCost.
 	PasswordCost passwordCost
 }
@@ -81,13 +83,13 @@ func (a *app) begin(ctx context.Context, cfg appConfig) (err error) {
 		}
 	}
 	engine := gin.New()
-	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // a client may have written any other
+	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // proxies leave other headers as the client wrote them
 	if err := engine.SetTrustedProxies(cfg.Proxies); err != nil {
 		return fmt.Errorf("addresses of the proxies: %w", err)
 	}
 	a.addRoutes(engine)
 	a.Handler = engine
-	streams := ginsse.RegistryConfig{ConnectFunc: a.streamOpened, Logger: cfg.Logger}
+	streams := ginsse.RegistryConfig{Stream: cfg.Stream, ConnectFunc: a.streamOpened, Logger: cfg.Logger}
 	if a.nodes != nil {
 		streams.Log = a.nodes
 	}

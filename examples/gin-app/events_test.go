@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse/ssetest"
 )
@@ -166,6 +171,37 @@ func TestStreamResumesAfterBeingOffline(t *testing.T) {
 			t.Errorf("got %s %+v, want %+v", event.Type, got, want)
 		}
 	}
+}
+
+// The page needs the interval to tell a quiet connection from a dead one.
+func TestStreamNamesItsHeartbeatInterval(t *testing.T) {
+	t.Parallel()
+	_, alice, _, _ := demo(t)
+	opened := alice.open("/events").NextOf("sse.open").Data
+	if got := parse[struct{ Heartbeat int64 }](t, []byte(opened)).Heartbeat; got != 15_000 {
+		t.Errorf("sse.open is %s", opened)
+	}
+}
+
+// An event of a committed change is sent even if the client has hung up.
+func TestSendOutlivesItsRequest(t *testing.T) {
+	t.Parallel()
+	s, alice, bob, _ := demo(t)
+	stream := alice.open("/events?feed=true")
+	hungUp, cancel := context.WithCancel(t.Context())
+	cancel()
+	c, _ := gin.CreateTestContext(httptest.NewRecorder())
+	c.Request = httptest.NewRequest(http.MethodPost, "/", http.NoBody).WithContext(hungUp)
+
+	ctx, done := toSend(c)
+	defer done()
+	if until, limited := ctx.Deadline(); ctx.Err() != nil || !limited || time.Until(until) > tellTime {
+		t.Errorf("it is sent until %v: %v", until, ctx.Err())
+	}
+	s.app.sendNotification(ctx, &notification{Recipient: alice.user.ID, Type: eventComment, notice: notice{Actor: bob.user}})
+	s.app.publish(ctx, feedTopic, eventPost, post{Author: bob.user})
+	stream.NextOf("comment")
+	stream.NextOf("post")
 }
 
 func TestStreamOfUnknownPostIsJSON404(t *testing.T) {

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
 )
 
 func main() {
@@ -127,7 +129,8 @@ func defaultDatabase() (string, error) {
 
 // newServer returns the server of the application. Its timeouts are for ordinary
 // requests: an event stream outlives them, as the kit puts a deadline on each
-// write instead.
+// write instead. With the kit's ConnContext, the server notices a client that vanished
+// within a minute.
 func newServer(application *app, logger *slog.Logger, h2c bool) *http.Server {
 	server := &http.Server{
 		Handler:           application,
@@ -135,7 +138,8 @@ func newServer(application *app, logger *slog.Logger, h2c bool) *http.Server {
 		ReadTimeout:       readTime,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
+		MaxHeaderBytes:    32 << 10, // a stream keeps its headers for as long as it lives
+		ConnContext:       ginsse.ConnContext,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	if h2c {

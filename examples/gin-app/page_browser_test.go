@@ -5,8 +5,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/ginsse/ginsse"
 )
 
 func TestPageTellsTheAuthorAtOnce(t *testing.T) {
@@ -143,6 +146,39 @@ func TestPageOutlivesASleep(t *testing.T) {
 	alice.run(`const now = Date.now; Date.now = () => now() + 3_600_000`)
 	alice.says(".toast", "while you slept")
 	alice.says("#unread", "1")
+}
+
+// The connection is dead, and neither side gets an error.
+func TestPageNoticesADeadConnection(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true, Stream: ginsse.StreamConfig{HeartbeatInterval: time.Second}})
+	network := newNetwork(t, s.url)
+	alice := newBrowser(t).open(network.url)
+	alice.signIn("alice")
+	alice.run(`window.states = [];
+		new MutationObserver(() => states.push(connection.dataset.state)).observe(connection, { attributes: true });`)
+	network.forget()
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"Can you hear me?"})
+	alice.says(".toast", "Can you hear me?")
+	alice.until("it has said so", `states.join() === "reconnecting,live"`)
+}
+
+// A 17th stream ends the oldest one, which is the page's.
+func TestPageSaysThatItWasReplaced(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	p := newBrowser(t).open(s.url)
+	p.signIn("alice")
+	alice := s.signedIn("alice")
+	for range 16 { // the kit's default for one user
+		alice.open("/events")
+	}
+	p.says("#connection", "Not live")
+	p.says("#notice", "This account is open in too many tabs.")
+	p.click("#notice button")
+	p.live()
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"here again"})
+	p.says(".toast", "here again")
 }
 
 // Posts that were opened from a notification leave no hole in the list.

@@ -11,10 +11,10 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// stopTime has toasts stay, and whatever takes a second or more wait for the test.
+// stopTime stops all timers of a second or more. Toasts stay.
 const stopTime = fakeTime + "time.real = 1000;"
 
-// fakeLive is a page with time and streams of the test's, where Alice is signed in and live.
+// fakeLive is a page with stopTime and fakeStreams, where Alice is signed in and live.
 func fakeLive(t *testing.T, s *site) *tab {
 	t.Helper()
 	p := newBrowser(t).open(s.url, stopTime+fakeStreams)
@@ -45,7 +45,7 @@ func TestHeaderFitsAPhone(t *testing.T) {
 	}
 }
 
-// A toast covers nothing that can be clicked, least of all the post that it is about.
+// Toasts used to cover the buttons of the post that they were about.
 func TestToastsCoverNoButton(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -54,7 +54,7 @@ func TestToastsCoverNoButton(t *testing.T) {
 	p.signIn("alice")
 	for i, width := range []int64{1280, 1199, 1000, 768, 375, 320} {
 		p.screen(width)
-		p.run("scrollTo(0, 0)") // else some are below the header, with or without a toast
+		p.run("scrollTo(0, 0)") // below the header nothing can be clicked, with or without a toast
 		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{fmt.Sprintf("at %d, %s", width, strings.Repeat("and so on ", 20))})
 		p.says(".toast:last-child", fmt.Sprintf("at %d", width))
 		p.until(fmt.Sprintf("%d: no button is covered", width), `[...document.querySelectorAll("header .wide button, main :is(button, textarea, input)")]
@@ -71,8 +71,8 @@ func TestToastsCoverNoButton(t *testing.T) {
 	p.until("the comment has the focus", `document.activeElement.textContent.includes("at 320")`)
 }
 
-// Where somebody reads, the page stays as it is when a toast makes the header higher.
-func TestToastsDoNotMoveWhatIsRead(t *testing.T) {
+// A toast makes the header higher. A page that is scrolled must not move.
+func TestToastsDoNotMoveAScrolledPage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	bob := s.signedIn("bob")
@@ -95,7 +95,7 @@ func TestToastsDoNotMoveWhatIsRead(t *testing.T) {
 		`document.querySelector('[data-post="7"] .toggle').getBoundingClientRect().top >= document.querySelector("header").getBoundingClientRect().bottom`)
 }
 
-func TestToastsGoWhenTheirNotificationsAreRead(t *testing.T) {
+func TestToastsAreRemovedWhenTheirNotificationsAreRead(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	b := newBrowser(t)
@@ -110,7 +110,7 @@ func TestToastsGoWhenTheirNotificationsAreRead(t *testing.T) {
 		p.says(".toast", "bob commented: hello")
 		p.says(".toast", "bob reacted: like")
 	}
-	// One of them is looked at.
+	// Opening one notification removes its toast.
 	one.click("#bell")
 	one.click("#notifications li:last-child button")
 	one.until("its toast is gone", `toasts.children.length === 1 && toasts.textContent.includes("like")`)
@@ -137,7 +137,7 @@ func TestNotificationSaysWhichPostItIsAbout(t *testing.T) {
 	}
 }
 
-// A sign that a font must have would be an empty box without it.
+// An emoji would be an empty box without a font that has it.
 func TestReactionsNeedNoFont(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -169,7 +169,7 @@ func TestPageSaysThatTheServerCannotBeReachedUntilItCan(t *testing.T) {
 	p.gone("#notice")
 	p.run("await time.pass(10_000)")
 	p.says("#notice", "The server cannot be reached.")
-	p.gone(".toast") // it was there for 6 s
+	p.gone(".toast") // after 6 s
 	p.click(`[data-post="1"] .reaction`)
 	p.says(".toast", "The server cannot be reached.")
 	p.click("#notice button")
@@ -179,14 +179,14 @@ func TestPageSaysThatTheServerCannotBeReachedUntilItCan(t *testing.T) {
 	p.gone("#notice")
 	p.gone(".toast")
 
-	// An answer to something else says so too.
+	// The answer to another request removes the toast too.
 	p.click(`[data-post="1"] .reaction`)
 	p.says(".toast", "The server cannot be reached.")
 	p.run("window.fetch = real")
 	p.click(`[data-post="2"] .reaction`)
 	p.gone(".toast")
 
-	// A moment without a stream is nothing to speak of, and a long one is a new one.
+	// Two short interruptions do not add up to a long one.
 	p.run("newest().drop(); await time.pass(9000); openStream(); newest().drop(); await time.pass(9000)")
 	p.says("#connection", "Reconnecting")
 	p.gone("#notice")
@@ -194,7 +194,24 @@ func TestPageSaysThatTheServerCannotBeReachedUntilItCan(t *testing.T) {
 	p.says("#notice", "The server cannot be reached.")
 }
 
-// An end is final: the page says why, and comes back when the person wants it to.
+func TestPageSaysWhatTheServerWaitsFor(t *testing.T) {
+	t.Parallel()
+	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
+	for reason, text := range map[string]string{
+		"overloaded": "The server is busy.", "throttled": "reconnected too often", "shutdown": "The server is restarting.", "lifetime": "cannot be reached",
+	} {
+		p.run(fmt.Sprintf(`newest().send("sse.reconnect", { reason: %q, retry: 60_000 }); newest().drop(); await time.pass(4000);`, reason))
+		p.says("#connection", "Live")
+		p.run("await time.pass(20_000)")
+		p.says("#connection", "Reconnecting")
+		p.says("#notice", text)
+		p.run("openStream()")
+		p.says("#connection", "Live")
+		p.gone("#notice")
+	}
+}
+
+// After sse.close the page stays closed until the user asks for a new stream.
 func TestPageSaysWhyItIsNotLive(t *testing.T) {
 	t.Parallel()
 	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
@@ -218,8 +235,7 @@ func TestPageSaysWhyItIsNotLive(t *testing.T) {
 	}
 }
 
-// The console of a new visitor has no errors: whoever looks at it should have no reason to worry.
-func TestNewVisitorHasNoErrorInTheConsole(t *testing.T) {
+func TestConsoleOfANewVisitorHasNoErrors(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	p := newBrowser(t).open("about:blank")
