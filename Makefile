@@ -21,6 +21,6 @@ example:
 	go run ./examples/gin-app
 
 .PHONY: screenshots
-screenshots: # needs Chromium and a font with emoji, such as Debian's fonts-noto-color-emoji
+screenshots: # needs Chromium
 	mkdir -p examples/gin-app/screenshots
 	BROWSER_TESTS=required go test ./examples/gin-app -run TestScreenshots -count=1 -screenshots screenshots
