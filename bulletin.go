@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -116,10 +117,47 @@ func batches(subjects []string) (list [][]string) {
 	return list
 }
 
+const (
+	// mostPeers is the most other nodes that a node counts.
+	mostPeers = 1000
+	// mostStreams is the most streams that another node is counted with: the sum of all fits
+	// into an int.
+	mostStreams = math.MaxInt / (mostPeers + 1)
+	// mostParts is the most parts of a list.
+	mostParts = 1 << 20
+)
+
+// decodeBulletin returns a bulletin whose numbers a registry can have sent, with the names
+// that a user can have. Others may be forged, and would make counts negative.
+func decodeBulletin(message []byte) (b bulletin, ok bool) {
+	if err := json.Unmarshal(message, &b); err != nil {
+		return b, false
+	}
+	switch {
+	case !isNodeName(b.Node), b.Streams < 0, b.Streams > mostStreams:
+		return b, false
+	case b.List > 0 && (len(b.Gone) > 0 || b.Parts < 1 || b.Parts > mostParts || b.Part < 1 || b.Part > b.Parts):
+		return b, false
+	}
+	invalid := func(name string) bool { return checkName("user ID", name) != nil }
+	b.Here, b.Gone = slices.DeleteFunc(b.Here, invalid), slices.DeleteFunc(b.Gone, invalid)
+	return b, true
+}
+
+// isNodeName reports whether a node may have the name: it is posted to.
+func isNodeName(name string) bool {
+	for i := range len(name) {
+		if c := name[i] | 0x20; (c < 'a' || c > 'z') && (name[i] < '0' || name[i] > '9') {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 32
+}
+
 // read takes in a bulletin of another node.
 func (r *Registry) read(message []byte) {
-	var b bulletin
-	if err := json.Unmarshal(message, &b); err != nil || b.Node == "" || b.Node == r.node {
+	b, ok := decodeBulletin(message)
+	if !ok || b.Node == r.node {
 		return
 	}
 	p := &r.presence
@@ -130,6 +168,9 @@ func (r *Registry) read(message []byte) {
 	now := time.Now()
 	at := p.peers[b.Node]
 	if at == nil {
+		if len(p.peers) >= mostPeers {
+			return
+		}
 		at = &peer{users: make(map[string]bool)}
 		p.peers[b.Node] = at
 	}

@@ -2,7 +2,9 @@ package ginsse_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -233,6 +235,13 @@ func TestMessagesOfOthersAreIgnored(t *testing.T) {
 		for _, message := range []string{
 			"", "x", "{}", "[]", `{"node":1}`, `{"node":"z","here":"bob"}`, `{"node":"","seq":1,"here":["bob"]}`,
 			`{"leaves":true}`, `{"node":"nobody","leaves":true}`,
+			`{"node":"z","streams":-1}`, `{"node":"z","streams":9223372036854775807}`, `{"node":"z","streams":1e30}`,
+			`{"node":"z","streams":0.5}`, `{"node":"z","seq":-1}`, `{"node":"z","seq":18446744073709551616}`,
+			`{"node":"z","list":-1}`, `{"node":"z","list":1,"part":0,"parts":1}`, `{"node":"z","list":1,"part":-1,"parts":1}`,
+			`{"node":"z","list":1,"part":2,"parts":1}`, `{"node":"z","list":1,"part":1,"parts":-1}`,
+			`{"node":"z","list":1,"part":1,"parts":9223372036854775807}`, `{"node":"z","list":1,"part":1,"parts":1,"gone":["alice"]}`,
+			`{"node":"a b","streams":1}`, `{"node":"a.b","streams":1}`, `{"node":"é","streams":1}`,
+			`{"node":"` + strings.Repeat("z", 33) + `","streams":1}`,
 		} {
 			if err := logs[1].Post("", []byte(message)); err != nil {
 				t.Fatal(err)
@@ -362,4 +371,173 @@ func onlineIsRightInTheEnd(t *testing.T, random *rand.Rand) {
 	for _, r := range registries {
 		wantCluster(t, r, want)
 	}
+}
+
+// TestForgedNamesAreNotUsers has a node name users whom no registry lets in.
+func TestForgedNamesAreNotUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		pass(settled)
+		message := fmt.Sprintf(`{"node":"z","seq":1,"streams":1,"here":["","bob","bob","a\u0000","%s"]}`, strings.Repeat("x", ginsse.MaxNameBytes+1))
+		if err := logs[1].Post("", []byte(message)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		wantOnline(t, registries[0], "bob")
+		wantCluster(t, registries[0], ginsse.ClusterStats{Nodes: 3, Streams: 1, Users: 1})
+	})
+}
+
+// TestForgedNodesAreBounded has more nodes speak than there may be, each with as many
+// streams as it may have.
+func TestForgedNodesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		pass(settled)
+		for n := range 3000 {
+			message := fmt.Sprintf(`{"node":"z%d","streams":%d}`, n, math.MaxInt/1001)
+			if err := logs[1].Post("", []byte(message)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if got := registries[0].Stats().Cluster; got.Nodes != 1001 || got.Streams < math.MaxInt/2 {
+			t.Errorf("the cluster has %+v", got)
+		}
+		pass(25 * time.Second) // they are silent
+		wantCluster(t, registries[0], ginsse.ClusterStats{Nodes: 2})
+	})
+}
+
+// recording keeps the messages of a node.
+type recording struct {
+	*ssetest.Node
+
+	mu       sync.Mutex // guards messages
+	messages []string
+}
+
+func (r *recording) Post(to string, message []byte) error {
+	r.mu.Lock()
+	r.messages = append(r.messages, string(message))
+	r.mu.Unlock()
+	return r.Node.Post(to, message)
+}
+
+func (r *recording) any(random *rand.Rand) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.messages[random.IntN(len(r.messages))]
+}
+
+// TestCountsAreNeverNegative has the messages of real nodes come again, with other numbers
+// and users, under real names and made-up ones.
+func TestCountsAreNeverNegative(t *testing.T) {
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { countsAreNeverNegative(t, rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+func countsAreNeverNegative(t *testing.T, random *rand.Rand) {
+	logs := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
+	recorded := &recording{Node: logs[0]}
+	servers := []*ssetest.Server{
+		ssetest.NewServer(t, newEngine(t, newRegistry(t, ginsse.RegistryConfig{Log: recorded}))), nil,
+	}
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: logs[1]})
+	servers[1] = ssetest.NewServer(t, newEngine(t, registry))
+	pick := func(values ...any) any { return values[random.IntN(len(values))] }
+	var streams []*ssetest.Stream
+	check := func() {
+		t.Helper()
+		synctest.Wait()
+		s := registry.Stats()
+		if c := s.Cluster; c.Nodes < 1 || c.Streams < s.Streams || c.Users < s.Users {
+			t.Fatalf("here are %d streams of %d users, and the cluster has %+v", s.Streams, s.Users, c)
+		}
+	}
+	pass(settled)
+	for range 400 {
+		switch random.IntN(6) {
+		case 0:
+			streams = append(streams, servers[random.IntN(2)].Open(t, "/events", as(fmt.Sprint("u", random.IntN(5)))))
+		case 1:
+			if n := len(streams); n > 0 {
+				streams[n-1].Close()
+				streams = streams[:n-1]
+			}
+		case 2:
+			pass(time.Duration(random.IntN(1000)) * time.Millisecond)
+		default:
+			forged := make(map[string]any)
+			if err := json.Unmarshal([]byte(recorded.any(random)), &forged); err != nil {
+				t.Fatal(err)
+			}
+			for range 1 + random.IntN(3) {
+				switch pick("node", "streams", "seq", "names", "list", "flags") {
+				case "node":
+					forged["node"] = pick("x", "y", "")
+				case "streams":
+					forged["streams"] = pick(-1, -1000, math.MinInt, math.MaxInt, math.MaxInt/1001, 0, 7)
+				case "seq":
+					forged["seq"] = pick(0, 1, 2, 3, uint64(math.MaxUint64), -1)
+				case "names":
+					forged[pick("here", "gone").(string)] = pick([]string{"u0", "u1", "u0"}, []string{"u2", "u3", "u4"}, []string{""}, nil)
+				case "list":
+					forged["list"], forged["part"], forged["parts"] = pick(1, 2, 9), pick(1, 2, 0, -1), pick(1, 2, -1)
+				default:
+					forged[pick("ask", "leaves").(string)] = pick(true, false)
+				}
+			}
+			message, err := json.Marshal(forged)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := logs[0].Post("", message); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check()
+	}
+	for _, stream := range streams {
+		stream.Close()
+	}
+	pass(20 * time.Second) // those that were made up are silent
+	check()
+	if c := registry.Stats().Cluster; c.Nodes != 2 || c.Streams != 0 {
+		t.Errorf("in the end the cluster has %+v", c)
+	}
+}
+
+// FuzzMessagesOfOthers has another node send anything.
+func FuzzMessagesOfOthers(f *testing.F) {
+	for _, seed := range []string{
+		`{"node":"z","seq":1,"streams":-5,"here":["bob"]}`,
+		`{"node":"z","streams":9223372036854775807}` + "\n" + `{"node":"y","streams":9223372036854775807}`,
+		`{"node":"z","seq":1,"here":["bob","alice"]}` + "\n" + `{"node":"z","seq":2,"gone":["bob","bob"]}` + "\n" + `{"node":"z","leaves":true}`,
+		`{"node":"z","list":1,"part":1,"parts":2,"here":["bob"]}` + "\n" + `{"node":"z","list":1,"part":2,"parts":2}`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, messages string) {
+		synctest.Test(t, func(t *testing.T) {
+			logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+			server := ssetest.NewServer(t, newEngine(t, registries[0]))
+			server.Open(t, "/events", as("alice"))
+			pass(settled)
+			for message := range strings.SplitSeq(messages, "\n") {
+				if err := logs[1].Post("", []byte(message)); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if c := registries[0].Stats().Cluster; c.Nodes < 2 || c.Streams < 1 || c.Users < 1 {
+					t.Fatalf("after %q the cluster has %+v", message, c)
+				}
+			}
+			pass(25 * time.Second)
+			wantCluster(t, registries[0], ginsse.ClusterStats{Nodes: 2, Streams: 1, Users: 1})
+		})
+	})
 }
