@@ -27,7 +27,8 @@ const (
 // be sent, and one that finds no connection is not queued.
 //
 // Errors: [ErrUnavailable], [ErrNotVisible], [ErrClosed], that of a ctx that was
-// cancelled; [ginsse.ErrInvalidSubject] and [ginsse.ErrEventTooLarge], after which
+// cancelled; [ginsse.ErrInvalidSubject], [ginsse.ErrEventTooLarge], and
+// [ginsse.ErrInvalidEvent] for a frame that is not one event in wire form, after which
 // nothing was stored; the broker's. A caller who appends again after one of the first
 // four may cause a repeat.
 func (l *Log) Append(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
@@ -35,8 +36,11 @@ func (l *Log) Append(ctx context.Context, subject string, frame []byte) (ginsse.
 		return ginsse.Cursor{}, ErrClosed
 	}
 	to, err := natsSubject(l.cfg.Prefix, subject)
-	if err != nil {
+	switch {
+	case err != nil:
 		return ginsse.Cursor{}, err
+	case !isFrame(frame):
+		return ginsse.Cursor{}, fmt.Errorf("%w: a frame of %d bytes is not lines of which the last is blank, and no other", ginsse.ErrInvalidEvent, len(frame))
 	}
 	ctx, cancel := l.cfg.bound(ctx)
 	defer cancel()

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +20,23 @@ type broker struct {
 	api    string // begins the subjects of requests
 	stream string
 	prefix string
+	logger *slog.Logger
+
+	refused sync.Once // a frame, which is logged
+}
+
+// entry is where all messages of the broker come in, by the consumer and by requests. A
+// message that is not one event in wire form stays in its place as an entry that has no
+// block, and is not delivered.
+func (b *broker) entry(epoch uint32, seq uint64, at time.Time, subject string, frame []byte) *entry {
+	e := newEntry(epoch, seq, at, logSubject(b.prefix, subject), frame)
+	if len(e.block) == 0 {
+		b.refused.Do(func() {
+			b.logger.Warn("a message in the stream is no event and is not delivered; further ones are not logged",
+				slog.String("stream", b.stream), slog.String("subject", subject), slog.Uint64("seq", seq))
+		})
+	}
+	return e
 }
 
 // requestTimeout bounds one request. A tail that gets no answer within it has lost touch.
@@ -55,7 +74,7 @@ func (b *broker) get(ctx context.Context, epoch uint32, q getRequest) (*entry, e
 	case m == nil:
 		return nil, jetstream.ErrInvalidJetStreamResponse
 	default:
-		return newEntry(epoch, m.Seq, m.Time, logSubject(b.prefix, m.Subject), m.Data), nil
+		return b.entry(epoch, m.Seq, m.Time, m.Subject, m.Data), nil
 	}
 }
 

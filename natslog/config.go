@@ -49,8 +49,9 @@ type Config struct {
 	// AppendTimeout bounds an Append, and Open, whose context has no deadline. Default
 	// 5 s.
 	AppendTimeout time.Duration
-	// Logger is told when the tail loses touch with the broker and is back, at level
-	// warn and info. It is never given an event. Default: silent.
+	// Logger is told at level warn when the node cannot follow the stream, and at level info
+	// when it can again. It is warned once of messages that are no events. It is never given
+	// an event. Default: silent.
 	Logger *slog.Logger
 }
 

@@ -48,6 +48,8 @@
 //     syncs to disk every 2 minutes unless told otherwise, so a power cut of all
 //     replicas can take acknowledged events back. Readers who had got to them get a gap;
 //     who was behind does not hear of them.
+//   - A message in the stream that is not one event in wire form, lines of which the last is
+//     blank and no other, is not delivered. The log warns once.
 //   - What an operator removes singly (one message, or the messages of one subject) is
 //     not noticed. Purge the whole stream instead.
 //   - Whoever may publish to the subjects below can write anything to every stream, end

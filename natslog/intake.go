@@ -19,13 +19,16 @@ func (t *tail) take(l *Log, m jetstream.Msg) error {
 	}
 	t.delivered++
 	seq := meta.Sequence.Stream
+	l.mu.RLock()
+	epoch := l.recent.epoch // recent is replaced only while there is no consumer
+	l.mu.RUnlock()
+	e := l.broker.entry(epoch, seq, meta.Timestamp, m.Subject(), m.Data())
+	e.tag = tagOf(m.Headers().Get(jetstream.MsgIDHeader))
 	l.mu.Lock()
 	if seq <= l.recent.tip { // it was skipped as gone, and readers were told so
 		l.mu.Unlock()
 		return nil
 	}
-	e := newEntry(l.recent.epoch, seq, meta.Timestamp, logSubject(l.cfg.Prefix, m.Subject()), m.Data())
-	e.tag = tagOf(m.Headers().Get(jetstream.MsgIDHeader))
 	head := l.recent.head
 	l.recent.add(e)
 	hidden, unexplained := l.recent.hole != 0, l.recent.hole != 0 && l.recent.until == 0

@@ -95,7 +95,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	l := &Log{
 		cfg:     cfg,
 		js:      js,
-		broker:  broker{nc: nc, api: api, stream: cfg.Stream, prefix: cfg.Prefix},
+		broker:  broker{nc: nc, api: api, stream: cfg.Stream, prefix: cfg.Prefix, logger: cfg.Logger},
 		window:  info.Config.Duplicates,
 		made:    time.Now(),
 		done:    make(chan struct{}),

@@ -1,6 +1,7 @@
 package natslog_test
 
 import (
+	"bytes"
 	"context"
 	"testing"
 
@@ -97,7 +98,7 @@ func BenchmarkOpen(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	frame := make([]byte, 200)
+	frame := append(bytes.Repeat([]byte("x"), 198), "\n\n"...)
 	for n := range 100_000 {
 		if _, err := js.PublishAsync("ginsse.topic."+string(rune('a'+n%25)), frame); err != nil {
 			b.Fatal(err)

@@ -404,7 +404,13 @@ func TestAppendRefusesWhatCannotBeStored(t *testing.T) {
 			t.Errorf("subject %q: %v", subject, err)
 		}
 	}
-	if _, err := log.Append(t.Context(), alice, make([]byte, 2<<20)); !errors.Is(err, ginsse.ErrEventTooLarge) {
+	large := append(bytes.Repeat([]byte("x"), 2<<20), "\n\n"...)
+	if _, err := log.Append(t.Context(), alice, large); !errors.Is(err, ginsse.ErrEventTooLarge) {
 		t.Errorf("2 MiB: %v", err)
+	}
+	for name, frame := range noEvents {
+		if _, err := log.Append(t.Context(), alice, []byte(frame)); !errors.Is(err, ginsse.ErrInvalidEvent) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -144,7 +144,13 @@ type past struct {
 
 // next implements source.
 func (p *past) next(ctx context.Context, subject string, after uint64) (*entry, error) {
-	return p.first(ctx, subject, after+1)
+	for {
+		e, err := p.first(ctx, subject, after+1)
+		if err != nil || e == nil || len(e.block) > 0 {
+			return e, err
+		}
+		after = e.seq
+	}
 }
 
 func (p *past) first(ctx context.Context, subject string, from uint64) (*entry, error) {

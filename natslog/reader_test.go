@@ -1,7 +1,6 @@
 package natslog_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -60,14 +59,8 @@ func (r *reader) page(ctx context.Context) (events []int, gap ginsse.GapReason, 
 	if err != nil {
 		return nil, "", err
 	}
-	for block := range bytes.SplitSeq(bytes.TrimSuffix(page.Blocks, []byte("\n\n")), []byte("\n\n")) {
-		if _, text, ok := strings.Cut(string(block), "data: "); ok {
-			n, _ := strconv.Atoi(text)
-			events = append(events, n)
-		}
-	}
 	r.at = page.Through
-	return events, page.Gap, nil
+	return numbers(page.Blocks), page.Gap, nil
 }
 
 // follow reads until done is satisfied with what was read, or there is a gap.
@@ -125,4 +118,25 @@ func until(t *testing.T, what string, ok func() bool) {
 			t.Fatal("not in time: " + what)
 		}
 	}
+}
+
+// readAll returns the blocks of one page behind a position.
+func readAll(t *testing.T, log *natslog.Log, after ginsse.Cursor, subjects ...string) []byte {
+	t.Helper()
+	page, err := log.Read(t.Context(), ginsse.Query{Subjects: subjects, After: after, MaxEvents: 1000, MaxBytes: 1 << 20}, nil)
+	if err != nil || page.Gap != "" {
+		t.Fatalf("gap %q, error %v", page.Gap, err)
+	}
+	return page.Blocks
+}
+
+// numbers returns the numbers of the events in blocks.
+func numbers(blocks []byte) (list []int) {
+	for line := range strings.Lines(string(blocks)) {
+		if text, ok := strings.CutPrefix(line, "data: "); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(text))
+			list = append(list, n)
+		}
+	}
+	return list
 }

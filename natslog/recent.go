@@ -1,6 +1,7 @@
 package natslog
 
 import (
+	"bytes"
 	"context"
 	"hash/fnv"
 	"sort"
@@ -16,7 +17,7 @@ type entry struct {
 	tag     uint32    // of its message; 0 if it is not known
 	at      time.Time // when the broker stored it, by its clock
 	subject string
-	block   []byte
+	block   []byte // empty if the message is no event: it counts, and readers pass over it
 }
 
 // entryOverhead is added when memory is counted: the entry, the pointers to it, and
@@ -25,8 +26,19 @@ const entryOverhead = 320
 
 func newEntry(epoch uint32, seq uint64, at time.Time, subject string, frame []byte) *entry {
 	e := &entry{seq: seq, check: checkOf(at), at: at, subject: subject}
+	if !isFrame(frame) {
+		return e
+	}
 	e.block = ginsse.AppendBlock(make([]byte, 0, len(frame)+ginsse.CursorLen+8), ginsse.Cursor{Epoch: epoch, Seq: seq, Check: e.check}, frame)
 	return e
+}
+
+// isFrame reports whether a message is one event in wire form: lines that end in LF, of
+// which the last is blank and no other. Without the blank line an event would take up the
+// first lines of the next one; with two, it would be two events.
+func isFrame(message []byte) bool {
+	end := bytes.Index(message, []byte("\n\n"))
+	return end > 0 && end == len(message)-2 && message[0] != '\n' && bytes.IndexByte(message, '\r') < 0
 }
 
 // checkOf derives a cursor's check from the time at which the event was stored, to the
@@ -201,8 +213,10 @@ func (r *recent) place(at ginsse.Cursor) (here bool, gap ginsse.GapReason) {
 
 // next implements source.
 func (r *recent) next(_ context.Context, subject string, after uint64) (*entry, error) {
-	if list := r.after(subject, after); len(list) > 0 {
-		return list[0], nil
+	for _, e := range r.after(subject, after) {
+		if len(e.block) > 0 {
+			return e, nil
+		}
 	}
 	return nil, nil //nolint:nilnil // there is none
 }

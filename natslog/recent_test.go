@@ -81,7 +81,11 @@ func (s *store) beginning() uint64 {
 func (s *store) append() *entry {
 	subject := s.subjects[min(s.IntN(2*len(s.subjects)), len(s.subjects)-1)] // mostly to all
 	seq := uint64(len(s.events)) + 1
-	e := newEntry(7, seq, time.Unix(0, int64(seq)), subject, []byte("data: x\n\n"))
+	frame := "data: x\n\n"
+	if s.IntN(8) == 0 {
+		frame = "no event"
+	}
+	e := newEntry(7, seq, time.Unix(0, int64(seq)), subject, []byte(frame))
 	e.tag = uint32(seq)
 	s.events = append(s.events, e)
 	kept := 0
@@ -252,6 +256,8 @@ func (s *store) read(t *testing.T, reader *storeReader) error {
 		return fmt.Errorf("back from %d to %d", reader.at.Seq, page.Through.Seq)
 	case page.Gap == "" && !bytes.Equal(page.Blocks, want):
 		return fmt.Errorf("of %q after %d through %d came\n%swant\n%s", reader.subjects, reader.at.Seq, page.Through.Seq, page.Blocks, want)
+	case page.Last.IsZero() != (len(page.Blocks) == 0) || page.More && page.Last.IsZero():
+		return fmt.Errorf("the last event is %+v, more %v, of\n%s", page.Last, page.More, page.Blocks)
 	}
 	reader.at, reader.own = page.Through, true
 	return nil
