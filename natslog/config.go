@@ -34,8 +34,8 @@ type Config struct {
 	// EventsPerSubject is the most events kept for one user, one topic, or all. Default
 	// 4096.
 	EventsPerSubject int
-	// MaxAge is how long an event is kept, at least 100 ms. Nodes tell an event's age by
-	// their own clocks and the time at which the broker stored it: they should differ
+	// MaxAge is how long an event is kept, at least 100 ms. Nodes and servers tell an event's
+	// age by their own clocks and the time at which the broker stored it: they should differ
 	// by far less than this. An acknowledgement that is lost is asked for again for as
 	// long, and for 2 minutes at most. Default 1 hour.
 	MaxAge time.Duration
@@ -50,8 +50,8 @@ type Config struct {
 	// 5 s.
 	AppendTimeout time.Duration
 	// Logger is told at level warn when the node cannot follow the stream, and at level info
-	// when it can again. It is warned once of messages that are no events. It is never given
-	// an event. Default: silent.
+	// when it can again. It is warned once of messages that are no events, and once if the
+	// servers send no batches. It is never given an event. Default: silent.
 	Logger *slog.Logger
 }
 
@@ -132,7 +132,7 @@ func (c *Config) streamConfig() jetstream.StreamConfig {
 		MaxBytes:          c.MaxBytes,
 		MaxMsgs:           -1,
 		Duplicates:        min(duplicates, c.MaxAge), // the broker takes no more
-		AllowDirect:       true,                      // for an operator's tools; the log asks the leader
+		AllowDirect:       true,                      // for batches
 	}
 }
 

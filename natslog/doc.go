@@ -16,8 +16,12 @@
 // consumer, its tail, which takes in the whole stream in order and keeps what came
 // last in memory. Streams read there; none has a consumer, or costs the broker
 // anything, however many there are. A reader that was away for longer than the memory
-// reaches reads from the broker, from the leader of the stream: a replica may lag, and
-// what is missing there would be missed in silence.
+// reaches reads from the broker. A replica may lag, and what is missing there would be
+// missed in silence: so the leader of the stream says which event is first, any replica may
+// send those behind it in one batch, and the leader confirms the last and says what follows.
+// A page of 200 events takes 9 requests. It takes one for each event where a replica may be
+// removing events: at positions older than three quarters of MaxAge, and of a subject that
+// is about to reach its bound; and on servers before NATS 2.11, which send no batches.
 //
 // The tail goes by the stream's numbers. When one is missing, that event had left the
 // stream before it came here. The tail shows readers nothing behind the hole and asks how
@@ -64,8 +68,10 @@
 //	$JS.API.STREAM.INFO.GINSSE  $JS.API.STREAM.MSG.GET.GINSSE
 //	$JS.API.CONSUMER.CREATE.GINSSE.*  $JS.API.CONSUMER.MSG.NEXT.GINSSE.*
 //	$JS.API.CONSUMER.INFO.GINSSE.*  $JS.API.CONSUMER.DELETE.GINSSE.*
+//	$JS.API.DIRECT.GET.GINSSE
 //
-// and subscribes to
+// where the last is for batches: without it old events are read one by one, and a read a
+// minute waits 1 s more. It subscribes to
 //
 //	_INBOX.>  ginsse.nodes  ginsse.node.*
 //
@@ -77,5 +83,5 @@
 //
 // The server must be 2.10 or newer: the tests have been run on 2.10.29, 2.11.17 and 2.12.15, those on
 // clusters on the last. With nats.go 1.53. Start
-// reading with log.go, then tail.go, intake.go and recent.go, then read.go.
+// reading with log.go, then tail.go, intake.go and recent.go, then read.go and past.go.
 package natslog

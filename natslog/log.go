@@ -49,6 +49,9 @@ type Log struct {
 	// keep the leader from taking events. Readers put in and take out.
 	asking chan struct{}
 
+	noBatches       atomic.Int64 // until when reads do without batches; since made
+	noBatchesLogged sync.Once
+
 	watchMu  sync.Mutex                 // taken to change watchers
 	watchers atomic.Pointer[[]*watcher] // replaced, never changed
 }

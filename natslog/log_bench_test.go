@@ -109,3 +109,45 @@ func BenchmarkOpen(b *testing.B) {
 		benchmarkLog(b, nc).Close()
 	}
 }
+
+// BenchmarkReadFromTheBroker reads a page of 200 events that are not in the node's memory,
+// of one subject and of three. It also counts the messages that the node sends for a page.
+func BenchmarkReadFromTheBroker(b *testing.B) {
+	for name, subjects := range map[string][]string{
+		"one_subject":    {alice},
+		"three_subjects": {alice, bob, all},
+	} {
+		b.Run(name, func(b *testing.B) {
+			_, nc := benchmarkServer(b)
+			log, err := natslog.Open(context.Background(), nc, natslog.Config{RecentBytes: 1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { log.Close() })
+			var after ginsse.Cursor
+			const events = 200
+			for n := range events + 1 {
+				at, err := log.Append(context.Background(), subjects[n%len(subjects)], frame(n))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if n == 0 {
+					after = at
+				}
+			}
+			q := ginsse.Query{Subjects: subjects, After: after, MaxEvents: 512, MaxBytes: 64 << 10}
+			var dst []byte
+			before, reads := nc.Stats().OutMsgs, uint64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				page, err := log.Read(context.Background(), q, dst[:0])
+				if err != nil || page.Gap != "" || bytes.Count(page.Blocks, []byte("data: ")) != events {
+					b.Fatal(page, err)
+				}
+				dst = page.Blocks
+				reads++
+			}
+			b.ReportMetric(float64(nc.Stats().OutMsgs-before)/float64(reads), "messages/op")
+		})
+	}
+}

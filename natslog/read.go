@@ -8,8 +8,8 @@ import (
 )
 
 // Read implements [ginsse.Log]. Positions near the head are served from memory. Others
-// take requests to the broker, one and some for each event, and Read returns after a few
-// seconds at most.
+// take requests to the broker: about 9 for a page of one subject, if the servers send
+// batches, or else one for each event. Read returns after a few seconds at most.
 //
 // Errors: [ErrUnavailable] without a position, or if the broker does not answer;
 // [ErrClosed].

@@ -22,6 +22,10 @@ const (
 // what the first did, or hold more.
 var errMoved = errors.New("the stream's leader changed meanwhile")
 
+// errAged: the position has become too old for batches while they were read. The next read
+// takes none.
+var errAged = errors.New("the position has become old meanwhile")
+
 // ask calls read when it is its turn to ask the broker. A registry takes no turn: who signs
 // out must not wait for a crowd that comes back.
 func (l *Log) ask(ctx context.Context, q *ginsse.Query, read func(ctx context.Context) (ginsse.Page, error)) (ginsse.Page, error) {
@@ -60,7 +64,8 @@ func (l *Log) readAhead(ctx context.Context, q *ginsse.Query, page ginsse.Page, 
 }
 
 // readBroker reads behind a position from before what is held in memory, up to the
-// head. All answers must come from one leader that has all of it.
+// head. All answers come from one leader that has all of it, or are proven by its answers:
+// see past.
 //
 // Age, size and purges take the stream's oldest events, whatever their subject. So as
 // long as the event at the position is there, none behind it has gone that way; and
@@ -77,14 +82,15 @@ func (l *Log) readBroker(ctx context.Context, q *ginsse.Query, page ginsse.Page,
 		if epochOf(info) != q.After.Epoch || info.State.LastSeq < head.Seq {
 			return page, errMoved // the tail will see to it
 		}
-		gap, err := l.prove(ctx, q, info)
+		at, gap, err := l.prove(ctx, q, info)
 		if err == nil && gap == "" {
-			past := &past{&l.broker, q.After.Epoch}
+			past := l.newPast(q, info, at, head.Seq)
 			if page, err = collect(ctx, past, q, page, head, time.Now().Add(pageTime)); err == nil && isOwn(q) {
 				info, err = l.broker.info(ctx, "") // prove goes by how the stream begins
 			}
+			l.batchesFailed(past.failure)
 			if err == nil {
-				gap, err = l.prove(ctx, q, info)
+				gap, err = l.proveAgain(ctx, q, info, past)
 			}
 		}
 		switch {
@@ -105,24 +111,33 @@ func (l *Log) readBroker(ctx context.Context, q *ginsse.Query, page ginsse.Page,
 }
 
 // prove says whether the event at a position is there, and the same. Before the first
-// event, that is the first.
-func (l *Log) prove(ctx context.Context, q *ginsse.Query, info *jetstream.StreamInfo) (ginsse.GapReason, error) {
+// event, that is the first. It returns the event, which may be missing without a gap.
+func (l *Log) prove(ctx context.Context, q *ginsse.Query, info *jetstream.StreamInfo) (*entry, ginsse.GapReason, error) {
 	at, maxAge := q.After, info.Config.MaxAge
 	e, err := l.broker.get(ctx, at.Epoch, getRequest{Seq: max(at.Seq, 1)})
 	switch {
 	case errors.Is(err, errNoMessage):
 		if isOwn(q) && info.State.FirstSeq < at.Seq {
-			return "", nil // the registry has made nothing up, and only another subject lost events
+			return nil, "", nil // the registry has made nothing up, and only another subject lost events
 		}
-		return ginsse.GapTrimmed, nil
+		return nil, ginsse.GapTrimmed, nil
 	case err != nil:
-		return "", err
+		return nil, "", err
 	case maxAge > 0 && time.Since(e.at) >= maxAge: // about to go, if it has not
-		return ginsse.GapTrimmed, nil
+		return e, ginsse.GapTrimmed, nil
 	case at.Seq > 0 && e.check != at.Check:
-		return ginsse.GapUnknown, nil
+		return e, ginsse.GapUnknown, nil
 	}
-	return "", nil
+	return e, "", nil
+}
+
+// proveAgain is prove when all has been read.
+func (l *Log) proveAgain(ctx context.Context, q *ginsse.Query, info *jetstream.StreamInfo, read *past) (ginsse.GapReason, error) {
+	at, gap, err := l.prove(ctx, q, info)
+	if err == nil && gap == "" && read.used && !isYoung(at, info) {
+		err = errAged
+	}
+	return gap, err
 }
 
 // isOwn reports whether it is the registry that reads: nothing but what registries tell
@@ -135,68 +150,3 @@ func leader(info *jetstream.StreamInfo) string {
 	}
 	return info.Cluster.Leader
 }
-
-// past is the source of what is not held in memory any more.
-type past struct {
-	broker *broker
-	epoch  uint32
-}
-
-// next implements source.
-func (p *past) next(ctx context.Context, subject string, after uint64) (*entry, error) {
-	for {
-		e, err := p.first(ctx, subject, after+1)
-		if err != nil || e == nil || len(e.block) > 0 {
-			return e, err
-		}
-		after = e.seq
-	}
-}
-
-func (p *past) first(ctx context.Context, subject string, from uint64) (*entry, error) {
-	of, err := natsSubject(p.broker.prefix, subject)
-	if err != nil {
-		return nil, err
-	}
-	e, err := p.broker.get(ctx, p.epoch, getRequest{Seq: from, NextFor: of})
-	if errors.Is(err, errNoMessage) {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	return e, err
-}
-
-// lost implements source, as far as a subject's own bound is concerned: a subject over
-// it loses its oldest events. So none behind the position has gone that way if there is
-// one before it, or fewer than the bound altogether.
-func (p *past) lost(ctx context.Context, subject string, after ginsse.Cursor) (bool, error) {
-	of, err := natsSubject(p.broker.prefix, subject)
-	if err != nil {
-		return false, err
-	}
-	info, err := p.broker.info(ctx, of)
-	if err != nil {
-		return false, err
-	}
-	if most := info.Config.MaxMsgsPerSubject; most <= 0 || info.State.Subjects[of] < uint64(most) {
-		return false, nil
-	}
-	oldest, err := p.first(ctx, subject, 1)
-	return err == nil && (oldest == nil || oldest.seq > after.Seq), err
-}
-
-// check implements source.
-func (p *past) check(ctx context.Context, seq uint64) (uint32, error) {
-	e, err := p.broker.get(ctx, p.epoch, getRequest{Seq: seq})
-	switch {
-	case errors.Is(err, errNoMessage):
-		return 0, nil
-	case err != nil:
-		return 0, err
-	}
-	return e.check, nil
-}
-
-var (
-	_ source = (*past)(nil)
-	_ source = (*recent)(nil)
-)
