@@ -70,7 +70,7 @@ func (b *broker) get(ctx context.Context, epoch uint32, q getRequest) (*entry, e
 	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
 		return nil, errNoMessage
 	case answer.Error != nil:
-		return nil, answer.Error
+		return nil, explain(answer.Error)
 	case m == nil:
 		return nil, jetstream.ErrInvalidJetStreamResponse
 	default:
@@ -91,7 +91,7 @@ func (b *broker) info(ctx context.Context, subject string) (*jetstream.StreamInf
 		return nil, err
 	}
 	if answer.Error != nil {
-		return nil, answer.Error
+		return nil, explain(answer.Error)
 	}
 	if err := led(answer.Cluster); err != nil {
 		return nil, err
@@ -125,13 +125,24 @@ func led(c *jetstream.ClusterInfo) error {
 // speak every second.
 const quiet = 3 * time.Second
 
-// errNoLeader: no server speaks for most of those that hold the stream.
+// errNoLeader: no server answers for most of those that hold the stream.
 var errNoLeader = errors.New("the stream has no leader that reaches most of its servers")
+
+// explain says of an answer that means so that there is no leader.
+func explain(err error) error {
+	if errors.Is(err, jetstream.ErrNoStreamResponse) || isCode(err, codeNoQuorum) || isCode(err, codeNotLeader) {
+		return fmt.Errorf("%w: %w", errNoLeader, err)
+	}
+	return err
+}
 
 func (b *broker) request(ctx context.Context, kind string, q, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	if !b.nc.IsConnected() {
+	switch {
+	case b.nc.IsClosed():
+		return nats.ErrConnectionClosed
+	case !b.nc.IsConnected():
 		return nats.ErrDisconnected // it would wait in the client's buffer
 	}
 	body, err := json.Marshal(q)
@@ -143,6 +154,13 @@ func (b *broker) request(ctx context.Context, kind string, q, answer any) error 
 		return fmt.Errorf("asking the leader of stream %q: %w", b.stream, err)
 	}
 	return json.Unmarshal(m.Data, answer)
+}
+
+// flush returns nil if the node's server answers.
+func flush(ctx context.Context, nc *nats.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return nc.FlushWithContext(ctx)
 }
 
 // epochOf identifies a stream: one that was recreated has another.

@@ -7,7 +7,8 @@ import "errors"
 var (
 	// ErrUnavailable is returned by [Open] when the broker did not answer in time, by
 	// [Log.Append] when it did not acknowledge the event in time, by [Log.Read] and
-	// [Log.Ready] when the log has no touch with it, and by [Log.Post] without a connection.
+	// [Log.Ready] when the stream has not answered for 2 s, and by [Log.Post] without a
+	// connection. The text says whether the connection is lost or the stream has no leader.
 	// After one from Append it is not known whether the event was stored.
 	ErrUnavailable = errors.New("natslog: broker unavailable")
 

@@ -2,6 +2,7 @@ package natslog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -192,11 +193,20 @@ func (l *Log) inTouch() bool {
 	return confirmed > 0 && l.now()-confirmed < int64(touch)
 }
 
-func (l *Log) outOfTouch() error {
+// errUnreachable: the stream has not answered for a while, for the reason that follows.
+var errUnreachable = errors.New("the stream does not answer")
+
+// unreachable says what keeps the log from the stream, as far as the tail knows. It asks the
+// connection nothing.
+func (l *Log) unreachable() error {
 	if err := l.lastTrouble(); err != nil {
-		return fmt.Errorf("%w: out of touch with stream %q: %w", ErrUnavailable, l.cfg.Stream, err)
+		return fmt.Errorf("%w: %w", errUnreachable, err)
 	}
-	return fmt.Errorf("%w: out of touch with stream %q", ErrUnavailable, l.cfg.Stream)
+	return errUnreachable
+}
+
+func (l *Log) outOfTouch() error {
+	return fmt.Errorf("%w: stream %q: %w", ErrUnavailable, l.cfg.Stream, l.unreachable())
 }
 
 func (l *Log) lastTrouble() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 	rolledBack = 2 * time.Second
 	// unused is how long the broker keeps the consumer of a node that has vanished.
 	unused = time.Minute
+	// heartbeat is how often the broker says that a consumer is idle. The client fails
+	// after twice that time without a message: silence is noticed in a second. It takes no
+	// shorter one.
+	heartbeat = 500 * time.Millisecond
 	// farewell bounds the removal of a consumer, which would go by itself.
 	farewell = 500 * time.Millisecond
 )
@@ -32,10 +37,13 @@ var errReconnected = errors.New("the connection was lost and is back")
 func (l *Log) tail(ctx context.Context) {
 	defer close(l.done)
 	t := tail{holes: make(chan struct{}, 1)}
+	defer t.removing.Wait()
 	for ctx.Err() == nil {
 		if err := t.follow(ctx, l); ctx.Err() == nil {
 			l.setTrouble(err)
-			l.reconnect(ctx)
+			if l.reconnect(ctx) && errors.Is(err, context.DeadlineExceeded) {
+				l.setTrouble(fmt.Errorf("%w: %w", errNoLeader, err)) // the server answers, and no leader does
+			}
 		}
 		select {
 		case <-time.After(restart):
@@ -44,17 +52,18 @@ func (l *Log) tail(ctx context.Context) {
 	}
 }
 
-// reconnect leaves a server that does not answer. The client would notice in minutes.
-func (l *Log) reconnect(ctx context.Context) {
+// reconnect leaves a server that does not answer. The client would notice in minutes. It
+// reports whether the server was asked and has answered.
+func (l *Log) reconnect(ctx context.Context) bool {
 	nc := l.broker.nc
 	if l.inTouch() || !nc.IsConnected() {
-		return
+		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	if err := nc.FlushWithContext(ctx); errors.Is(err, context.DeadlineExceeded) {
+	err := flush(ctx, nc)
+	if errors.Is(err, context.DeadlineExceeded) {
 		_ = nc.ForceReconnect() // it fails on a connection that was closed
 	}
+	return err == nil
 }
 
 // tail is what the log's one consumer goes by. Its fields are of the tail's goroutine,
@@ -74,6 +83,8 @@ type tail struct {
 	hole  uint64        // which keeps readers from what is behind it
 	since time.Time     // when it was first looked into
 	holes chan struct{} // has room for one: recent has a hole that is not explained
+
+	removing sync.WaitGroup // of consumers
 }
 
 // follow has a consumer feed the log until something fails. A consumer is not mended
@@ -98,13 +109,13 @@ func (t *tail) follow(ctx context.Context, l *Log) error {
 	if err != nil {
 		return fmt.Errorf("creating a consumer: %w", err)
 	}
-	defer func() {
+	defer t.removing.Go(func() { // it may be on a server that does not answer, and the next one need not wait
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 		defer cancel()
 		if nc.IsConnected() {
 			_ = l.js.DeleteConsumer(ctx, l.cfg.Stream, consumer.CachedInfo().Name)
 		}
-	}()
+	})
 	failed := make(chan error, 1) // the first failure is kept, for one receiver
 	fail := func(err error) {
 		select {
@@ -124,7 +135,7 @@ func (t *tail) follow(ctx context.Context, l *Log) error {
 		},
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { fail(err) }),
 		jetstream.PullExpiry(10*time.Second),
-		jetstream.PullHeartbeat(time.Second),
+		jetstream.PullHeartbeat(heartbeat),
 	)
 	if err != nil {
 		return fmt.Errorf("consuming: %w", err)

@@ -1,0 +1,148 @@
+package natslog_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/natslog"
+)
+
+// TestErrorsSayThatThereIsNoLeader stops two servers of three. The node stays connected to
+// the third.
+func TestErrorsSayThatThereIsNoLeader(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.startAll(t)
+	cfg := natslog.Config{Replicas: 3, AppendTimeout: 3 * time.Second}
+	nc := connect(t, c.servers[0].ClientURL(), nats.IgnoreDiscoveredServers())
+	log := open(t, nc, cfg)
+	add(t, log, alice, 1)
+	stopServer(c.servers[1])
+	stopServer(c.servers[2])
+	appending := func(timeout time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		defer cancel()
+		_, err := log.Append(ctx, alice, frame(2))
+		return err
+	}
+	check := func(what string, err error) {
+		t.Helper()
+		if !errors.Is(err, natslog.ErrUnavailable) || !strings.Contains(err.Error(), "no leader") || strings.Contains(err.Error(), "disconnected") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	until(t, "the loss of the leader", func() bool { return errors.Is(log.Ready(), natslog.ErrUnavailable) })
+	until(t, "the tail's finding", func() bool { return strings.Contains(log.Ready().Error(), "no leader") })
+	check("ready", log.Ready())
+	check("appending", appending(200*time.Millisecond))
+	check("appending for longer", appending(2500*time.Millisecond))
+	_, err := log.Read(t.Context(), ginsse.Query{}, nil)
+	check("reading", err)
+	_, err = natslog.Open(t.Context(), nc, cfg)
+	check("opening", err)
+	if !nc.IsConnected() {
+		t.Error("the node is not connected")
+	}
+}
+
+// TestAppendOnAClosedConnectionFailsAtOnce does not wait until the default timeout is over.
+func TestAppendOnAClosedConnectionFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	nc := connect(t, newServer(t).ClientURL())
+	log := open(t, nc, natslog.Config{})
+	nc.Close()
+	until(t, "loss of the broker", func() bool { return errors.Is(log.Ready(), nats.ErrConnectionClosed) })
+	begun := time.Now()
+	if _, err := log.Append(t.Context(), alice, frame(1)); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("error is %v", err)
+	}
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestAppendWithoutDeadlineOutlivesAnElection has the broker acknowledge nothing for as long
+// as an election has been seen to take.
+func TestAppendWithoutDeadlineOutlivesAnElection(t *testing.T) {
+	t.Parallel()
+	const election = 9 * time.Second
+	p := newProxy(t, newServer(t).Addr().String())
+	log := open(t, p.connect(t), natslog.Config{})
+	r := newReader(t, log, alice)
+	p.stall(true)
+	result := make(chan error, 1)
+	go func() {
+		_, err := log.Append(context.Background(), alice, frame(1))
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		t.Fatalf("the append failed in the election: %v", err)
+	case <-time.After(election):
+	}
+	p.stall(false)
+	if err := <-result; err != nil {
+		t.Errorf("the append failed after the election: %v", err)
+	}
+	r.want(t, 1)
+}
+
+// TestSilentConsumerIsNoticedInASecond cuts off the server that the node's consumer is on.
+// It is the leader neither of the stream nor of the cluster, nor the server of the node.
+func TestSilentConsumerIsNoticedInASecond(t *testing.T) {
+	t.Parallel()
+	c, links := newSplitCluster(t)
+	cfg := natslog.Config{Replicas: 3}
+	if err := open(t, connect(t, c.urls()), cfg).Close(); err != nil {
+		t.Fatal(err)
+	}
+	leader := -1
+	until(t, "a leader", func() bool { leader = c.leader(); return leader >= 0 })
+	sick, other := (leader+1)%len(c.servers), (leader+2)%len(c.servers)
+	if c.servers[sick].JetStreamIsLeader() {
+		sick, other = other, sick
+	}
+	logged := new(recorder)
+	cfg.Logger = slog.New(logged)
+	here := openFollowing(t, c.servers[sick], func() *natslog.Log {
+		return open(t, connect(t, c.servers[other].ClientURL(), nats.IgnoreDiscoveredServers()), cfg)
+	})
+	r := newReader(t, here, alice)
+	add(t, here, alice, 1)
+	r.want(t, 1) // the consumer is heard
+	for _, link := range links[sick] {
+		link.stall(true)
+	}
+	silent := time.Now()
+	until(t, "the end of the silence", func() bool { return len(logged.with("heartbeat")) > 0 })
+	took := time.Since(silent)
+	t.Logf("noticed after %v", took.Round(time.Millisecond))
+	if took > 1800*time.Millisecond {
+		t.Errorf("the silence was noticed after %v", took)
+	}
+	add(t, here, alice, 2)
+	r.want(t, 2)
+	until(t, "readiness", func() bool { return here.Ready() == nil })
+	t.Logf("read on after %v", time.Since(silent).Round(time.Millisecond))
+
+	// Without the leader too, the node's server goes on answering it, and says nothing at all
+	// of the stream until it has found out.
+	for _, link := range links[leader] {
+		link.stall(true)
+	}
+	until(t, "the loss of the leader", func() bool { return here.Ready() != nil })
+	lost := time.Now()
+	until(t, "the reason", func() bool { return strings.Contains(here.Ready().Error(), "no leader") })
+	took = time.Since(lost)
+	t.Logf("the reason was known %v later: %v", took.Round(time.Millisecond), here.Ready())
+	if took > 1500*time.Millisecond {
+		t.Errorf("the reason was known %v later", took)
+	}
+}
