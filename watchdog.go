@@ -1,6 +1,9 @@
 package ginsse
 
 import (
+	"math"
+	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +22,10 @@ type watchdog struct {
 	conn    connection
 	shared  bool   // other streams use the connection too: HTTP/2 and later
 	cut     func() // has the write in progress fail; nil if that is impossible
+	hangUp  func() // closes a shared connection
 
 	write atomic.Uint64 // number of the write in progress; 0 if there is none
+	size  atomic.Uint64 // how much it is at most, with what frames it
 	last  uint64        // number of the newest write; the writer's
 	awake atomic.Bool   // the timer is set
 	fired atomic.Bool   // a write was ended
@@ -31,9 +36,11 @@ type watchdog struct {
 
 	// Of the timer's goroutine; there is one at a time.
 	seen     uint64    // the write looked at last
-	taken    uint64    // what the client had taken by then
-	limit    uint64    // what it may take before seen has had its turn on the connection
-	progress time.Time // when it was last seen to have taken something
+	taken    uint64    // what the client had taken when it last made progress
+	limit    uint64    // what it may take before it is the turn of the write
+	progress time.Time // when it was last seen to make progress
+	moved    time.Time // when the connection was last seen to go on, or to take more
+	movedTo  uint64    // what the client had taken by then
 	endSeen  time.Time // when the stream was seen to have ended; zero before
 }
 
@@ -43,12 +50,21 @@ const (
 	// shareBytes is how much of other streams a connection may carry before it is
 	// the turn of a write: one frame of 16 KiB for each of 256 streams.
 	shareBytes = 4 << 20
+	// frameBytes is more than what HTTP/2 and TLS add to a small write.
+	frameBytes = 256
+	// queueBytes is how much waits at least on a connection that takes no more for now.
+	queueBytes = 2 << 10
+	// windowBytes is the least by which clients widen the window of a stream.
+	windowBytes = 4 << 10
 )
 
-// begin notes that a write begins.
-func (d *watchdog) begin() {
+// begin notes that a write of n bytes begins.
+func (d *watchdog) begin(n int) {
 	if d.timeout <= 0 || d.cut == nil {
 		return
+	}
+	if d.shared {
+		d.size.Store(uint64(n + n/8 + frameBytes))
 	}
 	d.last++
 	d.write.Store(d.last)
@@ -69,19 +85,24 @@ func (d *watchdog) release() (fired bool) {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
-	d.cut = nil
+	d.cut, d.hangUp = nil, nil
 	return d.fired.Load()
 }
 
 func (d *watchdog) set() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.setLocked()
+}
+
+func (d *watchdog) setLocked() {
+	interval := min(d.timeout/looks, drainTime/2)
 	switch {
 	case d.released:
 	case d.timer == nil:
-		d.timer = time.AfterFunc(d.timeout/looks, d.look)
+		d.timer = time.AfterFunc(interval, d.look)
 	default:
-		d.timer.Reset(d.timeout / looks)
+		d.timer.Reset(interval)
 	}
 }
 
@@ -97,9 +118,8 @@ func (d *watchdog) look() {
 		return
 	}
 	now := time.Now()
-	if d.progressed(write) {
-		d.progress = now
-	}
+	there, _ := d.conn.delivery()
+	d.see(write, there, now)
 	late := false
 	if d.s.ended.Load() {
 		if d.endSeen.IsZero() {
@@ -109,36 +129,77 @@ func (d *watchdog) look() {
 		late = past >= graceOf(reasonOf(d.s.Err())) || past >= drainTime && d.s.loop.over(now) != ""
 	}
 	if late || now.Sub(d.progress) >= d.timeout {
-		d.bite(write)
+		d.bite(write, now.Sub(d.moved) >= d.timeout)
 		return
 	}
 	d.set()
 }
 
-// progressed reports whether the client has taken anything since the last look. The
-// first look at a write is where counting begins.
-func (d *watchdog) progressed(write uint64) bool {
-	now, _ := d.conn.delivery()
+// see takes in how far the bytes of the connection have come while a write was in
+// progress. The first look at a write is where counting begins.
+func (d *watchdog) see(write uint64, there delivery, now time.Time) {
 	first := write != d.seen
 	if first {
-		d.seen, d.limit = write, now.taken+now.waiting+shareBytes
+		d.seen, d.taken, d.limit = write, there.taken, math.MaxUint64
 	}
-	more := now.taken > d.taken || now.starved
-	d.taken = max(d.taken, now.taken)
-	if d.shared && now.taken > d.limit {
-		more = false // it is the stream that does not go on, not the connection
+	takesMore := there.taken > 0 && there.waiting < queueBytes
+	if first || there.taken > d.movedTo || there.starved || takesMore {
+		d.moved, d.movedTo = now, there.taken
 	}
-	return first || more
+	least := uint64(1)
+	if d.shared {
+		// How much may pass until the write has returned: what waits, and a share of each
+		// other stream. If the connection would take more, it is the client that does not
+		// go on with the stream, or does so by its window; small writes of other streams
+		// may pass.
+		share := uint64(shareBytes)
+		if takesMore {
+			share, least = d.size.Load(), windowBytes
+		}
+		d.limit = min(d.limit, there.taken+there.waiting+share)
+	}
+	if first || there.taken >= d.taken+least && there.taken <= d.limit || there.starved && !d.shared {
+		d.progress, d.taken = now, there.taken
+	}
 }
 
-// bite ends the write, unless it has returned.
-func (d *watchdog) bite(write uint64) {
+// bite ends the write, unless it has returned. stuck says that nothing has passed on the
+// connection for the timeout.
+func (d *watchdog) bite(write uint64, stuck bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.released || d.write.Load() != write {
+	switch {
+	case d.released || d.write.Load() != write:
 		d.awake.Store(false)
 		return
+	case !d.fired.Swap(true):
+		d.cut()
+	case stuck:
+		// What ends one stream waits behind what the connection does not take.
+		d.hangUp()
+		return
 	}
-	d.fired.Store(true)
-	d.cut()
+	if d.shared {
+		d.setLocked()
+	}
+}
+
+// floodFrames is one more than the control frames for which net/http lets a connection of
+// HTTP/2 wait.
+const floodFrames = 10_001
+
+// hangUpHTTP2 returns a function that closes the connection of r, which is of HTTP/2.
+// Without ConnContext, only net/http can: it closes a connection that does not take its
+// control frames, of which each deadline in the past is one.
+func hangUpHTTP2(r *http.Request, cut func()) func() {
+	conn, ok := r.Context().Value(connKey{}).(net.Conn)
+	return func() {
+		if ok {
+			_ = conn.Close()
+			return
+		}
+		for range floodFrames {
+			cut()
+		}
+	}
 }

@@ -38,6 +38,9 @@ type writer struct {
 // less cannot block before the flush.
 const heldBytes = 2 << 10
 
+// netBuffer is what net/http buffers at most, on HTTP/2.
+const netBuffer = 4 << 10
+
 // writePiece is the most that is written at once. Where the kernel does not say
 // what the client has taken, the end of a piece is the sign of progress.
 const writePiece = 32 << 10
@@ -90,6 +93,9 @@ func (w *writer) take(c *gin.Context, s *Stream) error {
 	d.s, d.timeout, d.conn, d.shared = s, s.cfg.WriteTimeout, connectionOf(c.Request), c.Request.ProtoMajor > 1
 	if setDeadline := w.setDeadline; setDeadline != nil {
 		d.cut = func() { _ = setDeadline(time.Unix(1, 0)) } // in the past
+		if d.shared {
+			d.hangUp = hangUpHTTP2(c.Request, d.cut)
+		}
 	}
 	return nil
 }
@@ -119,7 +125,7 @@ func (w *writer) Write(p []byte) (int, error) {
 		w.held += len(piece)
 		mayBlock := w.held >= heldBytes || !w.direct
 		if mayBlock {
-			w.dog.begin()
+			w.dog.begin(len(piece) + netBuffer)
 		}
 		n, err := w.ResponseWriter.Write(piece)
 		if mayBlock {
@@ -177,8 +183,8 @@ func (w *writer) FlushError() error {
 	if w.held == 0 || w.err != nil {
 		return w.err
 	}
+	w.dog.begin(min(w.held, netBuffer))
 	w.held = 0
-	w.dog.begin()
 	// Outermost first: a writer in between may hold data of its own.
 	if !w.direct {
 		w.ResponseWriter.Flush()

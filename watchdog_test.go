@@ -1,0 +1,271 @@
+package ginsse
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// watched is a stream's watchdog over a connection that the kernel does not know.
+type watched struct {
+	watchdog
+	cuts, hangUps atomic.Int64
+}
+
+func newWatched(timeout time.Duration, shared bool) *watched {
+	w := &watched{}
+	w.s = newStream("", time.Time{}, StreamConfig{WriteTimeout: timeout})
+	w.timeout, w.shared = timeout, shared
+	w.cut = func() { w.cuts.Add(1) }
+	w.hangUp = func() { w.hangUps.Add(1) }
+	return w
+}
+
+// cutAfter returns how long it takes until a write is cut, or -1 if it is not within d.
+func (w *watched) cutAfter(d time.Duration) time.Duration {
+	for start := time.Now(); time.Since(start) < d; <-time.After(d / 2000) {
+		synctest.Wait()
+		if w.cuts.Load() > 0 {
+			return time.Since(start)
+		}
+	}
+	return -1
+}
+
+func TestWatchdogEndsAWriteAtItsTimeout(t *testing.T) {
+	t.Parallel()
+	for _, shared := range []bool{false, true} {
+		for _, timeout := range []time.Duration{10 * time.Millisecond, 2 * time.Second, 30 * time.Second, 10 * time.Minute} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWatched(timeout, shared)
+				w.begin(100)
+				got := w.cutAfter(2 * timeout)
+				if got < timeout || got > timeout*5/4+timeout/1000 {
+					t.Errorf("a write was ended after %v, with a timeout of %v", got, timeout)
+				}
+				w.end()
+				if !w.release() {
+					t.Error("it does not say that it has ended a write")
+				}
+			})
+		}
+	}
+}
+
+// It is the write that has a timeout, not the stream.
+func TestWatchdogLeavesWritesThatReturnAlone(t *testing.T) {
+	t.Parallel()
+	const timeout = time.Second
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(timeout, false)
+		for range 200 {
+			w.begin(100)
+			<-time.After(rand.N(timeout * 9 / 10))
+			w.end()
+			<-time.After(rand.N(timeout))
+		}
+		// None is in progress.
+		<-time.After(10 * timeout)
+		synctest.Wait()
+		if w.awake.Load() {
+			t.Error("it looks at an idle stream")
+		}
+		if n := w.cuts.Load(); n > 0 || w.release() {
+			t.Errorf("%d writes were ended", n)
+		}
+	})
+}
+
+func TestWatchdogThatIsOffEndsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(0, false)
+		w.begin(100)
+		<-time.After(24 * time.Hour)
+		synctest.Wait()
+		if w.timer != nil || w.cuts.Load() > 0 || w.release() {
+			t.Error("a write was ended")
+		}
+	})
+}
+
+// What a stream had to deliver before its end may take a while, and no longer: the end of
+// a credential does not wait for the write timeout. What a producer has sent may.
+func TestWatchdogEndsAWriteOfAStreamThatHasEnded(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		reason    Reason
+		timeout   time.Duration
+		low, high time.Duration
+	}{
+		{ReasonExpired, time.Hour, drainTime, drainTime * 3 / 2},
+		{ReasonShutdown, time.Minute, drainTime, drainTime * 3 / 2},
+		{"own", time.Hour, closeTime, closeTime + drainTime/2},
+		{ReasonExpired, time.Second, time.Second, 5 * time.Second / 4},
+		{ReasonDone, time.Minute, time.Minute, 75 * time.Second},
+		{ReasonFailed, time.Minute, time.Minute, 75 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWatched(test.timeout, false)
+			w.begin(100)
+			w.s.end(test.reason)
+			if got := w.cutAfter(2 * test.timeout); got < test.low || got > test.high+test.timeout/1000 {
+				t.Errorf("%q with a timeout of %v: ended after %v, want %v to %v", string(test.reason), test.timeout, got, test.low, test.high)
+			}
+			w.end()
+			w.release()
+		})
+	}
+}
+
+// The end of one stream is written behind what its connection carries. Where that does not
+// go on, only the end of the connection frees the handler.
+func TestWatchdogHangsUpIfAWriteOutlivesItsEnd(t *testing.T) {
+	t.Parallel()
+	const timeout = 4 * time.Second
+	for _, returns := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWatched(timeout, true)
+			w.begin(100)
+			if w.cutAfter(2*timeout) < 0 {
+				t.Fatal("the write was not ended")
+			}
+			if returns {
+				w.end()
+			}
+			<-time.After(timeout / 4)
+			synctest.Wait()
+			if n := w.hangUps.Load(); n != 0 == returns {
+				t.Errorf("the write returns: %v; the connection was closed %d times", returns, n)
+			}
+			<-time.After(10 * timeout)
+			w.end()
+			w.release()
+			if w.cuts.Load() != 1 || w.hangUps.Load() > 1 {
+				t.Errorf("%d cuts, closed %d times", w.cuts.Load(), w.hangUps.Load())
+			}
+		})
+	}
+}
+
+// Nothing of the watchdog acts on a response that has been given back.
+func TestWatchdogThatWasReleasedEndsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(time.Second, true)
+		w.begin(100)
+		<-time.After(300 * time.Millisecond)
+		w.bite(w.last-1, true) // of a look at the write before
+		write := w.last
+		w.end()
+		if w.release() || w.timer.Stop() {
+			t.Error("a timer is left behind")
+		}
+		// Looks that began before the write returned.
+		w.write.Store(write)
+		w.look()
+		w.bite(write, true)
+		w.end()
+		if w.timer.Stop() {
+			t.Error("a look that was late has set the timer")
+		}
+		w.begin(100)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if w.cuts.Load() > 0 || w.hangUps.Load() > 0 || w.timer.Stop() {
+			t.Error("a write that is not the stream's was ended")
+		}
+	})
+}
+
+// look is one look at a write: what the kernel says, and whether it shows progress.
+type lookAt struct {
+	write uint64
+	there delivery
+	want  bool
+}
+
+func TestWatchdogTellsSlowFromStalled(t *testing.T) {
+	t.Parallel()
+	at := func(taken, waiting uint64) delivery { return delivery{taken: taken, waiting: waiting} }
+	const kib, size = 1 << 10, 8 << 10 // of the write, with what frames it
+	for _, test := range []struct {
+		name   string
+		shared bool
+		looks  []lookAt
+	}{
+		{"nothing_taken", false, []lookAt{{1, at(500, 9000), true}, {1, at(500, 9000), false}, {1, at(500, 9000), false}}},
+		{"a_byte_at_a_time", false, []lookAt{{1, at(500, 9000), true}, {1, at(501, 8999), true}, {1, at(502, 8998), true}}},
+		{"taken_and_stopped", false, []lookAt{{1, at(0, 9000), true}, {1, at(700, 9000), true}, {1, at(700, 9000), false}}},
+		{"another_write", false, []lookAt{{1, at(0, 9000), true}, {1, at(0, 9000), false}, {2, at(0, 9000), true}, {2, at(0, 9000), false}}},
+		{"unknown", false, []lookAt{{1, delivery{}, true}, {1, delivery{}, false}, {2, delivery{}, true}}},
+		{"a_peer_that_has_read_all", false, []lookAt{{1, at(0, 9000), true}, {1, delivery{0, 9000, true}, true}, {1, delivery{0, 9000, true}, true}}},
+
+		// A connection that is behind: the write waits for its turn among others.
+		{"shared_and_behind", true, []lookAt{{1, at(0, 64*kib), true}, {1, at(100, 64*kib), true}, {1, at(500*kib, 64*kib), true}, {1, at(500*kib, 64*kib), false}}},
+		{"behind_for_more_than_a_share", true, []lookAt{{1, at(0, 64*kib), true}, {1, at(4000*kib, 64*kib), true}, {1, at(4200*kib, 64*kib), false}, {1, at(9000*kib, 64*kib), false}}},
+		// One that would take more: only as much as the write itself shows progress, in
+		// pieces as large as those of a window.
+		{"shared_and_idle", true, []lookAt{{1, at(1, 0), true}, {1, at(1, 0), false}}},
+		{"idle_but_for_small_writes_of_others", true, []lookAt{{1, at(1, 0), true}, {1, at(61, 60), false}, {1, at(900, 0), false}, {1, at(3000, 100), false}}},
+		{"idle_and_the_window_widens", true, []lookAt{{1, at(kib, 0), true}, {1, at(5*kib, 0), true}, {1, at(5*kib, 0), false}, {1, at(9*kib, 0), true}, {1, at(9*kib, 0), false}}},
+		{"idle_and_others_take_much", true, []lookAt{{1, at(1, 0), true}, {1, at(100*kib, 0), false}, {1, at(200*kib, 0), false}}},
+		{"behind_and_then_idle", true, []lookAt{{1, at(0, 64*kib), true}, {1, at(64*kib, 0), true}, {1, at(72*kib, 0), true}, {1, at(80*kib, 0), false}}},
+		{"idle_with_a_peer_that_has_read_all", true, []lookAt{{1, at(1, 0), true}, {1, delivery{100, 90, true}, false}}},
+		{"another_write_of_many", true, []lookAt{{1, at(1, 0), true}, {1, at(100*kib, 0), false}, {2, at(100*kib, 0), true}, {2, at(104*kib, 0), true}}},
+	} {
+		w := newWatched(time.Second, test.shared)
+		w.size.Store(size)
+		now := time.Unix(1, 0)
+		for n, look := range test.looks {
+			now = now.Add(time.Second)
+			w.see(look.write, look.there, now)
+			if got := w.progress.Equal(now); got != look.want {
+				t.Errorf("%s, look %d: progress %v, want %v", test.name, n, got, look.want)
+			}
+		}
+	}
+}
+
+// A connection that would take more is not closed for a stream that does not go on, nor is
+// one that goes on slowly.
+func TestWatchdogTellsAStuckConnection(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name          string
+		before, after delivery
+		stuck         bool
+	}{
+		{"unknown", delivery{}, delivery{}, true},
+		{"takes_nothing", delivery{taken: 500, waiting: 90_000}, delivery{taken: 500, waiting: 90_000}, true},
+		{"goes_on", delivery{taken: 500, waiting: 90_000}, delivery{taken: 501, waiting: 90_000}, false},
+		{"idle", delivery{taken: 500}, delivery{taken: 500}, false},
+		{"little_waits", delivery{taken: 500, waiting: 100}, delivery{taken: 500, waiting: 200}, false},
+		{"peer_waits_for_more", delivery{taken: 500, waiting: 9000}, delivery{taken: 500, waiting: 9000, starved: true}, false},
+	} {
+		w := newWatched(time.Second, true)
+		then := time.Unix(1, 0)
+		w.see(1, test.before, then)
+		w.see(1, test.after, then.Add(w.timeout))
+		if stuck := w.moved.Equal(then); stuck != test.stuck {
+			t.Errorf("%s: stuck %v, want %v", test.name, stuck, test.stuck)
+		}
+	}
+}
+
+// Writes begin and return while the watchdog looks, which the race detector watches too.
+func TestWatchdogEndsAtMostOneWrite(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		w := newWatched(50*time.Microsecond, false) // it looks all the time
+		for range 2000 {
+			w.begin(100)
+			w.end()
+		}
+		if fired, cuts := w.release(), w.cuts.Load(); cuts > 1 || fired != (cuts == 1) {
+			t.Errorf("%d writes were ended, and release says %v", cuts, fired)
+		}
+	}
+}
