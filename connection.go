@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 )
 
 // connKey is the key of a request's connection on its context.
@@ -78,7 +79,9 @@ type delivery struct {
 	taken uint64
 	// waiting counts the bytes written beyond those.
 	waiting uint64
-	// starved is set if the peer, on this host, has read all that has reached it, and
-	// waits for more: the network is slow, the peer is not.
-	starved bool
+	// onTheWay is set if bytes have been sent that are not acknowledged, and the peer's
+	// system would take more of them: the network is slow, the peer is not.
+	onTheWay bool
+	// heard is how long ago the peer's system acknowledged anything, were it the same again.
+	heard time.Duration
 }

@@ -45,19 +45,26 @@ func (c connection) delivery() (d delivery, ok bool) {
 		return d, false
 	}
 	d.taken, d.waiting = here.acknowledged, here.unacknowledged
+	d.onTheWay = here.unacknowledged > 0 && here.segment > 0 && here.window >= here.segment
+	d.heard = here.heard
 	if there, ok := diagnose(c.remote, c.local); ok { // the peer is on this host
 		d.taken -= min(d.taken, there.unread)
 		d.waiting += there.unread
-		d.starved = there.unread == 0 && here.unacknowledged > 0
+		if there.unread == 0 && here.unacknowledged > 0 { // and has read all that has come
+			d.onTheWay, d.heard = true, 0
+		}
 	}
 	return d, true
 }
 
 // socket is what the kernel says of a TCP socket.
 type socket struct {
-	unread         uint64 // bytes received and not yet read by the program
-	unacknowledged uint64 // bytes written by the program and not yet acknowledged
-	acknowledged   uint64 // bytes acknowledged since the connection was opened
+	unread         uint64        // bytes received and not yet read by the program
+	unacknowledged uint64        // bytes written by the program and not yet acknowledged
+	acknowledged   uint64        // bytes acknowledged since the connection was opened
+	segment        uint32        // the most that is sent in one segment
+	window         uint32        // how much the peer would take; 0 before Linux 5.4
+	heard          time.Duration // since the peer acknowledged anything, or repeated it
 }
 
 // The messages of netlink's sock_diag(7), from linux/sock_diag.h, linux/inet_diag.h
@@ -75,7 +82,10 @@ const (
 	replyState    = 1   // idiag_state
 	replyUnread   = 56  // idiag_rqueue
 	replyUnacked  = 60  // idiag_wqueue
+	infoSegment   = 16  // tcpi_snd_mss
+	infoHeard     = 56  // tcpi_last_ack_recv, in milliseconds
 	infoBytesAckd = 120 // tcpi_bytes_acked, since Linux 4.1
+	infoWindow    = 228 // tcpi_snd_wnd, since Linux 5.4
 
 	stateListen = 10 // TCP_LISTEN
 )
@@ -147,6 +157,11 @@ func parseDiagnosis(b []byte) (socket, bool) {
 		}
 		if value := b[syscall.SizeofRtAttr:size]; order.Uint16(b[2:]) == infoAttr && len(value) >= infoBytesAckd+8 {
 			s.acknowledged = order.Uint64(value[infoBytesAckd:])
+			s.segment = order.Uint32(value[infoSegment:])
+			s.heard = time.Duration(order.Uint32(value[infoHeard:])) * time.Millisecond
+			if len(value) >= infoWindow+4 {
+				s.window = order.Uint32(value[infoWindow:])
+			}
 			return s, true
 		}
 		b = b[min(len(b), (size+3)&^3):]

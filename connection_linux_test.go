@@ -65,7 +65,9 @@ func TestDeliveryFollowsTheBytesOfAConnection(t *testing.T) {
 				var got delivery
 				var ok bool
 				for start := time.Now(); time.Since(start) < 10*time.Second; <-time.After(time.Millisecond) {
-					if got, ok = ends.delivery(); ok && got == want {
+					got, ok = ends.delivery()
+					got.heard, got.onTheWay = 0, false // TestDeliverySaysWhatIsOnTheWay looks at these
+					if ok && got == want {
 						return
 					}
 				}
@@ -101,6 +103,101 @@ func TestDeliveryFollowsTheBytesOfAConnection(t *testing.T) {
 			}
 		})
 	}
+}
+
+// drop has the kernel drop what comes in for a connection, as if the network had lost it.
+func drop(t *testing.T, conn net.Conn, all bool) {
+	t.Helper()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if all {
+			err = syscall.AttachLsf(int(fd), []syscall.SockFilter{{Code: syscall.BPF_RET}})
+		} else {
+			err = syscall.DetachLsf(int(fd))
+		}
+	})
+	if err != nil {
+		t.Skip(err)
+	}
+}
+
+// deliveryUntil asks until what the kernel says is right.
+func deliveryUntil(t *testing.T, ends connection, what string, right func(d delivery) bool) delivery {
+	t.Helper()
+	for start := time.Now(); ; <-time.After(time.Millisecond) {
+		got, ok := ends.delivery()
+		if ok && right(got) {
+			return got
+		}
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("%s: got %+v, %v", what, got, ok)
+		}
+	}
+}
+
+func TestDeliverySaysWhatIsOnTheWay(t *testing.T) {
+	t.Parallel()
+	t.Run("lost", func(t *testing.T) {
+		t.Parallel()
+		here, peer := pairOf(t, "tcp4", "127.0.0.1:0", "")
+		ends := endsOf(here)
+		drop(t, peer, true)
+		if _, err := here.Write(make([]byte, 5000)); err != nil {
+			t.Fatal(err)
+		}
+		heard := func(what string, right func(d time.Duration) bool) {
+			t.Helper()
+			for start := time.Now(); ; <-time.After(time.Millisecond) {
+				got, ok := diagnose(ends.local, ends.remote)
+				if ok && right(got.heard) {
+					return
+				}
+				if time.Since(start) > 10*time.Second {
+					t.Fatalf("%s: %+v, %v", what, got, ok)
+				}
+			}
+		}
+		heard("the peer is silent", func(d time.Duration) bool { return d > 150*time.Millisecond })
+		// It is on this host, and known to wait all the same.
+		deliveryUntil(t, ends, "what is lost is on its way", func(d delivery) bool { return d == delivery{0, 5000, true, 0} })
+		drop(t, peer, false)
+		if _, err := io.ReadFull(peer, make([]byte, 5000)); err != nil {
+			t.Fatal(err)
+		}
+		heard("the peer has acknowledged what was sent again", func(d time.Duration) bool { return d < 100*time.Millisecond })
+		heard("the peer is silent again", func(d time.Duration) bool { return d > 150*time.Millisecond })
+		if _, err := peer.Write([]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		heard("the peer has sent something", func(d time.Duration) bool { return d < 100*time.Millisecond })
+		deliveryUntil(t, ends, "all has arrived", func(d delivery) bool { return !d.onTheWay && d.taken == 5000 && d.waiting == 0 })
+	})
+	t.Run("the_peer_takes_no_more", func(t *testing.T) {
+		t.Parallel()
+		here, peer := pairOf(t, "tcp4", "127.0.0.1:0", "")
+		ends := endsOf(here)
+		written := make(chan error, 1)
+		go func() {
+			_, err := here.Write(make([]byte, 32<<20)) // more than the kernel takes for both
+			written <- err
+		}()
+		var before delivery
+		since := time.Now()
+		got := deliveryUntil(t, ends, "what the peer does not take waits", func(d delivery) bool {
+			if d.waiting != before.waiting || d.onTheWay {
+				since, before = time.Now(), d // it still goes on
+			}
+			return time.Since(since) > 300*time.Millisecond
+		})
+		if got.waiting == 0 || got.taken > 0 {
+			t.Errorf("the peer reads nothing: %+v", got)
+		}
+		_ = peer.Close()
+		<-written
+	})
 }
 
 // A client chooses its port. The kernel, asked for a connection that there is not, answers
@@ -285,7 +382,13 @@ func attribute(kind uint16, size int, value []byte) []byte {
 // tcpInfo is a struct tcp_info of a kernel, of a size that kernels have had.
 func tcpInfo(size int, acknowledged uint64) []byte {
 	b := make([]byte, max(size, infoBytesAckd+8))
-	binary.NativeEndian.PutUint64(b[infoBytesAckd:], acknowledged)
+	order := binary.NativeEndian
+	order.PutUint64(b[infoBytesAckd:], acknowledged)
+	order.PutUint32(b[infoSegment:], 1448)
+	order.PutUint32(b[infoHeard:], 250)
+	if len(b) > infoWindow {
+		order.PutUint32(b[infoWindow:], 64_000)
+	}
 	return b[:size]
 }
 
@@ -318,7 +421,11 @@ func TestParseDiagnosis(t *testing.T) {
 		{"nothing", nil, false},
 	} {
 		got, ok := parseDiagnosis(test.reply)
-		if ok != test.want || ok && got != (socket{unread: 3, unacknowledged: 5, acknowledged: 7}) {
+		want := socket{unread: 3, unacknowledged: 5, acknowledged: 7, segment: 1448, heard: 250 * time.Millisecond}
+		if test.name != "shortest_info" {
+			want.window = 64_000
+		}
+		if ok != test.want || ok && got != want {
 			t.Errorf("%s: got %+v, %v", test.name, got, ok)
 		}
 	}

@@ -143,7 +143,7 @@ func (d *watchdog) see(write uint64, there delivery, now time.Time) {
 		d.seen, d.taken, d.limit = write, there.taken, math.MaxUint64
 	}
 	takesMore := there.taken > 0 && there.waiting < queueBytes
-	if first || there.taken > d.movedTo || there.starved || takesMore {
+	if first || there.taken > d.movedTo || takesMore {
 		d.moved, d.movedTo = now, there.taken
 	}
 	least := uint64(1)
@@ -158,9 +158,25 @@ func (d *watchdog) see(write uint64, there delivery, now time.Time) {
 		}
 		d.limit = min(d.limit, there.taken+there.waiting+share)
 	}
-	if first || there.taken >= d.taken+least && there.taken <= d.limit || there.starved && !d.shared {
+	if first || there.taken >= d.taken+least && there.taken <= d.limit {
 		d.progress, d.taken = now, there.taken
 	}
+	if there.onTheWay {
+		// What is lost is sent again, and perhaps what is only late: for a while the client
+		// may take nothing that is new. It does not keep anything waiting.
+		heard := now.Add(-there.heard)
+		d.moved = later(d.moved, heard)
+		if !d.shared || !takesMore && there.taken <= d.limit {
+			d.progress = later(d.progress, heard)
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // bite ends the write, unless it has returned. stuck says that nothing has passed on the

@@ -190,6 +190,7 @@ type lookAt struct {
 func TestWatchdogTellsSlowFromStalled(t *testing.T) {
 	t.Parallel()
 	at := func(taken, waiting uint64) delivery { return delivery{taken: taken, waiting: waiting} }
+	onTheWay := func(taken, waiting uint64, heard time.Duration) delivery { return delivery{taken, waiting, true, heard} }
 	const kib, size = 1 << 10, 8 << 10 // of the write, with what frames it
 	for _, test := range []struct {
 		name   string
@@ -201,7 +202,9 @@ func TestWatchdogTellsSlowFromStalled(t *testing.T) {
 		{"taken_and_stopped", false, []lookAt{{1, at(0, 9000), true}, {1, at(700, 9000), true}, {1, at(700, 9000), false}}},
 		{"another_write", false, []lookAt{{1, at(0, 9000), true}, {1, at(0, 9000), false}, {2, at(0, 9000), true}, {2, at(0, 9000), false}}},
 		{"unknown", false, []lookAt{{1, delivery{}, true}, {1, delivery{}, false}, {2, delivery{}, true}}},
-		{"a_peer_that_has_read_all", false, []lookAt{{1, at(0, 9000), true}, {1, delivery{0, 9000, true}, true}, {1, delivery{0, 9000, true}, true}}},
+		// What is new is not acknowledged, but the peer is heard, and would take it.
+		{"lost_and_sent_again", false, []lookAt{{1, at(0, 9000), true}, {1, onTheWay(0, 9000, 0), true}, {1, onTheWay(0, 9000, 0), true}}},
+		{"lost_and_not_heard", false, []lookAt{{1, at(0, 9000), true}, {1, onTheWay(0, 9000, time.Millisecond), false}, {1, onTheWay(0, 9000, time.Second), false}}},
 
 		// A connection that is behind: the write waits for its turn among others.
 		{"shared_and_behind", true, []lookAt{{1, at(0, 64*kib), true}, {1, at(100, 64*kib), true}, {1, at(500*kib, 64*kib), true}, {1, at(500*kib, 64*kib), false}}},
@@ -213,7 +216,8 @@ func TestWatchdogTellsSlowFromStalled(t *testing.T) {
 		{"idle_and_the_window_widens", true, []lookAt{{1, at(kib, 0), true}, {1, at(5*kib, 0), true}, {1, at(5*kib, 0), false}, {1, at(9*kib, 0), true}, {1, at(9*kib, 0), false}}},
 		{"idle_and_others_take_much", true, []lookAt{{1, at(1, 0), true}, {1, at(100*kib, 0), false}, {1, at(200*kib, 0), false}}},
 		{"behind_and_then_idle", true, []lookAt{{1, at(0, 64*kib), true}, {1, at(64*kib, 0), true}, {1, at(72*kib, 0), true}, {1, at(80*kib, 0), false}}},
-		{"idle_with_a_peer_that_has_read_all", true, []lookAt{{1, at(1, 0), true}, {1, delivery{100, 90, true}, false}}},
+		{"idle_with_others_on_the_way", true, []lookAt{{1, at(1, 0), true}, {1, onTheWay(100, 90, 0), false}}},
+		{"behind_and_on_the_way", true, []lookAt{{1, at(1, 64*kib), true}, {1, onTheWay(1, 64*kib, 0), true}, {1, onTheWay(5000*kib, 64*kib, 0), false}}},
 		{"another_write_of_many", true, []lookAt{{1, at(1, 0), true}, {1, at(100*kib, 0), false}, {2, at(100*kib, 0), true}, {2, at(104*kib, 0), true}}},
 	} {
 		w := newWatched(time.Second, test.shared)
@@ -243,7 +247,7 @@ func TestWatchdogTellsAStuckConnection(t *testing.T) {
 		{"goes_on", delivery{taken: 500, waiting: 90_000}, delivery{taken: 501, waiting: 90_000}, false},
 		{"idle", delivery{taken: 500}, delivery{taken: 500}, false},
 		{"little_waits", delivery{taken: 500, waiting: 100}, delivery{taken: 500, waiting: 200}, false},
-		{"peer_waits_for_more", delivery{taken: 500, waiting: 9000}, delivery{taken: 500, waiting: 9000, starved: true}, false},
+		{"lost_and_heard", delivery{taken: 500, waiting: 9000}, delivery{taken: 500, waiting: 9000, onTheWay: true}, false},
 	} {
 		w := newWatched(time.Second, true)
 		then := time.Unix(1, 0)
