@@ -17,6 +17,7 @@ type watched struct {
 func newWatched(timeout time.Duration, shared bool) *watched {
 	w := &watched{}
 	w.s = newStream("", time.Time{}, StreamConfig{WriteTimeout: timeout})
+	w.s.loop.s = w.s
 	w.timeout, w.shared = timeout, shared
 	w.cut = func() { w.cuts.Add(1) }
 	w.hangUp = func() { w.hangUps.Add(1) }
