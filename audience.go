@@ -74,7 +74,8 @@ func (r *Registry) tryAttach(s *Stream) (oldest *Stream, err error) {
 	if oldest, err := r.makeRoomLocked(s.user); oldest != nil || err != nil {
 		return oldest, err
 	}
-	if held := r.streams + r.held; r.cfg.MaxStreams > 0 && held >= r.cfg.MaxStreams {
+	// Handlers of streams that have ended may still write to slow clients: as many again.
+	if held := r.streams + r.held; r.cfg.MaxStreams > 0 && (held >= r.cfg.MaxStreams || r.handlers >= 2*r.cfg.MaxStreams) {
 		return nil, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
 	}
 	r.joinLocked(s)
@@ -159,6 +160,7 @@ func (r *Registry) joinLocked(s *Stream) {
 		r.holdLocked(s, 1) // until it has been called
 	}
 	r.streams++
+	r.handlers++
 	r.active++
 	r.opened.Add(1)
 }
@@ -225,6 +227,14 @@ func (r *Registry) reach(subject string, seq uint64) (streams int, behind pace) 
 		behind = max(behind, paceFor(p.stream.unread.Load()))
 	}
 	return streams, behind
+}
+
+// handlerReturned notes that the handler of an attached stream has returned.
+func (r *Registry) handlerReturned() {
+	r.mu.Lock()
+	r.handlers--
+	r.mu.Unlock()
+	r.leave()
 }
 
 // leave notes that a handler or a hook has returned.

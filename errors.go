@@ -3,6 +3,8 @@ package ginsse
 import (
 	"errors"
 	"net/http"
+	"strings"
+	"unicode"
 )
 
 // The conditions that a caller can act on. Test for them with [errors.Is]:
@@ -79,9 +81,25 @@ type AuthError struct {
 func (e *AuthError) Error() string {
 	text := "ginsse: " + e.Description
 	if e.Err != nil {
-		text += ": " + e.Err.Error()
+		text += ": " + logText(e.Err.Error())
 	}
 	return text
+}
+
+// logText makes one line of a text that may hold what a client sent, and bounds it: a
+// line break in the kid of a token must not become a line of the log.
+func logText(text string) string {
+	const most = 512
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	text = strings.ToValidUTF8(text, "\ufffd")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // Unwrap returns the cause.

@@ -77,7 +77,7 @@ func begin(c *gin.Context, s *Stream, first []byte) *loop {
 // 10,000 idle streams is more than half of what they cost.
 func (l *loop) onTimer() {
 	now := time.Now()
-	if reason := l.over(now); reason != "" {
+	if reason := l.s.over(now); reason != "" {
 		l.s.end(reason)
 		return
 	}
@@ -95,11 +95,11 @@ func (l *loop) onTimer() {
 
 // over returns why the stream has no right to exist any more; "" if it has. The
 // lifetime ends on the monotonic clock, the credential on the wall clock.
-func (l *loop) over(now time.Time) Reason {
+func (s *Stream) over(now time.Time) Reason {
 	switch {
-	case !l.s.expires.IsZero() && !now.Before(l.s.expires):
+	case !s.expires.IsZero() && !now.Before(s.expires):
 		return ReasonExpired
-	case !l.endAt.IsZero() && !now.Before(l.endAt):
+	case !s.loop.endAt.IsZero() && !now.Before(s.loop.endAt):
 		return ReasonLifetime
 	}
 	return ""
@@ -365,7 +365,7 @@ func (l *loop) drains() bool {
 	if l.drainBy.IsZero() {
 		l.drainBy = now.Add(drainTime)
 	}
-	return now.Before(l.drainBy) || graceOf(reason) > closeTime && l.over(now) == ""
+	return now.Before(l.drainBy) || graceOf(reason) > closeTime && l.s.over(now) == ""
 }
 
 // finish writes the end in-band, if the client can still read it.
@@ -376,9 +376,10 @@ func (l *loop) finish() {
 		return
 	}
 	if s.registry == nil {
-		if reason.drains() {
-			processJobs.finish(s.job)
+		if !reason.drains() {
+			return // it is not finished
 		}
+		processJobs.add(s.job)
 		b := appendField(appendRetry(nil, doneRetry), idField, DoneID)
 		_, _ = l.w.Write(append(b, '\n'))
 		return

@@ -235,6 +235,10 @@ func (g *headerGuard) look(head string) {
 	if g.Status() == http.StatusOK && (others || !encoded && !beginsStream(head)) {
 		g.misused = true
 		g.dropHeaders()
+		if header.Get("Content-Type") == "" && !encoded {
+			// Not for net/http to guess: what is relayed here must not become a page.
+			header["Content-Type"] = []string{"text/plain; charset=utf-8"}
+		}
 		return
 	}
 	g.restore()

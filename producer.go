@@ -260,7 +260,7 @@ func openLoop(c *gin.Context, cfg StreamConfig) (*loop, error) {
 		return nil, ReasonDone
 	}
 	s := newStream("", Expiry(c), cfg)
-	s.job = processJobs.start(c.Request)
+	s.job = newJob(c.Request)
 	if err := s.loop.w.take(c, s); err != nil {
 		refuseWriter(c, err)
 		return nil, err

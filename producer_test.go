@@ -141,10 +141,11 @@ func TestClientThatHasTheLastEventIsAnsweredWith204(t *testing.T) {
 	}{
 		{"last", rest[2].LastEventID, false},
 		{"one_before", rest[1].LastEventID, true},
-		{"another_process", "sse.00000000" + rest[2].LastEventID[len("sse.00000000"):], true},
-		{"not_begun_yet", rest[2].LastEventID[:len("sse.00000000.")] + "zzzz.3", true},
+		{"another_job", "sse.00000000" + rest[2].LastEventID[len("sse.00000000"):], true},
 		{"other_spelling", rest[2].LastEventID[:len(rest[2].LastEventID)-1] + "03", true},
+		{"capitals", strings.ToUpper(rest[2].LastEventID), true},
 		{"made_up", "sse.x.y.z", true},
+		{"too_long", rest[2].LastEventID + strings.Repeat(".", 1<<16), true},
 		{"none", "", true},
 	} {
 		produced.Store(0)

@@ -118,6 +118,7 @@ type Registry struct {
 	audiences map[string]*audience // by subject; none is empty
 	users     int                  // audiences of users
 	streams   int                  // attached
+	handlers  int                  // of streams that were attached, and have not returned
 	held      int                  // places of streams that have ended, and whose hooks run
 	heldBy    map[string]int       // the same, by user; never 0
 	opens     opens

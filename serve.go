@@ -116,7 +116,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 	if after, err := r.attach(s); err != nil {
 		return r.turnAway(c, s, after, err)
 	}
-	defer r.leave()
+	defer r.handlerReturned()
 	defer func() { s.end(ReasonFailed) }() // without effect on a stream that has ended
 	return r.serve(c, s)
 }
@@ -220,6 +220,8 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, after time.Duration, caus
 	if after == 0 {
 		after = 4 * s.cfg.reconnectionTime()
 	}
+	after = max(after, s.cfg.reconnectionTime())
+	s.end(cause) // so that what follows is bounded, as the end of any stream
 	defer s.loop.w.release(c)
 	s.loop.w.begin(c, appendReconnect(nil, reason, jitter(after, 0.5, 1.5)))
 	return cause

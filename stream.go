@@ -279,12 +279,12 @@ func (s *Stream) enqueue(ctx context.Context, frame []byte, e Event) error {
 // producer sets IDs.
 func (s *Stream) identifyLocked(e Event) {
 	switch {
-	case s.job.number == 0:
+	case s.job.key == 0:
 	case e.ID != "" || e.ResetID:
 		s.job = job{}
 	case e.Type != "" || e.Data != nil:
 		s.job.events++
-		s.queue = append(appendField(s.queue[:len(s.queue)-1], idField, processJobs.id(s.job)), '\n')
+		s.queue = append(appendField(s.queue[:len(s.queue)-1], idField, s.job.id()), '\n')
 	}
 }
 
@@ -353,7 +353,7 @@ func graceOf(reason Reason) time.Duration {
 	switch {
 	case reason == ReasonDone, reason == ReasonFailed:
 		return math.MaxInt64
-	case reason.reconnects():
+	case reason.reconnects(), reason == ReasonReplaced:
 		return drainTime
 	default:
 		return closeTime

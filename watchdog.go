@@ -120,13 +120,16 @@ func (d *watchdog) look() {
 	now := time.Now()
 	there, _ := d.conn.delivery()
 	d.see(write, there, now)
+	if reason := d.s.over(now); reason != "" {
+		d.s.end(reason) // before the first block is written, no timer of the stream runs
+	}
 	late := false
 	if d.s.ended.Load() {
 		if d.endSeen.IsZero() {
 			d.endSeen = now
 		}
 		past := now.Sub(d.endSeen)
-		late = past >= graceOf(reasonOf(d.s.Err())) || past >= drainTime && d.s.loop.over(now) != ""
+		late = past >= graceOf(reasonOf(d.s.Err())) || past >= drainTime && d.s.over(now) != ""
 	}
 	if late || now.Sub(d.progress) >= d.timeout {
 		d.bite(write, now.Sub(d.moved) >= d.timeout)

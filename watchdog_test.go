@@ -17,7 +17,6 @@ type watched struct {
 func newWatched(timeout time.Duration, shared bool) *watched {
 	w := &watched{}
 	w.s = newStream("", time.Time{}, StreamConfig{WriteTimeout: timeout})
-	w.s.loop.s = w.s
 	w.timeout, w.shared = timeout, shared
 	w.cut = func() { w.cuts.Add(1) }
 	w.hangUp = func() { w.hangUps.Add(1) }
@@ -191,7 +190,9 @@ type lookAt struct {
 func TestWatchdogTellsSlowFromStalled(t *testing.T) {
 	t.Parallel()
 	at := func(taken, waiting uint64) delivery { return delivery{taken: taken, waiting: waiting} }
-	onTheWay := func(taken, waiting uint64, heard time.Duration) delivery { return delivery{taken, waiting, true, heard} }
+	onTheWay := func(taken, waiting uint64, heard time.Duration) delivery {
+		return delivery{taken, waiting, true, heard}
+	}
 	const kib, size = 1 << 10, 8 << 10 // of the write, with what frames it
 	for _, test := range []struct {
 		name   string
