@@ -42,9 +42,17 @@ var (
 	ErrNoUser = errors.New("ginsse: no user ID on the gin context: " +
 		"Middleware or RequireUser is missing, or registered behind the handler")
 
-	// ErrUnsupportedWriter is returned when the response writer cannot carry an
-	// event stream: it cannot flush, hides write deadlines, compresses, or has
-	// already been written to. The text names the writer and the remedy.
+	// ErrUnsupportedWriter is returned when the response writer cannot carry an event
+	// stream: it compresses, holds the response back until it is complete, cannot
+	// flush, or has already been written to. The text names the writer and the remedy.
+	//
+	// Such a writer is known by its Content-Encoding, by its methods, and by the names of
+	// its type and package, such as gzip or timeout; the client then got 500. One that
+	// shows itself only with the first block, by its Content-Encoding or by holding the
+	// block back, ends the stream, with [ReasonFailed] and without an event to say so.
+	//
+	// A writer that passes on what it is given, and only has no Unwrap method, is no
+	// error: see [Middleware].
 	ErrUnsupportedWriter = errors.New("ginsse: response writer cannot stream")
 
 	// ErrTooManyStreams is returned by [Registry.Serve] when there is no room for the

@@ -26,8 +26,15 @@ import (
 // It also removes Accept-Encoding from the request, so that compression
 // registered after it leaves the stream alone. Compression registered before it
 // (with Engine.Use, say) has already wrapped the writer, and must exclude the
-// route: [Open] and [Registry.Serve] refuse such a writer with an error that
-// says so.
+// route: [Open], [Serve] and [Registry.Serve] refuse such a writer with
+// [ErrUnsupportedWriter], and so one that holds the response back.
+//
+// Streams work behind a middleware whose response writer has no method Unwrap()
+// http.ResponseWriter, but without write deadlines: a client that takes no byte keeps its
+// handler until TCP gives up, and http.Server.WriteTimeout ends every stream. On HTTP/1
+// [ConnContext] gives the deadlines back. Without it a warning that names the writer and
+// the remedies goes to [RegistryConfig.Logger], once for each registry and type; without a
+// registry to gin's error list, once for each process and type.
 //
 // Middleware panics if auth is nil.
 func Middleware(auth *Auth) gin.HandlerFunc {

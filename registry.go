@@ -110,6 +110,7 @@ type Registry struct {
 	opened atomic.Uint64 // streams ever opened
 	gaps   atomic.Uint64 // sse.gap events ever sent
 	slow   atomic.Uint64 // streams ever cut for not reading
+	warned sync.Map      // types of writers of which was warned
 
 	// mu guards the fields below. No other lock is taken while it is held, nor is
 	// it held during I/O, a log's methods, or hooks.

@@ -65,28 +65,21 @@ func (w *writer) take(c *gin.Context, s *Stream) error {
 		return fmt.Errorf("%w: %T has set Content-Encoding %q; exclude this route from compression, "+
 			"or register ginsse.Middleware before it", ErrUnsupportedWriter, outer, encoding)
 	}
-	inner := innermost(outer)
-	if _, ok := inner.(gin.ResponseWriter); ok {
-		return fmt.Errorf("%w: %T hides write deadlines and flush errors; keep its middleware off this route, "+
-			"or give it a method Unwrap() http.ResponseWriter", ErrUnsupportedWriter, inner)
+	inner, err := innermost(outer)
+	if err != nil {
+		return err
 	}
 	if f, ok := inner.(interface{ FlushError() error }); ok {
 		w.flushError = f.FlushError
 	} else if _, ok := inner.(http.Flusher); !ok {
-		return fmt.Errorf("%w: %T cannot flush; keep http.TimeoutHandler and the like off this route",
-			ErrUnsupportedWriter, inner)
+		return fmt.Errorf("%w: %T cannot flush; keep its middleware off this route, "+
+			"or give it a method Unwrap() http.ResponseWriter", ErrUnsupportedWriter, inner)
 	}
 	if u, ok := outer.(interface{ Unwrap() http.ResponseWriter }); ok {
 		w.direct = w.flushError != nil && u.Unwrap() == inner && c.Request.ProtoMajor < 3
 	}
-	if d, ok := inner.(interface{ SetWriteDeadline(time.Time) error }); ok {
-		w.setDeadline = d.SetWriteDeadline
-	}
-	// Without an http.Server there is no connection that could stall:
-	// httptest.ResponseRecorder has no deadlines and needs none.
-	if w.setDeadline == nil && c.Request.Context().Value(http.ServerContextKey) != nil && c.Request.ProtoMajor < 3 {
-		return fmt.Errorf("%w: %T hides write deadlines; give it a method Unwrap() http.ResponseWriter",
-			ErrUnsupportedWriter, inner)
+	if w.setDeadline = writeDeadline(inner, c.Request); w.setDeadline == nil {
+		warnOfHidden(c, s, inner)
 	}
 	w.ResponseWriter = outer
 	d := &w.dog
@@ -98,21 +91,6 @@ func (w *writer) take(c *gin.Context, s *Stream) error {
 		}
 	}
 	return nil
-}
-
-// innermost follows Unwrap to the writer at the connection.
-func innermost(w http.ResponseWriter) http.ResponseWriter {
-	for {
-		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return w
-		}
-		next := u.Unwrap()
-		if next == nil {
-			return w
-		}
-		w = next
-	}
 }
 
 // Write implements io.Writer. It writes all of p or fails; after a failure it
@@ -145,7 +123,9 @@ func (w *writer) begin(c *gin.Context, first []byte) {
 	c.Writer = w
 	setStreamHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
+	sent, known := w.sent(c.Request)
 	w.first(c.Request, first)
+	w.checkFirst(c, len(first), sent, known)
 }
 
 // first writes the first block and puts it on the wire, with the headers. A
@@ -191,6 +171,8 @@ func (w *writer) FlushError() error {
 	}
 	if w.flushError != nil {
 		w.fail(w.flushError())
+	} else if w.dog.fired.Load() {
+		w.fail(os.ErrDeadlineExceeded)
 	}
 	w.dog.end()
 	return w.err
@@ -230,7 +212,10 @@ func (w *writer) fail(err error) {
 // failure says in the kit's words what a failed write means.
 func (w *writer) failure() error {
 	reason := ReasonClientGone
-	if w.dog.fired.Load() || errors.Is(w.err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(w.err, ErrUnsupportedWriter):
+		reason = ReasonFailed
+	case w.dog.fired.Load() || errors.Is(w.err, os.ErrDeadlineExceeded):
 		reason = ReasonSlow
 	}
 	return fmt.Errorf("%w: %w", reason, w.err)
