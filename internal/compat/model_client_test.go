@@ -35,10 +35,11 @@ type clientEnd struct {
 	leaves bool       // once it has used its allowance
 	left   bool
 	events []received
-	lastID string // the decoder's, which moves also without an event
-	status string // of an answer that is no stream
-	ended  bool   // the answer, or the attempt to get one
-	err    error  // with which it ended
+	lastID string        // the decoder's, which moves also without an event
+	retry  time.Duration // the reconnection time
+	status string        // of an answer that is no stream
+	ended  bool          // the answer, or the attempt to get one
+	err    error         // with which it ended
 }
 
 var errLeft = errors.New("the client has left")
@@ -54,7 +55,7 @@ func dial(server *ssetest.Server, path string, header http.Header, allow int, le
 	request.Header = header
 	c := &clientEnd{cancel: cancel, allow: allow, leaves: leaves}
 	c.more = sync.NewCond(&c.mu)
-	c.decoder = client.NewDecoder(c, client.DecoderConfig{MaxEventBytes: -1})
+	c.decoder = client.NewDecoder(c, client.DecoderConfig{MaxEventBytes: -1, Retry: c.setRetry})
 	go func() {
 		err := c.run(server.Client, request)
 		c.mu.Lock()
@@ -119,6 +120,13 @@ func (c *clientEnd) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// setRetry is called by the decoder, which the client's goroutine uses.
+func (c *clientEnd) setRetry(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retry = d
+}
+
 // permit sets what the client may read from now on; below 0 is no limit.
 func (c *clientEnd) permit(bytes int, leaves bool) {
 	c.mu.Lock()
@@ -167,6 +175,17 @@ func (g *gate) open() {
 	if g.at != 0 {
 		g.at = 0
 		close(g.release)
+	}
+}
+
+// step lets go what the gate holds, and holds the next read before the log has
+// answered it.
+func (g *gate) step() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.holding {
+		close(g.release)
+		g.at, g.after, g.release = g.reads+1, false, make(chan struct{})
 	}
 }
 

@@ -76,8 +76,10 @@ type session struct {
 	seen     int        // events looked at
 	at       uint64     // everything up to here was delivered, or said to be missing
 	opened   bool       // sse.open came
+	heard    time.Time  // when the last event came
 	wantsGap bool       // sse.open came without a position
-	closed   *ending    // sse.close came
+	dropped  bool       // sse.gap came for what the end left undelivered
+	closed   *ending    // sse.close or sse.reconnect came
 	over     bool       // the client has read everything it will
 	ids      []position // last event IDs it has had, oldest first
 	alone    []string   // sent to it alone and not yet received
@@ -146,7 +148,7 @@ func (s *session) look(h *history) error {
 	defer s.client.mu.Unlock()
 	for _, e := range s.client.events[s.seen:] {
 		if s.closed != nil {
-			return fmt.Errorf("got %s after sse.close", e.Type)
+			return fmt.Errorf("got %s after its end", e.Type)
 		}
 		if err := s.take(h, e); err != nil {
 			return err
@@ -163,21 +165,26 @@ func (s *session) look(h *history) error {
 	switch err := s.client.err; {
 	case !s.over || s.client.left:
 	case s.closed != nil && !errors.Is(err, io.EOF) && !s.late:
-		return fmt.Errorf("after sse.close the answer ended with %w", err)
+		return fmt.Errorf("after its last event the answer ended with %w", err)
 	case s.closed == nil && !s.late:
-		return fmt.Errorf("ended without sse.close: %w", err)
+		return fmt.Errorf("ended without sse.close or sse.reconnect: %w", err)
 	}
 	return nil
 }
 
 // take takes in one event.
 func (s *session) take(h *history, e received) error {
-	if !s.opened && e.Type != "sse.open" && e.Type != "sse.close" {
+	switch {
+	case !s.opened && e.Type != "sse.open" && e.Type != "sse.reconnect":
 		return fmt.Errorf("began with %s", e.Type)
-	}
-	if s.wantsGap && e.Type != "sse.gap" {
+	case s.wantsGap && e.Type != "sse.gap":
 		return fmt.Errorf("got %s where sse.gap must follow sse.open", e.Type)
+	case s.dropped && e.Type != "sse.close":
+		return fmt.Errorf("got %s where sse.close must follow sse.gap", e.Type)
+	case s.opened && s.limited.IsZero() && e.at.Sub(s.heard) > maxHeartbeat:
+		return fmt.Errorf("got %s after a silence of %v", e.Type, e.at.Sub(s.heard))
 	}
+	s.heard = e.at
 	if e.Type != "sse.gap" && e.Type != "sse.open" && e.Type != "n" {
 		if err := s.moved(h, e.LastEventID); err != nil {
 			return err
@@ -195,8 +202,12 @@ func (s *session) take(h *history, e received) error {
 			return fmt.Errorf("got %s, sent to it alone, want one of %v", e.Data, s.alone)
 		}
 		s.alone = s.alone[1:]
-	case "sse.close":
-		return s.takeClose(h, e)
+	case "sse.heartbeat":
+		if e.Data != "" {
+			return fmt.Errorf("got sse.heartbeat with data %q", e.Data)
+		}
+	case "sse.close", "sse.reconnect":
+		return s.takeEnd(h, e)
 	default:
 		return fmt.Errorf("got an event of type %q", e.Type)
 	}
@@ -209,11 +220,15 @@ func (s *session) takeOpen(h *history, e received) error {
 	}
 	s.opened = true
 	var data struct {
-		Stream  string `json:"stream"`
-		Resumed bool   `json:"resumed"`
+		Stream    string `json:"stream"`
+		Resumed   bool   `json:"resumed"`
+		Heartbeat int64  `json:"heartbeat"`
 	}
 	if err := json.Unmarshal([]byte(e.Data), &data); err != nil || data.Stream == "" {
 		return fmt.Errorf("sse.open without a session ID: %w", err)
+	}
+	if data.Heartbeat != maxHeartbeat.Milliseconds() {
+		return fmt.Errorf("sse.open announces heartbeats after %d ms", data.Heartbeat)
 	}
 	s.at = s.asked.seq
 	if e.LastEventID == "" {
@@ -250,6 +265,13 @@ func (s *session) takeGap(h *history, e received) error {
 	}
 	if err := json.Unmarshal([]byte(e.Data), &data); err != nil {
 		return fmt.Errorf("sse.gap with data %q: %w", e.Data, err)
+	}
+	if data.Reason == ginsse.GapUndelivered {
+		if e.LastEventID != s.last().id || !s.late {
+			return fmt.Errorf("gap of reason %q at %d with the ID %q", data.Reason, s.at, e.LastEventID)
+		}
+		s.dropped = true
+		return nil
 	}
 	seq, err := s.position(h, e.LastEventID)
 	if err != nil {
@@ -306,27 +328,33 @@ func (s *session) takeEvent(h *history, e received) error {
 	return nil
 }
 
-func (s *session) takeClose(h *history, e received) error {
+func (s *session) takeEnd(h *history, e received) error {
 	var data struct {
-		Reason    ginsse.Reason `json:"reason"`
-		Reconnect bool          `json:"reconnect"`
+		Reason ginsse.Reason `json:"reason"`
+		Retry  int64         `json:"retry"` // milliseconds
 	}
 	if err := json.Unmarshal([]byte(e.Data), &data); err != nil {
-		return fmt.Errorf("sse.close with data %q: %w", e.Data, err)
+		return fmt.Errorf("%s with data %q: %w", e.Type, e.Data, err)
 	}
-	i := slices.IndexFunc(s.endings, func(end ending) bool { return end.reason == data.Reason && end.reconnect == data.Reconnect })
+	reconnect := e.Type == "sse.reconnect"
+	i := slices.IndexFunc(s.endings, func(end ending) bool { return end.reason == data.Reason && end.reconnect == reconnect })
 	if i < 0 {
-		return fmt.Errorf("was closed for %q, reconnect: %v, want one of %v", data.Reason, data.Reconnect, s.endings)
+		return fmt.Errorf("ended with %s for %q, want one of %v", e.Type, data.Reason, s.endings)
+	}
+	if told := s.client.retry.Milliseconds(); reconnect != (data.Retry > 0) || reconnect && data.Retry != told {
+		return fmt.Errorf("%s says to come back after %d ms, and its retry field %d ms", e.Type, data.Retry, told)
 	}
 	s.closed, s.ended, s.phase = &s.endings[i], true, gone
-	if !s.opened || s.late {
+	// What a page is not to come back for must have been delivered, or said to be missing;
+	// on the way back the page gets it.
+	if !s.opened || s.late && reconnect || s.dropped {
 		return nil
 	}
 	if left := h.next(s.subjects, s.at); left != nil && left.seq <= s.closed.from {
-		return fmt.Errorf("was closed at %d, without %d, sent before the end", s.at, left.seq)
+		return fmt.Errorf("ended at %d, without %d, sent before the end", s.at, left.seq)
 	}
 	if len(s.alone) > 0 {
-		return fmt.Errorf("was closed without %v, sent to it alone", s.alone)
+		return fmt.Errorf("ended without %v, sent to it alone", s.alone)
 	}
 	return nil
 }
@@ -385,15 +413,17 @@ func (s *session) check(h *history) error {
 	case !s.flows() || s.late:
 		return nil
 	case s.closed != nil && !s.over:
-		return errors.New("has not ended after sse.close")
+		return errors.New("has not ended after its last event")
 	case s.closed != nil:
 		return nil
 	case s.ended:
-		return fmt.Errorf("has ended for %v, and got no sse.close", s.endings)
+		return fmt.Errorf("has ended for %v, and got no sse.close or sse.reconnect", s.endings)
 	case !s.opened:
 		return errors.New("got no sse.open")
 	case s.wantsGap:
 		return errors.New("got no sse.gap after an sse.open without position")
+	case s.limited.IsZero() && time.Since(s.heard) > maxHeartbeat:
+		return fmt.Errorf("is silent for %v", time.Since(s.heard))
 	}
 	if left := h.next(s.subjects, s.at); left != nil {
 		return fmt.Errorf("is at %d and did not get %d", s.at, left.seq)

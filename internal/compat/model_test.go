@@ -23,8 +23,8 @@ import (
 // What the model promises, for each stream: the events of its subjects from its
 // position on, in order, each once; sse.gap where, and only where, events were
 // lost; last event IDs that only grow, and never past what was not delivered;
-// everything that was sent before its end, nothing after, and then sse.close. For
-// each page: the same over all its reconnections. For each receipt: the streams
+// everything that was sent before its end, or sse.gap instead of it, nothing after,
+// and then sse.close or sse.reconnect; a heartbeat after each silence. For each page: the same over all its reconnections. For each receipt: the streams
 // that get the event. What the model cannot know while things move, it leaves
 // open in the narrowest range; where nothing moves, it is exact.
 func TestPromisesHoldForAnyCourseOfEvents(t *testing.T) {
@@ -158,7 +158,7 @@ func (c command) String() string {
 		text = fmt.Sprintf("read %d of %d, leaves %v", c.read, c.pick, c.leaves)
 	case "hold":
 		text = fmt.Sprintf("hold %d at %d, after it %v", c.pick, c.holdAt, c.holdAfter)
-	case "leave", "disconnect_one", "send_alone":
+	case "leave", "disconnect_one", "overstay", "send_alone":
 		text = fmt.Sprintf("%s %d", c.do, c.pick)
 	case "disconnect":
 		text = fmt.Sprintf("disconnect %s for %q", users[c.pick%len(users)], string(c.reason))
@@ -178,7 +178,7 @@ func drawCommand(t *rapid.T) command {
 			"send", "send", "send", "send", "send", "send", "send",
 			"open", "open", "open", "open", "open",
 			"leave", "leave", "read", "read", "hold", "release", "release", "storm", "pass", "pass",
-			"disconnect", "disconnect_one", "send_alone",
+			"disconnect", "disconnect_one", "overstay", "send_alone",
 		}).Draw(t, "do"),
 		settle: rapid.IntRange(0, 3).Draw(t, "settle") < 3,
 		pick:   rapid.IntRange(0, 11).Draw(t, "pick"),
@@ -211,7 +211,7 @@ func drawCommand(t *rapid.T) command {
 		}
 	case "hold":
 		drawHold(t, &c)
-	case "disconnect", "disconnect_one":
+	case "disconnect", "disconnect_one", "overstay":
 		c.reason = rapid.SampledFrom([]ginsse.Reason{"", "moderated"}).Draw(t, "reason")
 	case "send_alone":
 		c.size = rapid.IntRange(0, 20).Draw(t, "size")

@@ -200,6 +200,10 @@ func (w *world) do(c command) {
 		if s := w.pick(c.pick); s != nil {
 			w.one(s, c)
 		}
+	case "overstay":
+		if s := w.pick(c.pick); s != nil {
+			w.overstay(s, c)
+		}
 	case "pass":
 		w.pass(c.pass)
 	default:
@@ -513,6 +517,29 @@ func (w *world) one(s *session, c command) {
 	if err := stream.Send(w.tb.Context(), ginsse.Event{Type: "alone", Data: data}); err != nil {
 		w.tb.Fatalf("sending to session %d of %s alone: %v", s.n, s.user, err)
 	}
+}
+
+// overstay ends a stream that then takes longer than it may to deliver what was sent
+// before: each of the events is a page of the log's.
+func (w *world) overstay(s *session, c command) {
+	if s.phase != live || !s.sure() || !s.flows() {
+		return
+	}
+	w.mark(s, true)
+	s.gate.arm(2, false)
+	for range 5 {
+		w.send(sending{users: []string{s.user}, size: 60_000})
+	}
+	w.settle()
+	if holding, _ := s.gate.state(); !holding {
+		return // the log is too small for the events
+	}
+	w.one(s, command{do: "disconnect_one", reason: c.reason})
+	s.gate.step() // the read is repeated, as it may have gone beyond the end
+	synctest.Wait()
+	s.gate.step() // and the stream sees that it has ended
+	w.pass(16 * time.Second)
+	w.release(s)
 }
 
 // streams returns the streams that are attached, by session.
