@@ -35,10 +35,9 @@ func (p place) String() string { return [...]string{"before", "behind"}[p] }
 // variables that the first one reads.
 var newTimeout = sync.OnceValue(func() gin.HandlerFunc { return timeout.New(timeout.WithTimeout(10 * time.Second)) })
 
-// Whatever an application puts around a stream, the stream either works, or the
-// request is refused before the 200, with an error that names the writer which
-// is in the way. There is no third case: no stream that comes late, or cannot be
-// decoded, or has lost its deadlines.
+// A middleware that compresses or holds back leaves the stream alone, or the request is
+// refused before the 200, with an error that names the writer: whatever its options
+// are, and wherever it is registered. No stream comes late or cannot be decoded.
 func TestStreamWorksOrIsRefusedBehindMiddleware(t *testing.T) {
 	t.Parallel()
 	const gzipWriter, timeoutWriter = "*gzip.gzipWriter", "*timeout.Writer"
@@ -151,8 +150,17 @@ func around(auth *ginsse.Auth, middleware gin.HandlerFunc, at place, stream gin.
 		handlers = slices.Insert(handlers, 1, middleware)
 	}
 	engine.GET("/events", handlers...)
-	engine.GET("/page", func(c *gin.Context) { c.String(http.StatusOK, strings.Repeat("a page ", 1000)) })
+	engine.GET("/page", page)
 	return engine
+}
+
+// page answers with 7,000 bytes, unless the request's context has ended.
+func page(c *gin.Context) {
+	if err := c.Request.Context().Err(); err != nil {
+		c.String(http.StatusInternalServerError, "the context has ended: %v", err)
+		return
+	}
+	c.String(http.StatusOK, strings.Repeat("a page ", 1000))
 }
 
 // checkCompresses wants the page compressed: without that the test of the stream
@@ -238,6 +246,7 @@ func TestStreamAndRefusalKeepTheHeadersOfCORS(t *testing.T) {
 			AllowCredentials: true,
 		}))
 		engine.GET("/events", ginsse.Middleware(newAuth(t)), registry.Handler())
+		engine.GET("/page", page)
 		server := serve(t, engine, start, serverWriteTimeout)
 		wantCORS := func(t *testing.T, h http.Header) {
 			t.Helper()

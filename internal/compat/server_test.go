@@ -3,14 +3,15 @@ package compat_test
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/ginsse/ginsse"
@@ -37,18 +38,27 @@ func onEachTransport(t *testing.T, test func(t *testing.T, start func(*httptest.
 // serverWriteTimeout would end every stream that lives longer, were it in force.
 const serverWriteTimeout = 500 * time.Millisecond
 
-// serve serves an engine over sockets whose kernel buffers are small, so that a
+// serve serves a handler over sockets whose kernel buffers are small, so that a
 // reader who has stopped is noticed soon.
-func serve(t *testing.T, engine *gin.Engine, start func(*httptest.Server), writeTimeout time.Duration) *httptest.Server {
+func serve(t *testing.T, handler http.Handler, start func(*httptest.Server), writeTimeout time.Duration) *httptest.Server {
 	t.Helper()
-	server := httptest.NewUnstartedServer(engine)
+	return serveConnections(t, handler, start, writeTimeout, func(ctx context.Context, _ net.Conn) context.Context { return ctx })
+}
+
+// serveConnections is serve with a function for http.Server.ConnContext.
+func serveConnections(t *testing.T, handler http.Handler, start func(*httptest.Server), writeTimeout time.Duration,
+	connContext func(context.Context, net.Conn) context.Context,
+) *httptest.Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
 	server.Config.WriteTimeout = writeTimeout
 	server.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		tcp := conn
 		if c, ok := conn.(*tls.Conn); ok {
-			conn = c.NetConn()
+			tcp = c.NetConn()
 		}
-		_ = conn.(*net.TCPConn).SetWriteBuffer(32 << 10)
-		return ctx
+		_ = tcp.(*net.TCPConn).SetWriteBuffer(32 << 10)
+		return connContext(ctx, conn)
 	}
 	start(server)
 	t.Cleanup(func() {
@@ -108,11 +118,13 @@ func newRequest(t *testing.T, method, url string, header map[string]string) *htt
 	return request
 }
 
-// checkStream wants a stream that carries every event as soon as it is sent, and
-// outlives the server's write timeout.
+// checkStream wants a stream that carries every event as soon as it is sent, outlives
+// the server's write timeout, and leaves its connection fit for the next request.
 func checkStream(t *testing.T, server *httptest.Server, registry *ginsse.Registry) {
 	t.Helper()
+	var carried, reused net.Conn
 	request := newRequest(t, http.MethodGet, server.URL+"/events", map[string]string{"Authorization": as(t, "alice")})
+	request = request.WithContext(traceConn(request.Context(), &carried))
 	stream := ssetest.Connect(t, server.Client(), request)
 	if encoding := stream.Response.Header.Get("Content-Encoding"); encoding != "" {
 		t.Fatalf("the stream has the encoding %q", encoding)
@@ -139,6 +151,22 @@ func checkStream(t *testing.T, server *httptest.Server, registry *ginsse.Registr
 	if rest, err := stream.WaitEnd(); err != nil || len(rest) != 1 || rest[0].Type != "sse.close" {
 		t.Errorf("at the end got %+v, %v", rest, err)
 	}
+
+	request = newRequest(t, http.MethodGet, server.URL+"/page", nil)
+	response, err := server.Client().Do(request.WithContext(traceConn(request.Context(), &reused)))
+	if err != nil {
+		t.Fatalf("the next request on the connection: %v", err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusOK || reused != carried {
+		t.Errorf("the next request got status %d, %d bytes, %v; on the same connection: %v",
+			response.StatusCode, len(body), err, reused == carried)
+	}
+}
+
+// traceConn notes the connection of a request.
+func traceConn(ctx context.Context, conn *net.Conn) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { *conn = info.Conn }})
 }
 
 // stall opens a stream that nobody reads, and sends it more than any buffer takes,
