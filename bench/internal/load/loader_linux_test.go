@@ -291,8 +291,8 @@ func TestLoaderCountsGapsAndHeartbeats(t *testing.T) {
 	l := newLoader(t)
 	ends := open(t, l, OpenArgs{Addr: addr, Streams: 3}, streams)
 	l.Expect(2, 0)
-	const gap, heartbeat = "event: sse.gap\ndata: {}\n\n", ": heartbeat\n\n"
-	for i, text := range []string{heartbeat + heartbeat, gap + gap, heartbeat + gap} {
+	const gap, comment, heartbeat = "event: sse.gap\ndata: {}\n\n", ": heartbeat\n\n", "event: sse.heartbeat\ndata:\nid: 7\n\n"
+	for i, text := range []string{comment + heartbeat, gap + gap, heartbeat + gap} {
 		end := ends[i]
 		end.do <- func(w http.ResponseWriter) { _, _ = fmt.Fprint(w, text) }
 		end.write(t, 0, 1)

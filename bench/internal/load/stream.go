@@ -25,6 +25,7 @@ type stream struct {
 	number int    // of its event; -1 is none
 	sent   int64  // when that was due to be sent, in nanoseconds; 0 is unknown
 	own    bool   // it is the server's own: "sse.open", "sse.gap"
+	beat   bool   // it is a heartbeat that is an event: "sse.heartbeat"
 	id     []byte // the last event ID that its end will set
 
 	// What has come so far. Both are kept over a reconnection.
@@ -53,7 +54,7 @@ type Tally struct {
 	Lost       int // numbers passed over, whether or not they came later
 	Repeated   int // events that came after one of their number or above
 	Gaps       int // gaps that the server announced
-	Heartbeats int // blocks without data: a comment, or an ID alone
+	Heartbeats int // events "sse.heartbeat", and blocks without data: a comment, or an ID alone
 }
 
 func (t *Tally) add(other Tally) {
@@ -128,8 +129,11 @@ func (s *stream) field(line []byte) {
 	case 'e':
 		if bytes.HasPrefix(line, []byte("event: sse.")) {
 			s.own = true
-			if string(line) == "event: sse.gap" {
+			switch string(line) {
+			case "event: sse.gap":
 				s.tally.Gaps++
+			case "event: sse.heartbeat":
+				s.beat = true
 			}
 		}
 	}
@@ -146,13 +150,15 @@ func (s *stream) endBlock(to sink) {
 		s.lastID = append(s.lastID[:0], s.id...)
 	}
 	switch {
+	case s.beat:
+		s.tally.Heartbeats++
 	case s.empty || s.own:
 	case s.number >= 0:
 		s.dispatch(to)
 	default:
 		s.tally.Heartbeats++
 	}
-	s.empty, s.number, s.own = true, -1, false
+	s.empty, s.number, s.own, s.beat = true, -1, false, false
 }
 
 func (s *stream) dispatch(to sink) {

@@ -16,9 +16,10 @@ const head = "HTTP/1.1 200 OK\r\nCache-Control: no-cache\r\nContent-Type: text/e
 // chunk is text in chunked coding; "" is the last chunk.
 func chunk(text string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(text), text) }
 
-// event is an event with a number, and an ID made of it.
+// event is an event with a number, and an ID made of it. The kit writes the ID last, some
+// contestants first.
 func event(number int) string {
-	return fmt.Sprintf("id: e%d\ndata: %s\n\n", number, servers.AppendData(nil, number, 0, 50))
+	return fmt.Sprintf("data: %s\nid: e%d\n\n", servers.AppendData(nil, number, 0, 50), number)
 }
 
 // recorder is a sink.
@@ -72,14 +73,15 @@ func hearBy(s *stream, pieces ...string) heard {
 // everything has one of each thing that a server may send.
 var everything = head +
 	chunk(": welcome\n\n") +
-	chunk("id: a-1\nevent: sse.open\ndata: {\"resumed\":false}\n\n") +
+	chunk("retry: 3000\nevent: sse.open\ndata: {\"resumed\":false}\nid: a-1\n\n") +
 	chunk(event(0)+event(1)) +
 	chunk("id: 7\nevent:message\ndata:"+string(servers.AppendData(nil, 2, 1234567, 300))) + chunk("\n") + chunk("\n") +
 	chunk(": heartbeat\n\n") +
-	chunk("id: a-2\nevent: sse.gap\ndata: {\"reason\":\"overrun\"}\n\n") +
+	chunk("event: sse.gap\ndata: {\"reason\":\"trimmed\"}\nid: a-2\n\n") +
+	chunk("event: sse.heartbeat\ndata:\nid: a-2\n\n") +
 	chunk(event(5)+event(4)+event(6)) +
 	chunk("id: a-3\n\n") +
-	chunk("event: sse.close\ndata: {\"reason\":\"shutdown\"}\n\n") +
+	chunk("retry: 4500\nevent: sse.reconnect\ndata: {\"reason\":\"shutdown\",\"retry\":4500}\n\n") +
 	chunk("")
 
 func TestStreamOutcomeDoesNotDependOnHowItIsSplit(t *testing.T) {
@@ -88,7 +90,7 @@ func TestStreamOutcomeDoesNotDependOnHowItIsSplit(t *testing.T) {
 	want := heard{
 		Opens:   1,
 		Numbers: []int{0, 1, 2, 5, 6},
-		Tally:   Tally{Delivered: 5, Lost: 2, Repeated: 1, Gaps: 1, Heartbeats: 3},
+		Tally:   Tally{Delivered: 5, Lost: 2, Repeated: 1, Gaps: 1, Heartbeats: 4},
 		LastID:  "a-3",
 		Next:    7,
 		Closed:  true,
@@ -123,6 +125,8 @@ func TestStreamCountsWhatCame(t *testing.T) {
 		"gap":               {event(0) + "event: sse.gap\ndata: {}\n\n" + event(3), []int{0, 3}, Tally{Delivered: 2, Lost: 2, Gaps: 1}},
 		"comment":           {": heartbeat\n\n", nil, Tally{Heartbeats: 1}},
 		"id_alone":          {"id: 7\n\n", nil, Tally{Heartbeats: 1}},
+		"heartbeat":         {"event: sse.heartbeat\ndata:\nid: 7\n\n" + event(0), []int{0}, Tally{Delivered: 1, Heartbeats: 1}},
+		"heartbeat_cut_off": {"event: sse.heartbeat\ndata:\nid: 7\n", nil, Tally{}},
 		"comment_with_data": {": first\n" + event(0), []int{0}, Tally{Delivered: 1}},
 		"blank_lines":       {"\n\n\n", nil, Tally{}},
 		"opened":            {"event: sse.open\ndata: {}\n\n", nil, Tally{}},
@@ -157,9 +161,11 @@ func TestStreamNotesLastEventIDsIfAsked(t *testing.T) {
 		"of_an_event":       {event(3), "e3"},
 		"of_the_last_one":   {event(3) + event(4), "e4"},
 		"alone":             {event(3) + "id: f\n\n", "f"},
-		"of_an_own_event":   {"id: a\nevent: sse.open\ndata: {}\n\n", "a"},
+		"first_of_a_block":  {"id: f\n" + event(3)[:len("data: ")+50] + "\n\n", "f"},
+		"of_an_own_event":   {"event: sse.open\ndata: {}\nid: a\n\n", "a"},
+		"of_a_heartbeat":    {event(3) + "event: sse.heartbeat\ndata:\nid: h\n\n", "h"},
 		"emptied":           {event(3) + "id\n\n", ""},
-		"block_cut_off":     {event(3) + "id: e4\ndata: 00", "e3"},
+		"block_cut_off":     {event(3) + strings.TrimSuffix(event(4), "\n"), "e3"},
 		"without_one_after": {event(3) + ": heartbeat\n\n", "e3"},
 	}
 	for name, test := range tests {
@@ -179,7 +185,7 @@ func TestStreamComesBackWhereItWas(t *testing.T) {
 	t.Parallel()
 	was := newStream(4, nil)
 	was.keepIDs = true
-	hearBy(was, head+chunk(event(0)+event(1)+"id: e2\ndata: 00"))
+	hearBy(was, head+chunk(event(0)+event(1)+strings.TrimSuffix(event(2), "\n")))
 	back := newStream(4, was)
 	back.keepIDs = true
 	if string(back.lastID) != "e1" || back.next != 2 {

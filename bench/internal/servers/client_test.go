@@ -100,7 +100,7 @@ func (c *client) read(lines *bufio.Scanner) {
 	var e received
 	known := false
 	for lines.Scan() {
-		if lines.Text() == ": heartbeat" {
+		if text := lines.Text(); text == ": heartbeat" || text == "event: sse.heartbeat" {
 			select {
 			case c.beats <- time.Now():
 			default:

@@ -11,7 +11,8 @@ import (
 )
 
 const kitAbout = "On gin, with its defaults: IDs; a history in memory of 4,096 events for each user and for all, for 1 h and within 64 MiB, " +
-	"from which every stream is served; a heartbeat after 11 to 15 s of silence; a write deadline of 10 s. " +
+	"from which every stream is served; a heartbeat, which is an event with an ID, after 11 to 15 s of silence; a write deadline of " +
+	"30 s, for a client that takes no byte at all. " +
 	"The sender waits for no stream, but gives way for moments to those that are far behind; one that the history has left behind " +
 	"is told of the gap."
 

@@ -34,7 +34,7 @@ type Settings struct {
 	// Heartbeat is the interval of those that have one; 0 is the kit's default, 15 s.
 	Heartbeat time.Duration
 	// WriteTimeout is how long a write may wait for a client that does not read, of
-	// those written by hand and of the kit; 0 is the kit's default, 10 s.
+	// those written by hand and of the kit; 0 is 10 s and the kit's default, 30 s.
 	WriteTimeout time.Duration
 	// Burst is how many events a reader may fall behind without losing one. It is
 	// for contestants whose default is a short queue that drops or cuts, and is 0
