@@ -92,7 +92,7 @@ func (d discard) Write(p []byte) (int, error) {
 func BenchmarkResume(b *testing.B) {
 	for _, missed := range []int{0, 100, 1000} {
 		b.Run(fmt.Sprint(missed), func(b *testing.B) {
-			registry := newRegistry(b, ginsse.RegistryConfig{})
+			registry := newRegistry(b, ginsse.RegistryConfig{MaxOpensPerMinute: -1})
 			engine := newEngine(b, registry)
 			e := ginsse.Event{Type: "comment", Data: strings.Repeat("x", 100)}
 			was, err := registry.SendTo(b.Context(), "alice", e)
@@ -111,8 +111,12 @@ func BenchmarkResume(b *testing.B) {
 				request := httptest.NewRequestWithContext(ctx, http.MethodGet, "/events", http.NoBody)
 				request.Header.Set("X-User", "alice")
 				request.Header.Set("Last-Event-ID", was.ID)
-				engine.ServeHTTP(&until{ResponseRecorder: httptest.NewRecorder(), id: last.ID, then: cancel}, request)
+				came := false
+				engine.ServeHTTP(&until{ResponseRecorder: httptest.NewRecorder(), id: last.ID, then: func() { came = true; cancel() }}, request)
 				cancel()
+				if !came {
+					b.Fatal("the stream has ended without the last event")
+				}
 			}
 			if gaps := registry.Stats().Gaps; gaps > 0 {
 				b.Fatalf("%d gaps", gaps)
