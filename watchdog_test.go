@@ -275,3 +275,18 @@ func TestWatchdogEndsAtMostOneWrite(t *testing.T) {
 		}
 	}
 }
+
+// What each write pays for being watched.
+func BenchmarkWatchdog(b *testing.B) {
+	for _, shared := range []bool{false, true} {
+		b.Run(map[bool]string{false: "http1", true: "http2"}[shared], func(b *testing.B) {
+			w := newWatched(30*time.Second, shared)
+			defer w.release()
+			b.ReportAllocs()
+			for b.Loop() {
+				w.begin(100)
+				w.end()
+			}
+		})
+	}
+}
