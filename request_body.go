@@ -22,8 +22,9 @@ import (
 //     although it could not read the rest of the body. The rest, if it comes later, would
 //     then be taken for a request.
 //
-// So a deadline is set only for a read that waits, and afterwards only on a connection
-// that net/http is certain to close.
+// So a deadline is set only for a read that seems to wait, and afterwards only on a
+// connection that net/http is certain to close. Whether a read waits cannot be told for
+// sure: if it has come to the deadline, the connection must not be used again.
 
 // bodyComplete reports whether the whole body of r has certainly been read. It
 // neither waits nor reads any of it.
@@ -37,20 +38,31 @@ func bodyComplete(r *http.Request) bool {
 	switch serverBody(r.Body) {
 	case "body", "maxBytesReader":
 		_, err := r.Body.Read(nil)
-		return errors.Is(err, io.EOF) || errors.Is(err, http.ErrBodyReadAfterClose)
+		return isBodyEnd(err)
 	}
 	return false
 }
 
-// bodyUnasked reports whether the client has asked, by Expect: 100-continue, whether it
-// should send the body, and the whole body has not been read when the headers were sent.
-// Then net/http closes the connection after the response.
-func bodyUnasked(r *http.Request) bool {
-	if r.ProtoMajor != 1 || r.ContentLength <= 0 || serverBody(r.Body) != "expectContinueReader" {
+// willClose reports whether net/http is certain to close the connection after the response,
+// because the whole body has not been read. interrupted says that reads of it have been
+// made to fail. The headers have been sent.
+func willClose(r *http.Request, interrupted bool) bool {
+	switch kind := serverBody(r.Body); {
+	case r.ProtoMajor != 1 || r.ContentLength == 0:
+		return false
+	case kind == "expectContinueReader" && r.ContentLength > 0:
+		// Not if it was read before the headers; after them it is not asked for any more.
+	case kind == "body" && interrupted && r.Context().Err() != nil:
+		// net/http ends the context when a read fails: without that, there was none.
+	default:
 		return false
 	}
-	_, err := r.Body.Read(nil) // asks for nothing once the headers are sent
-	return err == nil
+	_, err := r.Body.Read(nil)
+	return !isBodyEnd(err)
+}
+
+func isBodyEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, http.ErrBodyReadAfterClose)
 }
 
 // serverBody returns the name of the type of a body that net/http made, and "" for one

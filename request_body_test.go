@@ -2,6 +2,7 @@ package ginsse_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +132,65 @@ func TestStreamWaitsForABodyAWhile(t *testing.T) {
 				t.Errorf("the stream of a client that withholds its body took %v", took)
 			}
 			withholding.wantEnd()
+		})
+	}
+}
+
+// lateWriter is the writer of middleware that takes its time before it writes.
+type lateWriter struct {
+	gin.ResponseWriter
+	late time.Duration
+}
+
+func (w *lateWriter) Write(p []byte) (int, error) {
+	pass(w.late)
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *lateWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Whether net/http waits for a body cannot be told for sure: middleware may have put another
+// in its place, and the machine may have been suspended. If it turns out that it did not wait,
+// the connection is spoiled, and must not be used for other requests.
+func TestConnectionThatWasSpoiledIsNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	for _, tr := range transports[:2] {
+		t.Run(tr.name, func(t *testing.T) {
+			t.Parallel()
+			r := gin.New()
+			r.POST("/stream", func(c *gin.Context) {
+				b, err := io.ReadAll(c.Request.Body)
+				if err != nil {
+					t.Error(err)
+				}
+				c.Request.Body = io.NopCloser(bytes.NewReader(b))
+				c.Writer = &lateWriter{c.Writer, streamTimeout * 3 / 4}
+				_ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: streamTimeout}, sendX)
+			})
+			next := make(chan error, 1)
+			r.GET("/next", func(c *gin.Context) { next <- lives(c.Request.Context(), aMoment) })
+			server := tr.start(t, r, nil)
+			spoiled := make(chan string, 1)
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+				GotConn: func(info httptrace.GotConnInfo) { spoiled <- info.Conn.LocalAddr().String() },
+			})
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/stream", small())
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := server.Client().Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			_ = response.Body.Close()
+			got := exchange(t, server.Client(), http.MethodGet, server.URL+"/next", nil, nil)
+			if err := within(t, "the next handler", next); err != nil {
+				t.Errorf("the context of the next request: %v", err)
+			}
+			if got.connection == within(t, "the connection", spoiled) {
+				t.Error("the connection was used again")
+			}
 		})
 	}
 }

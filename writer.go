@@ -29,7 +29,7 @@ type writer struct {
 	err         error                 // the first failure
 	direct      bool                  // there is nothing between gin's writer and the innermost
 	wrote       time.Time             // when it was last written to
-	withheld    bool                  // net/http waited for the request's body in vain
+	interrupted bool                  // reads of the request's body were made to fail
 	setDeadline func(time.Time) error // sets the write deadline; nil if that is impossible
 	dog         watchdog
 }
@@ -144,8 +144,7 @@ func (w *writer) first(r *http.Request, block []byte) {
 		}
 		// Half, as the write that follows has to fit into the same time.
 		done := interruptRead(w.ResponseWriter, timeout/2)
-		// net/http ends the context when a read fails: without that, there was no read.
-		defer func() { w.withheld = done() && r.Context().Err() != nil }()
+		defer func() { w.interrupted = done() }()
 	}
 	if w.setDeadline != nil {
 		w.fail(w.setDeadline(time.Time{})) // the server's WriteTimeout is for answers, not streams
@@ -196,8 +195,11 @@ func (w *writer) release(c *gin.Context) {
 	if w.setDeadline != nil && c.Request.ProtoMajor == 1 && w.dog.timeout > 0 && !ended {
 		_ = w.setDeadline(time.Now().Add(max(lastWriteTimeout, w.dog.timeout)))
 	}
-	if w.withheld || bodyUnasked(c.Request) {
+	switch {
+	case willClose(c.Request, w.interrupted):
 		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now().Add(bodyGrace))
+	case w.interrupted && w.setDeadline != nil:
+		_ = w.setDeadline(time.Unix(1, 0)) // net/http closes a connection that it cannot write to
 	}
 	w.ResponseWriter, w.flushError, w.setDeadline = nil, nil, nil
 }
