@@ -162,8 +162,8 @@ func TestEventArrivesOverASlowLink(t *testing.T) {
 	t.Parallel()
 	const (
 		timeout = 2 * time.Second
-		size    = 60_000
-		rate    = 4000 // 32 kbit/s: 15 s for the event
+		size    = 40_000
+		rate    = 4000 // 32 kbit/s: 10 s for the event
 	)
 	run, wait := allAtOnce(t)
 	defer wait()
