@@ -132,7 +132,7 @@ func TestABodyThatIsNoStreamKeepsItsTypeAndIsReportedOnce(t *testing.T) {
 			c.JSON(http.StatusOK, gin.H{})
 		}, "application/problem+json"},
 		{"written_by_hand", func(c *gin.Context) { _, _ = io.WriteString(c.Writer, `{"user":"alice"}`) }, asText},
-		{"written_by_hand_with_status", func(c *gin.Context) { c.Status(http.StatusOK); _, _ = c.Writer.Write([]byte("<html>")) }, "text/html; charset=utf-8"},
+		{"written_by_hand_with_status", func(c *gin.Context) { c.Status(http.StatusOK); _, _ = c.Writer.Write([]byte("<html>")) }, "text/plain; charset=utf-8"},
 		{"a_word", func(c *gin.Context) { _, _ = c.Writer.WriteString("datum") }, asText},
 		{"flushed_before", func(c *gin.Context) { c.Writer.Flush(); c.JSON(http.StatusOK, gin.H{}) }, "text/event-stream"},
 
