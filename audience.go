@@ -43,8 +43,8 @@ func (r *Registry) attach(s *Stream) (after time.Duration, err error) {
 		return after, err
 	}
 	for {
-		oldest, err := r.tryAttach(s)
-		if oldest == nil {
+		oldest, attached, err := r.tryAttach(s)
+		if attached || err != nil {
 			return 0, err
 		}
 		oldest.end(ReasonReplaced)
@@ -64,37 +64,37 @@ func (r *Registry) admit(s *Stream) (after time.Duration, err error) {
 	return 0, nil
 }
 
-// tryAttach is attach, except that it returns the stream that has to end first.
-func (r *Registry) tryAttach(s *Stream) (oldest *Stream, err error) {
+// tryAttach attaches s, or returns the stream that has to end first.
+func (r *Registry) tryAttach(s *Stream) (oldest *Stream, attached bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != stateOpen {
-		return nil, ReasonShutdown
+		return nil, false, ReasonShutdown
 	}
-	if oldest, err := r.makeRoomLocked(s.user); oldest != nil || err != nil {
-		return oldest, err
+	if oldest, room, err := r.makeRoomLocked(s.user); !room {
+		return oldest, false, err
 	}
 	// Handlers of streams that have ended may still write to slow clients: as many again.
 	if held := r.streams + r.held; r.cfg.MaxStreams > 0 && (held >= r.cfg.MaxStreams || r.handlers >= 2*r.cfg.MaxStreams) {
-		return nil, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
+		return nil, false, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
 	}
 	r.joinLocked(s)
-	return nil, nil
+	return nil, true, nil
 }
 
-// makeRoomLocked returns the stream that has to end before the user may have another,
-// if there is one, or why none may be opened.
-func (r *Registry) makeRoomLocked(user string) (oldest *Stream, err error) {
+// makeRoomLocked reports whether the user may have another stream. If not, it returns the
+// stream that has to end first, or why none may be opened.
+func (r *Registry) makeRoomLocked(user string) (oldest *Stream, room bool, err error) {
 	var streams []place
 	if a := r.audiences[subjectUser+user]; a != nil {
 		streams = a.streams
 	}
 	held := len(streams) + r.heldBy[user]
 	if most := r.cfg.MaxStreamsPerUser; most <= 0 || held < most {
-		return nil, nil
+		return nil, true, nil
 	}
 	if r.cfg.RefuseNewest {
-		return nil, fmt.Errorf("%w: the user has %d", ErrTooManyStreams, held)
+		return nil, false, fmt.Errorf("%w: the user has %d", ErrTooManyStreams, held)
 	}
 	for _, p := range streams {
 		// The place of a stream whose hooks run would not become free.
@@ -103,9 +103,9 @@ func (r *Registry) makeRoomLocked(user string) (oldest *Stream, err error) {
 		}
 	}
 	if oldest == nil {
-		return nil, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
+		return nil, false, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
 	}
-	return oldest, nil
+	return oldest, false, nil
 }
 
 // holdLocked changes the number of hooks of s that run or are to run. While it is above

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -359,9 +360,7 @@ func diagnosisReply(kind uint16, state byte, unread, unacked uint32, attributes 
 	b[headerBytes+replyState] = state
 	order.PutUint32(b[headerBytes+replyUnread:], unread)
 	order.PutUint32(b[headerBytes+replyUnacked:], unacked)
-	for _, a := range attributes {
-		b = append(b, a...)
-	}
+	b = slices.Concat(append([][]byte{b}, attributes...)...)
 	order.PutUint32(b, uint32(len(b)))
 	return b
 }

@@ -114,9 +114,9 @@ func (p *producer) run(ctx context.Context, produce func(context.Context, *Strea
 func (p *producer) wait(cancel context.CancelCauseFunc) {
 	cancel(p.s.Err())
 	<-p.finished
-	switch {
-	case p.panicked == nil:
-	case p.panicked == http.ErrAbortHandler: //nolint:errorlint // net/http compares it like this
+	switch p.panicked {
+	case nil:
+	case http.ErrAbortHandler: // net/http compares it like this
 		panic(p.panicked)
 	default:
 		panic(&producerPanic{p.panicked, p.stack})

@@ -207,8 +207,8 @@ func wantClose(t testing.TB, stream *ssetest.Stream, reason string) {
 func wantReconnect(t testing.TB, stream *ssetest.Stream, reason string) {
 	t.Helper()
 	var got struct {
-		Reason string
-		Retry  int64
+		Reason string `json:"reason"`
+		Retry  int64  `json:"retry"`
 	}
 	last := wantEnd(t, stream)
 	if err := json.Unmarshal([]byte(last.Data), &got); last.Type != "sse.reconnect" || err != nil || got.Reason != reason {
