@@ -28,8 +28,14 @@ type Config struct {
 	URL string
 
 	// Header is added to the requests for URL. It is copied. Its Host, if any, is the
-	// request's. On a redirect to a host that is neither the same nor a subdomain of it,
-	// net/http leaves out Authorization and Cookie, but no other field.
+	// request's.
+	//
+	// A redirect takes the header along, to whatever host the server names. If that host is
+	// neither the same nor a subdomain of it, net/http leaves out Authorization, Cookie and
+	// Proxy-Authorization. It sends all other fields there, such as X-Api-Key and
+	// Last-Event-ID, and after a 307 or 308 the body of a request of NewRequest. Another
+	// port counts as the same host. A CheckRedirect in HTTPClient can refuse that: it
+	// compares the new URL with the one of via[0].
 	//
 	// The client adds Accept, Cache-Control: no-cache and Accept-Encoding: identity where
 	// they are not set, since a compressor may delay events. With Accept-Encoding: gzip,

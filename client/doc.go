@@ -79,8 +79,9 @@
 // # Deviations from the standard
 //
 // Waits grow with failures and have a random part; silence, a slow answer and too
-// large an event end a connection; the kit's own events have the meaning above. Beyond
-// redirects, which are net/http's, there is no notion of origin.
+// large an event end a connection; the kit's own events have the meaning above. There is
+// no notion of origin: redirects are net/http's, and take most of the header along to
+// other hosts; see Config.Header.
 //
 // Start reading with client.go, then connection.go, kit.go and decoder.go.
 package client

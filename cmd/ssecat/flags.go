@@ -30,6 +30,9 @@ http if it has no scheme; - is an event stream on standard input.
 
 A request with -d, or with another method than GET in -X, is sent once.
 
+A redirect to another host, port or scheme is followed only for a GET without -d, -H,
+-resume, a token or a password in the URL. Any other request fails, and names the target.
+
 Exit status: 0 COUNT events printed, or the stream of a single request has ended; 1 failed;
 2 usage; 3 refused, or no event stream; 4 the stream is over; 130 interrupted.
 
@@ -43,6 +46,7 @@ type settings struct {
 	client     client.Config // with the URL and the header of each request
 	method     string
 	data       []string // of -d
+	hasHeader  bool     // by -H or a token
 	insecure   bool
 	caFile     string
 	unixSocket string
@@ -225,6 +229,7 @@ func (p *parser) request(rawURL string, getenv func(string) string) error {
 	if p.token != "" {
 		p.header.Set("Authorization", "Bearer "+p.token)
 	}
+	p.hasHeader = len(p.header) > 0
 	if _, ok := p.header["User-Agent"]; !ok {
 		p.header.Set("User-Agent", "ssecat/"+version())
 	}

@@ -30,12 +30,21 @@
 // other headers whose name sounds like a secret, and the queries of URLs. Without a scheme
 // in the URL, credentials are sent to this machine only.
 //
+// # Redirects
+//
+// What the user gives is sent only to the scheme, host and port that the user names. A
+// request with a body, another method than GET, a -H, a token, -resume or a password in
+// the URL does not follow a redirect to any other: the command fails, and its error names
+// the target, whose URL can be used instead. A GET with none of these follows; after
+// a reconnect it carries the last event ID of the stream. No redirect is followed from https
+// to http.
+//
 // # Exit status
 //
 //	0    COUNT events were printed; or the stream has ended, with -once, with a request
 //	     that is sent once, or on standard input
 //	1    the connection failed for good: after -attempts, with -once, by too many redirects, by
-//	     too large an event; or the output cannot be written
+//	     a redirect that is refused, by too large an event; or the output cannot be written
 //	2    there are arguments that it does not understand
 //	3    the server refused: another status than 200, or no event stream
 //	4    the server said that the stream is over, or it ended before COUNT events

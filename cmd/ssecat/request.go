@@ -32,6 +32,9 @@ func (s settings) open(ctx context.Context, stdin io.Reader, stderr io.Writer) (
 		return nil, nil, err
 	}
 	s.client.HTTPClient = &http.Client{Transport: transport}
+	if s.isBound() {
+		s.client.HTTPClient.CheckRedirect = checkBoundRedirect
+	}
 	if s.showResponse {
 		s.client.HTTPClient.Transport = &tracer{next: transport, w: stderr, showRequest: s.showRequest}
 	}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ginsse/ginsse/client"
+)
+
+// isBound reports whether the request is for the host that the user named, and no other:
+// it is no plain GET, or carries something that the user gave.
+func (s settings) isBound() bool {
+	u, err := url.Parse(s.client.URL)
+	return !s.isPlain() || s.hasHeader || s.client.LastEventID != "" || err != nil || u.User != nil
+}
+
+// checkBoundRedirect is the redirect policy of a request that is bound to its host.
+// net/http would send the body and most headers to any other host.
+func checkBoundRedirect(request *http.Request, via []*http.Request) error {
+	from, to := origin(via[0].URL), origin(request.URL)
+	switch {
+	case from != to:
+		return fmt.Errorf("the server redirects to %s, and the request was not sent there: a body, headers and credentials go to %s only; use the URL at %s instead, if you trust it", to, from, to)
+	case len(via) > 10:
+		return client.ErrTooManyRedirects
+	}
+	return nil
+}
+
+// origin returns a URL's scheme, host and port.
+func origin(u *url.URL) string {
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	switch scheme {
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return scheme + "://" + strings.TrimSuffix(host, ":")
+}
