@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -242,6 +243,43 @@ func TestTerminalIsShownNothingThatItActsOn(t *testing.T) {
 	}
 	if isTerminal(&out) {
 		t.Error("a buffer is a terminal")
+	}
+}
+
+// The bytes 0x80 to 0x9f are controls to a terminal that does not read UTF-8, and the
+// characters U+0080 to U+009F to one that does.
+func TestControlsOfTheUpperHalfAreNotShown(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, text, want string }{
+		{"byte", "a\x9b31mb", "a\ufffd31mb"},
+		{"byte_at_the_end", "\x9b", "\ufffd"},
+		{"byte_after_a_control", "\x1b\x9bb", `\u001b` + "\ufffdb"},
+		{"half_a_character", "a\xc2", "a\ufffd"},
+		{"overlong", "\xc1\x9bb", "\ufffdb"},
+		{"first_character", "a\u0080b", `a\u0080b`},
+		{"last_character", "a\u009fb", `a\u009fb`},
+		{"letter_with_such_a_byte", "\u00db\u4e9b", "\u00db\u4e9b"}, // whose UTF-8 has 0x9b
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if got := visible(test.text); got != test.want {
+				t.Errorf("visible(%q) is %q, want %q", test.text, got, test.want)
+			}
+			// On the ways to a terminal: an event, a header, and an error.
+			var out bytes.Buffer
+			p := &printer{w: &out, form: formData, terminal: true}
+			if err := p.print(client.Event{Data: test.text}); err != nil || out.String() != test.want+"\n" {
+				t.Errorf("%v; it prints %q", err, out.String())
+			}
+			out.Reset()
+			(&tracer{w: &out}).show("< ", "HTTP/1.1 200 "+test.text, "", http.Header{"Server": {test.text}})
+			if want := "< HTTP/1.1 200 " + test.want + "\n< Server: " + test.want + "\n< \n"; out.String() != want {
+				t.Errorf("it shows %q, want %q", out.String(), want)
+			}
+			if got := plain(errors.New(test.text)); got != test.want {
+				t.Errorf("it says %q", got)
+			}
+		})
 	}
 }
 

@@ -19,8 +19,10 @@ func isTerminal(w io.Writer) bool {
 }
 
 // visible returns text with all that a terminal would act on, or that would change the
-// order of what is read, written out.
+// order of what is read, written out. Bytes that are not UTF-8 become U+FFFD: a terminal may
+// take them for controls, such as 0x9b for the start of a command.
 func visible(text string) string {
+	text = strings.ToValidUTF8(text, string(unicode.ReplacementChar))
 	hidden := func(r rune) bool {
 		return r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
 	}
