@@ -26,12 +26,13 @@ http if it has no scheme; - is an event stream on standard input.
   ssecat -json -type comment -n 1 localhost:8080/events
   ssecat -resume ID https://example.com/events
   ssecat -data -d @question.json https://example.com/v1/chat/completions
+  ssecat -data-raw "$QUESTION" https://example.com/ask
   curl -sN https://example.com/events | ssecat -json -
 
-A request with -d, or with another method than GET in -X, is sent once.
+A request with -d or -data-raw, or with another method than GET in -X, is sent once.
 
-A redirect to another host, port or scheme is followed only for a GET without -d, -H,
--resume, a token or a password in the URL. Any other request fails, and names the target.
+A redirect to another host, port or scheme is followed only for a GET without a body,
+-H, -resume, a token or a password in the URL. Any other request fails, and names the target.
 
 Exit status: 0 COUNT events printed, or the stream of a single request has ended; 1 failed;
 2 usage; 3 refused, or no event stream; 4 the stream is over; 130 interrupted.
@@ -45,8 +46,8 @@ var errAnswered = errors.New("answered")
 type settings struct {
 	client     client.Config // with the URL and the header of each request
 	method     string
-	data       []string // of -d
-	hasHeader  bool     // by -H or a token
+	data       []datum // of -d and -data-raw
+	hasHeader  bool    // by -H or a token
 	insecure   bool
 	caFile     string
 	unixSocket string
@@ -57,6 +58,12 @@ type settings struct {
 	form  form
 
 	showRequest, showResponse bool
+}
+
+// datum is a part of the body.
+type datum struct {
+	text string
+	raw  bool // text is what is sent, and does not name a file or standard input
 }
 
 // isPlain reports whether the request is a GET without a body, which may be repeated.
@@ -116,9 +123,13 @@ func (p *parser) define() {
 	})
 	flags.StringVar(&p.token, "token", "", "send 'Authorization: Bearer TOKEN'; other users of the machine may see arguments, and not the environment: $SSECAT_TOKEN does the same for whatever URL is named, unless -H has an Authorization (a `token`)")
 	flags.StringVar(&p.client.LastEventID, "resume", "", "begin after the event with this `ID`")
-	flags.StringVar(&p.method, "X", "", "send a request of this `method`; the default is GET, and POST with -d")
-	flags.Func("d", "send this `data` as the body, @FILE being the content of a file and @- or - standard input; may be repeated, and is joined by &", func(data string) error {
-		p.data = append(p.data, data)
+	flags.StringVar(&p.method, "X", "", "send a request of this `method`; the default is GET, and POST with -d or -data-raw")
+	flags.Func("d", "send this `data` as the body, @FILE being the content of a file and @- or - standard input; may be repeated, and is joined by &; for text that is not yours, use -data-raw, since a text that begins with @ would send a file", func(data string) error {
+		p.data = append(p.data, datum{text: data})
+		return nil
+	})
+	flags.Func("data-raw", "send this `text` as the body as it is, also if it begins with @ or is -; otherwise like -d", func(text string) error {
+		p.data = append(p.data, datum{text: text, raw: true})
 		return nil
 	})
 	flags.BoolVar(&p.insecure, "k", false, "accept any certificate of the server: what is sent may be read on the way")
@@ -133,14 +144,14 @@ func (p *parser) define() {
 	})
 	flags.BoolVar(&p.client.Heartbeats, "heartbeats", false, "print the kit's heartbeats, of type sse.heartbeat, as well")
 	flags.IntVar(&p.count, "n", 0, "end after this `count` of events that are printed, which with the kit's servers begin with sse.open: combine it with -type; 0 is no end")
-	flags.BoolVar(&p.once, "once", false, "do not reconnect; the default for requests with -d or another method than GET, which -once=false repeats")
+	flags.BoolVar(&p.once, "once", false, "do not reconnect; the default for requests with a body or another method than GET, which -once=false repeats")
 	flags.BoolVar(&p.retry, "retry", false, "reconnect also after statuses that may pass, such as 429, 502 and 503, and after a page of HTML in the stream's place")
 	flags.IntVar(&p.client.MaxFailures, "attempts", 0, "end after this `number` of attempts in a row that failed, or lived for less than 10s without an event; 0 is no end")
 	flags.DurationVar(&p.client.ConnectTimeout, "connect-timeout", 0, "end an attempt when its response has not begun after this `time`, 0 being the default of 30s and -1s none")
 	flags.DurationVar(&p.client.IdleTimeout, "idle", 0, "reconnect when nothing has come for this `time`, 0 being the default of three heartbeats of a server that names its interval, and of a minute for others, and -1s none")
 	flags.IntVar(&p.client.MaxEventBytes, "max", 0, "the most `bytes` of an event, 0 being the default of 2 MiB and -1 no limit")
 	flags.BoolVar(&p.json, "json", false, "print one JSON object a line")
-	flags.BoolVar(&p.dataOnly, "data", false, "print the data of events and nothing else")
+	flags.BoolVar(&p.dataOnly, "data", false, "print the data of events and nothing else; it takes no value and sends nothing, which -d and -data-raw do")
 	flags.BoolVar(&p.showResponse, "i", false, "show the header of each response, on standard error and without credentials")
 	flags.BoolVar(&p.verbose, "v", false, "show the headers of each request and response, on standard error and without credentials")
 	flags.BoolVar(&p.showsVersion, "version", false, "print the version")
@@ -162,6 +173,8 @@ func (p *parser) read(args []string) (urls []string, err error) {
 // check looks at what holds for requests and for standard input.
 func (p *parser) check(urls []string) error {
 	switch {
+	case len(urls) != 1 && p.dataOnly: // curl's --data sends
+		return fmt.Errorf("there are %d URLs and not one; -data takes no value, and -d or -data-raw sends data", len(urls))
 	case len(urls) != 1:
 		return fmt.Errorf("there are %d URLs and not one", len(urls))
 	case p.badHeader:

@@ -36,6 +36,9 @@ func TestRefusesArgumentsThatDoNotFit(t *testing.T) {
 		{"password_in_clear", []string{"user:secret@localhost.example.com"}, "the password in the URL would be sent in clear"},
 		{"resume_of_input", []string{"-resume", "secret", "-"}, "-resume is for a request, and - reads standard input"},
 		{"body_of_input", []string{"-d", "secret", "-"}, "-d is for a request"},
+		{"raw_body_of_input", []string{"-data-raw", "secret", "-"}, "-data-raw is for a request"},
+		{"data_for_body", []string{"-data", "secret", "http://a"}, "-data takes no value, and -d or -data-raw sends data"},
+		{"raw_without_text", []string{"-data-raw", "http://a"}, "0 URLs"},
 		{"input_and_url", []string{"-", "http://a"}, "2 URLs"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -17,12 +17,15 @@
 //
 // # Requests with a body
 //
-// With -d, ssecat sends a POST, as to the API of a model. A request with -d, or with a
-// method other than GET in -X, is sent once: when its stream ends, so does the command,
-// with status 0 for a clean end and 1 for any other. It is not repeated, since the server
-// would do its work again. With -once=false the request is repeated like any other, with the
-// last event ID. The body is application/json if it is an object or an array of JSON, and
+// With -d or -data-raw, ssecat sends a POST, as to the API of a model. A script that
+// passes on the text of a user takes -data-raw: -d sends a file if the text begins with
+// @. The body is application/json if it is an object or an array of JSON, and
 // otherwise application/x-www-form-urlencoded, unless -H has a Content-Type.
+//
+// A request with a body, or with a method other than GET in -X, is sent once: when its
+// stream ends, so does the command, with status 0 for a clean end and 1 for any other. It is
+// not repeated, since the server would do its work again. With -once=false the request is
+// repeated like any other, with the last event ID.
 //
 // # Credentials
 //

@@ -32,6 +32,7 @@ func TestRequestWithSecretsIsNotRedirectedToAnotherHost(t *testing.T) {
 		{"plain_get", nil, nil, true},
 		{"method_get", []string{"-X", "GET"}, nil, true},
 		{"body", []string{"-d", "secret"}, nil, false},
+		{"raw_body", []string{"-data-raw", "secret"}, nil, false},
 		{"body_of_a_get", []string{"-X", "GET", "-d", "secret"}, nil, false},
 		{"method_alone", []string{"-X", "DELETE"}, nil, false},
 		{"header", []string{"-H", "X-Api-Key: secret"}, nil, false},

@@ -74,19 +74,21 @@ func (s settings) newClient(ctx context.Context, stdin io.Reader) (*client.Clien
 	return client.New(s.client)
 }
 
-// body returns what -d names, joined by &.
+// body returns what -d names and -data-raw has, joined by &.
 func (s settings) body(ctx context.Context, stdin io.Reader) ([]byte, error) {
 	parts := make([][]byte, len(s.data))
 	for i, data := range s.data {
-		name, isFile := strings.CutPrefix(data, "@")
+		name, isFile := strings.CutPrefix(data.text, "@")
 		var err error
 		switch {
-		case data == "-", data == "@-":
+		case data.raw:
+			parts[i] = []byte(data.text)
+		case data.text == "-", data.text == "@-":
 			parts[i], err = io.ReadAll(interruptible(ctx, stdin))
 		case isFile:
 			parts[i], err = os.ReadFile(name) //nolint:gosec // the caller names it
 		default:
-			parts[i] = []byte(data)
+			parts[i] = []byte(data.text)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("-d: %w", err)
