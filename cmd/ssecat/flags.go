@@ -152,8 +152,8 @@ func (p *parser) define() {
 	flags.IntVar(&p.client.MaxEventBytes, "max", 0, "the most `bytes` of an event, 0 being the default of 2 MiB and -1 no limit")
 	flags.BoolVar(&p.json, "json", false, "print one JSON object a line")
 	flags.BoolVar(&p.dataOnly, "data", false, "print the data of events and nothing else; it takes no value and sends nothing, which -d and -data-raw do")
-	flags.BoolVar(&p.showResponse, "i", false, "show the header of each response, on standard error and without credentials")
-	flags.BoolVar(&p.verbose, "v", false, "show the headers of each request and response, on standard error and without credentials")
+	flags.BoolVar(&p.showResponse, "i", false, "show the header of each response, on standard error; values that may be credentials are [redacted]")
+	flags.BoolVar(&p.verbose, "v", false, "show the headers of each request and response, on standard error; values that may be credentials are [redacted]")
 	flags.BoolVar(&p.showsVersion, "version", false, "print the version")
 }
 
@@ -270,7 +270,7 @@ func (p *parser) checkDefaultScheme(rawURL string) error {
 		secret = "the password in the URL"
 	}
 	for name := range p.header {
-		if isSecret(name) {
+		if mayBeSecret(name) {
 			secret = name
 		}
 	}

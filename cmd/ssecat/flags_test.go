@@ -32,6 +32,7 @@ func TestRefusesArgumentsThatDoNotFit(t *testing.T) {
 		{"header_value", []string{"-d", "{}", "-H", "X-A: secret\x01", "http://a"}, "X-A in Header has a control character"},
 		{"content_length", []string{"-d", "{}", "-H", "Content-Length: 7", "http://a"}, "Content-Length is in Header; it cannot be set"},
 		{"token_in_clear", []string{"-token", "secret", "example.com/events"}, "Authorization would be sent in clear; put https:// in front"},
+		{"header_in_clear", []string{"-once", "-connect-timeout", "1ms", "-H", "X-Pin: secret", "192.0.2.1/events"}, "X-Pin would be sent in clear"},
 		{"cookie_in_clear", []string{"-H", "Cookie: a=secret", "10.0.0.1:8080/events"}, "Cookie would be sent in clear"},
 		{"password_in_clear", []string{"user:secret@localhost.example.com"}, "the password in the URL would be sent in clear"},
 		{"resume_of_input", []string{"-resume", "secret", "-"}, "-resume is for a request, and - reads standard input"},

@@ -29,9 +29,13 @@
 //
 // # Credentials
 //
-// -v and -i show no credentials: they leave out the values of Authorization, Cookie and
-// other headers whose name sounds like a secret, and the queries of URLs. Without a scheme
-// in the URL, credentials are sent to this machine only.
+// -v and -i show no credentials. They show the values of headers that are known to hold
+// none, such as Content-Type, Retry-After and Last-Event-ID. Of Location, Refresh and
+// Referer they show the URL without user info, query and fragment; of Authorization and
+// WWW-Authenticate the scheme. Any other value is [redacted].
+//
+// Without a scheme in the URL, headers whose values are not shown are sent to this machine
+// only.
 //
 // # Redirects
 //
