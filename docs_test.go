@@ -9,10 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ginsse/ginsse"
 )
 
 // Every Go block of README.md and docs/*.md compiles against this tree and passes
@@ -71,6 +74,111 @@ func TestDocsBlocksCompile(t *testing.T) {
 	if !canaryFound {
 		t.Error("go vet did not report the block that does not compile")
 	}
+}
+
+// Every relative link of a document leads to a file that exists and, if it has a
+// fragment, to a heading of it.
+func TestDocsLinksLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := 0
+	for _, file := range append(files, top...) {
+		for _, found := range docsLink.FindAllStringSubmatch(docsRead(t, file), -1) {
+			target, fragment, _ := strings.Cut(found[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			links++
+			if target = filepath.Join(filepath.Dir(file), target); strings.HasPrefix(found[1], "#") {
+				target = file
+			}
+			switch {
+			case !docsExists(target):
+				t.Errorf("%s: there is no file for the link %s", file, found[1])
+			case fragment != "" && !slices.Contains(docsFragments(docsRead(t, target)), fragment):
+				t.Errorf("%s: there is no heading for the link %s", file, found[1])
+			}
+		}
+	}
+	if links == 0 {
+		t.Error("found no links")
+	}
+}
+
+var (
+	docsLink    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	docsHeading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	docsDropped = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// docsFragments returns what links to the headings of a document end in.
+func docsFragments(content string) (fragments []string) {
+	for _, heading := range docsHeading.FindAllStringSubmatch(content, -1) {
+		text := docsDropped.ReplaceAllString(strings.ToLower(heading[1]), "")
+		fragments = append(fragments, strings.ReplaceAll(text, " ", "-"))
+	}
+	return fragments
+}
+
+// The code for a page is in two documents, and the same in both.
+func TestDocsPageCodeIsTheSameEverywhere(t *testing.T) {
+	t.Parallel()
+	var code []string
+	for _, file := range []string{"README.md", "docs/coming-from.md"} {
+		_, found, ok := strings.Cut(docsRead(t, file), "```js\n// listen ")
+		if !ok {
+			t.Fatalf("%s has no code that begins with listen", file)
+		}
+		block, _, _ := strings.Cut(found, "\n```")
+		code = append(code, block)
+	}
+	if code[0] != code[1] {
+		t.Errorf("the documents differ:\n%s\n\n%s", code[0], code[1])
+	}
+}
+
+// The README names every setting of a stream, a registry and a log in memory.
+func TestDocsNameEverySetting(t *testing.T) {
+	t.Parallel()
+	readme := docsRead(t, "README.md")
+	for _, settings := range []any{ginsse.StreamConfig{}, ginsse.RegistryConfig{}, ginsse.MemoryLogConfig{}} {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(settings)) {
+			if !regexp.MustCompile("`([A-Za-z]+\\.)?" + field.Name + "`").MatchString(readme) {
+				t.Errorf("%T.%s is not in README.md", settings, field.Name)
+			}
+		}
+	}
+}
+
+// ARCHITECTURE.md has every file of the package in its table.
+func TestDocsNameEveryFile(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	architecture := docsRead(t, "ARCHITECTURE.md")
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_test.go") && !strings.Contains(architecture, "`"+file+"`") {
+			t.Errorf("%s is not in ARCHITECTURE.md", file)
+		}
+	}
+}
+
+func docsRead(t *testing.T, file string) string {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
 }
 
 // docsImports are the packages that a block may use without importing them, each
