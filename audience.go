@@ -39,62 +39,52 @@ func (r *Registry) audience(subject string) []*Stream {
 // as allowed gets the new one in the place of the oldest: connections that are dead but
 // not yet noticed must not keep a living page out.
 func (r *Registry) attach(s *Stream) (after time.Duration, err error) {
-	if after, err := r.admit(s); err != nil {
-		return after, err
-	}
-	for {
-		oldest, attached, err := r.tryAttach(s)
-		if attached || err != nil {
-			return 0, err
-		}
+	oldest, after, err := r.tryAttach(s)
+	if oldest != nil {
 		oldest.end(ReasonReplaced)
 	}
+	return after, err
 }
 
-// admit reports whether the registry takes streams, and this one of its user.
-func (r *Registry) admit(s *Stream) (after time.Duration, err error) {
+// tryAttach is attach, except that a stream that was replaced still has to be ended. The
+// user is not offline in between.
+func (r *Registry) tryAttach(s *Stream) (replaced *Stream, after time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != stateOpen {
-		return 0, ReasonShutdown
+		return nil, 0, ReasonShutdown
 	}
 	if after := r.opens.take(s.user, s.opened); after > 0 {
-		return after, fmt.Errorf("%w: the user opens streams too often", ReasonThrottled)
+		return nil, after, fmt.Errorf("%w: the user opens streams too often", ReasonThrottled)
 	}
-	return 0, nil
-}
-
-// tryAttach attaches s, or returns the stream that has to end first.
-func (r *Registry) tryAttach(s *Stream) (oldest *Stream, attached bool, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.state != stateOpen {
-		return nil, false, ReasonShutdown
-	}
-	if oldest, room, err := r.makeRoomLocked(s.user); !room {
-		return oldest, false, err
+	oldest, err := r.oldestLocked(s.user)
+	if err != nil {
+		return nil, 0, err
 	}
 	// Handlers of streams that have ended may still write to slow clients: as many again.
-	if held := r.streams + r.held; r.cfg.MaxStreams > 0 && (held >= r.cfg.MaxStreams || r.handlers >= 2*r.cfg.MaxStreams) {
-		return nil, false, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
+	if most, held := r.cfg.MaxStreams, r.streams+r.held; most > 0 && (held >= most && oldest == nil || r.handlers >= 2*most) {
+		return nil, 0, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
 	}
 	r.joinLocked(s)
-	return nil, true, nil
+	if oldest != nil {
+		r.detachLocked(oldest)
+	}
+	return oldest, 0, nil
 }
 
-// makeRoomLocked reports whether the user may have another stream. If not, it returns the
-// stream that has to end first, or why none may be opened.
-func (r *Registry) makeRoomLocked(user string) (oldest *Stream, room bool, err error) {
+// oldestLocked returns the stream that a new one of the user's replaces, if the user has
+// as many as allowed, or why there may be no other.
+func (r *Registry) oldestLocked(user string) (oldest *Stream, err error) {
 	var streams []place
 	if a := r.audiences[subjectUser+user]; a != nil {
 		streams = a.streams
 	}
 	held := len(streams) + r.heldBy[user]
 	if most := r.cfg.MaxStreamsPerUser; most <= 0 || held < most {
-		return nil, true, nil
+		return nil, nil //nolint:nilnil // there is room
 	}
 	if r.cfg.RefuseNewest {
-		return nil, false, fmt.Errorf("%w: the user has %d", ErrTooManyStreams, held)
+		return nil, fmt.Errorf("%w: the user has %d", ErrTooManyStreams, held)
 	}
 	for _, p := range streams {
 		// The place of a stream whose hooks run would not become free.
@@ -103,9 +93,9 @@ func (r *Registry) makeRoomLocked(user string) (oldest *Stream, room bool, err e
 		}
 	}
 	if oldest == nil {
-		return nil, false, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
+		return nil, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
 	}
-	return oldest, false, nil
+	return oldest, nil
 }
 
 // holdLocked changes the number of hooks of s that run or are to run. While it is above
@@ -169,6 +159,10 @@ func (r *Registry) joinLocked(s *Stream) {
 func (r *Registry) detach(s *Stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.detachLocked(s)
+}
+
+func (r *Registry) detachLocked(s *Stream) {
 	if s.slots == nil {
 		return
 	}

@@ -365,7 +365,7 @@ func (l *loop) drains() bool {
 	if l.drainBy.IsZero() {
 		l.drainBy = now.Add(drainTime)
 	}
-	return now.Before(l.drainBy) || graceOf(reason) > closeTime && l.s.over(now) == ""
+	return now.Before(l.drainBy) || l.s.graceOf(reason) > closeTime && l.s.over(now) == ""
 }
 
 // finish writes the end in-band, if the client can still read it.
@@ -376,8 +376,8 @@ func (l *loop) finish() {
 		return
 	}
 	if s.registry == nil {
-		if !reason.drains() {
-			return // it is not finished
+		if !finished(s.Err()) {
+			return // the client may come back for the work to be done again
 		}
 		processJobs.add(s.job)
 		b := appendField(appendRetry(nil, doneRetry), idField, DoneID)
@@ -392,7 +392,7 @@ func (l *loop) finish() {
 		// What was not delivered is, when the client comes back with its last event ID.
 		b = appendReconnect(b, reason, jitter(s.cfg.reconnectionTime(), 0.5, 1.5))
 	} else {
-		if l.failing || l.more || !l.last {
+		if l.failing || l.more || !l.last || s.registry.behind(l.ctx) {
 			s.registry.gaps.Add(1)
 			b = appendOwn(b, typeGap, "", gapData{GapUndelivered})
 		}
@@ -402,6 +402,24 @@ func (l *loop) finish() {
 		b = appendOwn(b, typeClose, "", closeData{reason})
 	}
 	_, _ = l.w.Write(b)
+}
+
+// finished reports whether a stream of one request is over for good: its producer has
+// returned, or the application has ended it. One that was cut short is not.
+func finished(err error) bool {
+	reason := reasonOf(err)
+	panicked := reason == ReasonFailed && err == error(ReasonFailed) //nolint:errorlint // an error of the producer's is wrapped
+	return !reason.reconnects() && !panicked
+}
+
+// behind reports whether a shared log may hold events that this node does not see. It
+// returns what it has then, without an error.
+func (r *Registry) behind(ctx context.Context) bool {
+	if r.shared == nil {
+		return false
+	}
+	_, err := r.log.Read(ctx, Query{}, nil)
+	return err != nil
 }
 
 // replacedRetry is the reconnection time of a client whose stream was replaced. An

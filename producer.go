@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 )
@@ -50,7 +51,7 @@ func Serve(c *gin.Context, cfg StreamConfig, produce func(ctx context.Context, s
 	defer cancel(nil)
 	p := producer{s: l.s, finished: make(chan struct{})}
 	go p.run(ctx, produce)
-	defer p.wait(cancel)
+	defer p.wait(c, cancel)
 	return notDone(l.run(c))
 }
 
@@ -110,9 +111,22 @@ func (p *producer) run(ctx context.Context, produce func(context.Context, *Strea
 	}
 }
 
-// wait ends the producer's context and waits for the producer.
-func (p *producer) wait(cancel context.CancelCauseFunc) {
+// wait ends the producer's context and waits for the producer. It may be in a read of
+// the request's body, which no context ends: that read is made to fail, and then the
+// connection must not be used again.
+func (p *producer) wait(c *gin.Context, cancel context.CancelCauseFunc) {
 	cancel(p.s.Err())
+	if r := c.Request; r.ProtoMajor == 1 && r.ContentLength != 0 {
+		timer := time.NewTimer(bodyGrace)
+		defer timer.Stop()
+		select {
+		case <-p.finished:
+		case <-timer.C:
+			control := http.NewResponseController(c.Writer)
+			_ = control.SetReadDeadline(time.Unix(1, 0))
+			_ = control.SetWriteDeadline(time.Unix(1, 0)) // net/http closes a connection that it cannot write to
+		}
+	}
 	<-p.finished
 	switch p.panicked {
 	case nil:
@@ -213,6 +227,11 @@ func (o *opened) write(s *Stream) {
 // the stream is still open.
 func (o *opened) writeOnce(s *Stream) bool {
 	defer o.pen.Unlock() // also if a writer below panics
+	defer func() {
+		if o.loop != nil {
+			o.loop.w.dog.end()
+		}
+	}()
 	if o.c == nil || s.ended.Load() || o.loop.ctx.Err() != nil {
 		return false
 	}

@@ -29,7 +29,7 @@ import (
 // bodyComplete reports whether the whole body of r has certainly been read. It
 // neither waits nor reads any of it.
 func bodyComplete(r *http.Request) bool {
-	if r.ProtoMajor != 1 || r.ContentLength == 0 || r.Body == nil {
+	if r.ProtoMajor != 1 || r.ContentLength == 0 {
 		return true
 	}
 	if r.ContentLength < 0 {

@@ -222,8 +222,12 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, after time.Duration, caus
 	}
 	after = max(after, s.cfg.reconnectionTime())
 	s.end(cause) // so that what follows is bounded, as the end of any stream
+	first := appendReconnect(nil, reason, jitter(after, 1, 1.5))
+	if !reason.reconnects() { // it was ended for good while it opened
+		first = appendOwn(nil, typeClose, "", closeData{reason})
+	}
 	defer s.loop.w.release(c)
-	s.loop.w.begin(c, appendReconnect(nil, reason, jitter(after, 0.5, 1.5)))
+	s.loop.w.begin(c, first)
 	return cause
 }
 

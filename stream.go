@@ -349,9 +349,9 @@ const (
 // graceOf returns how long the writes of a stream that ended for a reason may go on
 // while the client takes them. A client that is asked to come back gets the rest then.
 // What a producer has sent is delivered, however slow the line, for the stream's lifetime.
-func graceOf(reason Reason) time.Duration {
+func (s *Stream) graceOf(reason Reason) time.Duration {
 	switch {
-	case reason == ReasonDone, reason == ReasonFailed:
+	case s.registry == nil && (reason == ReasonDone || reason == ReasonFailed):
 		return math.MaxInt64
 	case reason.reconnects(), reason == ReasonReplaced:
 		return drainTime

@@ -129,7 +129,7 @@ func (d *watchdog) look() {
 			d.endSeen = now
 		}
 		past := now.Sub(d.endSeen)
-		late = past >= graceOf(reasonOf(d.s.Err())) || past >= drainTime && d.s.over(now) != ""
+		late = past >= d.s.graceOf(reasonOf(d.s.Err())) || past >= drainTime && d.s.over(now) != ""
 	}
 	if late || now.Sub(d.progress) >= d.timeout {
 		d.bite(write, now.Sub(d.moved) >= d.timeout)
@@ -188,8 +188,10 @@ func (d *watchdog) bite(write uint64, stuck bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.released || d.write.Load() != write:
-		d.awake.Store(false)
+	case d.released:
+		return
+	case d.write.Load() != write:
+		d.setLocked() // the next write counts on a timer that is set
 		return
 	case !d.fired.Swap(true):
 		d.cut()

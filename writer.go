@@ -45,6 +45,10 @@ const netBuffer = 4 << 10
 // what the client has taken, the end of a piece is the sign of progress.
 const writePiece = 32 << 10
 
+// sharedPiece is the same on HTTP/2, where the kernel knows the connection, and not how
+// far one of its streams has come.
+const sharedPiece = 4 << 10
+
 // lastWriteTimeout is how long the terminating chunk may take, which net/http writes
 // when the handler has returned. The handler may go on for a while after the
 // stream.
@@ -97,9 +101,13 @@ func (w *writer) take(c *gin.Context, s *Stream) error {
 // writes no more.
 func (w *writer) Write(p []byte) (int, error) {
 	w.wrote = time.Now()
+	most := writePiece
+	if w.dog.shared {
+		most = sharedPiece
+	}
 	written := 0
 	for written < len(p) && w.err == nil {
-		piece := p[written:min(written+writePiece, len(p))]
+		piece := p[written:min(written+most, len(p))]
 		w.held += len(piece)
 		mayBlock := w.held >= heldBytes || !w.direct
 		if mayBlock {
@@ -120,12 +128,19 @@ func (w *writer) WriteString(s string) (int, error) { return w.Write([]byte(s)) 
 
 // begin takes the place of c's writer, and sends the headers with the first block.
 func (w *writer) begin(c *gin.Context, first []byte) {
+	begun := false
+	defer func() {
+		if !begun { // a writer below has panicked
+			w.release(c)
+		}
+	}()
 	c.Writer = w
 	setStreamHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
 	sent, known := w.sent(c.Request)
 	w.first(c.Request, first)
 	w.checkFirst(c, len(first), sent, known)
+	begun = true
 }
 
 // first writes the first block and puts it on the wire, with the headers. A
@@ -195,8 +210,12 @@ func (w *writer) release(c *gin.Context) {
 	if w.setDeadline != nil && c.Request.ProtoMajor == 1 && w.dog.timeout > 0 && !ended {
 		_ = w.setDeadline(time.Now().Add(max(lastWriteTimeout, w.dog.timeout)))
 	}
+	// A producer that still reads the body holds a lock of it.
+	done := interruptRead(w.ResponseWriter, bodyGrace)
+	closes := willClose(c.Request, w.interrupted)
+	w.interrupted = done() || w.interrupted
 	switch {
-	case willClose(c.Request, w.interrupted):
+	case closes:
 		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now().Add(bodyGrace))
 	case w.interrupted && w.setDeadline != nil:
 		_ = w.setDeadline(time.Unix(1, 0)) // net/http closes a connection that it cannot write to
