@@ -225,7 +225,7 @@ func use(middleware func() gin.HandlerFunc) func(*testing.T) []gin.HandlerFunc {
 
 // instrument puts all of promhttp's instruments around a handler.
 func instrument(_ *testing.T, h http.Handler) http.Handler {
-	counter := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "requests"}, []string{"code", "method"})
+	counter := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "requests_total", Help: "of a test"}, []string{"code", "method"})
 	h = promhttp.InstrumentHandlerCounter(counter, h)
 	for _, instrument := range []func(prometheus.ObserverVec, http.Handler) http.Handler{
 		func(v prometheus.ObserverVec, h http.Handler) http.Handler {
@@ -241,9 +241,9 @@ func instrument(_ *testing.T, h http.Handler) http.Handler {
 			return promhttp.InstrumentHandlerResponseSize(v, h)
 		},
 	} {
-		h = instrument(prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "histogram"}, nil), h)
+		h = instrument(prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "histogram_seconds", Help: "of a test"}, nil), h)
 	}
-	return promhttp.InstrumentHandlerInFlight(prometheus.NewGauge(prometheus.GaugeOpts{Name: "in_flight"}), h)
+	return promhttp.InstrumentHandlerInFlight(prometheus.NewGauge(prometheus.GaugeOpts{Name: "in_flight", Help: "of a test"}), h)
 }
 
 func newMetrics() middleware.Middleware {
