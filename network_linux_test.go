@@ -295,7 +295,7 @@ func sendLarge(t *testing.T, l *link, tr transport, size int, timeout time.Durat
 	switch whole := strings.Contains(got.text, strings.Repeat("x", size)); {
 	case !whole:
 		t.Errorf("got %d bytes in %v", len(got.text), took)
-	case took < 3*timeout:
+	case took < 2*timeout:
 		t.Errorf("it took %v: the link is not slow", took)
 	default:
 		t.Logf("%d bytes in %v, with a write timeout of %v", size, took, timeout)
