@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -29,6 +28,17 @@ import (
 // a kernel that gives a user namespaces. Without them the tests are skipped, unless
 // NETWORK_TESTS is "required". Then the long ones are run, too.
 
+func TestNetworks(t *testing.T) {
+	t.Parallel()
+	run, wait := allAtOnce(t)
+	defer wait()
+	run("event_arrives_over_a_slow_network", eventArrivesOverASlowNetwork)
+	run("large_event_arrives_over_a_slow_network", largeEventArrivesOverASlowNetwork)
+	run("event_arrives_over_a_slow_loopback", eventArrivesOverASlowLoopback)
+	run("stalled_client_elsewhere_is_cut", stalledClientElsewhereIsCut)
+	run("vanished_client_is_noticed_within_a_minute", vanishedClientIsNoticedWithinAMinute)
+}
+
 const (
 	networkTests  = "NETWORK_TESTS"
 	insideNetwork = "NETWORK_TESTS_INSIDE" // set in the process of a test
@@ -39,7 +49,6 @@ func networkRequired() bool { return os.Getenv(networkTests) == "required" }
 // inNetwork runs the test in a network of its own.
 func inNetwork(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
-	t.Parallel()
 	if os.Getenv(insideNetwork) != "" {
 		if err := run("ip", "link", "set", "lo", "up"); err != nil {
 			t.Skip(err)
@@ -60,7 +69,7 @@ func inNetwork(t *testing.T, test func(t *testing.T)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside := exec.CommandContext(t.Context(), self, "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v", "-test.parallel=32")
+	inside := exec.CommandContext(t.Context(), self, "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
 	inside.Env = append(os.Environ(), insideNetwork+"=yes")
 	inside.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if uid := os.Getuid(); uid != 0 {
@@ -207,7 +216,8 @@ func address(host, portOf string) string {
 	return net.JoinHostPort(host, port)
 }
 
-func TestEventArrivesOverASlowNetwork(t *testing.T) {
+func eventArrivesOverASlowNetwork(t *testing.T) {
+	t.Helper()
 	inNetwork(t, func(t *testing.T) {
 		const (
 			timeout = 2 * time.Second
@@ -239,7 +249,8 @@ func TestEventArrivesOverASlowNetwork(t *testing.T) {
 }
 
 // The promise in its own figures, with the buffers that the kernel has by itself.
-func TestLargeEventArrivesOverASlowNetwork(t *testing.T) {
+func largeEventArrivesOverASlowNetwork(t *testing.T) {
+	t.Helper()
 	if !networkRequired() {
 		t.Skipf("it takes more than a minute; set %s=required to run it", networkTests)
 	}
@@ -257,7 +268,8 @@ func TestLargeEventArrivesOverASlowNetwork(t *testing.T) {
 }
 
 // The peer may be on this host, and the network slow all the same.
-func TestEventArrivesOverASlowLoopback(t *testing.T) {
+func eventArrivesOverASlowLoopback(t *testing.T) {
+	t.Helper()
 	inNetwork(t, func(t *testing.T) {
 		const timeout = 2 * time.Second
 		if err := run("ip", "link", "set", "lo", "mtu", "1500"); err != nil {
@@ -328,7 +340,8 @@ func (c *heldConn) Close() error {
 
 // A client elsewhere that takes nothing is cut at the write timeout, whatever its address: its
 // port may be one on which this host listens.
-func TestStalledClientElsewhereIsCut(t *testing.T) {
+func stalledClientElsewhereIsCut(t *testing.T) {
+	t.Helper()
 	inNetwork(t, func(t *testing.T) {
 		const timeout = 2 * time.Second
 		run, wait := allAtOnce(t)
@@ -358,7 +371,8 @@ func TestStalledClientElsewhereIsCut(t *testing.T) {
 // A phone that changes networks is gone without a word: its system does not answer. With
 // ConnContext its user is not online for longer than a minute; without, the kernel tries on
 // for about 15.
-func TestVanishedClientIsNoticedWithinAMinute(t *testing.T) {
+func vanishedClientIsNoticedWithinAMinute(t *testing.T) {
+	t.Helper()
 	if !networkRequired() {
 		t.Skipf("it takes more than half a minute; set %s=required to run it", networkTests)
 	}

@@ -26,6 +26,17 @@ import (
 // real back-pressure: small buffers, and no more read than what has been passed on. They
 // look at the clock, because it is the kernel's that counts.
 
+func TestSlowLinks(t *testing.T) {
+	t.Parallel()
+	run, wait := allAtOnce(t)
+	defer wait()
+	run("event_arrives", eventArrivesOverASlowLink)
+	run("stalled_client_is_cut_at_the_write_timeout", stalledClientIsCutAtTheWriteTimeout)
+	run("stalled_stream_is_cut_beside_others", stalledStreamIsCutBesideOthersOnItsConnection)
+	run("slow_reader_of_http2_keeps_its_stream", slowReaderOfAnHTTP2StreamKeepsIt)
+	run("steady_reader_keeps_its_stream_behind_a_backlog", steadyReaderKeepsItsStreamBehindALargeBacklog)
+}
+
 // slowLink is a proxy of TCP that passes on what a server sends at a set rate.
 type slowLink struct {
 	address string
@@ -158,8 +169,8 @@ func allAtOnce(t *testing.T) (run func(name string, test func(t *testing.T)), wa
 
 // The kernel of a slow client's server takes in nothing for much longer than the write
 // timeout. The client takes some bytes all the time.
-func TestEventArrivesOverASlowLink(t *testing.T) {
-	t.Parallel()
+func eventArrivesOverASlowLink(t *testing.T) {
+	t.Helper()
 	const (
 		timeout = 2 * time.Second
 		size    = 40_000
@@ -218,8 +229,8 @@ func TestEventArrivesOverASlowLink(t *testing.T) {
 // A client that has taken part of what there is to write, and then takes nothing, is cut
 // when the write timeout has passed, on each transport: there is no more, and no less, to
 // it than to one that takes nothing from the beginning.
-func TestStalledClientIsCutAtTheWriteTimeout(t *testing.T) {
-	t.Parallel()
+func stalledClientIsCutAtTheWriteTimeout(t *testing.T) {
+	t.Helper()
 	const timeout = 2 * time.Second
 	run, wait := allAtOnce(t)
 	defer wait()
@@ -305,8 +316,8 @@ func openAndIgnore(t *testing.T, client *http.Client, url string) {
 // On HTTP/2 a client may take nothing of one stream and go on with others. The stalled
 // one is cut at its write timeout, however much or little passes on the connection; the
 // others do not notice.
-func TestStalledStreamIsCutBesideOthersOnItsConnection(t *testing.T) {
-	t.Parallel()
+func stalledStreamIsCutBesideOthersOnItsConnection(t *testing.T) {
+	t.Helper()
 	const timeout = 2 * time.Second
 	run, wait := allAtOnce(t)
 	defer wait()
@@ -358,8 +369,8 @@ func TestStalledStreamIsCutBesideOthersOnItsConnection(t *testing.T) {
 
 // A client that goes on with a stream of HTTP/2 a little at a time keeps it, although the
 // connection would take much more.
-func TestSlowReaderOfAnHTTP2StreamKeepsIt(t *testing.T) {
-	t.Parallel()
+func slowReaderOfAnHTTP2StreamKeepsIt(t *testing.T) {
+	t.Helper()
 	const (
 		timeout = 2 * time.Second
 		rate    = 8000 // bytes/s: a write of 32 KiB takes two timeouts
@@ -385,8 +396,8 @@ func TestSlowReaderOfAnHTTP2StreamKeepsIt(t *testing.T) {
 
 // The kernel takes megabytes for a reader, and then nothing until a good part of them has
 // been read.
-func TestSteadyReaderKeepsItsStreamBehindALargeBacklog(t *testing.T) {
-	t.Parallel()
+func steadyReaderKeepsItsStreamBehindALargeBacklog(t *testing.T) {
+	t.Helper()
 	const (
 		timeout = 2 * time.Second
 		rate    = 400 << 10
