@@ -18,10 +18,12 @@ type connKey struct{}
 //	server := &http.Server{Handler: engine, ConnContext: ginsse.ConnContext}
 //
 // On Linux a client that vanished without a word, such as a phone that changed
-// networks, is then noticed 30 s after the first write that it does not
-// acknowledge: with the default heartbeat, within 45 s. Otherwise TCP keeps trying
+// networks, is then noticed 35 s after the first write that it does not
+// acknowledge: with the default heartbeat, within 50 s. Otherwise TCP keeps trying
 // for about 15 minutes, and [Registry.Online] counts the client for as long. A
-// client whose system answers, but which takes no byte for 30 s, is dropped too.
+// client whose system answers, but which takes no byte for 35 s, is dropped
+// too: the stream ends with [ReasonClientGone], and a longer [StreamConfig.WriteTimeout]
+// has no effect. A connection of HTTP/2 that takes nothing is closed with its streams.
 //
 // It also gives streams a way to end a stalled write where a middleware's response
 // writer hides it. It never fails: what a system or a connection does not support is

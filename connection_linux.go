@@ -10,7 +10,7 @@ import (
 
 // userTimeout is how long sent bytes may stay unacknowledged before the kernel
 // drops a connection prepared by ConnContext.
-const userTimeout = 30 * time.Second
+const userTimeout = 35 * time.Second
 
 // tcpUserTimeout is TCP_USER_TIMEOUT of linux/tcp.h, in milliseconds.
 const tcpUserTimeout = 18

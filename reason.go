@@ -39,7 +39,8 @@ const (
 	// ReasonClientGone: the client closed the connection, a write to it failed, or
 	// the request's context ended. Nothing more can be sent to it.
 	ReasonClientGone Reason = "client gone"
-	// ReasonSlow: the client took no byte within [StreamConfig.WriteTimeout].
+	// ReasonSlow: the client took no byte within [StreamConfig.WriteTimeout]. If
+	// [ConnContext] had the connection dropped before, the reason is ReasonClientGone.
 	ReasonSlow Reason = "slow"
 	// ReasonExpired: the credential that opened the stream has expired.
 	ReasonExpired Reason = "expired"

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Close ends all streams at once, each with sse.close and reason "shutdown", and
+// Close ends all streams at once, each with sse.reconnect and reason "shutdown", and
 // has the registry take no more streams or events. It does not wait for them: it is
 // made for http.Server.RegisterOnShutdown, and the server then waits for the
 // handlers. It may be repeated. With a [SharedLog] it tells the other nodes, which

@@ -29,11 +29,12 @@ type StreamConfig struct {
 	HeartbeatComments bool
 
 	// WriteTimeout is how long a client may take no byte while there is something to
-	// write: then, or up to an eighth of it later, the stream ends as [ReasonSlow]. A
+	// write: then, or up to a quarter of it later, the stream ends as [ReasonSlow]. A
 	// client that takes a little at a time keeps its stream, however slow its line. On
 	// Linux the kernel says what a client has taken; elsewhere, and on Unix sockets,
 	// the stream sees that a piece of 32 KiB was accepted. Behind a proxy the proxy is
-	// the client: it takes bytes in lumps, so keep the timeout well above 10 s.
+	// the client: it takes bytes in lumps, so for slow lines behind one set minutes. With
+	// [ConnContext], Linux drops a client that takes nothing for 35 s, whatever is set.
 	//
 	// It takes the place of http.Server.WriteTimeout. When it is off, a client that
 	// takes nothing holds its handler until TCP gives up. Default 30 s. At least 1 ms.
