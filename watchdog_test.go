@@ -290,3 +290,20 @@ func BenchmarkWatchdog(b *testing.B) {
 		})
 	}
 }
+
+// A write that begins while the watchdog decides about the one before is watched as well.
+func TestWatchdogWatchesAWriteThatBeginsMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatched(time.Second, false)
+		w.begin(100)
+		w.end()
+		w.begin(100) // finds the timer set
+		w.bite(w.last-1, false)
+		if d := w.cutAfter(3 * time.Second); d < 0 {
+			t.Error("the second write was not ended")
+		}
+		w.end()
+		w.release()
+	})
+}
