@@ -212,16 +212,7 @@ func TestClosedStreamOfARegistryDoesNotDrainForEver(t *testing.T) {
 				ended := make(chan ginsse.Reason, 1)
 				registry := newRegistry(t, ginsse.RegistryConfig{DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { ended <- reason }})
 				server := ssetest.NewServer(t, newEngine(t, registry))
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/events", http.NoBody)
-				if err != nil {
-					t.Fatal(err)
-				}
-				request.Header.Set("X-User", "alice")
-				response, err := server.Client.Do(request)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer response.Body.Close()
+				response := openBody(t, server, "/events")
 				for range 100 {
 					if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Data: strings.Repeat("x", 500_000)}); err != nil {
 						t.Fatal(err)

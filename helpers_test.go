@@ -176,6 +176,22 @@ func wantNumbers(t testing.TB, s *ssetest.Stream, first, last int) {
 	}
 }
 
+// openBody opens a stream of alice's whose bytes the test reads itself, at its own speed.
+func openBody(t *testing.T, server *ssetest.Server, path string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-User", "alice")
+	response, err := server.Client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	return response
+}
+
 // stalledGet sends a request for an event stream over a connection of its own and
 // never reads more of the answer than its first bytes.
 func stalledGet(t testing.TB, s *httptest.Server, path string, header http.Header) {

@@ -237,16 +237,7 @@ func TestBacklogThatCannotBeDeliveredBeforeTheEndIsAGap(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				registry := newRegistry(t, ginsse.RegistryConfig{})
 				server := ssetest.NewServer(t, newEngine(t, registry))
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/events", http.NoBody)
-				if err != nil {
-					t.Fatal(err)
-				}
-				request.Header.Set("X-User", "alice")
-				response, err := server.Client.Do(request)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer response.Body.Close()
+				response := openBody(t, server, "/events")
 				const count = 100
 				for n := range count {
 					e := ginsse.Event{Type: "n", Data: fmt.Sprintf("%d %s", n, strings.Repeat("x", 20_000))}

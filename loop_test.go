@@ -377,15 +377,7 @@ func TestSlowReaderThatMakesProgressIsNotCut(t *testing.T) {
 				return s.Send(ctx, ginsse.Event{Data: data})
 			})
 		}))
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := server.Client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
+		response := openBody(t, server, "/")
 		total, piece := 0, make([]byte, 8<<10)
 		for {
 			n, err := response.Body.Read(piece)
@@ -513,15 +505,7 @@ func TestSendBlockedOnAFullQueueEndsWithTheStream(t *testing.T) {
 				return nil
 			})
 		}))
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := server.Client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
+		openBody(t, server, "/")
 		if err := <-result; !errors.Is(err, ginsse.Reason("enough")) {
 			t.Errorf("Send returned %v", err)
 		}

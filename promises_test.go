@@ -279,16 +279,7 @@ func TestPromiseALiveStreamThatWasOvertakenGetsAGap(t *testing.T) {
 			Stream: ginsse.StreamConfig{WriteTimeout: time.Minute},
 		})
 		server := ssetest.NewServer(t, newEngine(t, registry))
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/events", http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("X-User", "alice")
-		response, err := server.Client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
+		response := openBody(t, server, "/events")
 		big := strings.Repeat("x", 10_000)
 		for n := range 200 {
 			if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Type: "n", Data: fmt.Sprint(n, " ", big)}); err != nil {

@@ -2,7 +2,6 @@ package ginsse_test
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -34,15 +33,7 @@ func TestFinishedStreamIsDeliveredWithinItsLifetime(t *testing.T) {
 					})
 					ended <- time.Since(start)
 				}))
-				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
-				if err != nil {
-					t.Fatal(err)
-				}
-				response, err := server.Client.Do(request)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer response.Body.Close()
+				response := openBody(t, server, "/")
 				total, piece := 0, make([]byte, 8<<10)
 				for {
 					n, err := response.Body.Read(piece)
