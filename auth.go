@@ -124,6 +124,7 @@ type Auth struct {
 	claim   string
 	leeway  time.Duration
 	cookie  string
+	missing error // of a request without a token
 	query   string
 	realm   string
 	origins map[origin]bool
@@ -193,6 +194,7 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 		claim:   orDefault(cfg.UserIDClaim, "sub"),
 		leeway:  cfg.Leeway,
 		cookie:  cfg.Cookie,
+		missing: missingToken(cfg.Cookie),
 		query:   cfg.InsecureQueryParameter,
 		realm:   orDefault(cfg.Realm, "events"),
 		origins: origins,

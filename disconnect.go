@@ -41,14 +41,14 @@ const (
 // [ReasonDisconnected]. What cannot be delivered within 10 s to a slow client is announced
 // by sse.gap before. A browser's EventSource comes back after sse.close unless its page
 // closes it, so what may not come back must also be refused by authentication
-// ([AuthConfig.CheckFunc]). So must a request that was admitted just before and has not
-// become a stream yet; where that matters, look again in [RegistryConfig.ConnectFunc].
+// ([AuthConfig.CheckFunc]). A request that passed authentication just before the call may
+// still become a stream; to catch it, check again in [RegistryConfig.ConnectFunc].
 //
 // Errors: [ErrInvalidSubject]; with a SharedLog, [ErrPending] while the other registries
 // could not be told, which is tried again until this one is closed; [ErrClosed] or the
-// log's when they will not be. After the last three the streams here have ended. What is
-// told late ends streams that were opened before Disconnect was called, as far as the
-// nodes' clocks agree, or within 2 s after it.
+// log's when they will not be. With any of these three errors the streams of this node
+// have ended all the same. A node that is told late ends only streams that were opened
+// before the call, give or take 2 s by the nodes' clocks.
 func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason) (int, error) {
 	if ctx == nil {
 		return 0, errNilContext

@@ -13,8 +13,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// DoneID is the last event ID with which a stream of one request ends, in a block of
-// its own that dispatches nothing.
+// DoneID is the last event ID with which a stream of one request ends when its producer
+// has returned, in a block of its own that dispatches nothing.
 //
 // A browser's EventSource comes back after every end, and would have the work done
 // again. The block also sets its reconnection time to an hour. A request that names

@@ -34,14 +34,21 @@ import (
 //
 // The client gets no event but what produce sends: none that says how it began or
 // ended, so that every reader of such a protocol is at home. Heartbeats are comments.
-// A producer that fails says so in an event of its own. The stream ends with
-// [DoneID], and a browser that comes back after it gets 204 without another call of
-// produce. One that lost its connection before comes back for the work to be done
-// again, with the last ID that it got.
+// A producer that fails says so in an event of its own. When produce has returned, the
+// stream ends with [DoneID], and a browser that comes back gets 204 without another call
+// of produce. After any other end, such as a lost connection, the credential's expiry or
+// a panic, it comes back for the work to be done again, with the last ID that it got.
+//
+// No registry ends the stream when the server shuts down. A producer that may run for
+// long does so itself, with a context of the application's that ends then; the browser
+// comes back, to the next process:
+//
+//	defer context.AfterFunc(stopping, func() { s.Disconnect(ginsse.ReasonShutdown) })()
 //
 // Serve returns nil when produce has returned nil, or when the request was answered
 // with 204; otherwise why the stream ended: a [Reason] with its cause, or
 // [ErrUnsupportedWriter], in which case the client has been answered with status 500.
+// Nothing else reports the error of a producer: log it.
 func Serve(c *gin.Context, cfg StreamConfig, produce func(ctx context.Context, s *Stream) error) error {
 	l, err := openLoop(c, cfg)
 	if err != nil {

@@ -22,12 +22,16 @@ import "errors"
 //	disconnected  sse.close      not come back
 //	replaced      sse.close      not come back: the user has opened newer streams
 //	your own      sse.close      not come back
-//	done, failed  none: streams of one request, which end with [DoneID]
+//	done, failed  none: of streams of one request, see below
+//
+// A stream of one request ([Serve]) has none of these events. If its producer has
+// returned, or the application has ended it with a reason of its own, it ends with
+// [DoneID].
 //
 // The data of sse.close is {"reason": "..."}; that of sse.reconnect is {"reason": "...",
 // "retry": milliseconds}, and the block has the same time in a retry field, so that a
 // browser's EventSource keeps to it by itself. An EventSource comes back after
-// sse.close as well unless its page closes it.
+// sse.close as well unless its page closes it; after "replaced" in 5 minutes.
 //
 // Applications may use reasons of their own with [Registry.Disconnect] and
 // [Stream.Disconnect]; with one of the kit's, the client gets the event of this

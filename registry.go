@@ -24,8 +24,8 @@ type RegistryConfig struct {
 	Stream StreamConfig
 
 	// MaxStreams is the most streams at a time; beyond it a client is asked to come
-	// back later, with [ReasonOverloaded]. A stream costs about 30 KB. Hooks of streams
-	// that have ended take a place too. Default 50,000.
+	// back later, with [ReasonOverloaded]. A stream costs about 30 KB. A stream
+	// counts until its hooks have returned. Default 50,000.
 	MaxStreams int
 
 	// MaxStreamsPerUser is the most streams of one user on this node; a stream beyond it

@@ -74,10 +74,10 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 //
 // The stream starts behind the request's last event ID if it has one, else at
 // the head. Its first event is sse.open, with {"stream": session ID, "resumed":
-// bool, "heartbeat": milliseconds}; the last is [StreamConfig.HeartbeatInterval] if
-// heartbeats are events. Where events are missing the client gets sse.gap with
+// bool, "heartbeat": milliseconds}; "heartbeat" is [StreamConfig.HeartbeatInterval], and
+// is missing if heartbeats are comments or off. Where events are missing the client gets sse.gap with
 // {"reason": [GapReason]}, upon which the page should fetch its state anew. The last
-// event is sse.close or sse.reconnect: see [Reason].
+// event, if the client can be reached, is sse.close or sse.reconnect: see [Reason].
 //
 // When the stream could not be opened, the client has been answered: with 400 for an
 // invalid topic ([ErrInvalidSubject]); with 500 without [Middleware] ([ErrNoUser]) or

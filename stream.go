@@ -16,9 +16,9 @@ import (
 type StreamConfig struct {
 	// HeartbeatInterval is the longest silence. A stream of a registry sends the event
 	// sse.heartbeat after it, with empty data and its position as the id: a page can tell a
-	// quiet stream from a dead one, and resumes from a fresh position. It is also sent
-	// once an interval while only [Stream.Send] is used, if the position has moved.
-	// sse.open names the interval. On a stream without a registry a heartbeat is a comment.
+	// quiet stream from a dead one, and resumes from a fresh position. What [Stream.Send]
+	// sends carries no position; while nothing else is sent, a heartbeat follows once an
+	// interval if the position has moved. sse.open names the interval. On a stream without a registry a heartbeat is a comment.
 	// Each stream uses between three quarters and all of the interval, so that
 	// heartbeats are spread out. Default 15 s; keep it below every proxy's idle timeout.
 	// At least 1 ms.
@@ -292,8 +292,8 @@ func (s *Stream) identifyLocked(e Event) {
 // Disconnect ends the stream with a reason; "" means [ReasonDisconnected]. What was
 // sent to it before is still delivered, within 10 s, or the client gets sse.gap with the
 // reason "undelivered". Then it gets sse.close, or sse.reconnect for a reason of the kit's
-// that asks for it (see [Reason]). Disconnect does not wait, and it may be repeated: the
-// first reason stays.
+// that asks for it (see [Reason]). A stream without a registry gets none of these events.
+// Disconnect does not wait, and it may be repeated: the first reason stays.
 func (s *Stream) Disconnect(reason Reason) { s.end(reason.orDisconnected()) }
 
 // Close ends the stream as done. On a stream from [Open] it also writes what is left and gives the response back to the

@@ -234,7 +234,7 @@ func (s *search) explain() error {
 // search looks for access tokens in the Authorization header, the named cookie, and the
 // hidden query parameter.
 func (a *Auth) search(r *http.Request) (*search, error) {
-	s := new(search)
+	s := &search{hint: a.missing}
 	for _, value := range r.Header["Authorization"] {
 		if err := s.addHeader(value); err != nil {
 			return nil, err
@@ -351,4 +351,14 @@ func setsParameter(pair, name string) bool {
 		}
 	}
 	return false
+}
+
+// missingToken says for the log where a token was looked for: a wrong name of the cookie is
+// a common mistake.
+func missingToken(cookie string) error {
+	where := "Authorization"
+	if cookie != "" {
+		where += fmt.Sprintf(" or the cookie %q", cookie)
+	}
+	return fmt.Errorf("there is no token in %s", where)
 }

@@ -820,3 +820,18 @@ func tokentestWantHidden(t *testing.T, when, logged string, tokens ...string) {
 		}
 	}
 }
+
+func TestAuthSaysWhereItLookedForAToken(t *testing.T) {
+	t.Parallel()
+	auth, err := ginsse.NewAuth(ginsse.AuthConfig{Key: bytes.Repeat([]byte("k"), 32), Methods: []string{"HS256"}, Cookie: "__Host-session"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged string
+	engine := gin.New()
+	engine.GET("/", func(c *gin.Context) { c.Next(); logged = c.Errors.String() }, auth.RequireUser())
+	engine.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+	if !strings.Contains(logged, `there is no token in Authorization or the cookie "__Host-session"`) {
+		t.Errorf("the log says %q", logged)
+	}
+}
