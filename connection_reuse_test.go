@@ -103,16 +103,6 @@ var answers = []answer{
 			})
 		}
 	}},
-	{name: "open_and_close", says: "data: x\n", handler: func(*testing.T) gin.HandlerFunc {
-		return func(c *gin.Context) {
-			s, err := ginsse.Open(c, ginsse.StreamConfig{WriteTimeout: streamTimeout})
-			if err != nil {
-				return
-			}
-			defer s.Close()
-			_ = sendX(c.Request.Context(), s)
-		}
-	}},
 	{name: "without_write_timeout", says: "data: x\n", handler: func(*testing.T) gin.HandlerFunc {
 		return func(c *gin.Context) { _ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: -1}, sendX) }
 	}},

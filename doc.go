@@ -49,7 +49,7 @@
 // On several nodes the registries share a log: see [SharedLog] and package natslog.
 //
 // Streams that belong to one request and no user, such as the progress of a job
-// or the tokens of a model, need no registry: see [Serve], [ServeSeq] and [Open].
+// or the tokens of a model, need no registry: see [Serve] and [ServeSeq].
 // They carry none of the kit's events. Their heartbeats are comments, and they end
 // with the ID [DoneID].
 //
@@ -81,9 +81,7 @@
 // # Concurrency
 //
 //	Registry, Auth, MemoryLog   all methods, from any goroutine
-//	Stream.Send, Disconnect,    from any goroutine
-//	  Done, Err and getters
-//	Stream.Wait, Stream.Close   on the handler's goroutine, for a stream from Open
+//	Stream                      all methods, from any goroutine
 //	Handler, Serve, ServeSeq,   on the handler's goroutine; they block until the
 //	  Registry.Serve              stream has ended
 //	Middleware, RequireUser     on the handler's goroutine

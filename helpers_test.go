@@ -167,6 +167,22 @@ func send(t testing.TB, registry *ginsse.Registry, userID string, n int) ginsse.
 
 func numbered(n int) ginsse.Event { return ginsse.Event{Type: "n", Data: n} }
 
+// sendSingly sends an event, and waits until the stream's writer has taken it. So the event
+// is not written together with those that are sent after it.
+func sendSingly(ctx context.Context, s *ginsse.Stream, e ginsse.Event) error {
+	if err := s.Send(ctx, e); err != nil {
+		return err
+	}
+	for s.Unread() > 0 {
+		select {
+		case <-s.Done():
+			return s.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
 // wantNumbers fails unless the next events of type "n" are from first to last.
 func wantNumbers(t testing.TB, s *ssetest.Stream, first, last int) {
 	t.Helper()

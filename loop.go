@@ -69,7 +69,7 @@ func begin(c *gin.Context, s *Stream, first []byte) *loop {
 }
 
 // onTimer runs on a goroutine of its own. The end it sets itself, so that a
-// stream whose writer is busy, or is a producer that sends rarely, ends in time.
+// stream whose writer is busy ends in time.
 //
 // A writer that waits comes at once, and sets the timer. For one that does not, the
 // timer is set to the end meanwhile. Not for both: to set each timer far ahead and
@@ -179,15 +179,6 @@ func (l *loop) step(io.Writer) bool {
 		l.waiting.Store(false)
 		gather(&l.s.unread)
 	}
-}
-
-// once is the step of a stream whose producer writes for itself: it writes what
-// there is and does not wait.
-func (l *loop) once(io.Writer) bool {
-	if l.w.err == nil && !l.s.ended.Load() {
-		l.write()
-	}
-	return false
 }
 
 // write puts one turn's bytes into the writer and reports whether there was anything.

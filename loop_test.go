@@ -432,29 +432,24 @@ func TestStreamNeverSleepsThroughItsEnd(t *testing.T) {
 	}
 }
 
-func TestOpenStreamEndsInTimeAlthoughItsProducerSends(t *testing.T) {
+func TestStreamEndsInTimeAlthoughItsProducerSends(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		lived := make(chan time.Duration, 2)
+		lived := make(chan time.Duration, 1)
 		server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
-			s, err := ginsse.Open(c, ginsse.StreamConfig{MaxLifetime: time.Minute})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer s.Close()
-			for n := 0; ; n++ {
-				pass(time.Second)
-				if err := s.Send(context.Background(), numbered(n)); err != nil {
-					if !errors.Is(err, ginsse.ReasonLifetime) {
-						t.Errorf("Send: %v", err)
+			_ = ginsse.Serve(c, ginsse.StreamConfig{MaxLifetime: time.Minute}, func(_ context.Context, s *ginsse.Stream) error {
+				for n := 0; ; n++ {
+					pass(time.Second)
+					if err := s.Send(context.Background(), numbered(n)); err != nil {
+						if !errors.Is(err, ginsse.ReasonLifetime) {
+							t.Errorf("Send: %v", err)
+						}
+						lived <- time.Since(start)
+						return err
 					}
-					break
 				}
-			}
-			lived <- time.Since(start)
-			<-s.Done()
+			})
 		}))
 		stream := server.Open(t, "/")
 		stream.Patience = time.Hour

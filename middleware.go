@@ -26,7 +26,7 @@ import (
 // It also removes Accept-Encoding from the request, so that compression
 // registered after it leaves the stream alone. Compression registered before it
 // (with Engine.Use, say) has already wrapped the writer, and must exclude the
-// route: [Open], [Serve] and [Registry.Serve] refuse such a writer with
+// route: [Serve] and [Registry.Serve] refuse such a writer with
 // [ErrUnsupportedWriter], and so one that holds the response back.
 //
 // Streams work behind a middleware whose response writer has no method Unwrap()

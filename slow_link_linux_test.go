@@ -282,17 +282,17 @@ func (s stall) want(t *testing.T, timeout time.Duration) {
 
 // sendUntilCut serves a stream with events that are one write each, until one fails.
 func sendUntilCut(c *gin.Context, timeout time.Duration) stall {
-	s, err := ginsse.Open(c, ginsse.StreamConfig{WriteTimeout: timeout, HeartbeatInterval: -1})
-	if err != nil {
-		return stall{reason: err}
-	}
-	defer s.Close()
-	for data := strings.Repeat("x", 2000); ; {
-		start := time.Now()
-		if err := s.Send(c.Request.Context(), ginsse.Event{Data: data}); err != nil {
-			return stall{s.Err(), time.Since(start)}
+	var lasted time.Duration
+	err := ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: timeout, HeartbeatInterval: -1}, func(ctx context.Context, s *ginsse.Stream) error {
+		for data := strings.Repeat("x", 2000); ; {
+			start := time.Now()
+			if err := sendSingly(ctx, s, ginsse.Event{Data: data}); err != nil {
+				lasted = time.Since(start)
+				return err
+			}
 		}
-	}
+	})
+	return stall{err, lasted}
 }
 
 // openAndIgnore opens a stream, and reads only the headers of the response.

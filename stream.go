@@ -102,9 +102,7 @@ func (cfg StreamConfig) reconnectionTime() time.Duration {
 // be written, and when, is decided here; the handler's goroutine writes it, and
 // nobody else touches the response.
 //
-// Concurrency: all methods may be called from several goroutines, except that
-// [Stream.Wait] and, on a stream from [Open], the first [Stream.Close] belong to
-// the handler's goroutine.
+// Concurrency: all methods may be called from several goroutines.
 //
 // Errors: once the stream has ended, every method reports the [Reason].
 type Stream struct {
@@ -137,8 +135,7 @@ type Stream struct {
 	// stream's. 0 while it is open.
 	before uint64
 
-	loop loop    // writes it; the handler's
-	open *opened // set on a stream from Open
+	loop loop // writes it; the handler's
 
 	id       string
 	user     string
@@ -213,9 +210,6 @@ func (s *Stream) Err() error {
 // waits too, until there is room, ctx ends or the stream does. An event that
 // cannot be encoded is [ErrInvalidEvent], one over a registry's limit
 // [ErrEventTooLarge]; both leave the stream as it was.
-//
-// On a stream from [Open], while nobody is in [Stream.Wait], Send itself writes
-// the event before it returns.
 func (s *Stream) Send(ctx context.Context, e Event) error {
 	if s.registry != nil && (e.ID != "" || e.ResetID) {
 		return fmt.Errorf("%w: ID is set, and the IDs of this stream are the registry's", ErrInvalidEvent)
@@ -232,14 +226,7 @@ func (s *Stream) Send(ctx context.Context, e Event) error {
 			return err
 		}
 	}
-	if err := s.enqueue(ctx, frame, e); err != nil {
-		return err
-	}
-	if s.open != nil {
-		s.open.write(s)
-		return notDone(s.Err())
-	}
-	return nil
+	return s.enqueue(ctx, frame, e)
 }
 
 // enqueue adds a frame to the queue, waiting for room.
@@ -296,14 +283,10 @@ func (s *Stream) identifyLocked(e Event) {
 // Disconnect does not wait, and it may be repeated: the first reason stays.
 func (s *Stream) Disconnect(reason Reason) { s.end(reason.orDisconnected()) }
 
-// Close ends the stream as done. On a stream from [Open] it also writes what is left and gives the response back to the
-// handler. It may be repeated, and it returns why the stream ended if that was
-// not Close.
+// Close ends the stream as done. It does not wait, and it may be repeated. It returns nil, or
+// why the stream ended if it had ended before for another reason.
 func (s *Stream) Close() error {
 	s.end(ReasonDone)
-	if s.open != nil {
-		s.open.finish()
-	}
 	return notDone(s.Err())
 }
 

@@ -364,13 +364,17 @@ func TestHeadGetsTheHeadersOnly(t *testing.T) {
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	r := newEngine(t, registry)
 	r.HEAD("/events", ginsse.Middleware(headerAuth(t)), registry.Handler())
-	r.HEAD("/open", func(c *gin.Context) {
-		if _, err := ginsse.Open(c, ginsse.StreamConfig{}); !errors.Is(err, ginsse.ReasonDone) {
-			t.Errorf("Open: %v", err)
+	r.HEAD("/serve", func(c *gin.Context) {
+		err := ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error {
+			t.Error("the producer runs, and has no reader")
+			return nil
+		})
+		if err != nil {
+			t.Errorf("Serve: %v", err)
 		}
 	})
 	server := transports[0].start(t, r, nil)
-	for _, path := range []string{"/events", "/open"} {
+	for _, path := range []string{"/events", "/serve"} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, server.URL+path, http.NoBody)
 		if err != nil {
 			t.Fatal(err)

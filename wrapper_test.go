@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -351,14 +352,10 @@ func TestHiddenWriteDeadlinesAreWarnedOfWithoutARegistry(t *testing.T) {
 		"Serve": func(c *gin.Context) {
 			_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { return nil })
 		},
-		"Open": func(c *gin.Context) {
-			s, err := ginsse.Open(c, ginsse.StreamConfig{})
-			if err == nil {
-				err = s.Close()
-			}
-			if err != nil {
-				t.Error(err)
-			}
+		"ServeSeq": func(c *gin.Context) {
+			_ = ginsse.ServeSeq(c, ginsse.StreamConfig{}, func(context.Context) iter.Seq2[ginsse.Event, error] {
+				return func(func(ginsse.Event, error) bool) {}
+			})
 		},
 	}
 	for _, handler := range handlers {
@@ -419,11 +416,13 @@ func TestConnContextCutsStalledReadersBehindHidingWriters(t *testing.T) {
 				t.Parallel()
 				ended := make(chan error, 1)
 				server := tr.start(t, serveAt(func(c *gin.Context) {
-					s, err := ginsse.Open(c, ginsse.StreamConfig{WriteTimeout: 300 * time.Millisecond})
-					for err == nil {
-						err = s.Send(c.Request.Context(), ginsse.Event{Data: strings.Repeat("x", size)})
-					}
-					ended <- s.Err()
+					ended <- ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: 300 * time.Millisecond}, func(ctx context.Context, s *ginsse.Stream) error {
+						for {
+							if err := sendSingly(ctx, s, ginsse.Event{Data: strings.Repeat("x", size)}); err != nil {
+								return err
+							}
+						}
+					})
 				}, onGin(recordToo)), withConnContext)
 				stalledGet(t, server, "/", nil)
 				if err := within(t, "the end of the stream", ended); !errors.Is(err, ginsse.ReasonSlow) {

@@ -2,6 +2,7 @@ package compat_test
 
 import (
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -110,7 +111,7 @@ func TestStreamWorksOrIsRefusedBehindMiddleware(t *testing.T) {
 }
 
 // The same holds for streams without a registry.
-func TestOpenIsRefusedBehindMiddlewareThatHoldsBack(t *testing.T) {
+func TestServeIsRefusedBehindMiddlewareThatHoldsBack(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		middleware gin.HandlerFunc
@@ -127,11 +128,7 @@ func TestOpenIsRefusedBehindMiddlewareThatHoldsBack(t *testing.T) {
 			onEachTransport(t, func(t *testing.T, start func(*httptest.Server)) {
 				served := make(chan error, 1)
 				engine := around(newAuth(t), test.middleware, test.at, func(c *gin.Context) {
-					stream, err := ginsse.Open(c, ginsse.StreamConfig{})
-					if err == nil {
-						err = stream.Close()
-					}
-					served <- err
+					served <- ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { return nil })
 				})
 				checkRefusal(t, serve(t, engine, start, 0), served, test.writer)
 			})

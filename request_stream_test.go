@@ -251,17 +251,6 @@ func TestFinishedStreamIsAnsweredWith204(t *testing.T) {
 					t.Errorf("Serve returned %v", err)
 				}
 			},
-			"/open": func(c *gin.Context) {
-				s, err := ginsse.Open(c, ginsse.StreamConfig{})
-				if err != nil {
-					if !errors.Is(err, ginsse.ReasonDone) {
-						t.Errorf("Open returned %v", err)
-					}
-					return
-				}
-				defer s.Close()
-				produced.Add(1)
-			},
 			"/failed": func(c *gin.Context) {
 				_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error {
 					produced.Add(1)
@@ -376,23 +365,20 @@ func TestServeSeqStopsTheSequenceWhenTheClientLeaves(t *testing.T) {
 	}
 }
 
-func TestOpenWritesEachEventBeforeSendReturns(t *testing.T) {
+func TestServeWritesEachEventWhileTheProducerIsBusy(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
 		next := make(chan struct{})
 		server := tr.start(t, serveAt(func(c *gin.Context) {
-			s, err := ginsse.Open(c, ginsse.StreamConfig{})
-			if err != nil {
-				t.Errorf("Open: %v", err)
-				return
-			}
-			defer s.Close()
-			for n := range 5 {
-				if err := s.Send(c.Request.Context(), ginsse.Event{Type: "n", Data: n, ID: fmt.Sprint("id", n)}); err != nil {
-					t.Errorf("Send: %v", err)
+			_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
+				for n := range 5 {
+					if err := s.Send(ctx, ginsse.Event{Type: "n", Data: n, ID: fmt.Sprint("id", n)}); err != nil {
+						t.Errorf("Send: %v", err)
+					}
+					<-next // until the client has the event
 				}
-				<-next // the event must reach the client while the handler is busy
-			}
+				return nil
+			})
 		}), nil)
 		stream := connect(t, server, "/")
 		for n := range 5 {
@@ -405,34 +391,28 @@ func TestOpenWritesEachEventBeforeSendReturns(t *testing.T) {
 	})
 }
 
-func TestWaitServesAnOpenStreamForOtherGoroutines(t *testing.T) {
+func TestServeWritesWhatOtherGoroutinesSend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const senders, each = 8, 50
 		result := make(chan error, 1)
 		server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
-			s, err := ginsse.Open(c, ginsse.StreamConfig{})
-			if err != nil {
-				result <- err
-				return
-			}
-			var wg sync.WaitGroup
-			for i := range senders {
-				wg.Go(func() {
-					for n := range each {
-						pass(time.Duration(i+1) * time.Second)
-						if err := s.Send(context.Background(), ginsse.Event{Type: fmt.Sprint("from", i), Data: n}); err != nil {
-							t.Errorf("Send: %v", err)
+			result <- ginsse.Serve(c, ginsse.StreamConfig{}, func(_ context.Context, s *ginsse.Stream) error {
+				var wg sync.WaitGroup
+				for i := range senders {
+					wg.Go(func() {
+						for n := range each {
+							pass(time.Duration(i+1) * time.Second)
+							if err := s.Send(context.Background(), ginsse.Event{Type: fmt.Sprint("from", i), Data: n}); err != nil {
+								t.Errorf("Send: %v", err)
+							}
 						}
-					}
-				})
-			}
-			go func() {
+					})
+				}
 				wg.Wait()
 				pass(time.Minute) // long enough for heartbeats
-				_ = s.Close()
-			}()
-			result <- s.Wait()
+				return s.Close()
+			})
 		}))
 		stream := server.Open(t, "/")
 		stream.Patience = time.Hour
@@ -456,7 +436,7 @@ func TestWaitServesAnOpenStreamForOtherGoroutines(t *testing.T) {
 			t.Errorf("%d heartbeats in the last minute, want 4 or more", n)
 		}
 		if err := <-result; err != nil {
-			t.Errorf("Wait returned %v", err)
+			t.Errorf("Serve returned %v", err)
 		}
 	})
 }
@@ -465,16 +445,13 @@ func TestSendReportsTheFirstCauseOnceTheStreamHasEnded(t *testing.T) {
 	t.Parallel()
 	errs := make(chan error, 3)
 	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
-		s, err := ginsse.Open(c, ginsse.StreamConfig{})
-		if err != nil {
-			errs <- err
-			return
-		}
-		s.Disconnect("first")
-		s.Disconnect("second")
-		errs <- s.Send(context.Background(), numbered(1))
-		errs <- s.Close()
-		errs <- s.Wait()
+		errs <- ginsse.Serve(c, ginsse.StreamConfig{}, func(_ context.Context, s *ginsse.Stream) error {
+			s.Disconnect("first")
+			s.Disconnect("second")
+			errs <- s.Send(context.Background(), numbered(1))
+			errs <- s.Close()
+			return nil
+		})
 	}))
 	wantDone(t, server.Open(t, "/"))
 	for range 3 {
@@ -482,27 +459,6 @@ func TestSendReportsTheFirstCauseOnceTheStreamHasEnded(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-}
-
-func TestSendOnAnOpenStreamNoticesThatTheClientLeft(t *testing.T) {
-	t.Parallel()
-	onEachTransport(t, func(t *testing.T, tr transport) {
-		result := make(chan error, 1)
-		server := tr.start(t, serveAt(func(c *gin.Context) {
-			s, err := ginsse.Open(c, ginsse.StreamConfig{})
-			if err != nil {
-				result <- err
-				return
-			}
-			defer s.Close()
-			<-s.Done()
-			result <- s.Send(context.Background(), numbered(1))
-		}), nil)
-		connect(t, server, "/").Close()
-		if err := within(t, "Send", result); !errors.Is(err, ginsse.ReasonClientGone) {
-			t.Errorf("got %v", err)
-		}
-	})
 }
 
 func TestSendRefusesABadEventAndLeavesTheStreamAsItWas(t *testing.T) {
