@@ -147,7 +147,7 @@ func (r *Registry) serve(c *gin.Context, s *Stream) error {
 // stream is attached already, so whatever is appended from here on wakes it.
 func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	var gap GapReason
-	id := LastEventID(c, r.cfg.LastEventIDParameter)
+	id := lastEventID(c, r.cfg.LastEventIDParameter)
 	if id != "" {
 		if s.at, err = ParseCursor(id); err != nil {
 			gap = GapUnknown
@@ -192,10 +192,10 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	return appendOwn(first, typeGap, s.at.String(), gapData{gap}), nil
 }
 
-// LastEventID returns the last event ID of a request: from the Last-Event-ID
+// lastEventID returns the last event ID of a request: from the Last-Event-ID
 // header (section 9.2.4), or else the named query parameter. It is what the
 // client says, of any form.
-func LastEventID(c *gin.Context, parameter string) string {
+func lastEventID(c *gin.Context, parameter string) string {
 	if id := c.GetHeader("Last-Event-ID"); id != "" {
 		return id
 	}
