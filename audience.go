@@ -138,7 +138,6 @@ func (r *Registry) joinLocked(s *Stream) {
 			r.audiences[subject] = a
 			if i == 0 {
 				r.users++
-				r.turnedLocked(subject, true)
 			}
 		}
 		s.slots[i] = len(a.streams)
@@ -148,6 +147,9 @@ func (r *Registry) joinLocked(s *Stream) {
 	}
 	if r.cfg.ConnectFunc != nil {
 		r.holdLocked(s, 1) // until it has been called
+	}
+	if r.presence != nil {
+		r.presence.Join(s.user)
 	}
 	r.streams++
 	r.handlers++
@@ -177,13 +179,15 @@ func (r *Registry) detachLocked(s *Stream) {
 			delete(r.audiences, subject)
 			if i == 0 {
 				r.users--
-				r.turnedLocked(subject, false)
 			}
 		} else if cap(a.streams) > 64 && last < cap(a.streams)/4 {
 			a.streams = slices.Clip(slices.Clone(a.streams))
 		}
 	}
 	s.slots = nil
+	if r.presence != nil {
+		r.presence.Leave(s.user)
+	}
 	r.streams--
 	r.holdLocked(s, 0)
 }

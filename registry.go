@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ginsse/ginsse/internal/presence"
 )
 
 // RegistryConfig holds the settings of a [Registry]. Zero means default, negative
@@ -103,7 +105,7 @@ type Registry struct {
 	shared   SharedLog // the log, if other nodes are on it; nil if not
 	node     string    // who this registry is among them
 	control  control
-	presence presence
+	presence *presence.Tracker // nil if shared is
 
 	closed atomic.Bool   // set with stateClosed
 	head   atomic.Uint64 // highest sequence known to be visible
@@ -112,8 +114,8 @@ type Registry struct {
 	slow   atomic.Uint64 // streams ever cut for not reading
 	warned sync.Map      // types of writers of which was warned
 
-	// mu guards the fields below. No other lock is taken while it is held, nor is
-	// it held during I/O, a log's methods, or hooks.
+	// mu guards the fields below. Of other locks only that of presence is taken while it is
+	// held. It is not held during I/O, a log's methods, or hooks.
 	mu        sync.RWMutex
 	state     registryState
 	audiences map[string]*audience // by subject; none is empty
@@ -204,7 +206,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	if r.shared != nil {
 		go r.runControl()
 		go r.runTelling()
-		go r.runPresence()
+		go r.presence.Run(r.life)
 	}
 	return r, nil
 }
@@ -213,14 +215,11 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 func (r *Registry) share(log SharedLog) {
 	r.shared, r.node = log, rand.Text()
 	r.control = control{wake: make(chan struct{}, 1), untold: make(map[string]order)}
-	r.presence = presence{
-		inbox:     make(chan []byte, inboxSize),
-		turned:    make(chan struct{}, 1),
-		done:      make(chan struct{}),
-		changed:   make(map[string]bool),
-		elsewhere: make(map[string]int),
-		peers:     make(map[string]*peer),
-	}
+	r.presence = presence.New(presence.Config{
+		Node:      r.node,
+		Transport: log,
+		ValidUser: func(user string) bool { return checkName("user ID", user) == nil },
+	})
 }
 
 // findHead looks where the log is, which may hold events already: a stream that ends

@@ -2,7 +2,6 @@ package ginsse_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,10 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/ginsse/ginsse"
-	"github.com/ginsse/ginsse/ssetest"
 )
 
 func BenchmarkSendTo(b *testing.B) {
@@ -138,48 +135,4 @@ func (u *until) Write(p []byte) (int, error) {
 		u.then()
 	}
 	return len(p), nil
-}
-
-// BenchmarkOnlineElsewhere asks for users of another node that has many: what that costs,
-// how much memory each takes here, and how long their list takes to read.
-func BenchmarkOnlineElsewhere(b *testing.B) {
-	const users, each = 200_000, 1000
-	nodes := ssetest.NewNodes(b, ginsse.MemoryLogConfig{}, 2)
-	registry := newRegistry(b, ginsse.RegistryConfig{Log: nodes[0]})
-	name := func(n int) string { return fmt.Sprintf("user-%011d", n) } // 16 bytes
-	before := heap()
-	start := time.Now()
-	for part := range users / each {
-		names := make([]string, each)
-		for i := range names {
-			names[i] = name(part*each + i)
-		}
-		message, err := json.Marshal(map[string]any{"node": "OTHER", "list": 1, "part": part + 1, "parts": users / each, "here": names, "streams": users})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := nodes[1].Post("", message); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for registry.Stats().Cluster.Users < users {
-		runtime.Gosched()
-	}
-	took := time.Since(start)
-	held := heap() - before
-	n := 0
-	for b.Loop() {
-		if n++; !registry.Online(name(n % users)) {
-			b.Fatal("not online")
-		}
-	}
-	b.ReportMetric(float64(held)/users, "bytes/user")
-	b.ReportMetric(float64(took.Nanoseconds())/users, "ns-to-read/user")
-}
-
-func heap() int64 {
-	runtime.GC()
-	var stats runtime.MemStats
-	runtime.ReadMemStats(&stats)
-	return int64(stats.HeapAlloc)
 }

@@ -28,7 +28,7 @@ func (r *Registry) Close() {
 	if r.shared != nil {
 		// The others know then, and the log may be closed.
 		select {
-		case <-r.presence.done:
+		case <-r.presence.Done():
 		case <-time.After(farewellTimeout):
 		}
 	}
