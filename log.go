@@ -182,10 +182,6 @@ const (
 // MaxNameBytes is the most bytes that a user ID or a topic may have.
 const MaxNameBytes = 256
 
-func isUser(subject string) bool { return strings.HasPrefix(subject, subjectUser) }
-
-func userOf(subject string) string { return strings.TrimPrefix(subject, subjectUser) }
-
 // checkName refuses what must not become part of a subject: it ends up in index
 // keys, logs and, on shared logs, in another system's subject names.
 func checkName(kind, name string) error {
