@@ -26,7 +26,10 @@ type bout struct {
 	quiet      time.Duration // after how long without an event the rest is given up
 	profile    string        // file for a CPU profile of what is measured; "" is none
 
+	memory int64 // bytes that the server may use; 0 is no limit
+
 	server, load *child.Child
+	memoryLimit  *memoryLimit // nil if there is none
 	addr         string
 	opening      time.Duration // how long the last open took
 	others       float64       // cores that neither process had, while something was measured
@@ -43,6 +46,7 @@ func newBout(contestant servers.Contestant, s scenario) (*bout, error) {
 		contestant: contestant, settings: s.settings,
 		streams: s.work.streams + 1, // one may be stalled
 		quiet:   12 * time.Second,   // longer than a write may wait for that one
+		memory:  s.work.memory,
 	}
 	if s.settings.WriteTimeout > 0 {
 		b.quiet = 2 * s.settings.WriteTimeout
@@ -54,6 +58,9 @@ func (b *bout) start() (err error) {
 	if b.server, err = child.Start("-child", "server"); err != nil {
 		return err
 	}
+	if b.memory > 0 {
+		b.memoryLimit = limitMemory(b.server, b.memory)
+	}
 	if b.load, err = child.Start("-child", "load"); err != nil {
 		return err
 	}
@@ -62,6 +69,9 @@ func (b *bout) start() (err error) {
 }
 
 func (b *bout) stop() {
+	if b.memoryLimit != nil {
+		b.memoryLimit.end()
+	}
 	if b.load != nil {
 		b.load.Stop()
 	}
@@ -72,6 +82,7 @@ func (b *bout) stop() {
 
 func (b *bout) restart() error {
 	b.stop()
+	b.memoryLimit = nil
 	return b.start()
 }
 
@@ -238,12 +249,15 @@ func (b *bout) measure(work func(*measured) error) (m measured, err error) {
 		return m, err
 	}
 	after, err := b.stat(false)
+	if err != nil {
+		return m, err
+	}
 	m.took, m.cpu, m.peak, m.loadCPU = took, after.CPU-before.CPU, after.Peak, loadAfter-loadBefore
 	if !m.last.IsZero() {
 		m.took = m.last.Sub(start)
 	}
 	b.others = max(b.others, (busy-m.cpu-m.loadCPU).Seconds()/max(took.Seconds(), 0.5))
-	return m, err
+	return m, nil
 }
 
 // latency is a quantile in milliseconds; NaN where some events have not come, and

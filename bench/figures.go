@@ -57,7 +57,7 @@ func deliver(s scenario, b *bout) (figures, error) {
 	if w.rate > 0 {
 		f.values = []float64{cost, sent.latency(0.50), sent.latency(0.99), sent.clients()}
 	} else {
-		f.values = []float64{n / sent.took.Seconds(), cost, float64(sent.peak) / 1e6, sent.clients()}
+		f.values = []float64{n / sent.took.Seconds(), cost, megabytes(sent.peak), sent.clients()}
 	}
 	return f, nil
 }

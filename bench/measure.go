@@ -128,14 +128,17 @@ func (o options) bout(s scenario, c servers.Contestant, round int) (best figures
 func (o options) once(s scenario, c servers.Contestant, round int) (figures, float64, error) {
 	b, err := newBout(c, s)
 	defer b.stop()
-	if err != nil {
-		return figures{}, 0, err
-	}
 	if o.profiles != "" {
 		name := strings.NewReplacer("/", "-", " ", "-").Replace(fmt.Sprintf("%s.%s.%d.pprof", s.Name, c.Name, round+1))
 		b.profile = filepath.Join(o.profiles, name)
 	}
-	f, err := s.run(s, b)
+	var f figures
+	if err == nil {
+		f, err = s.run(s, b)
+	}
+	if failed := b.memoryLimit.failure(); failed != "" { // it causes other errors
+		return figures{failed: failed}, b.others, nil
+	}
 	if err == nil && f.failed == "" && len(f.values) != len(s.Measures) {
 		err = fmt.Errorf("%d figures for %d measures", len(f.values), len(s.Measures))
 	}

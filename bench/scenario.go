@@ -27,6 +27,8 @@ type scenario struct {
 // work is the size of a scenario.
 type work struct {
 	streams, events, bytes int
+	stalled                int           // percent of the streams that read nothing
+	memory                 int64         // bytes that the server may use before it is stopped; 0 is no limit
 	users                  bool          // each event is for one user; else for all
 	rate                   int           // events per second; 0 is as fast as it goes
 	span                   time.Duration // how long to send for, instead of a number of events
@@ -125,14 +127,9 @@ func scenarios(quick bool) []scenario {
 			},
 		},
 		settings: short,
-		excuse: func(c servers.Contestant) string {
-			if c.Kind == report.Floor {
-				return "writes to one stream after another"
-			}
-			return ""
-		},
-		run:  stalled,
-		work: work{streams: size(200, 50), events: size(2500, 150), bytes: 4 << 10, rate: 250},
+		excuse:   excuseFloor,
+		run:      stalled,
+		work:     work{streams: size(200, 50), events: size(2500, 150), bytes: 4 << 10, rate: 250},
 	}, {
 		Scenario: report.Scenario{
 			Name: "connect", Title: "Connect storm",
@@ -208,5 +205,13 @@ func scenarios(quick bool) []scenario {
 			work: work{streams: streams, events: size(150_000, 5000) / streams, bytes: 100, rate: 50_000 / streams},
 		})
 	}
-	return list
+	return append(list, largeScenarios(quick)...)
+}
+
+// excuseFloor is for scenarios with readers that have stalled.
+func excuseFloor(c servers.Contestant) string {
+	if c.Kind == report.Floor {
+		return "writes to one stream after another"
+	}
+	return ""
 }

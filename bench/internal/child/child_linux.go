@@ -106,6 +106,24 @@ func (c *Child) Stop() {
 	})
 }
 
+// Resident returns how many bytes of memory the child's process uses, with the pages of
+// the program's own file. It is an error if the process has ended. Do not call it
+// after Stop: its process ID may be that of another process then.
+func (c *Child) Resident() (bytes int64, err error) {
+	file, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", c.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	var size, resident int64 // in pages
+	if _, err := fmt.Sscan(string(file), &size, &resident); err != nil {
+		return 0, fmt.Errorf("statm: %w", err)
+	}
+	if size == 0 {
+		return 0, ErrEnded
+	}
+	return resident * int64(os.Getpagesize()), nil
+}
+
 // duplex makes one connection of two pipes.
 type duplex struct {
 	io.ReadCloser

@@ -104,6 +104,45 @@ func TestChildErrorsNameTheMethod(t *testing.T) {
 	}
 }
 
+func (*methods) Grow(bytes int, _ *struct{}) error {
+	kept = make([]byte, bytes)
+	for i := range kept {
+		kept[i] = 1
+	}
+	return nil
+}
+
+var kept []byte // by a child
+
+func TestResidentIsOfTheChild(t *testing.T) {
+	t.Parallel()
+	const more = 64 << 20
+	c := start(t, "growing")
+	before, err := c.Resident()
+	if err != nil || before <= 0 {
+		t.Fatalf("%d bytes, %v", before, err)
+	}
+	if err := c.Call("Grow", more, new(struct{})); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := c.Resident(); err != nil || after-before < more*9/10 || after-before > 2*more {
+		t.Errorf("%d bytes, %v, and before it had %d more %d", after, err, more, before)
+	}
+}
+
+func TestResidentFailsWhenTheChildHasEnded(t *testing.T) {
+	t.Parallel()
+	c := start(t, "ending")
+	call := c.Go("Exit", 0, new(struct{}))
+	<-call.Done
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if _, err := c.Resident(); err != nil {
+			return
+		}
+	}
+	t.Error("it still uses memory")
+}
+
 func TestChildMayPrint(t *testing.T) {
 	t.Parallel()
 	c := start(t, "printing")

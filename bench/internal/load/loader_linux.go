@@ -123,7 +123,7 @@ func (l *Loader) Expect(events, users int) {
 	l.latency, l.last = Histogram{}, time.Time{}
 	l.reading, l.finished = 0, 0
 	for _, s := range l.streams {
-		s.tally = Tally{}
+		s.tally, s.received = Tally{}, 0
 		s.finished = false
 		if s.stalled {
 			continue
@@ -186,6 +186,7 @@ func (l *Loader) Rest(d time.Duration) error {
 // Outcome is what came of a series of events.
 type Outcome struct {
 	Tally
+	Bytes      int // of data of the events delivered
 	GapStreams int // streams to which the server announced a gap
 	Missing    int // events expected that have not come
 	Closed     int // streams that the server has ended since they were opened
@@ -200,6 +201,7 @@ func (l *Loader) Outcome() Outcome {
 			continue
 		}
 		o.add(s.tally)
+		o.Bytes += s.received
 		if s.tally.Gaps > 0 {
 			o.GapStreams++
 		}

@@ -185,6 +185,9 @@ func TestLoaderWaitsForWhatIsExpected(t *testing.T) {
 		if want := (Tally{Delivered: 30}); got.Tally != want || got.Missing != 0 || got.Closed != 0 {
 			t.Errorf("series %d: %+v, %d missing, %d closed", series, got.Tally, got.Missing, got.Closed)
 		}
+		if got.Bytes != 30*100 {
+			t.Errorf("series %d: %d bytes of data", series, got.Bytes)
+		}
 		if p99 := got.Latency.Quantile(0.99); p99 <= 0 || p99 > patience {
 			t.Errorf("series %d: the 99th percentile of the latency is %v", series, p99)
 		}

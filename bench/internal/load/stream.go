@@ -20,9 +20,11 @@ type stream struct {
 
 	// The block of the event stream that is being read, from blank line to blank
 	// line.
-	line   []byte // that is not complete
+	line   []byte // the beginning of a line that is not complete, of at most lineBytes
+	length int    // bytes of that line so far
 	empty  bool   // nothing of it has come yet
 	number int    // of its event; -1 is none
+	bytes  int    // of its event's data
 	sent   int64  // when that was due to be sent, in nanoseconds; 0 is unknown
 	own    bool   // it is the server's own: "sse.open", "sse.gap"
 	beat   bool   // it is a heartbeat that is an event: "sse.heartbeat"
@@ -33,9 +35,14 @@ type stream struct {
 	next   int    // number of the next event
 
 	tally    Tally
+	received int // bytes of data of the events delivered
 	closed   bool
 	finished bool // has all that is expected
 }
+
+// lineBytes is how much of a line is kept: what is looked at stands at the beginning.
+// The data of a large event would otherwise be held once for each stream.
+const lineBytes = 256
 
 // newStream returns a stream that has not been connected. It goes on from where was
 // ended, if that is not nil.
@@ -97,21 +104,30 @@ func (s *stream) text(p []byte, to sink) {
 	for len(p) > 0 {
 		end := bytes.IndexByte(p, '\n')
 		if end < 0 {
-			s.line = append(s.line, p...)
+			s.hold(p)
 			return
 		}
 		line := p[:end]
-		if len(s.line) > 0 {
-			s.line = append(s.line, line...)
+		if s.length > 0 {
+			s.hold(line)
 			line = s.line
+		} else {
+			s.length = len(line)
+			line = line[:min(len(line), lineBytes)]
 		}
 		if len(line) > 0 {
 			s.field(line)
 		} else {
 			s.endBlock(to)
 		}
-		s.line, p = s.line[:0], p[end+1:]
+		s.line, s.length, p = s.line[:0], 0, p[end+1:]
 	}
+}
+
+// hold keeps the beginning of a line, and counts the rest.
+func (s *stream) hold(p []byte) {
+	s.length += len(p)
+	s.line = append(s.line, p[:min(len(p), lineBytes-len(s.line))]...)
 }
 
 // field takes in a line. First letters tell the fields apart that matter here.
@@ -120,7 +136,9 @@ func (s *stream) field(line []byte) {
 	switch line[0] {
 	case 'd':
 		var ok bool
-		s.number, s.sent, ok = servers.ParseData(value(line, "data:"))
+		data := value(line, "data:")
+		s.number, s.sent, ok = servers.ParseData(data)
+		s.bytes = s.length - (len(line) - len(data))
 		s.own = s.own || !ok
 	case 'i':
 		if s.keepIDs {
@@ -169,6 +187,7 @@ func (s *stream) dispatch(to sink) {
 	s.tally.Lost += s.number - s.next
 	s.next = s.number + 1
 	s.tally.Delivered++
+	s.received += s.bytes
 	to.event(s)
 }
 

@@ -39,6 +39,7 @@ type heard struct {
 	Opens   int
 	Numbers []int // of the events delivered
 	Tally   Tally
+	Bytes   int
 	LastID  string
 	Next    int
 	Closed  bool
@@ -66,7 +67,7 @@ func hearBy(s *stream, pieces ...string) heard {
 			break
 		}
 	}
-	h.Opens, h.Numbers, h.Tally, h.LastID, h.Next, h.Closed = to.opens, to.numbers, s.tally, string(s.lastID), s.next, s.closed
+	h.Opens, h.Numbers, h.Tally, h.Bytes, h.LastID, h.Next, h.Closed = to.opens, to.numbers, s.tally, s.received, string(s.lastID), s.next, s.closed
 	return h
 }
 
@@ -91,6 +92,7 @@ func TestStreamOutcomeDoesNotDependOnHowItIsSplit(t *testing.T) {
 		Opens:   1,
 		Numbers: []int{0, 1, 2, 5, 6},
 		Tally:   Tally{Delivered: 5, Lost: 2, Repeated: 1, Gaps: 1, Heartbeats: 4},
+		Bytes:   4*50 + 300, // not those of the event that was repeated
 		LastID:  "a-3",
 		Next:    7,
 		Closed:  true,
@@ -150,6 +152,21 @@ func TestStreamCountsWhatCame(t *testing.T) {
 				t.Errorf("%q gives %+v, want the numbers %v and %+v", test.text, got, test.numbers, test.tally)
 			}
 		})
+	}
+}
+
+// A large event is on its way to thousands of streams at a time.
+func TestStreamKeepsOnlyTheBeginningOfALongLine(t *testing.T) {
+	t.Parallel()
+	const size = 100_000
+	text := chunk("data: " + string(servers.AppendData(nil, 0, 0, size)) + "\n\n")
+	s := newStream(0, nil)
+	got := hearBy(s, head+text[:size/2], text[size/2:])
+	if want := (Tally{Delivered: 1}); got.Tally != want || got.Bytes != size {
+		t.Errorf("%+v of %d bytes, want %+v of %d", got.Tally, got.Bytes, want, size)
+	}
+	if most := cap(s.line); most > 2*lineBytes {
+		t.Errorf("it has kept %d bytes", most)
 	}
 }
 

@@ -62,6 +62,9 @@ func (s Scenario) caption() string {
 	if _, ok := s.best(Floor); !ok {
 		b.WriteString(" There is no floor to compare with.")
 	}
+	if aims := s.aims(); aims != "" {
+		b.WriteString(" " + aims)
+	}
 	return b.String()
 }
 

@@ -53,6 +53,8 @@ type Scenario struct {
 	// aside; the tables and the plots go by the first, which does not.
 	Measures []Measure
 	Rows     []Row
+	// Aims are what the kit is meant to reach here, said under the table.
+	Aims []Aim
 	// Notes are sentences of plain text under the table: settings that matter here.
 	Notes []string
 }

@@ -1,0 +1,121 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ginsse/ginsse/bench/internal/load"
+	"github.com/ginsse/ginsse/bench/internal/report"
+	"github.com/ginsse/ginsse/bench/internal/servers"
+)
+
+// largeBytes is the data of one large event. With its fields the event stays below the
+// kit's default MaxEventBytes of 1 MiB.
+const largeBytes = 1_000_000
+
+// stalledPercent is the share of the streams that read nothing, where some do not.
+const stalledPercent = 5
+
+// largeMemory is the most that a server may use.
+const largeMemory = 6_000_000_000
+
+// reference is the contestant that the kit is to be compared with.
+const reference = "net/http by hand"
+
+// largeScenarios send one large event to many streams, without and with stalled readers.
+func largeScenarios(quick bool) (list []scenario) {
+	settings := servers.Settings{SendBuffer: 64 << 10}
+	if quick {
+		settings.WriteTimeout = 500 * time.Millisecond
+	}
+	for _, stalled := range []int{0, stalledPercent} {
+		for _, streams := range []int{1000, 5000} {
+			if quick {
+				streams /= 20
+			}
+			list = append(list, largeScenario(streams, stalled, settings))
+		}
+	}
+	return list
+}
+
+func largeScenario(streams, stalled int, settings servers.Settings) scenario {
+	s := scenario{
+		Scenario: report.Scenario{
+			Title: "One event of 1 MB", Group: "large", XName: "streams", X: float64(streams),
+			About: "One event of 1,000,000 bytes to all streams, after 20 small ones. The kernel buffers 64 KiB for each stream at the " +
+				"server, so that the event does not fit in there. Peak memory is that of the whole server, idle streams included.",
+			Measures: []report.Measure{
+				peakMemory,
+				{Name: "last reader served after", Unit: "ms"},
+				cpuPerEvent,
+				{Name: "memory before the event", Unit: "MB", Aside: true},
+				clients,
+			},
+			Aims: []report.Aim{{Measure: 0, Contestant: reference, Most: 1.5}, {Measure: 1, Contestant: reference, Most: 1}},
+		},
+		settings: settings,
+		run:      large,
+		work:     work{streams: streams, bytes: largeBytes, stalled: stalled, memory: largeMemory},
+	}
+	if stalled > 0 {
+		s.Title, s.Group = "One event of 1 MB, with stalled readers", "large-stalled"
+		s.About += fmt.Sprintf(" %d %% of the streams read nothing; the last reader is the last of the others.", stalled)
+		s.excuse = excuseFloor
+	}
+	s.Name = fmt.Sprintf("%s-%d", s.Group, streams)
+	return s
+}
+
+// large sends one event and waits until each stream that reads has it. Before it come
+// small events, so that no contestant pays for its first time.
+func large(s scenario, b *bout) (figures, error) {
+	w := s.work
+	stalled := 0
+	if w.stalled > 0 {
+		stalled = max(1, w.streams*w.stalled/100)
+	}
+	streams := load.OpenArgs{Streams: w.streams, All: true, Stalled: stalled, ReceiveBuffer: s.settings.SendBuffer}
+	if err := b.open(streams); err != nil {
+		return figures{}, err
+	}
+	first, failed, err := warmUp(b, 100, 0)
+	if err != nil || failed != "" {
+		return figures{failed: failed}, err
+	}
+	if _, err := b.stat(true); err != nil { // it gives back what is not in use
+		return figures{}, err
+	}
+	if err := b.server.Call("ResetPeak", struct{}{}, new(struct{})); err != nil {
+		return figures{}, err
+	}
+	before, err := b.stat(false)
+	if err != nil {
+		return figures{}, err
+	}
+	sent, err := b.send(servers.SendArgs{First: first, Events: 1, Bytes: w.bytes})
+	if err != nil {
+		return figures{}, err
+	}
+	return figures{failed: onlyWhole(sent, w.bytes), values: []float64{
+		megabytes(sent.peak),
+		millis(sent.took),
+		micros(sent.cpu) / float64(sent.outcome.Delivered),
+		megabytes(before.Peak),
+		sent.clients(),
+	}}, nil
+}
+
+// onlyWhole is what was not done of a series of events of so many bytes, none of which
+// may be incomplete or come twice.
+func onlyWhole(m measured, bytes int) string {
+	failed := onlyOnce(m)
+	if whole := m.outcome.Delivered * bytes; failed == "" && m.outcome.Bytes != whole {
+		return fmt.Sprintf("delivered %d of %d bytes", m.outcome.Bytes, whole)
+	}
+	return failed
+}
+
+func megabytes(bytes int64) float64 { return float64(bytes) / 1e6 }
