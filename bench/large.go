@@ -15,16 +15,16 @@ import (
 // kit's default MaxEventBytes of 1 MiB.
 const largeBytes = 1_000_000
 
-// stalledPercent is the share of the streams that read nothing, where some do not.
+// stalledPercent is the percentage of streams that read nothing, in large-stalled.
 const stalledPercent = 5
 
-// largeMemory is the most that a server may use.
+// largeMemory is the most bytes that a server may use.
 const largeMemory = 6_000_000_000
 
 // reference is the contestant that the kit is to be compared with.
 const reference = "net/http by hand"
 
-// largeScenarios send one large event to many streams, without and with stalled readers.
+// largeScenarios returns the scenarios that send one large event to many streams, without and with stalled readers.
 func largeScenarios(quick bool) (list []scenario) {
 	settings := servers.Settings{SendBuffer: 64 << 10}
 	if quick {
@@ -49,9 +49,9 @@ func largeScenario(streams, stalled int, settings servers.Settings) scenario {
 				"server, so that the event does not fit in there. Peak memory is that of the whole server, idle streams included.",
 			Measures: []report.Measure{
 				peakMemory,
-				{Name: "last reader served after", Unit: "ms"},
+				{Name: "time to last reader", Unit: "ms"},
 				cpuPerEvent,
-				{Name: "memory before the event", Unit: "MB", Aside: true},
+				{Name: "memory before the event", Unit: "MB", InfoOnly: true},
 				clients,
 			},
 			Aims: []report.Aim{{Measure: 0, Contestant: reference, Most: 1.5}, {Measure: 1, Contestant: reference, Most: 1}},
@@ -69,8 +69,8 @@ func largeScenario(streams, stalled int, settings servers.Settings) scenario {
 	return s
 }
 
-// large sends one event and waits until each stream that reads has it. Before it come
-// small events, so that no contestant pays for its first time.
+// large sends one large event, and waits until each stream that reads has it. Small events
+// come first, so that the measurement leaves out what only the first events cost.
 func large(s scenario, b *bout) (figures, error) {
 	w := s.work
 	stalled := 0
@@ -85,7 +85,7 @@ func large(s scenario, b *bout) (figures, error) {
 	if err != nil || failed != "" {
 		return figures{failed: failed}, err
 	}
-	if _, err := b.stat(true); err != nil { // it gives back what is not in use
+	if _, err := b.stat(true); err != nil { // it releases unused memory
 		return figures{}, err
 	}
 	if err := b.server.Call("ResetPeak", struct{}{}, new(struct{})); err != nil {
@@ -108,8 +108,7 @@ func large(s scenario, b *bout) (figures, error) {
 	}}, nil
 }
 
-// onlyWhole is what was not done of a series of events of so many bytes, none of which
-// may be incomplete or come twice.
+// onlyWhole is onlyOnce for events of the given size, none of which may be incomplete.
 func onlyWhole(m measured, bytes int) string {
 	failed := onlyOnce(m)
 	if whole := m.outcome.Delivered * bytes; failed == "" && m.outcome.Bytes != whole {

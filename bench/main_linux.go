@@ -1,26 +1,26 @@
-// Command bench measures the kit beside what one would use instead: the same work,
-// on the same machine, in the same run. BENCHMARKS.md has results.
+// Command bench compares the kit with its alternatives: the same work, on the same
+// machine, in the same run. BENCHMARKS.md explains the results.
 //
-// The process that is typed is the driver. A bout is one contestant at one
-// scenario, and for each the driver starts two processes anew: a server, whose CPU
-// time and memory are what is measured, and a load generator, thousands of clients
-// on one goroutine, which checks the number of every event and takes its latency.
-// The driver calls both over pipes, and takes the time. In each round all
-// contestants take their turns at each scenario, each time another first; the report
-// gives the medians of the rounds.
+// The process that the user starts is the driver. A bout is one contestant at one
+// scenario. For each bout the driver starts two new processes: a server, whose CPU time
+// and memory are measured, and a load generator. The load generator runs thousands of
+// clients on one goroutine. It checks the number of every event and takes its latency.
+// The driver calls both processes over pipes, and takes the time. In each round every
+// contestant runs every scenario, in another order each time. The report gives the
+// medians of the rounds.
 //
-// Read measure.go for the rounds, bout.go for one bout and figures.go for what is
-// done in it; then internal/load for the clients and internal/report for the tables.
+// Start reading with measure.go (rounds), bout.go (one bout) and figures.go (the work of
+// a bout). Package internal/load has the clients, internal/report the tables.
 //
-// A new contestant is a file in internal/servers and a line in [servers.All]. A new
-// scenario is an entry in the list of scenario.go, with a function in figures.go if
-// its work is of a new sort.
+// To add a contestant, add a file to internal/servers and a line to [servers.All]. To add
+// a scenario, add an entry to the list in scenario.go. Work of a new kind needs a function
+// in figures.go, or in a file of its own as in large.go.
 //
-// What several nodes cost is measured by go test -bench Nodes, with one more process, the
-// broker: nodes_bench_linux_test.go.
+// The cost of several nodes is measured by go test -bench Nodes, with a broker as one more
+// process: see nodes_bench_linux_test.go.
 //
-// The exit status is 1 if the kit has not done all of its work; what others lose, and
-// that one of them could not be run, is in the tables.
+// The exit status is 1 if the kit has failed a scenario. Failures of other contestants
+// are in the tables only.
 package main
 
 import (
@@ -33,6 +33,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ginsse/ginsse/bench/internal/broker"
 	"github.com/ginsse/ginsse/bench/internal/child"
@@ -45,13 +46,13 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("bench: ")
 	var o options
-	flag.BoolVar(&o.quick, "quick", false, "a minute's run, to see that everything works; its figures mean little")
-	flag.IntVar(&o.rounds, "rounds", 0, "how often each contestant takes its turn; 0 is 3, and 1 with -quick")
-	only := flag.String("scenarios", "", "only these, separated by commas: "+strings.Join(namesOf(scenarios(false)), ", "))
-	names := flag.String("contestants", "", "only those whose names contain one of these, separated by commas")
-	write := flag.Bool("write", false, "put the results into "+page+", and the plots into "+plots)
+	flag.BoolVar(&o.quick, "quick", false, "run for about a minute, to check that everything works; the figures mean little")
+	flag.IntVar(&o.rounds, "rounds", 0, "how often each contestant runs each scenario; 0 is 3, or 1 with -quick")
+	only := flag.String("scenarios", "", "run only these, separated by commas: "+strings.Join(namesOf(scenarios(false)), ", "))
+	names := flag.String("contestants", "", "run only those whose names contain one of these, separated by commas")
+	write := flag.Bool("write", false, "write the results, with plots, to "+results+"/DATE.md, at the root of the repository")
 	flag.StringVar(&o.profiles, "profiles", "", "write CPU profiles of the servers to this `folder`")
-	role := flag.String("child", "", "what a process of its own is started for: server, load or broker")
+	role := flag.String("child", "", "internal: what the driver starts this process as: server, load or broker")
 	flag.Parse()
 	if err := run(o, *role, *only, *names, *write); err != nil {
 		log.Fatal(err)
@@ -61,11 +62,11 @@ func main() {
 func run(o options, role, only, names string, write bool) error {
 	switch {
 	case flag.NArg() > 0:
-		return fmt.Errorf("there are no arguments beside flags: %q", flag.Args())
+		return fmt.Errorf("unexpected arguments: %q", flag.Args())
 	case role == "server":
 		return child.Serve(new(servers.Control))
 	case role == "load":
-		debug.SetGCPercent(400) // its memory is not measured
+		debug.SetGCPercent(400) // the load generator's memory is not measured
 		control, err := load.NewControl()
 		if err != nil {
 			return err
@@ -76,15 +77,13 @@ func run(o options, role, only, names string, write bool) error {
 	case role != "":
 		return fmt.Errorf("-child is %q; it is server, load or broker", role)
 	case o.quick && write:
-		return errors.New("-write is for whole runs: the figures of -quick mean little")
-	case write && only+names != "":
-		return errors.New("-write is for whole runs: it replaces what is there")
+		return errors.New("-write and -quick exclude each other: the figures of -quick mean little")
 	case write && o.profiles != "":
-		return errors.New("-write is for figures, and a profile costs something")
+		return errors.New("-write and -profiles exclude each other: profiling changes the figures")
 	case write && o.rounds > 0 && o.rounds < 3:
-		return fmt.Errorf("-write is for whole runs, of at least 3 rounds, not %d", o.rounds)
+		return fmt.Errorf("-write needs at least 3 rounds, not %d", o.rounds)
 	case o.rounds < 0:
-		return fmt.Errorf("-rounds is %d", o.rounds)
+		return fmt.Errorf("-rounds is negative: %d", o.rounds)
 	case o.rounds == 0 && o.quick:
 		o.rounds = 1
 	case o.rounds == 0:
@@ -102,38 +101,59 @@ func run(o options, role, only, names string, write bool) error {
 			return err
 		}
 	}
-	return measureAll(o, write)
+	if !write {
+		return measureAll(o, "")
+	}
+	if info, err := os.Stat(results); err != nil || !info.IsDir() { // not after an hour
+		return fmt.Errorf("-write: there is no folder %s; run it at the root of the repository", results)
+	}
+	return measureAll(o, resultsName(time.Now(), only, names))
 }
 
-// Where results are put, from the root of the repository.
-const (
-	page  = "BENCHMARKS.md"
-	plots = "bench/plots"
-)
+// results is the folder of written results, from the root of the repository.
+const results = "bench/results"
 
-func measureAll(o options, write bool) error {
-	if write {
-		// Not after an hour.
-		if err := rewrite(new(report.Report), false); err != nil {
-			return fmt.Errorf("-write: %w", err)
+// resultsName is the name of a run's results: the date, and what the run was restricted to.
+// A second run of the same name on the same day replaces the first.
+func resultsName(date time.Time, only, names string) string {
+	parts := []string{date.UTC().Format(time.DateOnly)}
+	for _, restriction := range []string{only, names} {
+		if restriction != "" {
+			parts = append(parts, restriction)
 		}
 	}
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.Join(parts, "-"))
+}
+
+// measureAll measures, prints the report and, if there is a name, writes the results.
+func measureAll(o options, name string) error {
 	found := o.measure()
 	if err := found.WriteText(os.Stdout); err != nil {
 		return err
 	}
-	if write {
-		if _, err := found.WritePlots(filepath.FromSlash(plots)); err != nil {
-			return err
-		}
-		if err := rewrite(found, true); err != nil {
+	if name != "" {
+		if err := writeResults(found, results, name); err != nil {
 			return err
 		}
 	}
 	return kitFailed(found)
 }
 
-// kitFailed names the scenarios in which the kit has not done all of its work.
+// writeResults writes a page, and its plots into a folder of the same name beside it.
+func writeResults(found *report.Report, dir, name string) error {
+	if _, err := found.WritePlots(filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	text := found.Markdown(func(plot string) string { return name + "/" + plot })
+	return report.WriteFile(filepath.Join(dir, name+".md"), []byte(text))
+}
+
+// kitFailed returns an error for each scenario that the kit has failed.
 func kitFailed(found *report.Report) error {
 	var failures []error
 	for _, s := range found.Scenarios {
@@ -146,21 +166,8 @@ func kitFailed(found *report.Report) error {
 	return errors.Join(failures...)
 }
 
-// rewrite puts the results into the page, or looks whether it could.
-func rewrite(found *report.Report, really bool) error {
-	file, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	file, err = report.Replace(file, found.Markdown(func(plot string) string { return plots + "/" + plot }))
-	if err != nil || !really {
-		return err
-	}
-	return report.WriteFile(page, file)
-}
-
-// choose returns the scenarios named, or all. A group's name stands for its
-// scenarios.
+// choose returns the named scenarios, or all if only is "". The name of a group selects
+// all scenarios in it.
 func choose(all []scenario, only string) ([]scenario, error) {
 	if only == "" {
 		return all, nil
@@ -174,7 +181,7 @@ func choose(all []scenario, only string) ([]scenario, error) {
 	return slices.DeleteFunc(slices.Clone(all), func(s scenario) bool { return !slices.ContainsFunc(names, s.named) }), nil
 }
 
-// namesOf lists the names that choose takes, of groups before their scenarios.
+// namesOf lists the names that choose accepts. A group comes before its scenarios.
 func namesOf(all []scenario) (names []string) {
 	for _, s := range all {
 		if s.Group != "" && !slices.Contains(names, s.Group) {
@@ -189,7 +196,8 @@ func (s scenario) named(name string) bool {
 	return name != "" && (s.Name == name || s.Group == name)
 }
 
-// chooseContestants returns those whose names contain one of some parts, or all.
+// chooseContestants returns the contestants whose names contain one of the parts, which
+// commas separate, or all if parts is "".
 func chooseContestants(parts string) ([]servers.Contestant, error) {
 	if parts == "" {
 		return servers.All, nil
@@ -203,7 +211,7 @@ func chooseContestants(parts string) ([]servers.Contestant, error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("-contestants is %q, and no name contains that", parts)
+		return nil, fmt.Errorf("-contestants %q matches no contestant", parts)
 	}
 	return chosen, nil
 }

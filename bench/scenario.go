@@ -15,27 +15,26 @@ type scenario struct {
 	report.Scenario // without rows
 	settings        servers.Settings
 	work            work
-	// excuse says why a contestant is not asked, or "". Nil asks all.
+	// excuse says why a contestant does not run, or "". If it is nil, all run.
 	excuse func(servers.Contestant) string
-	// run gives the work to the contestant of a bout, and returns a figure for each of
-	// the Measures, in their order: the first is what contestants are ranked by. A
-	// contestant that does not do the work has failed; an error is for what keeps the
-	// bout from being held.
+	// run does the work of a bout. It returns a figure for each of the Measures, in their
+	// order. If the contestant does not do the work, the figures say so. An error means that
+	// the bout could not be held.
 	run func(scenario, *bout) (figures, error)
 }
 
 // work is the size of a scenario.
 type work struct {
 	streams, events, bytes int
-	stalled                int           // percent of the streams that read nothing
+	stalled                int           // percentage of streams that read nothing
 	memory                 int64         // bytes that the server may use before it is stopped; 0 is no limit
-	users                  bool          // each event is for one user; else for all
-	rate                   int           // events per second; 0 is as fast as it goes
-	span                   time.Duration // how long to send for, instead of a number of events
-	settle, window         time.Duration // how long idle streams are let be, and then watched
+	users                  bool          // each event is for one user; else it is a broadcast
+	rate                   int           // events per second; 0 is full speed
+	span                   time.Duration // how long to send, instead of a number of events
+	settle, window         time.Duration // how long idle streams are open before they are measured, and then measured
 }
 
-// The measures of several scenarios.
+// Measures that several scenarios use.
 var (
 	cpuPerEvent = report.Measure{Name: "server CPU per event", Unit: "µs"}
 	perSecond   = report.Measure{Name: "delivered", Unit: "events/s", More: true}
@@ -44,7 +43,7 @@ var (
 	peakMemory  = report.Measure{Name: "peak memory", Unit: "MB"}
 	idleCPU     = report.Measure{Name: "server CPU per second", Unit: "ms", Least: 0.05}
 	memory      = report.Measure{Name: "memory per stream", Unit: "KB"}
-	clients     = report.Measure{Name: "clients' CPU", Unit: "% of a core", Aside: true}
+	clients     = report.Measure{Name: "clients' CPU", Unit: "% of a core", InfoOnly: true}
 )
 
 var (
@@ -52,10 +51,10 @@ var (
 	fullSpeed = []report.Measure{perSecond, cpuPerEvent, peakMemory, clients}
 )
 
-const r3labsKeepsAll = "r3labs/sse keeps every event for ever, by default: that is in its memory and its CPU."
+const r3labsKeepsAll = "By default r3labs/sse keeps every event for ever. Its memory and CPU include that."
 
-// scenarios returns all scenarios, in the order in which they are run. Quickly they
-// have fewer streams and events.
+// scenarios returns all scenarios, in the order in which they run. With quick they have
+// fewer streams and events.
 func scenarios(quick bool) []scenario {
 	size := func(whole, quickly int) int {
 		if quick {
@@ -66,11 +65,11 @@ func scenarios(quick bool) []scenario {
 	millis := func(whole, quickly int) time.Duration { return time.Duration(size(whole, quickly)) * time.Millisecond }
 	span := millis(5000, 200)
 	settle, window := millis(12_000, 100), millis(15_000, 500)
-	beats := servers.Settings{}
+	heartbeats := servers.Settings{}
 	if quick {
-		beats.Heartbeat = 200 * time.Millisecond
+		heartbeats.Heartbeat = 200 * time.Millisecond
 	}
-	short := servers.Settings{SendBuffer: size(0, 16<<10), WriteTimeout: millis(0, 500)} // of patience
+	impatient := servers.Settings{SendBuffer: size(0, 16<<10), WriteTimeout: millis(0, 500)}
 	list := []scenario{{
 		Scenario: report.Scenario{
 			Name: "paced", Title: "Broadcast, paced",
@@ -82,11 +81,11 @@ func scenarios(quick bool) []scenario {
 	}, {
 		Scenario: report.Scenario{
 			Name: "full", Title: "Broadcast, at full speed",
-			About: fmt.Sprintf("Events of 100 bytes for %v, each to %d streams, as fast as the sender is let; the time ends with the last delivery.",
+			About: fmt.Sprintf("Events of 100 bytes for %v, each to %d streams, as fast as the contestant accepts them. The time ends with the last delivery.",
 				span, size(1000, 100)),
 			Measures: fullSpeed,
 			Notes: []string{
-				"launchdarkly/eventsource never holds its sender up, and cuts a stream that is a number of events behind: " +
+				"launchdarkly/eventsource never blocks its sender, and closes a stream that lags too many events behind: " +
 					"128 by default, 16,384 here. A sender at full speed gets further ahead than that.",
 				r3labsKeepsAll,
 			},
@@ -97,8 +96,8 @@ func scenarios(quick bool) []scenario {
 	}, {
 		Scenario: report.Scenario{
 			Name: "targeted-paced", Title: "Sends to single users, paced",
-			About: fmt.Sprintf("20,000 events a second of 100 bytes, in turn to each of %d users with one stream; "+
-				"the sender wakes every millisecond.", size(2000, 200)),
+			About: fmt.Sprintf("20,000 events a second of 100 bytes, in turn to each of %d users with one stream. "+
+				"The sender wakes every millisecond.", size(2000, 200)),
 			Measures: paced,
 		},
 		run:  deliver,
@@ -106,8 +105,8 @@ func scenarios(quick bool) []scenario {
 	}, {
 		Scenario: report.Scenario{
 			Name: "targeted", Title: "Sends to single users, at full speed",
-			About: fmt.Sprintf("Events of 100 bytes for %v, in turn to each of %d users with one stream, as fast as the sender is let; "+
-				"the time ends with the last delivery.", span, size(2000, 200)),
+			About: fmt.Sprintf("Events of 100 bytes for %v, in turn to each of %d users with one stream, as fast as the contestant accepts "+
+				"them. The time ends with the last delivery.", span, size(2000, 200)),
 			Measures: fullSpeed,
 			Notes:    []string{r3labsKeepsAll},
 		},
@@ -117,38 +116,38 @@ func scenarios(quick bool) []scenario {
 	}, {
 		Scenario: report.Scenario{
 			Name: "stalled", Title: "One reader that never reads",
-			About: fmt.Sprintf("%d events of 4 KB, 250 a second, each to %d streams that read and one that has stopped reading; beside a "+
-				"run without that one. The sockets of both ends buffer about 4 MB of the %d MB meant for it.",
+			About: fmt.Sprintf("%d events of 4 KB, 250 a second, each to %d streams that read and one that has stalled, compared with a "+
+				"run without that one. The sockets of both ends buffer about 4 MB of its %d MB.",
 				size(2500, 150), size(200, 50), size(10, 0)),
 			Measures: []report.Measure{
 				{Name: "p99 with it", Unit: "ms"},
 				{Name: "p99 without", Unit: "ms"},
-				{Name: "p99 with it, over p99 without", Unit: "", Aside: true},
+				{Name: "p99 with it, over p99 without", Unit: "", InfoOnly: true},
 			},
 		},
-		settings: short,
+		settings: impatient,
 		excuse:   excuseFloor,
 		run:      stalled,
 		work:     work{streams: size(200, 50), events: size(2500, 150), bytes: 4 << 10, rate: 250},
 	}, {
 		Scenario: report.Scenario{
 			Name: "connect", Title: "Connect storm",
-			About: fmt.Sprintf("%d streams opened, %d requests under way at a time, each with a JWT (HS256) to verify.", size(5000, 300), inFlight),
+			About: fmt.Sprintf("%d streams are opened, with %d concurrent requests. Each has a JWT (HS256) to verify.", size(5000, 300), inFlight),
 			Measures: []report.Measure{
 				{Name: "server CPU per stream", Unit: "µs"},
 				{Name: "opened", Unit: "streams/s", More: true},
 				clients,
 			},
-			Notes: []string{"tmaxmax/go-sse has its headers sent before the stream is subscribed, so that a client sees it open sooner, " +
-				"and an event sent in between is not for it. The others have theirs in place first."},
+			Notes: []string{"tmaxmax/go-sse subscribes a stream after its headers are sent. So a client sees the stream open sooner, and " +
+				"misses an event in between. The others subscribe it first."},
 		},
 		run:  connect,
 		work: work{streams: size(5000, 300)},
 	}, {
 		Scenario: report.Scenario{
 			Name: "resume", Title: "Resume storm",
-			About: fmt.Sprintf("%d streams come back, %d requests under way at a time, and are replayed the 100 events of 100 bytes "+
-				"that they have missed.", size(1000, 100), inFlight),
+			About: fmt.Sprintf("%d streams reconnect, with %d concurrent requests, and get a replay of the 100 events of 100 bytes "+
+				"that they missed.", size(1000, 100), inFlight),
 			Measures: []report.Measure{
 				{Name: "replayed", Unit: "events/s", More: true},
 				cpuPerEvent,
@@ -168,21 +167,21 @@ func scenarios(quick bool) []scenario {
 	}, {
 		Scenario: report.Scenario{
 			Name: "idle", Title: "Idle streams",
-			About: fmt.Sprintf("%d streams with nothing to say, with the heartbeats, every 15 s, of those that have them. They have been open for "+
-				"%v when the watch begins, and %v more when their memory is looked at.", size(10_000, 500), settle, window),
-			Measures: []report.Measure{memory, idleCPU, {Name: "heartbeats per stream since it was opened", Aside: true}},
-			Notes:    []string{"The libraries send no heartbeats; those by hand, the kit and the floor do."},
+			About: fmt.Sprintf("%d streams without events, with heartbeats every 15 s if the contestant has them. The CPU is measured when they "+
+				"have been open for %v, over %v, and the memory after that.", size(10_000, 500), settle, window),
+			Measures: []report.Measure{memory, idleCPU, {Name: "heartbeats per stream since it was opened", InfoOnly: true}},
+			Notes:    []string{"The libraries send no heartbeats. The kit, the contestants written by hand and the floor do."},
 		},
-		settings: beats,
+		settings: heartbeats,
 		run:      idle,
 		work:     work{streams: size(10_000, 500), settle: settle, window: window},
 	}, {
 		Scenario: report.Scenario{
 			Name: "silent", Title: "Idle streams without heartbeats",
-			About:    fmt.Sprintf("%d streams with nothing to say and no heartbeats: what it costs to have them.", size(10_000, 500)),
+			About:    fmt.Sprintf("%d streams without events and heartbeats: the cost of open streams.", size(10_000, 500)),
 			Measures: []report.Measure{idleCPU, memory},
-			Notes: []string{"Without a heartbeat nothing but headers has been written to these streams, and of some contestants' buffers " +
-				"no page has been touched yet: the memory is what they take once they are used in the scenario before."},
+			Notes: []string{"Only headers have been written to these streams, and some contestants have not used their buffers yet. " +
+				"The scenario before shows the memory of streams in use."},
 		},
 		settings: servers.Settings{Silent: true},
 		run:      silent,
@@ -195,7 +194,7 @@ func scenarios(quick bool) []scenario {
 		list = append(list, scenario{
 			Scenario: report.Scenario{
 				Name: fmt.Sprintf("growth-%d", streams), Title: "Growth",
-				About:    "Broadcasts at 50,000 delivered events of 100 bytes a second in all, over more and more streams.",
+				About:    "Broadcasts at a total of 50,000 delivered events of 100 bytes a second, to more and more streams.",
 				Group:    "growth",
 				XName:    "streams",
 				X:        float64(streams),
@@ -208,7 +207,7 @@ func scenarios(quick bool) []scenario {
 	return append(list, largeScenarios(quick)...)
 }
 
-// excuseFloor is for scenarios with readers that have stalled.
+// excuseFloor excuses the floor from scenarios with stalled readers.
 func excuseFloor(c servers.Contestant) string {
 	if c.Kind == report.Floor {
 		return "writes to one stream after another"

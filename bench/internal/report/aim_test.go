@@ -24,12 +24,12 @@ func TestCaptionSaysWhetherAimsAreMet(t *testing.T) {
 		"above_the_range": {[]report.Row{row("kit", report.Kit, "", 16, 15.1, 17), hand}, "found 1.60×, not met."},
 		"range_of_other":  {[]report.Row{row("kit", report.Kit, "", 16), row("hand", report.Hand, "", 10, 9, 11)}, "found 1.60×, level."},
 		"kit_failed":      {[]report.Row{row("kit", report.Kit, "lost some", 14), hand}, "not met, as the kit has not done the work."},
-		"kit_not_asked":   {[]report.Row{hand}, "not measured."},
+		"kit_missing":     {[]report.Row{hand}, "not measured."},
 		"other_failed": {
 			[]report.Row{row("kit", report.Kit, "", 14), row("hand", report.Hand, "lost some", 10)},
 			"not compared, as hand has not done the work.",
 		},
-		"other_not_asked": {[]report.Row{row("kit", report.Kit, "", 14)}, "not measured."},
+		"other_missing": {[]report.Row{row("kit", report.Kit, "", 14)}, "not measured."},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

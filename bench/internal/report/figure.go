@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// space is what stands between a figure and its unit. It does not break.
+// space separates a figure from its unit. It is a no-break space.
 const space = "\u00a0"
 
-// none stands for a figure that there is not.
+// none is written for a missing figure.
 const none = "–"
 
-// Figure writes a figure for people: with three significant digits, and whole
-// numbers below 10,000 as they are. There are no prefixes such as k and M, since
-// figures of one column are compared by their length first.
+// Figure formats a figure with three significant digits, and whole numbers below 10,000
+// as they are. It uses no prefixes such as k and M: readers compare the figures of a
+// column by their length first.
 func Figure(v float64) string {
 	switch size := math.Abs(v); {
 	case math.IsNaN(v):
@@ -35,8 +35,8 @@ func Figure(v float64) string {
 	}
 }
 
-// Ratio writes how many times the reference a figure is: "4.2×". Around 1, where
-// a hundredth is worth knowing, it has two decimals.
+// Ratio formats v divided by the reference: "4.2×". Near 1, where a hundredth matters, it
+// has two decimals.
 func Ratio(v, reference float64) string {
 	r := v / reference
 	switch {
@@ -58,8 +58,8 @@ func Ratio(v, reference float64) string {
 	}
 }
 
-// significant rounds v, which is finite and not 0, and returns the power of ten of
-// its first digit. 9.996 becomes 10.0, with an exponent of 1.
+// significant rounds v, which is finite and not 0, and returns the power of ten of the
+// first digit: 9.996 becomes 10.0, with an exponent of 1.
 func significant(v float64, digits int) (rounded float64, exponent int) {
 	text := strconv.FormatFloat(v, 'e', digits-1, 64)
 	rounded, _ = strconv.ParseFloat(text, 64)
@@ -68,7 +68,7 @@ func significant(v float64, digits int) (rounded float64, exponent int) {
 	return rounded, exponent
 }
 
-// fixed writes v with so many decimals, and its whole part in groups of three.
+// fixed formats v with the given number of decimals, and its whole part in groups of three.
 func fixed(v float64, decimals int) string {
 	whole, fraction, dot := strings.Cut(strconv.FormatFloat(v, 'f', decimals, 64), ".")
 	sign := ""
@@ -84,7 +84,7 @@ func fixed(v float64, decimals int) string {
 	return sign + whole
 }
 
-// exactly writes a number that was chosen rather than measured.
+// exactly formats a number that was chosen, not measured.
 func exactly(v float64) string {
 	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
 		return fixed(v, 0)

@@ -8,7 +8,7 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/report"
 )
 
-// visible shows the spaces that do not break.
+// visible replaces no-break spaces by visible ones.
 func visible(text string) string { return strings.ReplaceAll(text, "\u00a0", "␣") }
 
 func TestFigureHasThreeSignificantDigits(t *testing.T) {

@@ -2,46 +2,45 @@ package report
 
 import "strings"
 
-// The headings of what is said once.
+// Headings of a report.
 const (
 	settings  = "Contestants and their settings"
 	howToRead = "How to read the tables"
 )
 
-// legend explains what the tables of all scenarios have in common.
+// legend explains what all tables have in common.
 var legend = []string{
-	"Figures are medians over the rounds, with three significant digits; min–max is the least and the greatest of the rounds. " +
-		"The first measure decides who is best in a table. A measure that is a ratio is the median of the rounds' ratios.",
-	"A ~ stands before that figure if something else on the machine used the processor noticeably while it was taken, in one " +
-		"of the rounds or more.",
-	"≈0 is a figure that is too small to be told from noise. A ratio with it is a bound, such as <0.02×.",
-	"Two contestants are level if " + level + ". Another run may have them the other way round; a wide min–max makes level with more.",
-	"The best competitor that has done the work is bold, and so are those that are level with it.",
-	`"To floor", "to best alternative" and "to best peer" say how many times the figure of that reference a figure is: 2.0× is ` +
-		"twice as much, whichever way is good. An alternative is what one would use instead of the kit, a library or code written " +
-		"by hand; a peer is a library.",
-	"The clients are one process on the same machine. Where their CPU is near 100 % of a core, a rate is theirs rather than the " +
-		"server's: compare the server CPU per event. A latency includes the time that the clients take to read the other sockets first: " +
-		"with thousands of streams that is most of it, and the same for all.",
-	"The floor does only what must be done: it has no queues, no HTTP library and no goroutine per stream, so it is a reference " +
-		"rather than a competitor; where a stalled or slow client matters it would stop.",
-	"A contestant that has not done the work, be it in one round, has no ratio and no rank, and the last column says why.",
+	"Figures are medians over the rounds, with three significant digits. Min–max is the lowest and the highest of the rounds. " +
+		"The first measure decides which contestant is best in a table. A measure that is a ratio is the median of the rounds' ratios.",
+	"A ~ before that figure means that something else on the machine used much of the processor in at least one of the rounds.",
+	"≈0 is a figure too small to tell from noise. A ratio to it is a bound, such as <0.02×.",
+	"Two contestants are level if " + level + ". In another run their order may be reversed. A wide min–max is level with more contestants.",
+	"The best competitor that has done the work is bold, and so are those level with it.",
+	`"To floor", "to best alternative" and "to best peer" are the figure divided by that of the reference: 2.0× is twice as much, ` +
+		"whether more or less is better. An alternative is a library, or code written by hand, that one would use instead of the kit. " +
+		"A peer is a library.",
+	"The clients are one process on the same machine. If their CPU is near 100 % of a core, they limit the rate, not the server: " +
+		"compare the server CPU per event. A latency includes the time in which the clients read other sockets first. " +
+		"With thousands of streams that is most of it, and the same for all contestants.",
+	"The floor does only what must be done. It has no queues, no HTTP library and no goroutine per stream, so it is a reference " +
+		"and not a competitor. A stalled or slow client would stop it.",
+	"A contestant that fails in any round has no ratio and no rank. The last column says why.",
 }
 
-// level is how [Measure.level] decides.
-const level = "their min–max overlap, or both figures are ≈0, or, where one of them has a single round, the figures are within 3 %"
+// level describes [Measure.level].
+const level = "their min–max overlap, if both figures are ≈0, or, when one of them has a single round, if the figures are within 3 %"
 
-// whatIsListed goes before the list of defeats.
-const whatIsListed = "Listed is each contestant, written by hand or a library, that has done the work and has a better figure than " +
-	"the kit, by any measure but those for information only. Two are level if " + level + "; then they are listed, and " +
-	"marked, if their medians are more than 3 % apart. Ratios say how many times the kit's figure."
+// whatIsListed introduces the list of defeats.
+const whatIsListed = "The list has each library, and each contestant written by hand, that has done the work and has a better figure " +
+	"than the kit. It covers all measures but those for information only. Two contestants are level if " + level + ". A contestant " +
+	"that is level is listed, and marked, if the medians are more than 3 % apart. Ratios are to the kit's figure."
 
-// caption says which way is good, and who is best.
+// caption says whether less or more is better, which alternative is best, and which aims are met.
 func (s Scenario) caption() string {
 	var less, more, aside []string
 	for _, m := range s.Measures {
 		switch {
-		case m.Aside:
+		case m.InfoOnly:
 			aside = append(aside, m.Name)
 		case m.More:
 			more = append(more, m.Name)
@@ -68,8 +67,8 @@ func (s Scenario) caption() string {
 	return b.String()
 }
 
-// alternatives names what one would use instead of the kit: the best of all, and the
-// best library if that is another.
+// alternatives names the best alternative to the kit, and the best library if that is
+// another contestant.
 func (s Scenario) alternatives() string {
 	kit, _ := s.best(Kit)
 	times := func(r Row) string {

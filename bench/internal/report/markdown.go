@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
-// Markdown returns the part of BENCHMARKS.md that a run writes. plot makes the
-// address of a plot from its file name; without it there are no plots.
+// Markdown returns the report as a page for bench/results. plot returns the address of a
+// plot by its file name; if plot is nil, the page has no plots.
 func (r *Report) Markdown(plot func(file string) string) string {
 	var b strings.Builder
-	b.WriteString("## Results\n\n")
+	b.WriteString("# Benchmark results of " + r.Date.UTC().Format(time.DateOnly) + "\n\n")
+	b.WriteString("Aims, and what these results mean: [BENCHMARKS.md](../../BENCHMARKS.md).\n\n")
 	for _, fact := range r.facts() {
 		value := escape(fact.value)
 		if fact.code {
@@ -25,12 +27,12 @@ func (r *Report) Markdown(plot func(file string) string) string {
 		}
 	}
 	if len(r.Contestants) > 0 {
-		b.WriteString("\n### " + settings + "\n\n| contestant | what it is | settings |\n| --- | --- | --- |\n")
+		b.WriteString("\n## " + settings + "\n\n| contestant | what it is | settings |\n| --- | --- | --- |\n")
 		for _, c := range r.Contestants {
 			fmt.Fprintf(&b, "| %s | %s | %s |\n", escape(c.Name), c.Kind.name(), escape(c.About))
 		}
 	}
-	b.WriteString("\n### " + howToRead + "\n\n")
+	b.WriteString("\n## " + howToRead + "\n\n")
 	for _, line := range legend {
 		b.WriteString("- " + escape(line) + "\n")
 	}
@@ -50,14 +52,14 @@ func (r *Report) Markdown(plot func(file string) string) string {
 
 func (s section) markdown(b *strings.Builder, plot func(string) string) {
 	title := s.scenarios[0].Title
-	b.WriteString("\n### " + title + "\n")
+	b.WriteString("\n## " + title + "\n")
 	var about string
 	var notes []string
 	for _, c := range s.scenarios {
 		if size := c.size(); size != "" {
-			b.WriteString("\n#### " + size + "\n")
+			b.WriteString("\n### " + size + "\n")
 		}
-		// The sizes of a group often have the same text, which is then said once.
+		// The sizes of a group often have the same text. It is written once.
 		if c.About != "" && c.About != about {
 			about = c.About
 			b.WriteString("\n" + about + "\n")
@@ -73,7 +75,7 @@ func (s section) markdown(b *strings.Builder, plot func(string) string) {
 	}
 }
 
-// markdown is an entry of a list, with one for each measure within it.
+// markdown returns a list item, with a nested item for each measure.
 func (d defeat) markdown() string {
 	s := d.scenario
 	kit := escape(d.kit.Contestant)
@@ -105,8 +107,7 @@ func (d defeat) markdown() string {
 	return b.String()
 }
 
-// escape keeps text from being read as Markdown where it comes from elsewhere, such
-// as the text of an error.
+// escape escapes text that may contain Markdown by accident, such as the text of an error.
 func escape(text string) string {
 	return markup.Replace(strings.Join(words(text), " "))
 }

@@ -9,7 +9,7 @@ import (
 
 func plots(file string) string { return "docs/plots/" + file }
 
-func TestMarkdownLooksLikeThis(t *testing.T) {
+func TestMarkdownMatchesGoldenFile(t *testing.T) {
 	t.Parallel()
 	golden(t, "report.md", full().Markdown(plots))
 }
@@ -21,7 +21,7 @@ func TestMarkdownWithoutPlotsHasNoImages(t *testing.T) {
 	}
 }
 
-// One bar that is not escaped shifts a whole row.
+// A bar that is not escaped shifts a whole row.
 func TestMarkdownTablesAreRectangular(t *testing.T) {
 	t.Parallel()
 	r := full()

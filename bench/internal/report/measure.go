@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// near is how far apart two figures are, as a share of the greater, that may be the
-// same but for chance, where there are no others to tell.
+// near is the greatest difference between two figures, as a share of the higher one, that
+// may be chance when there is only one round.
 const near = 0.03
 
 // Measure is one column of figures.
 type Measure struct {
 	Name string // "server CPU per event"
 	Unit string // "µs", "events/s", "KB"; "" is a bare number
-	More bool   // more is better
-	// Least is where figures begin to mean something. What is below is noise, written
-	// "≈0", and all noise is level. 0 takes each figure for what it is.
+	More bool   // more is better; else less is
+	// Least is the lowest figure that means something. A figure below it is noise,
+	// written "≈0", and level with all noise. With 0 no figure is noise.
 	Least float64
-	// Aside is a measure for information, by which nobody is compared: what the
-	// clients themselves cost.
-	Aside bool
+	// InfoOnly marks a measure for information only, by which contestants are not compared,
+	// such as the CPU of the clients.
+	InfoOnly bool
 }
 
 // label is the name with its unit.
@@ -44,9 +44,8 @@ func (m Measure) better(a, b float64) bool {
 	}
 }
 
-// level says whether the figures of two contestants, least first, may differ by chance
-// alone. Where the rounds of one reach into those of the other, another run may well
-// have them the other way round.
+// level reports whether the figures of two contestants, each sorted, may differ by chance
+// alone. If their ranges overlap, another run may well reverse their order.
 func (m Measure) level(a, b []float64) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return false
@@ -64,12 +63,12 @@ func (m Measure) level(a, b []float64) bool {
 	}
 }
 
-// apart says whether two figures differ by more than what may be chance.
+// apart reports whether two figures differ by more than chance may explain.
 func (m Measure) apart(p, q float64) bool {
 	return !(m.noise(p) && m.noise(q)) && math.Abs(p-q) > near*max(math.Abs(p), math.Abs(q))
 }
 
-// figure writes a figure of this measure.
+// figure formats a figure of this measure.
 func (m Measure) figure(v float64) string {
 	if m.noise(v) {
 		return "≈0"
@@ -77,7 +76,7 @@ func (m Measure) figure(v float64) string {
 	return Figure(v)
 }
 
-// extent writes the least and the greatest figure.
+// extent formats the lowest and the highest of sorted figures.
 func (m Measure) extent(figures []float64) string {
 	if len(figures) < 2 {
 		return none
@@ -89,8 +88,8 @@ func (m Measure) extent(figures []float64) string {
 	return m.figure(least) + "–" + m.figure(greatest)
 }
 
-// ratio writes how many times the reference a figure is. Noise is not divided by: of
-// it is known only what it is below.
+// ratio formats v divided by the reference. If one of them is noise, the ratio is a bound,
+// because all that is known of noise is that it is below Least.
 func (m Measure) ratio(v, reference float64) string {
 	switch {
 	case m.noise(v) && m.noise(reference):

@@ -19,17 +19,17 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// The measures of a page, in points.
+// Sizes on a page, in points.
 const (
 	pageWidth  = 640
 	margin     = 16
-	lineGap    = 1.45 // of a line, in heights of its text
+	lineGap    = 1.45 // height of a line, in heights of its text
 	barHeight  = 15
 	rowHeight  = 26
-	widestName = 200 // of a contestant
+	widestName = 200 // most width of a contestant's name
 )
 
-// The colours are told apart by those who see few of them, and in grey.
+// Colour-blind readers can tell the colours apart, and so can readers of a print in grey.
 var (
 	ink       = color.NRGBA{0x1f, 0x23, 0x28, 0xff}
 	quiet     = color.NRGBA{0x59, 0x63, 0x6e, 0xff}
@@ -42,11 +42,11 @@ var (
 	failRed   = color.NRGBA{0xb0, 0x2a, 0x2f, 0xff}
 )
 
-// WritePlots draws each scenario, or each group of them, into a file of its own, and
-// returns the names of the files. dir is made if there is none. Equal reports make
-// equal files.
+// WritePlots draws each scenario, or each group of scenarios, into a file in dir, and
+// returns the names of the files. It creates dir if necessary. Equal reports give equal
+// files.
 func (r *Report) WritePlots(dir string) ([]string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the plots are for all to read
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // everybody may read the plots
 		return nil, err
 	}
 	var files []string
@@ -67,7 +67,7 @@ func (r *Report) WritePlots(dir string) ([]string, error) {
 	return files, nil
 }
 
-// file is the name of the section's plot. It can be part of an address as it is.
+// file is the file name of the section's plot. It is valid in an address without escaping.
 func (s section) file() string {
 	name := strings.Map(func(r rune) rune {
 		if r < 0x80 && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("-_.", r)) {
@@ -81,7 +81,7 @@ func (s section) file() string {
 	return name + ".svg"
 }
 
-// draw makes lines of several sizes, and bars of one.
+// draw draws several sizes as lines, and one as bars.
 func (s section) draw() ([]byte, error) {
 	if len(s.scenarios) > 1 {
 		return s.lines()
@@ -89,14 +89,14 @@ func (s section) draw() ([]byte, error) {
 	return s.scenarios[0].bars()
 }
 
-// page is a canvas that is filled from the top.
+// page is a canvas that is filled from the top down.
 type page struct {
 	canvas *vgsvg.Canvas
 	free   draw.Canvas
 }
 
-// newPage begins with the title, and what the figures are. The background is white
-// of its own, since a dark page would swallow the text.
+// newPage returns a page with the title and what the figures are. It has a white
+// background, because the text would be unreadable on a dark one.
 func newPage(height vg.Length, title string, s Scenario) *page {
 	c := vgsvg.New(pageWidth, height)
 	all := draw.New(c)
@@ -108,12 +108,12 @@ func newPage(height vg.Length, title string, s Scenario) *page {
 	return p
 }
 
-// headHeight is what newPage takes.
+// headHeight is the height that newPage uses.
 func headHeight() vg.Length {
 	return 2*margin + (plain(15, ink).FontExtents().Height+plain(10, ink).FontExtents().Height)*lineGap
 }
 
-// subtitle says how to read the plot.
+// subtitle explains the figures of the plot.
 func (s Scenario) subtitle() string {
 	rounds := 0
 	for _, row := range s.Rows {
@@ -125,19 +125,19 @@ func (s Scenario) subtitle() string {
 	}
 	parts := []string{s.first().label(), way}
 	if rounds > 1 {
-		parts = append(parts, fmt.Sprintf("median of %d rounds, whiskers from the least to the greatest", rounds))
+		parts = append(parts, fmt.Sprintf("median of %d rounds, whiskers from the lowest to the highest", rounds))
 	}
 	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "; ")
 }
 
-// line writes a line of text, and goes on below it.
+// line writes a line of text at the top of the free area, and takes it from that area.
 func (p *page) line(style text.Style, line string) {
 	height := style.FontExtents().Height * lineGap
 	p.free.FillText(style, vg.Point{X: p.free.Min.X, Y: p.free.Max.Y - height*0.75}, fit(style, line, pageWidth-2*margin))
 	p.free.Max.Y -= height
 }
 
-// fit keeps as much of the beginning of a text as is not too wide.
+// fit shortens a text that is too wide.
 func fit(style text.Style, line string, width vg.Length) string {
 	if style.Width(line) <= width {
 		return line
@@ -151,8 +151,8 @@ func fit(style text.Style, line string, width vg.Length) string {
 	return "…"
 }
 
-// bytes returns the page as a file. Those who do not have the typeface see one of
-// the same widths rather than one with serifs.
+// bytes returns the page as SVG. It adds typefaces of the same widths, for readers who do
+// not have the first one.
 func (p *page) bytes() ([]byte, error) {
 	var b bytes.Buffer
 	if _, err := p.canvas.WriteTo(&b); err != nil {
@@ -162,7 +162,7 @@ func (p *page) bytes() ([]byte, error) {
 		[]byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;")), nil
 }
 
-// newAxes returns an empty plot in the style of all.
+// newAxes returns an empty plot in the style that all plots have.
 func newAxes() *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = nil
@@ -177,8 +177,8 @@ func newAxes() *plot.Plot {
 	return p
 }
 
-// drawAxes draws the plot, and names the axes. The plot's own labels make room as if
-// the middle of a log scale were that of its figures.
+// drawAxes draws the plot and the names of its axes. The library's own labels are not
+// centred on a log scale.
 func drawAxes(axes *plot.Plot, area draw.Canvas, x, y string) {
 	style := plain(10, quiet)
 	height := style.FontExtents().Height * lineGap
@@ -216,8 +216,8 @@ func bold(size vg.Length, c color.Color) text.Style {
 	return style
 }
 
-// evenly returns ticks at multiples of 1, 2 or 5 times a power of ten, so that there
-// are about as many as wanted.
+// evenly returns about the wanted number of ticks, at multiples of 1, 2 or 5 times a power
+// of ten.
 func evenly(low, high float64, wanted int) plot.ConstantTicks {
 	rough := (high - low) / float64(wanted)
 	exponent := math.Floor(math.Log10(rough))
@@ -230,16 +230,16 @@ func evenly(low, high float64, wanted int) plot.ConstantTicks {
 	}
 	decimals := max(0, -int(math.Floor(math.Log10(step)+1e-9)))
 	var ticks plot.ConstantTicks
-	first := math.Ceil(low/step-1e-9) + 0 // of which -0 becomes 0
+	first := math.Ceil(low/step-1e-9) + 0 // makes 0 of -0
 	for n := first; n*step <= high*(1+1e-9); n++ {
 		ticks = append(ticks, plot.Tick{Value: n * step, Label: fixed(n*step, decimals)})
 	}
 	return ticks
 }
 
-// byFactors returns ticks for a log scale, at 1, 2 and 5 times each power of ten, from
-// the last before the data to the first after them. Over many decades some go without
-// a label.
+// byFactors returns ticks for a log scale, at 1, 2 and 5 times each power of ten, from the
+// last before the data to the first after them. Over many decades only powers of ten have
+// labels.
 func byFactors(low, high float64) plot.ConstantTicks {
 	var ticks plot.ConstantTicks
 	many := high/low > 1e3
@@ -262,8 +262,7 @@ func byFactors(low, high float64) plot.ConstantTicks {
 	return ticks
 }
 
-// span returns what is drawn of a row: the median and the ends of the whisker, if
-// they can be drawn.
+// span returns the median and the ends of the whisker, and whether they can be drawn.
 func (r Row) span() (median, low, high float64, ok bool) {
 	median = r.Median(0)
 	if !finite(median) {

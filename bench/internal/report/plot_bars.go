@@ -10,14 +10,14 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// How much of the label of a failed row is shown: beside a bar, which it must not
-// squeeze, and in its place.
+// The most width of a failed row's label: beside a bar, which must not become too short,
+// and without a bar.
 const (
 	widestBeside = 200
 	widestAlone  = 360
 )
 
-// bars are the rows of one scenario, from the top down.
+// bars is a bar chart of the rows of a scenario, from the top down.
 type bars struct {
 	rows    []Row
 	measure Measure
@@ -51,10 +51,10 @@ func (s Scenario) bars() ([]byte, error) {
 	return p.bytes()
 }
 
-// at is the place of a row on the axis, which counts from below.
+// at is the position of a row on the axis, which counts from the bottom.
 func (b bars) at(row int) float64 { return float64(len(b.rows) - 1 - row) }
 
-// setRange makes the axis long enough for the labels beside the bars.
+// setRange sets the range of the axis, with room for the labels beside the bars.
 func (b bars) setRange(axes *plot.Plot, area draw.Canvas) {
 	low, high := 0.0, 0.0
 	for _, row := range b.rows {
@@ -62,7 +62,7 @@ func (b bars) setRange(axes *plot.Plot, area draw.Canvas) {
 		low, high = min(low, l), max(high, h)
 	}
 	if low == high {
-		// Nothing to measure by: the labels alone are shown.
+		// There are no bars, only labels.
 		axes.X.Min, axes.X.Max = 0, 1
 		axes.X.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}}
 		return
@@ -82,7 +82,7 @@ func (b bars) setRange(axes *plot.Plot, area draw.Canvas) {
 	axes.X.Tick.Marker = evenly(low, end, 6)
 }
 
-// label is what stands beside a bar.
+// label returns the text beside a bar.
 func (b bars) label(row Row) (string, text.Style) {
 	style := plain(10, ink)
 	if row.Kind == Kit {
@@ -122,7 +122,7 @@ func (b bars) Plot(c draw.Canvas, axes *plot.Plot) {
 	c.StrokeLine2(draw.LineStyle{Color: quiet, Width: 0.8}, x(0), c.Min.Y, x(0), c.Max.Y)
 }
 
-// whisker draws a line with a short one across each end.
+// whisker draws a line with a short line across each end.
 func whisker(c draw.Canvas, style draw.LineStyle, from, to vg.Point) {
 	const half = 3
 	across := vg.Point{X: half}
@@ -133,7 +133,7 @@ func whisker(c draw.Canvas, style draw.LineStyle, from, to vg.Point) {
 		[]vg.Point{from.Sub(across), from.Add(across)}, []vg.Point{to.Sub(across), to.Add(across)})
 }
 
-// fill draws a bar: hatched if the contestant failed.
+// fill draws a bar. It is hatched if the contestant failed.
 func fill(c draw.Canvas, box vg.Rectangle, kind Kind, failed bool) {
 	corners := []vg.Point{box.Min, {X: box.Max.X, Y: box.Min.Y}, box.Max, {X: box.Min.X, Y: box.Max.Y}, box.Min}
 	if failed {
@@ -148,7 +148,7 @@ func fill(c draw.Canvas, box vg.Rectangle, kind Kind, failed bool) {
 	}
 }
 
-// hatch draws slanted lines over the whole of a canvas.
+// hatch fills a canvas with slanted lines.
 func hatch(c draw.Canvas) {
 	const step = 5
 	height := c.Max.Y - c.Min.Y
@@ -172,14 +172,14 @@ func (k Kind) fill() color.Color {
 	}
 }
 
-// key explains one look of a bar, or without a box a sign in the labels.
+// key explains a style of bars or, without a box, a sign in the labels.
 type key struct {
 	name         string
 	kind         Kind
 	failed, sign bool
 }
 
-// keys are those of the bars that there are.
+// keys returns the keys of the styles and signs in use.
 func (b bars) keys() []key {
 	var keys []key
 	seen := map[Kind]bool{}
@@ -202,7 +202,7 @@ func (b bars) keys() []key {
 	return keys
 }
 
-// drawKeys writes the keys in a line along the top.
+// drawKeys draws the keys in a line at the top.
 func drawKeys(c draw.Canvas, keys []key) {
 	const side = 10
 	style := plain(10, ink)

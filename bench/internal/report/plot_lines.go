@@ -12,18 +12,18 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// manyTimes is from how many times the least figure on the greatest is drawn on a
-// log scale: on a linear one the small figures would lie on the axis.
+// manyTimes is the ratio of the highest to the lowest figure from which the scale is a log
+// scale. On a linear one the low figures would lie on the axis.
 const manyTimes = 25
 
-// point is one contestant at one size.
+// point is the result of a contestant at one size.
 type point struct {
 	x, median, low, high float64
-	shown                bool // there is a figure
-	failed               string
+	shown                bool   // whether there is a figure
+	failed               string // why the work is not done, or ""
 }
 
-// curve is one contestant over the sizes.
+// curve is the results of a contestant at all sizes.
 type curve struct {
 	name   string
 	kind   Kind
@@ -32,8 +32,8 @@ type curve struct {
 	glyph  draw.GlyphStyle
 }
 
-// curves are in the order of the legend, and are drawn in the opposite one: the kit
-// lies on top of all.
+// curves are in the order of the legend. They are drawn in reverse, so that the kit's is
+// on top.
 type curves []curve
 
 // lines draws a group.
@@ -92,7 +92,7 @@ func (s section) curves() curves {
 	return all
 }
 
-// notes say what failed, which the plot itself has no room for.
+// notes lists the failures, for which the plot itself has no room.
 func (cs curves) notes(xName string) []string {
 	var notes []string
 	for _, c := range cs {
@@ -115,7 +115,7 @@ func (cs curves) notes(xName string) []string {
 	return notes
 }
 
-// style gives each curve its look. The kit's is the widest, the floor's is dashed.
+// style sets the style of each curve. The kit's is the widest, the floor's is dashed.
 func (cs curves) style() {
 	peers := []color.Color{
 		color.NRGBA{0xd5, 0x5e, 0x00, 0xff}, color.NRGBA{0x00, 0x8f, 0x6b, 0xff},
@@ -152,7 +152,7 @@ func (cs curves) style() {
 	}
 }
 
-// setX puts a tick at each size. It returns what the axis's name has to add.
+// setX sets a tick at each size. It returns what to add to the name of the axis.
 func (s section) setX(axes *plot.Plot) (remark string) {
 	low, high := math.Inf(1), math.Inf(-1)
 	var ticks plot.ConstantTicks
@@ -179,6 +179,7 @@ func (s section) setX(axes *plot.Plot) (remark string) {
 	return remark
 }
 
+// setY sets range and ticks. It returns what to add to the name of the axis.
 func (cs curves) setY(axes *plot.Plot) (remark string) {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, c := range cs {
@@ -210,13 +211,13 @@ func (cs curves) setY(axes *plot.Plot) (remark string) {
 	return remark
 }
 
-// Plot implements [plot.Plotter]. A point that failed is a cross, and no line leads
-// to it, or over a size without a figure.
+// Plot implements [plot.Plotter]. A failed point is a cross. No line leads to it, or
+// across a size without a figure.
 func (cs curves) Plot(c draw.Canvas, axes *plot.Plot) {
 	x, y := axes.Transforms(&c)
 	for i := range cs {
 		curve := cs[len(cs)-1-i]
-		// Each a little beside the next, so that their whiskers do not lie in line.
+		// The curves are shifted sideways a little, so that their whiskers do not overlap.
 		beside := (vg.Length(len(cs)-1)/2 - vg.Length(i)) * 2.5
 		var run []vg.Point
 		for _, p := range curve.points {
@@ -243,7 +244,7 @@ func (cs curves) Plot(c draw.Canvas, axes *plot.Plot) {
 	}
 }
 
-// legend writes the names below each other.
+// legend draws the names below each other.
 func (cs curves) legend(c draw.Canvas) {
 	const sample, step = 24, 18
 	at := vg.Point{X: c.Min.X, Y: c.Max.Y - 8}
@@ -269,7 +270,8 @@ func cross(c draw.Canvas, style draw.LineStyle, at vg.Point) {
 	c.StrokeLine2(style, at.X-arm, at.Y+arm, at.X+arm, at.Y-arm)
 }
 
-// polygon is a filled glyph. Its first corner is so much of a turn from the right.
+// polygon is a filled glyph. turn is the direction of its first corner, in turns from the
+// right.
 type polygon struct {
 	corners int
 	turn    float64

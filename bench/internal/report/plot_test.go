@@ -17,7 +17,7 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/report"
 )
 
-// draw returns the plots by file name, each of which is checked to be XML.
+// draw returns the plots by file name, and checks that each is XML.
 func draw(t *testing.T, r *report.Report) map[string]string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "new")
@@ -49,7 +49,7 @@ func draw(t *testing.T, r *report.Report) map[string]string {
 	return plots
 }
 
-// only draws a report of one plot.
+// only draws a report that has one plot.
 func only(t *testing.T, r *report.Report) string {
 	t.Helper()
 	plots := draw(t, r)
@@ -73,7 +73,7 @@ func wantAll(t *testing.T, svg string, texts ...string) {
 
 var filled = regexp.MustCompile(`<path d="M([0-9.]+),[0-9.]+L[0-9.]+,[0-9.]+L([0-9.]+),[^"]*"\s+style="fill:(#[0-9A-F]{6})" />`)
 
-// lengths returns the lengths of what is filled with a colour, without the key.
+// lengths returns the lengths of the bars of a colour, without the key.
 func lengths(t *testing.T, svg, colour string) []float64 {
 	t.Helper()
 	var all []float64
@@ -96,7 +96,7 @@ const (
 	grey  = "#B4BDC7"
 )
 
-func TestWritePlotsMakesAFileOfEachScenarioOrGroup(t *testing.T) {
+func TestWritePlotsWritesOneFilePerScenarioOrGroup(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	old := filepath.Join(dir, "old.svg")
@@ -110,7 +110,7 @@ func TestWritePlotsMakesAFileOfEachScenarioOrGroup(t *testing.T) {
 	if b, err := os.ReadFile(old); err != nil || string(b) != "old" {
 		t.Errorf("a file that is not of this run is now %q, %v", b, err)
 	}
-	// The addresses in the text are those of the files.
+	// The text links to the files.
 	text := full().Markdown(func(file string) string { return "<" + file + ">" })
 	for _, file := range files {
 		if !strings.Contains(text, "(<"+file+">)") {
@@ -155,7 +155,7 @@ func TestBarsAreAsLongAsTheirMedians(t *testing.T) {
 		}
 	}
 	wantAll(t, svg, "Paced broadcast", "kit", "hand", "peer", "2␣µs", "8␣µs", "–", "CPU per event (µs)",
-		"CPU per event (µs); less is better; median of 3 rounds, whiskers from the least to the greatest")
+		"CPU per event (µs); less is better; median of 3 rounds, whiskers from the lowest to the highest")
 }
 
 func TestBarsOfOneRoundHaveNoWhiskers(t *testing.T) {
@@ -168,7 +168,6 @@ func TestBarsOfOneRoundHaveNoWhiskers(t *testing.T) {
 	}
 }
 
-// What the tables say of a figure, the plots do not leave out.
 func TestBarsAreLabelledAsInTheTables(t *testing.T) {
 	t.Parallel()
 	svg := only(t, of(latency,
@@ -179,7 +178,7 @@ func TestBarsAreLabelledAsInTheTables(t *testing.T) {
 	))
 	wantAll(t, svg, "≈0␣ms", "~6␣ms", "not done: does not replay", "7.50␣ms, not done: closed, in 1 of 2 rounds", disturbed)
 	if svg := only(t, of(latency, report.Row{Contestant: "kit", Values: values(6)})); strings.Contains(svg, disturbed) {
-		t.Error("a sign is explained that there is not")
+		t.Error("the key explains a sign that is not used")
 	}
 }
 
@@ -205,11 +204,10 @@ func TestFailedBarsAreLabelledAndHatched(t *testing.T) {
 		t.Errorf("hatched with %d lines", lines)
 	}
 	if kit := lengths(t, svg, blue); len(kit) != 1 || kit[0] < 50 {
-		t.Errorf("the label has squeezed the bar of the kit to %v", kit)
+		t.Errorf("the label leaves too little room for the bar of the kit: %v", kit)
 	}
 }
 
-// A label that is cut off by the edge would be noticed by nobody but a reader.
 func TestLabelsStayOnThePage(t *testing.T) {
 	t.Parallel()
 	label := regexp.MustCompile(`<text x="([0-9.]+)" y="[^"]*" transform="scale\(1, -1\)"\s+style="[^"]*font-size:10px[^"]*">([^<]*)</text>`)
@@ -259,7 +257,7 @@ func TestPlotsOfStrangeFigures(t *testing.T) {
 			t.Parallel()
 			r := of(cpu, rows...)
 			wantAll(t, only(t, r), "Paced broadcast")
-			// The same as a group of three sizes, of which one is not positive.
+			// The same rows as a group of three sizes, one of which is not positive.
 			for _, sizes := range [][]float64{{10, 100, 1000}, {0, 1, 2}, {1, 1, 1}} {
 				g := &report.Report{}
 				for _, x := range sizes {
@@ -280,7 +278,7 @@ func TestGroupIsDrawnAsLines(t *testing.T) {
 	svg := draw(t, full())["flat.svg"]
 	wantAll(t, svg, "Flat out", "ginsse", "r3labs/sse", "floor", "10", "100", "1,000", "streams (log scale)",
 		"delivered (events/s), log scale", "× r3labs/sse, not done at 1,000 streams: delivered 12 %, in 1 of 3 rounds")
-	// Three points each, one of which is a cross, and so on no line.
+	// There are three points each. One is a cross, and so on no line.
 	line := regexp.MustCompile(`<path d="M[0-9.]+,[0-9.]+((?:L[0-9.]+,[0-9.]+)+)"\s+style="fill:none;stroke:(#[0-9A-F]{6});stroke-width:(?:2\.8|1\.5)`)
 	steps := map[string]int{}
 	for _, m := range line.FindAllStringSubmatch(svg, -1) {
@@ -313,8 +311,8 @@ func TestGroupOfOneSizeIsDrawnAsBars(t *testing.T) {
 	wantAll(t, plots["flat.svg"], "Flat out, 1,000␣streams", "this kit", "520,000␣events/s")
 }
 
-// Few readers have the typeface that the widths were computed for.
-func TestPlotsNameTypefacesOfTheSameWidths(t *testing.T) {
+// The widths were computed for a typeface that few readers have.
+func TestPlotsNameOtherTypefacesOfTheSameWidths(t *testing.T) {
 	t.Parallel()
 	for file, svg := range draw(t, full()) {
 		texts := strings.Count(svg, "<text")
@@ -343,7 +341,7 @@ func TestFileNamesAreSafe(t *testing.T) {
 	}
 }
 
-func TestWritePlotsRefusesTwoOfOneName(t *testing.T) {
+func TestWritePlotsRejectsTwoPlotsOfOneName(t *testing.T) {
 	t.Parallel()
 	r := of(cpu)
 	r.Scenarios = append(r.Scenarios, r.Scenarios[0])
@@ -352,7 +350,7 @@ func TestWritePlotsRefusesTwoOfOneName(t *testing.T) {
 	}
 }
 
-func TestWritePlotsReportsWhatItCannotWrite(t *testing.T) {
+func TestWritePlotsReturnsErrors(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {

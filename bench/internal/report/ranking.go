@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// first is the measure that decides.
+// first is the measure that decides the rank.
 func (s Scenario) first() Measure {
 	if len(s.Measures) == 0 {
 		return Measure{}
@@ -14,15 +14,15 @@ func (s Scenario) first() Measure {
 	return s.Measures[0]
 }
 
-// rows are in the order of their kinds, and as given within one.
+// rows returns the rows in the order of their kinds. Within a kind they keep their order.
 func (s Scenario) rows() []Row {
 	rows := slices.Clone(s.Rows)
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(a.Kind, b.Kind) })
 	return rows
 }
 
-// best returns the best row, by the first measure, among those of some kinds that did
-// the work.
+// best returns the best row, by the first measure, of those of the given kinds that have
+// done the work.
 func (s Scenario) best(kinds ...Kind) (best Row, found bool) {
 	for _, row := range s.rows() {
 		if !row.done() || !slices.Contains(kinds, row.Kind) {
@@ -35,20 +35,20 @@ func (s Scenario) best(kinds ...Kind) (best Row, found bool) {
 	return best, found
 }
 
-// defeat is one scenario in which the kit is not first.
+// defeat is a scenario in which the kit is not first.
 type defeat struct {
 	scenario Scenario
 	kit      Row
-	losses   []loss // none if the kit has not done the work
+	losses   []loss // none if the kit has failed
 }
 
-// loss is one measure by which others are better.
+// loss is a measure by which other contestants are better.
 type loss struct {
 	measure int
 	better  []Row // best first; none if the kit has no figure
 }
 
-// defeats are in the order of the report.
+// defeats returns the defeats in the order of the report.
 func (r *Report) defeats() []defeat {
 	var all []defeat
 	for _, s := range r.Scenarios {
@@ -71,7 +71,7 @@ func (s Scenario) losses(kit Row) []loss {
 	}
 	var all []loss
 	for i, m := range s.Measures {
-		if m.Aside {
+		if m.InfoOnly {
 			continue
 		}
 		better := s.ahead(kit, i)
@@ -86,10 +86,9 @@ func (s Scenario) level(a, b Row, measure int) bool {
 	return s.Measures[measure].level(a.figures(measure), b.figures(measure))
 }
 
-// ahead returns the competitors with a better figure than the kit's, best first. Of
-// those that are level with it, as one odd round is enough to be, it returns the ones
-// whose medians are apart all the same. The floor is none: it does less than what
-// the work asks for.
+// ahead returns the competitors with a better figure than the kit's, best first. One odd
+// round is enough to be level, so it includes those that are level if their medians are
+// apart. The floor is no competitor: it does less than the work requires.
 func (s Scenario) ahead(kit Row, measure int) []Row {
 	m := s.Measures[measure]
 	var rows []Row

@@ -8,18 +8,18 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/report"
 )
 
-// defeats returns the list of where the kit is not first.
+// defeats returns the list under "Where the kit is not first".
 func defeats(t *testing.T, r *report.Report) string {
 	t.Helper()
 	_, text, found := strings.Cut(visible(r.Markdown(plots)), "## Where the kit is not first\n\n")
 	about, list, after := strings.Cut(text, "\n\n")
 	if !found || !after || !strings.Contains(about, "level") {
-		t.Fatalf("no list, or none that says what level means, in %q", text)
+		t.Fatalf("no list, or no explanation of level, in %q", text)
 	}
 	return list
 }
 
-func TestWhereTheKitIsNotFirst(t *testing.T) {
+func TestDefeatsListBetterContestants(t *testing.T) {
 	t.Parallel()
 	row := func(name string, kind report.Kind, failed string, figures ...float64) report.Row {
 		return report.Row{Contestant: name, Kind: kind, Failures: failures(failed), Values: values(figures...)}
@@ -83,7 +83,7 @@ func TestWhereTheKitIsNotFirst(t *testing.T) {
 			cpu, []report.Row{kit(10, 12, 9), hand(8, 7, 8.9)},
 			here + "CPU per event: kit 10␣µs; hand 8␣µs (0.80×)\n",
 		},
-		// Near as they are, each round says the same.
+		// The figures are near, but each round gives the same order.
 		"behind_a_little_in_every_round": {
 			cpu, []report.Row{kit(10, 10.1, 10.05), hand(9.9, 9.95, 9.92)},
 			here + "CPU per event: kit 10.1␣µs; hand 9.92␣µs (0.99×)\n",
@@ -116,12 +116,12 @@ func TestWhereTheKitIsNotFirst(t *testing.T) {
 	}
 }
 
-func TestWhereTheKitIsNotFirstByAnyMeasure(t *testing.T) {
+func TestDefeatsCoverAllMeasures(t *testing.T) {
 	t.Parallel()
 	r := of(cpu,
 		report.Row{Contestant: "kit", Values: [][]float64{{10}, {500}, {nan}, {7}, {3}}},
 		report.Row{Contestant: "peer", Kind: report.Peer, Values: [][]float64{{20}, {600}, {1}, {6}, {1}}},
-		// The first measure is not asked for the others.
+		// A missing first figure does not exclude the others.
 		report.Row{Contestant: "hand", Kind: report.Hand, Values: [][]float64{{nan}, {700}, {1}, {8}, {1}}},
 		report.Row{Contestant: "late", Kind: report.Peer, Failures: []string{"lost some"}, Values: [][]float64{{1}, {900}, {1}, {1}, {1}}},
 	)
@@ -135,7 +135,7 @@ func TestWhereTheKitIsNotFirstByAnyMeasure(t *testing.T) {
 	}
 }
 
-func TestReasonsWhyTheWorkIsNotDone(t *testing.T) {
+func TestRowsListReasonsForFailures(t *testing.T) {
 	t.Parallel()
 	const a, b, c = "delivered 30 %", "delivered 31 %", "closed"
 	tests := map[string]struct {
@@ -166,7 +166,7 @@ func TestReasonsWhyTheWorkIsNotDone(t *testing.T) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 			if !slices.Equal(row.Failures, test.failures) {
-				t.Error("the row's failures were moved")
+				t.Error("the order of the row's failures changed")
 			}
 		})
 	}

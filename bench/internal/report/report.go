@@ -1,5 +1,5 @@
-// Package report says what a run of the benchmarks found: as tables for a
-// terminal, as Markdown, and as plots.
+// Package report writes what a run of the benchmarks found: as tables for a terminal, as
+// Markdown, and as plots.
 package report
 
 import "time"
@@ -7,8 +7,8 @@ import "time"
 // Report is what one run found.
 type Report struct {
 	Date     time.Time
-	Command  string // as it was typed
-	Commit   string // of the tree that was measured; ends with "+" if it had changes
+	Command  string // that started the run
+	Commit   string // of the measured tree; says so if the tree had uncommitted changes
 	Rounds   int
 	Took     time.Duration
 	Machine  Machine
@@ -18,7 +18,7 @@ type Report struct {
 	Scenarios   []Scenario
 }
 
-// Machine is what the run was made on.
+// Machine is where the run was made.
 type Machine struct {
 	CPU    string // model name
 	Cores  int
@@ -30,31 +30,31 @@ type Machine struct {
 // Version is the version of one module.
 type Version struct{ Module, Version string }
 
-// Contestant is who took part, and how it was set up for all scenarios.
+// Contestant is one way to serve event streams, with its settings for all scenarios.
 type Contestant struct {
 	Name  string
 	Kind  Kind
 	About string // plain text
 }
 
-// Scenario is one piece of work that all contestants were given.
+// Scenario is one piece of work, the same for all contestants.
 type Scenario struct {
-	Name  string // "paced": what the command's -scenarios takes
+	Name  string // "paced", as in the flag -scenarios
 	Title string // "Paced broadcast"
-	About string // what was done, in a sentence or two
+	About string // the work, in a sentence or two
 
-	// Scenarios of one Group are the same work at several sizes X, and are plotted
-	// together, as lines over X. XName says what X counts: "streams". They share a
-	// Title, which does not name the size.
+	// Scenarios of one Group are the same work at several sizes X. They are plotted
+	// together, as lines over X. XName is what X counts: "streams". They share a Title,
+	// which does not name the size.
 	Group, XName string
 	X            float64
 
-	// Measures are the columns. Contestants are compared by all but those that stand
-	// aside; the tables and the plots go by the first, which does not.
+	// Measures are the columns. Contestants are compared by all of them but those that
+	// are InfoOnly. The first, which is not, decides the rank and is plotted.
 	Measures []Measure
 	Rows     []Row
-	// Aims are what the kit is meant to reach here, said under the table.
+	// Aims are written under the table, with whether they are met.
 	Aims []Aim
-	// Notes are sentences of plain text under the table: settings that matter here.
+	// Notes are sentences of plain text under the table, such as settings that matter.
 	Notes []string
 }

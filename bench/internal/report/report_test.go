@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "write the files in testdata")
 
-// golden compares with a file in testdata, where spaces that do not break are "␣".
+// golden compares with a file in testdata, in which no-break spaces are "␣".
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -48,19 +48,19 @@ func golden(t *testing.T, name, got string) {
 
 var nan = math.NaN()
 
-// values are the figures of one measure, by round.
+// values returns the figures of one measure, by round.
 func values(figures ...float64) [][]float64 { return [][]float64{figures} }
 
 var (
 	cpu    = report.Measure{Name: "CPU per event", Unit: "µs"}
 	speed  = report.Measure{Name: "delivered", Unit: "events/s", More: true}
 	allocs = report.Measure{Name: "allocations per event"}
-	// With Least and Aside.
+	// With Least and InfoOnly.
 	latency = report.Measure{Name: "latency p99", Unit: "ms", Least: 0.5}
-	clients = report.Measure{Name: "clients' CPU per event", Unit: "µs", Aside: true}
+	clients = report.Measure{Name: "clients' CPU per event", Unit: "µs", InfoOnly: true}
 )
 
-// failures are none if the text is "".
+// failures returns no failure if the text is "".
 func failures(text string) []string {
 	if text == "" {
 		return nil
@@ -68,18 +68,18 @@ func failures(text string) []string {
 	return []string{text}
 }
 
-// of is a report of scenarios of one measure.
+// of returns a report with one scenario of one measure.
 func of(m report.Measure, rows ...report.Row) *report.Report {
 	return &report.Report{Rounds: 3, Scenarios: []report.Scenario{{
 		Name: "paced", Title: "Paced broadcast", Measures: []report.Measure{m}, Rows: rows,
 	}}}
 }
 
-// full has a bit of all: rows out of order, a kit behind others by two measures, one
-// of which is of noise too, rows that were disturbed, excused and that failed with and
-// without figures, in some rounds and in all, a measure that stands aside, notes, a
-// group of three sizes, one of which no peer has survived, and a scenario of one round
-// without a floor.
+// full returns a report with every feature. It has rows out of order, and a kit that is
+// behind by two measures, one of them with noise. Rows are disturbed, excused, or have
+// failed: with and without figures, in some rounds and in all. There are a measure that is
+// InfoOnly, notes, a group of three sizes, one of which all peers have failed, and a scenario
+// of one round without a floor.
 func full() *report.Report {
 	sizes := func(name string, x, factor float64, failures ...string) report.Scenario {
 		return report.Scenario{
@@ -110,7 +110,7 @@ func full() *report.Report {
 				About:    "An event every 10 ms goes to 1,000 streams for ten seconds, which all of the contestants can keep up with.",
 				Measures: []report.Measure{cpu, speed, allocs, latency, clients},
 				Notes: []string{
-					"r3labs/sse keeps what is sent for those who come later, and is told not to with AutoReplay_Off.",
+					"r3labs/sse keeps events for clients that connect later, unless AutoReplay_Off is set.",
 					"slow/sse drops what does not fit.",
 				},
 				Rows: []report.Row{
@@ -149,7 +149,7 @@ func full() *report.Report {
 	}
 }
 
-func TestMedianIsOfTheFiguresThereAre(t *testing.T) {
+func TestMedianIgnoresMissingFigures(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		figures []float64
@@ -173,7 +173,7 @@ func TestMedianIsOfTheFiguresThereAre(t *testing.T) {
 			}
 			for i := range given {
 				if given[i] != test.figures[i] && !math.IsNaN(given[i]) {
-					t.Fatal("the row's figures were moved")
+					t.Fatal("Median changed the order of the row's figures")
 				}
 			}
 		})

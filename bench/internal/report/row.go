@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Kind is what sort of contestant a row is about.
+// Kind is the kind of a contestant.
 type Kind int
 
 // The kinds, in the order in which a table lists them.
@@ -15,7 +15,7 @@ const (
 	Kit   Kind = iota // ginsse
 	Hand              // written by hand
 	Peer              // a library
-	Floor             // the reference that does only what must be done
+	Floor             // the reference, which does only what must be done
 )
 
 func (k Kind) name() string {
@@ -31,37 +31,36 @@ func (k Kind) name() string {
 	}
 }
 
-// Row is what one contestant did in one scenario.
+// Row is the result of one contestant in one scenario.
 type Row struct {
 	Contestant string
 	Kind       Kind
-	// Failures say why the contestant has not done the work, one for each round in
-	// which it has not: "delivered 37 %". One is enough to have no rank. Its figures
-	// are shown all the same, if there are any.
+	// Failures say why the contestant has failed, one for each failed round: "delivered
+	// 37 %". A contestant with a failure has no rank. Its figures, if any, are shown.
 	Failures []string
-	// Excused says why the contestant was not asked at all: "does not replay".
+	// Excused says why the contestant did not run: "does not replay". "" means that it did.
 	Excused string
-	// Disturbed is in how many rounds something else on the machine used the processor
-	// noticeably, during the bout that counted.
+	// Disturbed is the number of rounds in which something else on the machine used much
+	// of the processor during the bout that counted.
 	Disturbed int
-	// Values are by measure, then by round. NaN is a figure that there is not.
+	// Values are indexed by measure, then by round. NaN is a missing figure.
 	Values [][]float64
 }
 
-// failed says whether the contestant has left work undone, in any round.
+// failed reports whether the contestant was excused, or failed in any round.
 func (r Row) failed() bool { return r.Excused != "" || len(r.Failures) > 0 }
 
-// done says whether the row can be compared by the first measure.
+// done reports whether the row can be compared by the first measure.
 func (r Row) done() bool { return r.has(0) }
 
-// has says whether the row can be compared by a measure.
+// has reports whether the row can be compared by a measure.
 func (r Row) has(measure int) bool { return !r.failed() && !math.IsNaN(r.Median(measure)) }
 
-// mostReasons is how many different reasons are given: rounds fail alike, and differ
-// in their figures only.
+// mostReasons is how many different reasons are listed. Rounds mostly fail for the same
+// reason, with other figures.
 const mostReasons = 2
 
-// notDone says why the contestant has not done the work, and nothing if it has.
+// notDone says why the contestant has not done the work, or "" if it has.
 func (r Row) notDone() string {
 	if r.Excused != "" || len(r.Failures) == 0 {
 		return r.Excused
@@ -90,11 +89,10 @@ func (r Row) rounds() int {
 	return n
 }
 
-// Median returns the median of the row's figures for one measure, NaN if there
-// are none.
+// Median returns the median of the figures for a measure, or NaN if there are none.
 func (r Row) Median(measure int) float64 { return median(r.figures(measure)) }
 
-// median takes figures in their order.
+// median returns the median of sorted figures.
 func median(v []float64) float64 {
 	n := len(v)
 	if n == 0 {
@@ -103,7 +101,7 @@ func median(v []float64) float64 {
 	return (v[(n-1)/2] + v[n/2]) / 2
 }
 
-// figures returns the figures that there are for one measure, least first.
+// figures returns the figures for a measure, sorted, without those that are missing.
 func (r Row) figures(measure int) []float64 {
 	if measure >= len(r.Values) {
 		return nil
@@ -113,8 +111,7 @@ func (r Row) figures(measure int) []float64 {
 	return v
 }
 
-// figure writes the median. The first measure, by which rows are compared, has a mark
-// if it was taken on a machine that did something else meanwhile.
+// figure formats the median. The first measure has a mark if a round was disturbed.
 func (r Row) figure(m Measure, measure int) string {
 	text := m.figure(r.Median(measure))
 	if measure == 0 && r.Disturbed > 0 && text != none {
@@ -123,7 +120,7 @@ func (r Row) figure(m Measure, measure int) string {
 	return text
 }
 
-// withUnit writes the median where no column's head names the unit.
+// withUnit formats the median with its unit, for a place where no column head names it.
 func (r Row) withUnit(m Measure, measure int) string {
 	text := r.figure(m, measure)
 	if m.Unit != "" && text != none {

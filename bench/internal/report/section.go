@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// section is what is shown under one heading: a scenario, or a group of them.
+// section is what one heading has: a scenario, or a group of scenarios.
 type section struct {
 	name      string // of the scenario or of the group
 	scenarios []Scenario
 }
 
-// sections keeps the order of the report. A group stands where its first scenario
-// does, and is in the order of its sizes.
+// sections returns the sections in the order of the report. A group has the place of its
+// first scenario, and is sorted by size.
 func (r *Report) sections() []section {
 	var all []section
 	at := map[string]int{}
@@ -35,7 +35,7 @@ func (r *Report) sections() []section {
 	return all
 }
 
-// size is what sets a scenario apart from the others of its group: "1,000 streams".
+// size formats the size of a scenario in a group: "1,000 streams". Without a group it is "".
 func (s Scenario) size() string {
 	switch {
 	case s.Group == "":
@@ -47,7 +47,7 @@ func (s Scenario) size() string {
 	}
 }
 
-// heading is the title, with the size if there are several.
+// heading is the title, with the size if the scenario is in a group.
 func (s Scenario) heading() string {
 	if size := s.size(); size != "" {
 		return s.Title + ", " + size

@@ -6,16 +6,16 @@ import (
 	"unicode/utf8"
 )
 
-// table is what one scenario found, as cells of plain text.
+// table is the result of a scenario, as cells of plain text.
 type table struct {
 	columns []column
-	strong  []bool // by row: the best of those that did the work
+	strong  []bool // by row: whether it is the best of those that did the work, or level with it
 }
 
 type column struct {
 	head   string
-	left   bool // aligned; figures are to the right
-	strong bool // the figures that decide
+	left   bool // aligned to the left; figures are aligned to the right
+	strong bool // has the figures that decide the rank
 	cells  []string
 }
 
@@ -56,14 +56,14 @@ func newTable(s Scenario) table {
 	return t
 }
 
-// reference is a row that the others are set against.
+// reference is a row that the others are compared with.
 type reference struct {
 	name string
 	row  Row
 }
 
-// references are the floor, the best of what one would use instead of the kit, and
-// the best library, which is left out where it is that same one.
+// references returns the floor, the best alternative to the kit, and the best library
+// unless that is the best alternative.
 func (s Scenario) references() []reference {
 	var all []reference
 	if floor, ok := s.best(Floor); ok {
@@ -79,8 +79,8 @@ func (s Scenario) references() []reference {
 	return all
 }
 
-// ratioTo is for the contestants that did the work: a share of it in a share of the
-// time is no ratio.
+// ratioTo returns a function that formats a row's ratio to the reference. A row that has
+// failed has none, because it has done only a part of the work.
 func (m Measure) ratioTo(reference Row) func(Row) string {
 	return func(r Row) string {
 		if r.failed() {
@@ -90,8 +90,8 @@ func (m Measure) ratioTo(reference Row) func(Row) string {
 	}
 }
 
-// text aligns the columns. Heads are broken into lines, so that a long name does
-// not make a wide column.
+// text formats the table for a terminal. It breaks heads into lines, so that a long name
+// does not make a wide column.
 func (t table) text() string {
 	const narrow, gap = 12, "  "
 	heads := make([][]string, len(t.columns))
@@ -124,7 +124,7 @@ func (t table) text() string {
 	}
 	for n := range deepest {
 		line(func(i int) string {
-			if at := n - (deepest - len(heads[i])); at >= 0 { // heads stand on the rule
+			if at := n - (deepest - len(heads[i])); at >= 0 { // heads are aligned to the bottom
 				return heads[i][at]
 			}
 			return ""
@@ -164,8 +164,8 @@ func (t table) markdown() string {
 	return b.String()
 }
 
-// wrap breaks text at spaces into lines of at most width characters, longer words
-// aside.
+// wrap breaks text at spaces into lines of at most width characters. A longer word has a
+// line of its own.
 func wrap(text string, width int) []string {
 	var lines []string
 	for _, word := range words(text) {
@@ -179,7 +179,7 @@ func wrap(text string, width int) []string {
 	return lines
 }
 
-// words splits text at spaces and line breaks, but not within a figure.
+// words splits text at spaces and line breaks, but not at the no-break space of a figure.
 func words(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) })
 }

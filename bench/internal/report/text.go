@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// WriteText writes the report for a terminal.
+// WriteText writes the report as text for a terminal.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	for _, fact := range r.facts() {
@@ -42,7 +42,8 @@ func (r *Report) WriteText(w io.Writer) error {
 	return err
 }
 
-// paragraph writes lines of text, with something before the first and the others.
+// paragraph writes text wrapped at 80 characters. The first line has one prefix, the
+// others another.
 func paragraph(b *strings.Builder, first, others, text string) {
 	before := first
 	for _, line := range wrap(text, 80-len(others)) {
@@ -51,13 +52,13 @@ func paragraph(b *strings.Builder, first, others, text string) {
 	}
 }
 
-// fact is one thing to know about the run as a whole.
+// fact is a property of the whole run.
 type fact struct {
 	name, value string
-	code        bool // the value is meant for a machine
+	code        bool // the value is written as code
 }
 
-// facts leaves out what is not known.
+// facts returns the facts that are known.
 func (r *Report) facts() []fact {
 	var facts []fact
 	add := func(name, value string, code bool) {
@@ -83,7 +84,7 @@ func (r *Report) facts() []fact {
 	return facts
 }
 
-// text leaves out what is not known.
+// text lists what is known of the machine.
 func (m Machine) text() string {
 	var parts []string
 	if m.CPU != "" {

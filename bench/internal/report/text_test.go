@@ -29,7 +29,7 @@ func rowOf(t *testing.T, text, name string) string {
 	return ""
 }
 
-func TestWriteTextLooksLikeThis(t *testing.T) {
+func TestWriteTextMatchesGoldenFile(t *testing.T) {
 	t.Parallel()
 	golden(t, "report.txt", text(t, full()))
 }
@@ -39,7 +39,7 @@ func TestWriteTextAlignsColumns(t *testing.T) {
 	var ends []int
 	for line := range strings.Lines(text(t, full())) {
 		if strings.HasPrefix(line, "floor") || strings.HasPrefix(line, "by hand") || strings.HasPrefix(line, "---") {
-			// In characters, since the dashes and crosses have several bytes.
+			// In characters, because dashes and crosses have several bytes.
 			ends = append(ends, len([]rune(line[:strings.LastIndexAny(line, "0123456789-")])))
 		}
 		if strings.HasPrefix(line, "Flat out") {
@@ -51,7 +51,7 @@ func TestWriteTextAlignsColumns(t *testing.T) {
 	}
 }
 
-func TestRatiosAreToTheFloorAndToTheBestOthers(t *testing.T) {
+func TestRatiosAreToTheFloorAndTheBestAlternatives(t *testing.T) {
 	t.Parallel()
 	kit := report.Row{Contestant: "kit", Values: values(20, 22, 18)}
 	peer := func(name, failed string, figures ...float64) report.Row {
@@ -113,11 +113,11 @@ func TestRatiosAreToTheFloorAndToTheBestOthers(t *testing.T) {
 		},
 		"disturbed": {
 			cpu, []report.Row{{Contestant: "kit", Disturbed: 1, Values: values(20, 22, 18)}, peer("a", "", 25), floor},
-			"~20 18–22 2.0× 0.80×", "A ~ stands before that figure",
+			"~20 18–22 2.0× 0.80×", "A ~ before that figure",
 		},
 		"disturbed_without_figures": {
 			cpu, []report.Row{{Contestant: "kit", Disturbed: 1, Values: values(nan, nan)}, peer("a", "", 25), floor},
-			"– – – –", "A ~ stands before that figure",
+			"– – – –", "A ~ before that figure",
 		},
 		"noise": {
 			latency, []report.Row{{Contestant: "kit", Values: values(0.1, 0.2, 0.1)}, peer("a", "", 25), floor},
@@ -178,7 +178,7 @@ func TestRatiosAreToTheFloorAndToTheBestOthers(t *testing.T) {
 	}
 }
 
-func TestRowsAreInTheOrderOfTheirKinds(t *testing.T) {
+func TestRowsAreSortedByKind(t *testing.T) {
 	t.Parallel()
 	var rows []report.Row
 	for _, row := range []struct {
@@ -197,7 +197,7 @@ func TestRowsAreInTheOrderOfTheirKinds(t *testing.T) {
 		last = at
 	}
 	if rows[0].Contestant != "ee" {
-		t.Error("the rows of the report itself were moved")
+		t.Error("the rows of the report itself changed their order")
 	}
 }
 
@@ -208,7 +208,7 @@ func TestWriteTextReportsAFailedWrite(t *testing.T) {
 	}
 }
 
-func TestWriteTextTakesAnEmptyReport(t *testing.T) {
+func TestWriteTextAcceptsAnEmptyReport(t *testing.T) {
 	t.Parallel()
 	if got := text(t, &report.Report{}); got != "" {
 		t.Errorf("got %q", got)
