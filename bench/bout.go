@@ -17,35 +17,34 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// bout is one contestant at one scenario: a server's process and a load
-// generator's, both fresh.
+// bout is one contestant at one scenario, with new processes for the server and the load
+// generator.
 type bout struct {
 	contestant servers.Contestant
 	settings   servers.Settings
-	streams    int           // the most that it will have open
-	quiet      time.Duration // after how long without an event the rest is given up
-	profile    string        // file for a CPU profile of what is measured; "" is none
-
-	memory int64 // bytes that the server may use; 0 is no limit
+	streams    int           // the most that are open at a time
+	quiet      time.Duration // how long to wait without an event before giving up
+	profile    string        // file for a CPU profile of the measured work, or ""
+	memory     int64         // bytes that the server may use; 0 is no limit
 
 	server, load *child.Child
 	memoryLimit  *memoryLimit // nil if there is none
 	addr         string
-	opening      time.Duration // how long the last open took
-	others       float64       // cores that neither process had, while something was measured
+	opening      time.Duration // how long the last opening took
+	others       float64       // most cores that other processes used during a measurement
 }
 
-// limit is how long a bout may take at one thing.
+// limit is how long each step of a bout may take.
 const limit = 40 * time.Second
 
-// inFlight is how many requests are under way at a time.
+// inFlight is the number of concurrent requests.
 const inFlight = 64
 
 func newBout(contestant servers.Contestant, s scenario) (*bout, error) {
 	b := &bout{
 		contestant: contestant, settings: s.settings,
-		streams: s.work.streams + 1, // one may be stalled
-		quiet:   12 * time.Second,   // longer than a write may wait for that one
+		streams: s.work.streams + 1, // one more may be stalled
+		quiet:   12 * time.Second,   // longer than the write deadline of the contestants written by hand
 		memory:  s.work.memory,
 	}
 	if s.settings.WriteTimeout > 0 {
@@ -100,12 +99,13 @@ func (b *bout) open(args load.OpenArgs) error {
 	return b.openPrepared()
 }
 
-func (b *bout) hangUp() error {
+// closeStreams closes all streams.
+func (b *bout) closeStreams() error {
 	if err := b.load.Call("Close", struct{}{}, new(struct{})); err != nil {
 		return err
 	}
 	others := b.others
-	_, err := b.rest(500 * time.Millisecond) // for the server to notice
+	_, err := b.rest(500 * time.Millisecond) // until the server has noticed
 	b.others = others
 	return err
 }
@@ -114,13 +114,13 @@ func (b *bout) stat(memory bool) (stat servers.Stat, err error) {
 	return stat, b.server.Call("Stat", memory, &stat)
 }
 
-// rest lets time pass.
+// rest measures idle streams for a while.
 func (b *bout) rest(d time.Duration) (measured, error) {
-	return b.measure(func(m *measured) error { return b.hear("Rest", d, m) })
+	return b.measure(func(m *measured) error { return b.read("Rest", d, m) })
 }
 
-// storm opens streams.
-func (b *bout) storm(args load.OpenArgs) (measured, error) {
+// openMeasured measures the opening of streams.
+func (b *bout) openMeasured(args load.OpenArgs) (measured, error) {
 	if err := b.prepare(args); err != nil {
 		return measured{}, err
 	}
@@ -128,11 +128,11 @@ func (b *bout) storm(args load.OpenArgs) (measured, error) {
 	if err != nil {
 		return m, err
 	}
-	err = b.hear("Rest", 100*time.Millisecond, &m) // a server may end a stream right after its headers
+	err = b.read("Rest", 100*time.Millisecond, &m) // a server may end a stream right after its headers
 	return m, err
 }
 
-// send sends events and waits until they have come.
+// send sends events and waits until they have arrived.
 func (b *bout) send(args servers.SendArgs) (measured, error) {
 	expected := load.ExpectArgs{Events: args.First + args.Events, Users: args.Users}
 	if args.For > 0 {
@@ -145,13 +145,13 @@ func (b *bout) send(args servers.SendArgs) (measured, error) {
 	var sent servers.Sent
 	m, err := b.measure(func(m *measured) error {
 		sending = b.server.Go("Send", args, &sent)
-		return b.hear("Wait", load.WaitArgs{Limit: limit, Quiet: b.quiet}, m)
+		return b.read("Wait", load.WaitArgs{Limit: limit, Quiet: b.quiet}, m)
 	})
 	if err != nil {
 		return m, err
 	}
 	m.timed = args.For > 0
-	// When all has come, the sender is about to return. When not, it may never do so.
+	// If all events have arrived, the sender is about to return. If not, it may never return.
 	switch err := b.server.Wait(sending, b.quiet); {
 	case errors.Is(err, child.ErrTimeout):
 		m.stuck = true
@@ -162,26 +162,26 @@ func (b *bout) send(args servers.SendArgs) (measured, error) {
 	if args.Rate > 0 {
 		interval := time.Second / time.Duration(args.Rate)
 		m.late = sent.Took - time.Duration(args.Events-1)*interval
-		if m.late < max(tolerance, 2*interval) { // the last event itself may take one
+		if m.late < max(tolerance, 2*interval) { // the last event may take an interval
 			m.late = 0
 		}
 	}
 	if args.For > 0 {
 		expected.Events = args.First + sent.Events
-		m.outcome = load.Outcome{} // what is decoded into it leaves out zeros
-		err = b.load.Call("Settle", expected, &m.outcome)
+		m.outcome = load.Outcome{} // because decoding does not set zeros
+		err = b.load.Call("SetExpected", expected, &m.outcome)
 	}
 	return m, err
 }
 
-// sendUnheard sends events while there are no streams.
-func (b *bout) sendUnheard(args servers.SendArgs) error {
+// sendWithoutStreams sends events while no stream is open.
+func (b *bout) sendWithoutStreams(args servers.SendArgs) error {
 	return b.server.Call("Send", args, new(servers.Sent))
 }
 
-// comeBack opens the streams again, and waits until each has the events that were
-// sent in all.
-func (b *bout) comeBack(args load.OpenArgs, events int) (measured, error) {
+// reconnect reconnects the streams. It waits until each has all events, whose total number is
+// events.
+func (b *bout) reconnect(args load.OpenArgs, events int) (measured, error) {
 	args.Resume, args.Expect = true, events
 	if err := b.prepare(args); err != nil {
 		return measured{}, err
@@ -190,36 +190,36 @@ func (b *bout) comeBack(args load.OpenArgs, events int) (measured, error) {
 		if err := b.openPrepared(); err != nil {
 			return err
 		}
-		return b.hear("Wait", load.WaitArgs{Limit: limit, Quiet: b.quiet}, m)
+		return b.read("Wait", load.WaitArgs{Limit: limit, Quiet: b.quiet}, m)
 	})
 }
 
-// hear has the load generator read, by its method Wait or Rest.
-func (b *bout) hear(method string, args any, m *measured) error {
+// read makes the load generator read, with its method Wait or Rest.
+func (b *bout) read(method string, args any, m *measured) error {
 	var waited load.Waited
 	err := b.load.Call(method, args, &waited)
 	m.outcome, m.last = waited.Outcome, waited.Last
 	return err
 }
 
-// measured is what a piece of work took, and what came of it.
+// measured is the result of a piece of work.
 type measured struct {
-	took    time.Duration // until the last event came
+	took    time.Duration // until the last event arrived
 	cpu     time.Duration // of the server
-	peak    int64         // bytes of memory that the server has had at most
+	peak    int64         // most bytes of memory that the server has used
 	loadCPU time.Duration // of the load generator
 	outcome load.Outcome
-	last    time.Time     // when the last event came; zero if none was waited for
-	late    time.Duration // how much longer than due the sender took; 0 is in time
-	timed   bool          // the sender sent for a time, whatever became of it
-	stuck   bool          // the sender has not returned, and cannot be asked again
+	last    time.Time     // when the last event arrived; zero without waiting for events
+	late    time.Duration // how much longer than due the sender took; 0 if it was in time
+	timed   bool          // the series had a duration, not a number of events
+	stuck   bool          // the sender has not returned, and cannot be used again
 }
 
-// clients is the load generator's CPU in percent of a core: near 100 it is the
-// clients that are measured.
+// clients is the load generator's CPU in percent of a core. Near 100 the clients limit the
+// rate.
 func (m measured) clients() float64 { return 100 * m.loadCPU.Seconds() / m.took.Seconds() }
 
-// measure takes the time and both processes' CPU over a piece of work.
+// measure measures the time of a piece of work, and the CPU that both processes use for it.
 func (b *bout) measure(work func(*measured) error) (m measured, err error) {
 	before, err := b.stat(false)
 	if err != nil {
@@ -260,8 +260,8 @@ func (b *bout) measure(work func(*measured) error) (m measured, err error) {
 	return m, nil
 }
 
-// latency is a quantile in milliseconds; NaN where some events have not come, and
-// theirs would be the longest.
+// latency returns a quantile in milliseconds. It is NaN if events are missing, because their
+// latencies would be the longest.
 func (m measured) latency(q float64) float64 {
 	if m.outcome.Missing+m.outcome.Lost > 0 {
 		return math.NaN()
@@ -269,41 +269,42 @@ func (m measured) latency(q float64) float64 {
 	return millis(m.outcome.Latency.Quantile(q))
 }
 
-// tolerance is how much longer than due a sender may take that is not held back.
+// tolerance is how much longer than due a sender may take without counting as blocked.
 const tolerance = 250 * time.Millisecond
 
-// shortfall says what was not done of a series of events, or "".
+// shortfall says what is missing of a series of events, or "".
 func (m measured) shortfall() string {
 	o := m.outcome
 	expected := o.Delivered + o.Missing + o.Lost
-	var said []string
+	var parts []string
 	if o.Closed > 0 {
-		said = append(said, fmt.Sprintf("ended %d streams", o.Closed))
+		parts = append(parts, fmt.Sprintf("closed %d streams", o.Closed))
 	}
 	if m.stuck {
-		said = append(said, "stopped its sender")
+		parts = append(parts, "stopped its sender")
 	}
 	switch {
-	// A sender that is stuck has not said how much it sent; and where the streams are
-	// gone it goes on, faster than ever.
+	// The number of events is unknown if the sender is stuck. Without streams the sender
+	// goes on, faster than before.
 	case expected == 0, m.timed && (m.stuck || o.Closed > 0):
 	case m.stuck, o.Closed > 0, o.Missing > 0:
-		// Rounded down, so that what is not all is never 100 %.
-		said = append(said, fmt.Sprintf("delivered %d %%", 100*o.Delivered/expected))
+		// Rounded down, so that incomplete delivery is never 100 %.
+		parts = append(parts, fmt.Sprintf("delivered %d %%", 100*o.Delivered/expected))
 	case o.Lost > 0:
-		said = append(said, fmt.Sprintf("lost %d of %d", o.Lost, expected))
+		parts = append(parts, fmt.Sprintf("lost %d of %d", o.Lost, expected))
 	}
 	if o.GapStreams > 0 {
-		said = append(said, fmt.Sprintf("told %d streams of a gap", o.GapStreams))
+		parts = append(parts, fmt.Sprintf("announced a gap to %d streams", o.GapStreams))
 	}
 	if m.late > 0 {
-		said = append(said, fmt.Sprintf("held its sender up for %.1f s", m.late.Seconds()))
+		parts = append(parts, fmt.Sprintf("blocked its sender for %.1f s", m.late.Seconds()))
 	}
-	return strings.Join(said, ", ")
+	return strings.Join(parts, ", ")
 }
 
-// machineCPU is the CPU time that all processes have used, and other machines on the
-// same host. Interrupts are not in it: they are the network's, and so the bout's own.
+// machineCPU returns the CPU time that all processes have used, and other machines on the
+// same host. It leaves out interrupts, because they are mostly the bout's own network
+// traffic.
 func machineCPU() time.Duration {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -314,7 +315,7 @@ func machineCPU() time.Duration {
 	for i, field := range strings.Fields(line) {
 		n, _ := strconv.Atoi(field)
 		switch i {
-		case 1, 2, 3, 8: // user, nice, system, and what other machines have taken: steal
+		case 1, 2, 3, 8: // user, nice, system and steal, which other machines used
 			ticks += n
 		}
 	}

@@ -16,15 +16,15 @@ import (
 	tmaxmax "github.com/tmaxmax/go-sse"
 )
 
-// recording is an event stream that the contestants read. All of it is in memory:
-// what is measured is the reading of events, not of sockets.
+// recording is an event stream for the decoders. It is in memory, because the benchmark
+// measures decoding and not sockets.
 type recording struct {
 	name   string
 	text   []byte
 	events int
 	blocks int // events, and blocks of comments alone
 	data   int // bytes of data, without the LF between lines
-	reads  int // the most bytes that a read returns; 0: as many as fit
+	reads  int // most bytes of a read; 0 is no limit
 }
 
 func (s recording) reader() io.Reader {
@@ -34,7 +34,7 @@ func (s recording) reader() io.Reader {
 	return shortReader{bytes.NewReader(s.text), s.reads}
 }
 
-// shortReader returns little at a time, as a slow connection does.
+// shortReader returns few bytes at a time, as a slow connection does.
 type shortReader struct {
 	r    io.Reader
 	most int
@@ -42,8 +42,8 @@ type shortReader struct {
 
 func (s shortReader) Read(p []byte) (int, error) { return s.r.Read(p[:min(len(p), s.most)]) }
 
-// record writes n events, each of an ID, a type and lines of data, after comments
-// each in a block of its own.
+// record writes n events, each with an ID, a type and lines of data. Before each event come
+// comments, each in its own block.
 func record(name string, n int, lines []string, comments int) recording {
 	var text strings.Builder
 	s := recording{name: name, events: n, blocks: n + n*comments}
@@ -84,12 +84,12 @@ func recordings() []recording {
 	}
 }
 
-// decoding is a contestant: it reads all events of a stream, and returns how many
-// there were and how many bytes of data they had.
+// decoding is a decoder. decode reads all events of a stream, and returns their number and
+// the bytes of their data.
 type decoding struct {
 	name string
-	// blocksOnly is of one that finds where blocks end and does not look into
-	// them: it gives no fields, and takes a comment for an event.
+	// blocksOnly is for a decoder that finds the ends of blocks and does not decode them.
+	// It returns no fields, and counts a comment as an event.
 	blocksOnly bool
 	decode     func(r io.Reader) (events, data int, err error)
 }
@@ -126,7 +126,7 @@ func decodeTmaxmax(r io.Reader) (events, data int, err error) {
 	return events, data, nil
 }
 
-// It reads in a goroutine of its own, which ends at the end of the stream.
+// decodeLaunchdarkly reads on another goroutine, which ends with the stream.
 func decodeLaunchdarkly(r io.Reader) (events, data int, err error) {
 	decoder := eventsource.NewDecoder(r)
 	for {
@@ -142,9 +142,9 @@ func decodeLaunchdarkly(r io.Reader) (events, data int, err error) {
 	}
 }
 
-// Its parser of fields can be had by its client only. The response is made up, and
-// is one for the whole stream. It gives events for blocks of comments alone, too,
-// once there has been an ID: those, without data, are not counted.
+// decodeR3labsClient uses the library's client, because its parser of fields is private. The
+// stream is the body of a fake response. After an ID the client also returns events for
+// blocks of comments. They have no data, and are not counted.
 func decodeR3labsClient(r io.Reader) (events, data int, err error) {
 	c := r3labs.NewClient("http://localhost/")
 	c.Connection = &http.Client{Transport: roundTrip(func(request *http.Request) (*http.Response, error) {
@@ -178,7 +178,7 @@ func decodeR3labsBlocks(r io.Reader) (events, data int, err error) {
 	}
 }
 
-// decodeAll decodes a stream and says what was wrong.
+// decodeAll decodes a recording and checks the result.
 func (d decoding) decodeAll(s recording) error {
 	events, data, err := d.decode(s.reader())
 	if err != nil {
@@ -197,7 +197,7 @@ func (d decoding) decodeAll(s recording) error {
 	return nil
 }
 
-func TestDecodersSeeAllEvents(t *testing.T) {
+func TestDecodersDecodeAllEvents(t *testing.T) {
 	t.Parallel()
 	for _, s := range recordings() {
 		for _, d := range decodings() {
@@ -211,8 +211,8 @@ func TestDecodersSeeAllEvents(t *testing.T) {
 	}
 }
 
-// BenchmarkDecode reads the same streams with each contestant. r3labs_blocks does
-// less than the others: see blocksOnly. Only ginsse checks that text is UTF-8.
+// BenchmarkDecode decodes the same recordings with each decoder. r3labs_blocks does less than
+// the others: see blocksOnly. Only ginsse checks that text is UTF-8.
 func BenchmarkDecode(b *testing.B) {
 	for _, s := range recordings() {
 		for _, d := range decodings() {

@@ -12,14 +12,14 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// figures are what one bout gave: a value for each measure, or why not.
+// figures is the result of a bout: a value for each measure, or why the contestant failed.
 type figures struct {
 	values []float64
 	failed string
 }
 
-// onlyOnce is what came of a series that may have no event twice: the streams were
-// not cut.
+// onlyOnce is shortfall for a series in which no event may arrive twice, because no stream
+// reconnects.
 func onlyOnce(m measured) string {
 	failed := m.shortfall()
 	if failed == "" && m.outcome.Repeated > 0 {
@@ -28,7 +28,7 @@ func onlyOnce(m measured) string {
 	return failed
 }
 
-// deliver opens the streams, sends, and counts what came.
+// deliver opens the streams, sends events, and measures their delivery.
 func deliver(s scenario, b *bout) (figures, error) {
 	w := s.work
 	users := 0
@@ -62,10 +62,10 @@ func deliver(s scenario, b *bout) (figures, error) {
 	return f, nil
 }
 
-// warmUp sends a first series, so that no contestant pays for its first time, and
-// returns how many events that was. What is lost here does not count: some
-// libraries answer a request before the stream gets events. The kit does not, and is
-// not let off. Else it has failed if nothing more can be sent.
+// warmUp sends a first series, so that the measurement leaves out what only the first events
+// cost. It returns the number of events. Lost events fail only the kit: some libraries
+// answer a request before its stream gets events. All contestants fail if their sender is
+// stuck.
 func warmUp(b *bout, bytes, users int) (events int, failed string, err error) {
 	series := servers.SendArgs{Events: 20, Bytes: bytes, Rate: 100}
 	if users > 0 {
@@ -73,15 +73,15 @@ func warmUp(b *bout, bytes, users int) (events int, failed string, err error) {
 	}
 	others := b.others
 	sent, err := b.send(series)
-	b.others = others // what disturbs this counts for nothing
-	sent.late = 0     // nobody is held to be in time at first
+	b.others = others // a disturbance of the warm-up does not count
+	sent.late = 0     // the warm-up may be late
 	if sent.stuck || b.contestant.Kind == report.Kit {
 		failed = onlyOnce(sent)
 	}
 	return series.Events, failed, err
 }
 
-// stalled is two bouts: the contestant starts anew for the second.
+// stalled measures without and with a stalled reader. The contestant restarts in between.
 func stalled(s scenario, b *bout) (figures, error) {
 	w := s.work
 	p99 := func(stalled int) (float64, string, error) {
@@ -107,15 +107,16 @@ func stalled(s scenario, b *bout) (figures, error) {
 	return figures{failed: failed, values: []float64{with, without, with / without}}, err
 }
 
+// connect measures the opening of streams.
 func connect(s scenario, b *bout) (figures, error) {
-	// Each bout warms up on some of its own.
+	// Streams to warm up.
 	if err := b.open(load.OpenArgs{Streams: s.work.streams / 10}); err != nil {
 		return figures{}, err
 	}
-	if err := b.hangUp(); err != nil {
+	if err := b.closeStreams(); err != nil {
 		return figures{}, err
 	}
-	opened, err := b.storm(load.OpenArgs{Streams: s.work.streams})
+	opened, err := b.openMeasured(load.OpenArgs{Streams: s.work.streams})
 	n := float64(s.work.streams)
 	return figures{
 		values: []float64{micros(opened.cpu) / n, n / b.opening.Seconds(), opened.clients()},
@@ -123,6 +124,7 @@ func connect(s scenario, b *bout) (figures, error) {
 	}, err
 }
 
+// resume measures the replay for streams that reconnect.
 func resume(s scenario, b *bout) (figures, error) {
 	w := s.work
 	streams := load.OpenArgs{Streams: w.streams, All: true, KeepIDs: true}
@@ -133,34 +135,33 @@ func resume(s scenario, b *bout) (figures, error) {
 	if err != nil || failed != "" {
 		return figures{failed: failed}, err
 	}
-	// All have the same last event ID before they leave.
+	// All streams have the same last event ID when they disconnect.
 	before, err := b.send(servers.SendArgs{First: sent, Events: 1, Bytes: w.bytes})
 	if err != nil || before.shortfall() != "" {
 		return figures{failed: before.shortfall()}, err
 	}
 	sent++
-	if err := b.hangUp(); err != nil {
+	if err := b.closeStreams(); err != nil {
 		return figures{}, err
 	}
-	if err := b.sendUnheard(servers.SendArgs{First: sent, Events: w.events, Bytes: w.bytes}); err != nil {
+	if err := b.sendWithoutStreams(servers.SendArgs{First: sent, Events: w.events, Bytes: w.bytes}); err != nil {
 		return figures{}, err
 	}
-	came, err := b.comeBack(streams, sent+w.events)
+	resumed, err := b.reconnect(streams, sent+w.events)
 	if err != nil {
 		return figures{}, err
 	}
-	n := float64(came.outcome.Delivered)
-	return figures{failed: came.shortfall(), values: []float64{
-		n / came.took.Seconds(),
-		micros(came.cpu) / n,
-		float64(came.outcome.Repeated) / float64(w.streams),
-		came.clients(),
+	n := float64(resumed.outcome.Delivered)
+	return figures{failed: resumed.shortfall(), values: []float64{
+		n / resumed.took.Seconds(),
+		micros(resumed.cpu) / n,
+		float64(resumed.outcome.Repeated) / float64(w.streams),
+		resumed.clients(),
 	}}, nil
 }
 
-// idle gives memory and CPU; silent the same the other way round. The memory is that
-// at the end, when each stream has had its heartbeats, if there are any: a buffer
-// that nothing has been written through yet is not in memory.
+// idle measures memory and CPU of idle streams. It measures the memory at the end, after the
+// heartbeats, if there are any: a buffer uses no memory before its first write.
 func idle(s scenario, b *bout) (figures, error) {
 	before, err := b.stat(true)
 	if err != nil {
@@ -169,11 +170,11 @@ func idle(s scenario, b *bout) (figures, error) {
 	if err := b.open(load.OpenArgs{Streams: s.work.streams}); err != nil {
 		return figures{}, err
 	}
-	// The deadlines of the requests are over before anybody looks, and their timers gone.
+	// Until the timers for the deadlines of the requests have ended.
 	if _, err := b.rest(s.work.settle); err != nil {
 		return figures{}, err
 	}
-	if _, err := b.stat(true); err != nil { // or the garbage of the opening is collected meanwhile
+	if _, err := b.stat(true); err != nil { // collects the garbage of the opening
 		return figures{}, err
 	}
 	rested, err := b.rest(s.work.window)
@@ -186,13 +187,14 @@ func idle(s scenario, b *bout) (figures, error) {
 		millis(rested.cpu) / s.work.window.Seconds(),
 		float64(rested.outcome.Heartbeats) / float64(s.work.streams),
 	}}
-	// A stream whose beat fell on the window's edge has none in it.
-	if beats := rested.outcome.Heartbeats; b.contestant.Kind != report.Peer && !s.settings.Silent && beats < s.work.streams*9/10 {
-		f.failed = fmt.Sprintf("%d heartbeats on %d streams", beats, s.work.streams)
+	// A heartbeat at the edge of the window may be missed.
+	if n := rested.outcome.Heartbeats; b.contestant.Kind != report.Peer && !s.settings.Silent && n < s.work.streams*9/10 {
+		f.failed = fmt.Sprintf("%d heartbeats on %d streams", n, s.work.streams)
 	}
 	return f, err
 }
 
+// silent is idle with the CPU as the first measure.
 func silent(s scenario, b *bout) (figures, error) {
 	f, err := idle(s, b)
 	if err == nil {

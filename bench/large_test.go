@@ -26,7 +26,7 @@ func TestOnlyWholeReportsMissingBytes(t *testing.T) {
 	}
 }
 
-func TestBoutStopsServerThatExceedsItsMemory(t *testing.T) {
+func TestBoutStopsServerThatExceedsTheMemoryLimit(t *testing.T) {
 	t.Parallel()
 	s := largeScenarios(true)[0]
 	s.work.streams, s.work.memory = 10, 1_000_000
@@ -56,7 +56,7 @@ func TestLargeScenariosStallSomeReaders(t *testing.T) {
 		if stalls {
 			want--
 		}
-		if err := b.load.Call("Settle", load.ExpectArgs{Events: 21}, &outcome); err != nil || outcome.Delivered != want {
+		if err := b.load.Call("SetExpected", load.ExpectArgs{Events: 21}, &outcome); err != nil || outcome.Delivered != want {
 			t.Errorf("%s: %d streams have the event, want %d: %v", s.Name, outcome.Delivered, want, err)
 		}
 		b.stop()

@@ -4,4 +4,4 @@ package main
 
 import "log"
 
-func main() { log.Fatal("bench: it measures with what Linux has: epoll, /proc") }
+func main() { log.Fatal("bench: it needs Linux, because it uses epoll and /proc") }

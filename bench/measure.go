@@ -21,7 +21,7 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// options say what is measured.
+// options says what to measure.
 type options struct {
 	quick       bool
 	rounds      int
@@ -30,9 +30,8 @@ type options struct {
 	profiles    string
 }
 
-// measure gives each scenario to each contestant in turn, round after round, the
-// other way round in every second one: what changes on the machine meanwhile
-// concerns all alike.
+// measure runs each scenario with each contestant, round after round. The order changes from
+// round to round, so that changes on the machine affect all contestants alike.
 func (o options) measure() *report.Report {
 	r := &report.Report{
 		Date:     time.Now(),
@@ -71,8 +70,8 @@ func (o options) measure() *report.Report {
 	return r
 }
 
-// turns is the order of a round: each time somebody else is first, and every second
-// time it goes the other way round.
+// turns returns the order of the contestants in a round. Each round starts with another
+// contestant, and every second round is in reverse.
 func turns(n, round int) []int {
 	order := make([]int, n)
 	for i := range order {
@@ -84,7 +83,7 @@ func turns(n, round int) []int {
 	return order
 }
 
-// add puts the figures of one bout into the contestant's row.
+// add adds the figures of a bout to the contestant's row.
 func add(row *report.Row, f figures, disturbed bool) {
 	if f.failed != "" {
 		row.Failures = append(row.Failures, f.failed)
@@ -101,17 +100,17 @@ func add(row *report.Row, f figures, disturbed bool) {
 	}
 }
 
-// mostOthers is how many cores the rest of the machine may use during a bout that
-// counts.
+// mostOthers is how many cores other processes may use during a bout. If they use more, the
+// bout is disturbed.
 const mostOthers = 0.15
 
-// bout holds a bout, and says whether it was disturbed. One that was is held again,
-// and of three the least disturbed counts.
+// bout holds a bout, and says whether it was disturbed. A disturbed bout is repeated up to
+// twice. The least disturbed one counts.
 func (o options) bout(s scenario, c servers.Contestant, round int) (best figures, disturbed bool) {
 	least := math.Inf(1)
 	for try := 1; ; try++ {
 		f, others, err := o.once(s, c, round)
-		if err != nil { // a failure of the contestant, not the end of the run
+		if err != nil { // it fails the contestant and does not end the run
 			f = figures{failed: "failed: " + err.Error()}
 		}
 		log.Printf("round %d, %s, %s: %v %s", round+1, s.Name, c.Name, f.values, f.failed)
@@ -121,10 +120,11 @@ func (o options) bout(s scenario, c servers.Contestant, round int) (best figures
 		if least < mostOthers || o.quick || try == 3 {
 			return best, least >= mostOthers
 		}
-		log.Printf("again: something else used %.2f cores meanwhile", others)
+		log.Printf("repeating: other processes used %.2f cores meanwhile", others)
 	}
 }
 
+// once holds a bout once. It returns its figures, and how many cores other processes used.
 func (o options) once(s scenario, c servers.Contestant, round int) (figures, float64, error) {
 	b, err := newBout(c, s)
 	defer b.stop()
@@ -172,8 +172,8 @@ func machine() report.Machine {
 	return m
 }
 
-// versions are those of the libraries, as this program was built with them. The
-// kit is the tree itself, and has none.
+// versions returns the versions of the libraries that this program was built with. The kit
+// is part of the tree, and has no version.
 func versions(contestants []servers.Contestant) (list []report.Version) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -191,7 +191,7 @@ func versions(contestants []servers.Contestant) (list []report.Version) {
 	return list
 }
 
-// commit names the tree that is measured; "" outside a repository.
+// commit returns the commit of the measured tree, or "" outside a repository.
 func commit() string {
 	revision, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output() //nolint:noctx // it does not wait
 	if err != nil {

@@ -16,7 +16,7 @@ type memoryLimit struct {
 	bytes    int64
 	exceeded atomic.Bool
 	stop     chan struct{} // closed by end
-	done     chan struct{} // closed when nothing looks any more
+	done     chan struct{} // closed when check has returned
 }
 
 // memoryInterval is how often the limit is checked. A server that touches new memory
@@ -41,7 +41,7 @@ func (m *memoryLimit) check(server *child.Child) {
 		case <-ticker.C:
 		}
 		resident, err := server.Resident()
-		if err != nil { // it has ended
+		if err != nil { // the server has ended
 			return
 		}
 		if resident > m.bytes {

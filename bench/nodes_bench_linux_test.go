@@ -18,9 +18,9 @@ const (
 	infoRequests = "STREAM.INFO"
 )
 
-// BenchmarkNodes measures what a log that nodes share costs, beside the one in memory: on
-// one NATS server, and on a cluster of three that hold three replicas. An iteration is a
-// whole series of events, so -benchtime is a number of them.
+// BenchmarkNodes compares a log that nodes share with the one in memory: on one NATS server,
+// and on a cluster of three with three replicas. An iteration is a whole series of events, so
+// use a number of iterations for -benchtime.
 func BenchmarkNodes(b *testing.B) {
 	for _, log := range []struct {
 		name    string
@@ -28,12 +28,12 @@ func BenchmarkNodes(b *testing.B) {
 	}{{"memory", 0}, {"r1", 1}, {"r3", 3}} {
 		b.Run(log.name, func(b *testing.B) {
 			n := startNodes(b, log.brokers)
-			more := 1 // events: a series should take longer than to call for it
+			more := 1 // factor for events: a series should take longer than its RPC
 			if n.broker == nil {
 				more = 10
 			}
 			if n.broker != nil {
-				b.Run("idle", func(b *testing.B) { benchmarkIdle(b, n) }) // first: nodes that heard something ask less
+				b.Run("idle", func(b *testing.B) { benchmarkIdle(b, n) }) // first, because nodes that have received events send fewer requests
 			}
 			b.Run("targeted/senders=1", func(b *testing.B) {
 				benchmarkDelivery(b, n, 1000, servers.SendArgs{Events: 1000 * more, Users: 1000, Senders: 1})
@@ -65,12 +65,11 @@ func BenchmarkNodes(b *testing.B) {
 
 func per(d time.Duration, n int) float64 { return micros(d) / float64(n) }
 
-// benchmarkDelivery sends as fast as the senders get through, each waiting for one event
-// before the next.
+// benchmarkDelivery sends at full speed. Each sender waits for one event before the next.
 func benchmarkDelivery(b *testing.B, n *nodes, streams int, args servers.SendArgs) {
-	defer n.leave(b)
+	defer n.closeStreams(b)
 	n.openStreams(b, streams, false)
-	args.First, args.Bytes = 1, eventBytes // of each stream, after the one that opened it
+	args.First, args.Bytes = 1, eventBytes // after the one of openStreams
 	if args.Users > 0 {
 		args.First = args.Users
 	}
@@ -93,13 +92,13 @@ func benchmarkDelivery(b *testing.B, n *nodes, streams int, args servers.SendArg
 	}
 }
 
-// benchmarkLatency takes the time from the call of SendTo until the client has read the
+// benchmarkLatency measures the time from the call of SendTo until the client has read the
 // event, at 200 events a second.
 func benchmarkLatency(b *testing.B, n *nodes) {
 	const streams = 100
-	defer n.leave(b)
+	defer n.closeStreams(b)
 	n.openStreams(b, streams, false)
-	args := servers.SendArgs{First: streams, Events: 50, Bytes: eventBytes, Users: streams, Rate: 200, Called: true}
+	args := servers.SendArgs{First: streams, Events: 50, Bytes: eventBytes, Users: streams, Rate: 200, StampAtCall: true}
 	var latency load.Histogram
 	for b.Loop() {
 		m, _ := n.deliver(b, args)
@@ -113,18 +112,18 @@ func benchmarkLatency(b *testing.B, n *nodes) {
 	b.ReportMetric(micros(latency.Quantile(0.99)), "p99-µs")
 }
 
-// benchmarkResume has all streams go from node to node at once, each after missing some
-// events of its own.
+// benchmarkResume moves all streams from node to node at once. Each has missed some events of
+// its own.
 func benchmarkResume(b *testing.B, n *nodes, to [2]string, streams int) {
 	const missed = 5
 	defer func() { n.addr = n.addrs[1] }()
-	defer n.leave(b)
+	defer n.closeStreams(b)
 	n.openStreams(b, streams, true)
 	var took time.Duration
 	var all used
 	gets, infos, rounds := 0, 0, 0
 	for b.Loop() {
-		m, spent, requests := n.comeBackTo(b, to[rounds%2], streams, 1+missed*rounds, missed)
+		m, spent, requests := n.reconnectTo(b, to[rounds%2], streams, 1+missed*rounds, missed)
 		took, all = took+m.took, all.add(spent)
 		gets, infos = gets+requests[getRequests], infos+requests[infoRequests]
 		rounds++
@@ -135,14 +134,14 @@ func benchmarkResume(b *testing.B, n *nodes, to [2]string, streams int) {
 	if n.broker != nil {
 		b.ReportMetric(per(all.traffic.CPU, rounds*streams), "broker-µs/resume")
 		b.ReportMetric(float64(gets)/float64(rounds*streams), "gets/resume")
-		b.ReportMetric(float64(infos)/float64(rounds*streams), "infos/resume") // with the nodes' own, one a second each
+		b.ReportMetric(float64(infos)/float64(rounds*streams), "infos/resume") // includes one a second of each node
 	}
 }
 
-// benchmarkIdle looks at two nodes with streams on which nothing happens.
+// benchmarkIdle measures two nodes with idle streams.
 func benchmarkIdle(b *testing.B, n *nodes) {
 	const nodes, window = 2, 500 * time.Millisecond
-	defer n.leave(b)
+	defer n.closeStreams(b)
 	n.must(b, n.open(load.OpenArgs{Streams: 1000}))
 	var took time.Duration
 	var all used
@@ -163,10 +162,10 @@ func benchmarkIdle(b *testing.B, n *nodes) {
 	b.ReportMetric(micros(all.traffic.CPU)/took.Seconds(), "broker-µs/s")
 }
 
-// benchmarkTraffic counts what goes through the broker with a number of nodes.
+// benchmarkTraffic counts the broker's traffic with a number of nodes.
 func benchmarkTraffic(b *testing.B, n *nodes, count int) {
 	const streams = 100
-	var others []*child.Child // that no event concerns
+	var others []*child.Child // nodes without streams
 	for range count - 2 {
 		node, _ := n.startNode(b, 0)
 		defer node.Stop()
@@ -180,7 +179,7 @@ func benchmarkTraffic(b *testing.B, n *nodes, count int) {
 		}
 		return sum
 	}
-	defer n.leave(b)
+	defer n.closeStreams(b)
 	n.openStreams(b, streams, false)
 	args := servers.SendArgs{First: streams, Events: 2000, Bytes: eventBytes, Users: streams, Senders: 64}
 	var all used
@@ -206,8 +205,8 @@ func benchmarkTraffic(b *testing.B, n *nodes, count int) {
 	}
 }
 
-// BenchmarkNodesRecent is the memory of a node's recent entries, with the events of few
-// users and with a user for each.
+// BenchmarkNodesRecent measures the memory of a node's recent entries, with many events for
+// each user and with a user for each event.
 func BenchmarkNodesRecent(b *testing.B) {
 	for _, users := range []int{100, 100_000} {
 		b.Run(fmt.Sprint("users=", users), func(b *testing.B) {
@@ -221,10 +220,10 @@ func BenchmarkNodesRecent(b *testing.B) {
 				return stat.Resident
 			}
 			args := servers.SendArgs{Events: 5000, Bytes: eventBytes, Users: users, Senders: 64}
-			n.must(b, n.sendUnheard(servers.SendArgs{Events: 1000, Bytes: eventBytes, Users: 100, Senders: 64}))
+			n.must(b, n.sendWithoutStreams(servers.SendArgs{Events: 1000, Bytes: eventBytes, Users: 100, Senders: 64}))
 			before := resident()
 			for b.Loop() {
-				n.must(b, n.sendUnheard(args))
+				n.must(b, n.sendWithoutStreams(args))
 				args.First += args.Events
 			}
 			b.ReportMetric(0, "ns/op")

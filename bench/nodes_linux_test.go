@@ -10,30 +10,31 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// nodes is the kit on two nodes, each a process of its own, as the broker and the clients
-// are: senders at one, streams at the other. With a log in memory one node is both.
+// nodes is the kit on two nodes: senders at one, streams at the other. With a log in memory
+// one node has both. The nodes, the broker and the clients are separate processes.
 type nodes struct {
-	bout // its server is the node that sends, its addr where streams are opened
+	bout // its server is the node that sends; its addr is that of the node to open streams at
 
-	reader *child.Child // the node that has the streams
-	addrs  [2]string    // of both
+	reader *child.Child // the node with the streams
+	addrs  [2]string    // of both nodes
 	broker *child.Child // nil with a log in memory
-	urls   []string     // of its servers
+	urls   []string     // of the broker's servers
 }
 
-// startNodes starts a broker of so many servers, 0 for a log in memory, and two nodes on it.
+// startNodes starts a broker with a number of servers, and two nodes on it. With 0 it starts
+// one node with a log in memory.
 func startNodes(tb testing.TB, brokers int) *nodes {
 	tb.Helper()
 	n := &nodes{bout: bout{contestant: servers.All[0], quiet: 10 * time.Second}}
 	n.load = startChild(tb, "load")
 	if brokers == 0 {
-		// At its bound the log takes all events of whoever was quiet for longest, which
-		// at full speed with thousands of users is a moment.
+		// A full log discards all events of the user who was quiet for longest. At full
+		// speed with thousands of users that would be a moment.
 		n.server, n.addr = n.startNode(tb, 1<<30)
 		n.reader, n.addrs = n.server, [2]string{n.addr, n.addr}
 		return n
 	}
-	dir := tb.TempDir() // outlives the servers
+	dir := tb.TempDir() // before the servers, so that they are stopped first
 	n.broker = startChild(tb, "broker")
 	n.must(tb, n.broker.Call("Start", broker.StartArgs{Servers: brokers, Dir: dir}, &n.urls))
 	n.server, n.addrs[0] = n.startNode(tb, 0)
@@ -42,8 +43,7 @@ func startNodes(tb testing.TB, brokers int) *nodes {
 	return n
 }
 
-// startNode starts one more node. Each is connected to another of the broker's servers, in
-// turn.
+// startNode starts a node. The nodes connect to the broker's servers in turn.
 func (n *nodes) startNode(tb testing.TB, logBytes int) (node *child.Child, addr string) {
 	tb.Helper()
 	settings := servers.Settings{Replicas: len(n.urls), LogBytes: logBytes}
@@ -73,9 +73,9 @@ func (n *nodes) must(tb testing.TB, err error) {
 	}
 }
 
-// used is what has been used since the processes were started, or between two such times.
+// used is the resources used since the processes were started, or between two times.
 type used struct {
-	sender, reader time.Duration // of CPU; the reader's is 0 if the sender is both
+	sender, reader time.Duration // CPU; the reader's is 0 if one node has both
 	traffic        broker.Traffic
 }
 
@@ -98,15 +98,15 @@ func (n *nodes) used(tb testing.TB) (u used) {
 	return u
 }
 
-// openStreams opens streams, of user after user, and has each receive something: what the
-// first event costs is not measured. The caller closes them.
+// openStreams opens streams, one for each user, and sends each an event, so that the cost of
+// a first event is not measured. The caller must close them.
 func (n *nodes) openStreams(tb testing.TB, count int, keepIDs bool) {
 	tb.Helper()
 	n.must(tb, n.open(load.OpenArgs{Streams: count, KeepIDs: keepIDs}))
 	n.deliver(tb, servers.SendArgs{Events: count, Bytes: eventBytes, Users: count, Senders: min(count, 64)})
 }
 
-// deliver sends, and returns when all has come, with what that took.
+// deliver sends events and waits until all have arrived. It returns what was used.
 func (n *nodes) deliver(tb testing.TB, args servers.SendArgs) (measured, used) {
 	tb.Helper()
 	before := n.used(tb)
@@ -118,20 +118,20 @@ func (n *nodes) deliver(tb testing.TB, args servers.SendArgs) (measured, used) {
 	return m, n.used(tb).sub(before)
 }
 
-// leave closes the streams.
-func (n *nodes) leave(tb testing.TB) {
+// closeStreams closes the streams.
+func (n *nodes) closeStreams(tb testing.TB) {
 	tb.Helper()
 	n.must(tb, n.load.Call("Close", struct{}{}, new(struct{})))
-	_, err := n.rest(100 * time.Millisecond) // for the node to notice
+	_, err := n.rest(100 * time.Millisecond) // until the node has noticed
 	n.must(tb, err)
 }
 
-// comeBackTo has the streams leave, sends each some events, and has them come back to a node;
-// first is the number of the first event of each.
-func (n *nodes) comeBackTo(tb testing.TB, addr string, streams, first, events int) (measured, used, map[string]int) {
+// reconnectTo closes the streams, sends each some events, and reconnects the streams to a
+// node. first is the number of the first of those events for each stream.
+func (n *nodes) reconnectTo(tb testing.TB, addr string, streams, first, events int) (measured, used, map[string]int) {
 	tb.Helper()
-	n.leave(tb)
-	n.must(tb, n.sendUnheard(servers.SendArgs{
+	n.closeStreams(tb)
+	n.must(tb, n.sendWithoutStreams(servers.SendArgs{
 		First: first * streams, Events: events * streams, Bytes: eventBytes, Users: streams, Senders: min(streams, 64),
 	}))
 	n.addr = addr
@@ -140,7 +140,7 @@ func (n *nodes) comeBackTo(tb testing.TB, addr string, streams, first, events in
 		n.must(tb, n.broker.Call("Tap", true, new(map[string]int)))
 	}
 	before := n.used(tb)
-	m, err := n.comeBack(load.OpenArgs{Streams: streams, KeepIDs: true}, first+events)
+	m, err := n.reconnect(load.OpenArgs{Streams: streams, KeepIDs: true}, first+events)
 	n.must(tb, err)
 	spent := n.used(tb).sub(before)
 	if n.broker != nil {
@@ -152,7 +152,7 @@ func (n *nodes) comeBackTo(tb testing.TB, addr string, streams, first, events in
 	return m, spent, requests
 }
 
-// TestNodesDeliverAndResume is the benchmarks' work, tiny: what they measure has been done.
+// TestNodesDeliverAndResume checks the work of the benchmarks at a small size.
 func TestNodesDeliverAndResume(t *testing.T) {
 	t.Parallel()
 	const streams = 10
@@ -163,28 +163,28 @@ func TestNodesDeliverAndResume(t *testing.T) {
 			n.openStreams(t, streams, true)
 			m, spent := n.deliver(t, servers.SendArgs{First: streams, Events: 2 * streams, Bytes: eventBytes, Users: streams, Senders: 3})
 			if m.outcome.Delivered != 2*streams {
-				t.Errorf("%d events came, and %d were sent", m.outcome.Delivered, 2*streams)
+				t.Errorf("%d events arrived, and %d were sent", m.outcome.Delivered, 2*streams)
 			}
-			// An event comes in once, its acknowledgement goes out, and each node gets it.
+			// An event comes in once. Its acknowledgement and one copy for each node go out.
 			in, out := spent.traffic.In.Msgs, spent.traffic.Out.Msgs
 			if least := int64(2 * streams); brokers > 0 && (in < least || out < 3*least) {
 				t.Errorf("%d messages came in and %d went out for %d events on two nodes", in, out, least)
 			}
 			for round := range 2 {
-				m, _, requests := n.comeBackTo(t, n.addrs[round], streams, 3+2*round, 2)
+				m, _, requests := n.reconnectTo(t, n.addrs[round], streams, 3+2*round, 2)
 				if m.outcome.Delivered != 2*streams {
-					t.Errorf("%d events came, and %d were missed", m.outcome.Delivered, 2*streams)
+					t.Errorf("%d events arrived, and %d were missed", m.outcome.Delivered, 2*streams)
 				}
 				if requests[getRequests] != 0 {
-					t.Errorf("the broker was asked for what is in memory: %v", requests)
+					t.Errorf("requests to the broker for events that are in memory: %v", requests)
 				}
 			}
 			if brokers == 0 {
 				return
 			}
 			_, forgetful := n.startNode(t, 1)
-			if _, _, requests := n.comeBackTo(t, forgetful, streams, 7, 2); requests[getRequests] < 2*streams {
-				t.Errorf("%d events were read from the broker by %v", 2*streams, requests)
+			if _, _, requests := n.reconnectTo(t, forgetful, streams, 7, 2); requests[getRequests] < 2*streams {
+				t.Errorf("requests for %d events from the broker: %v", 2*streams, requests)
 			}
 		})
 	}

@@ -10,13 +10,13 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-func TestScenariosHaveNamesOfTheirOwn(t *testing.T) {
+func TestScenarioNamesAreUnique(t *testing.T) {
 	t.Parallel()
 	for _, quick := range []bool{false, true} {
 		names := map[string]bool{}
 		for _, s := range scenarios(quick) {
 			if names[s.Name] || names[s.Group] || s.Name == s.Group {
-				t.Errorf("quick %v: %q or its group %q is there already", quick, s.Name, s.Group)
+				t.Errorf("quick %v: %q or its group %q is not unique", quick, s.Name, s.Group)
 			}
 			names[s.Name] = true
 			if s.Title == "" || s.About == "" || len(s.Measures) == 0 || s.work.streams == 0 {
@@ -26,7 +26,7 @@ func TestScenariosHaveNamesOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestScenariosAskTheKitForEverything(t *testing.T) {
+func TestScenariosExcuseTheKitFromNothing(t *testing.T) {
 	t.Parallel()
 	kit := servers.All[0]
 	for _, s := range scenarios(false) {
@@ -36,7 +36,7 @@ func TestScenariosAskTheKitForEverything(t *testing.T) {
 	}
 }
 
-// The figures mean nothing: the work is tiny, and others use the machine meanwhile.
+// The figures mean nothing, because the work is tiny and other tests run meanwhile.
 func TestScenariosGiveTheKitAFigureForEachMeasure(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenarios(true) {
@@ -52,7 +52,7 @@ func TestScenariosGiveTheKitAFigureForEachMeasure(t *testing.T) {
 				t.Fatalf("%d figures for %d measures", len(f.values), len(s.Measures))
 			}
 			for i, v := range f.values {
-				// An idle server may have used no CPU, and given memory back.
+				// An idle server may have used no CPU, and released memory.
 				if math.IsNaN(v) || math.IsInf(v, 0) || s.work.events > 0 && v < 0 {
 					t.Errorf("%s is %v", s.Measures[i].Name, v)
 				}

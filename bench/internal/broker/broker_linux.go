@@ -1,5 +1,5 @@
-// Package broker runs NATS servers with JetStream in a process of their own, and
-// counts what goes through them.
+// Package broker runs NATS servers with JetStream in a separate process, and counts their
+// traffic.
 package broker
 
 import (
@@ -20,25 +20,25 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/child"
 )
 
-// Control is what the driver may call of a broker's process, one call at a time.
+// Control has the methods of a broker's process that the driver may call, one call at a time.
 type Control struct {
 	servers []*server.Server
-	taps    []*nats.Conn // none while there is no tap
+	taps    []*nats.Conn // nil without a tap
 
 	mu       sync.Mutex // guards the field below
 	requests map[string]int
 }
 
-// StartArgs say which servers to start.
+// StartArgs says which servers to start.
 type StartArgs struct {
-	Servers int    // 1, or those of a cluster
-	Dir     string // where they store
+	Servers int    // 1, or the size of a cluster
+	Dir     string // for their data
 }
 
 const startLimit = 20 * time.Second
 
-// Start starts the servers, with the defaults of nats-server, and answers with their
-// addresses when they take streams.
+// Start starts the servers, with the defaults of nats-server. It returns their addresses
+// when they are ready.
 func (c *Control) Start(args StartArgs, urls *[]string) error {
 	if err := child.Files(args.Servers); err != nil {
 		return err
@@ -58,7 +58,7 @@ func (c *Control) Start(args StartArgs, urls *[]string) error {
 	deadline := time.Now().Add(startLimit)
 	for _, s := range c.servers {
 		if !s.ReadyForConnections(time.Until(deadline)) {
-			return errors.New("a server does not start")
+			return errors.New("a server did not start in time")
 		}
 		*urls = append(*urls, s.ClientURL())
 	}
@@ -71,7 +71,7 @@ func (c *Control) Start(args StartArgs, urls *[]string) error {
 	return nil
 }
 
-// led reports whether the servers know of each other, and have a leader.
+// led reports whether there is one server, or a cluster that is complete and has a leader.
 func (c *Control) led() bool {
 	for _, s := range c.servers {
 		if len(c.servers) == 1 || s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(c.servers) {
@@ -99,7 +99,7 @@ func clusterOptions(args StartArgs) (list []*server.Options, err error) {
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = listener.Close() }() // when all are known, so that they differ
+		defer func() { _ = listener.Close() }() // only after the last one is open, so that the ports differ
 		addr, err := netip.ParseAddrPort(listener.Addr().String())
 		if err != nil {
 			return nil, err
@@ -114,15 +114,15 @@ func clusterOptions(args StartArgs) (list []*server.Options, err error) {
 }
 
 // Count counts messages, and their bytes as NATS does: headers and data, without subjects
-// and the lines of the protocol.
+// and protocol lines.
 type Count struct{ Msgs, Bytes int64 }
 
 // Sub returns the difference.
 func (c Count) Sub(other Count) Count { return Count{c.Msgs - other.Msgs, c.Bytes - other.Bytes} }
 
-// Traffic is what has gone through the servers since they were started.
+// Traffic is the traffic of the servers since they were started.
 type Traffic struct {
-	In, Out Count // of the connections that are open now, without the tap's: from them, to them
+	In, Out Count // from and to the connections that are open now, without those of the tap
 	Routes  Count // from server to server
 	CPU     time.Duration
 }
@@ -134,7 +134,7 @@ func (t Traffic) Sub(other Traffic) Traffic {
 
 const tapName = "tap"
 
-// Traffic answers with what has gone through.
+// Traffic returns the traffic so far.
 func (c *Control) Traffic(_ struct{}, t *Traffic) (err error) {
 	*t = Traffic{}
 	for _, s := range c.servers {
@@ -161,8 +161,8 @@ func (c *Control) Traffic(_ struct{}, t *Traffic) (err error) {
 	return err
 }
 
-// Tap begins to count the requests to JetStream by kind, or ends that and answers with
-// the counts. It costs the servers one more message for each.
+// Tap starts counting the requests to JetStream by kind, or stops and returns the counts.
+// The servers send one more message for each request meanwhile.
 func (c *Control) Tap(on bool, requests *map[string]int) error {
 	if !on {
 		for _, nc := range c.taps {
@@ -179,8 +179,8 @@ func (c *Control) Tap(on bool, requests *map[string]int) error {
 		return nil
 	}
 	c.requests = make(map[string]int)
-	// At each server, as the others of a cluster hear of a subscription later. Being of one
-	// queue, one of them gets each request.
+	// Subscribe at each server, because the others of a cluster learn of a subscription
+	// later. The subscriptions share a queue, so each request is counted once.
 	for _, s := range c.servers {
 		nc, err := nats.Connect(s.ClientURL(), nats.Name(tapName))
 		if err != nil {
@@ -201,8 +201,8 @@ func (c *Control) Tap(on bool, requests *map[string]int) error {
 	return nil
 }
 
-// kind is a request's subject without what it is about: $JS.API.STREAM.INFO.X is
-// STREAM.INFO.
+// kind returns the operation in the subject of a request: STREAM.INFO for
+// $JS.API.STREAM.INFO.X.
 func kind(subject string) string {
 	subject = strings.TrimPrefix(subject, "$JS.API.")
 	tokens := strings.Split(subject, ".")
@@ -213,7 +213,7 @@ func kind(subject string) string {
 	return strings.Join(tokens[:n], ".")
 }
 
-// stop ends the servers. A process that ends does so too.
+// stop stops the servers. It is for tests: the end of the process stops them too.
 func (c *Control) stop() {
 	for _, s := range c.servers {
 		s.Shutdown()

@@ -32,7 +32,7 @@ func start(t *testing.T, servers int) (*Control, *nats.Conn) {
 	return c, nc
 }
 
-func TestTrafficCountsWhatConnectionsSendAndGet(t *testing.T) {
+func TestTrafficCountsMessagesOfConnections(t *testing.T) {
 	t.Parallel()
 	for _, servers := range []int{1, 3} {
 		t.Run(fmt.Sprint(servers), func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestTrafficCountsWhatConnectionsSendAndGet(t *testing.T) {
 			}
 			spent := after.Sub(before)
 			if want := (Count{3, 300}); spent.In != want || spent.Out != want {
-				t.Errorf("%+v came in and %+v went out, want %+v", spent.In, spent.Out, want)
+				t.Errorf("in %+v, out %+v, want %+v each", spent.In, spent.Out, want)
 			}
 			if (after.Routes.Msgs > 0) != (servers > 1) || spent.CPU <= 0 {
 				t.Errorf("%+v", after)
@@ -87,7 +87,7 @@ func TestTapCountsRequestsByKind(t *testing.T) {
 			}
 			var traffic Traffic
 			if err := c.Traffic(struct{}{}, &traffic); err != nil || traffic.In.Msgs != 4 || traffic.Out.Msgs != 4 {
-				t.Errorf("the tap is counted too: %+v, %v", traffic, err)
+				t.Errorf("the traffic includes the tap: %+v, %v", traffic, err)
 			}
 			var requests map[string]int
 			if err := c.Tap(false, &requests); err != nil {

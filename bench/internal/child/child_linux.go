@@ -1,6 +1,6 @@
-// Package child runs parts of the benchmarks in processes of their own, so that
-// what one uses is not counted for another. The driver calls them by [net/rpc]
-// over their standard input and output.
+// Package child runs parts of the benchmarks in separate processes, so that the CPU time
+// and memory of each can be measured. The driver calls them by [net/rpc] over their
+// standard input and output.
 package child
 
 import (
@@ -15,28 +15,28 @@ import (
 	"time"
 )
 
-// Serve is the child's side: it lets the driver call the methods of receiver until
-// the driver hangs up.
+// Serve is the child's side. The driver can call the methods of receiver until it closes
+// the connection.
 func Serve(receiver any) error {
 	server := rpc.NewServer()
 	if err := server.RegisterName("Child", receiver); err != nil {
 		return err
 	}
 	conn := duplex{os.Stdin, os.Stdout}
-	os.Stdout = os.Stderr // a library that prints would break the protocol
+	os.Stdout = os.Stderr // output of a library would break the protocol
 	server.ServeConn(conn)
 	return nil
 }
 
-// Child is the driver's side. Several goroutines may call it.
+// Child is the driver's side. Several goroutines may use it.
 type Child struct {
 	client *rpc.Client
 	cmd    *exec.Cmd
 	end    sync.Once
 }
 
-// Start runs this program anew, with the arguments given. What the child writes to
-// its standard error goes to the driver's.
+// Start starts this program as a child, with the given arguments. Its standard error is the
+// driver's.
 func Start(args ...string) (*Child, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -44,7 +44,7 @@ func Start(args ...string) (*Child, error) {
 	}
 	cmd := exec.Command(self, args...) //nolint:gosec,noctx // it is this program; Stop ends it
 	cmd.Stderr = os.Stderr
-	// A driver that is killed takes its children along.
+	// The child ends when the driver is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -60,23 +60,23 @@ func Start(args ...string) (*Child, error) {
 	return &Child{client: rpc.NewClient(duplex{out, in}), cmd: cmd}, nil
 }
 
-// ErrTimeout is a child that did not answer in time.
+// ErrTimeout means that the child did not answer in time.
 var ErrTimeout = errors.New("no answer in time")
 
-// ErrEnded is a child whose process has ended.
+// ErrEnded means that the child's process has ended.
 var ErrEnded = errors.New("the process has ended")
 
-// Call calls a method and waits for its answer, for two minutes at most.
+// Call calls a method and waits for its reply, for two minutes at most.
 func (c *Child) Call(method string, args, reply any) error {
 	return c.Wait(c.Go(method, args, reply), 2*time.Minute)
 }
 
-// Go calls a method and does not wait.
+// Go starts a call of a method and does not wait for its reply.
 func (c *Child) Go(method string, args, reply any) *rpc.Call {
 	return c.client.Go("Child."+method, args, reply, make(chan *rpc.Call, 1))
 }
 
-// Wait waits for what Go began.
+// Wait waits for the reply to a call that Go started.
 func (c *Child) Wait(call *rpc.Call, limit time.Duration) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -96,19 +96,19 @@ func (c *Child) Wait(call *rpc.Call, limit time.Duration) error {
 	}
 }
 
-// Stop ends the child, whatever it is doing, and waits until it has. What is under
-// way fails. It may be repeated.
+// Stop kills the child and waits until it has ended. Pending calls fail. Stop may be called
+// again.
 func (c *Child) Stop() {
 	c.end.Do(func() {
-		_ = c.cmd.Process.Kill() // without effect on one that has ended by itself
+		_ = c.cmd.Process.Kill() // has no effect if the process has ended
 		_ = c.client.Close()
-		_ = c.cmd.Wait() // says how it ended
+		_ = c.cmd.Wait() // sets ProcessState
 	})
 }
 
-// Resident returns how many bytes of memory the child's process uses, with the pages of
-// the program's own file. It is an error if the process has ended. Do not call it
-// after Stop: its process ID may be that of another process then.
+// Resident returns how many bytes of memory the child uses, with the pages of the program's
+// own file. It returns an error if the process has ended. Do not call it after Stop,
+// because another process may have the process ID then.
 func (c *Child) Resident() (bytes int64, err error) {
 	file, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", c.cmd.Process.Pid))
 	if err != nil {
@@ -124,26 +124,24 @@ func (c *Child) Resident() (bytes int64, err error) {
 	return resident * int64(os.Getpagesize()), nil
 }
 
-// duplex makes one connection of two pipes.
+// duplex combines two pipes into one connection.
 type duplex struct {
 	io.ReadCloser
 	io.WriteCloser
 }
 
-// Close closes both.
+// Close closes both pipes.
 func (d duplex) Close() error { return errors.Join(d.ReadCloser.Close(), d.WriteCloser.Close()) }
 
-// CPU returns the CPU time that this process has used, in its own code and in the
-// kernel's.
+// CPU returns the CPU time that this process has used, in user mode and in the kernel.
 func CPU() (time.Duration, error) {
 	var usage syscall.Rusage
 	err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), err
 }
 
-// Files makes sure that this process may have so many files open, beside the few
-// that it needs for itself: each stream is one. It raises the soft limit to the hard
-// one if it must.
+// Files makes sure that this process may open a file for each of so many streams, and the
+// few others that it needs. It raises the soft limit to the hard one if necessary.
 func Files(streams int) error {
 	const others = 64 // pipes, the listener, epoll, a profile
 	needed := uint64(streams + others)

@@ -14,10 +14,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// patience is how long a test waits for what is to come.
+// patience is how long a test waits before it fails.
 const patience = 10 * time.Second
 
-// TestMain is the child's main function too: [Start] runs this program anew.
+// TestMain also runs child processes: [Start] starts the test binary again.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "child" {
 		if err := Serve(&methods{name: os.Args[2]}); err != nil {
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// methods are what the child lets the driver call.
+// methods has the methods of the child that the driver may call.
 type methods struct{ name string }
 
 func (m *methods) Name(_ struct{}, name *string) error {
@@ -65,7 +65,7 @@ func (*methods) Files(streams int, after *syscall.Rlimit) error {
 
 func (*methods) Hang(struct{}, *struct{}) error { select {} }
 
-// start starts a child with a name.
+// start starts a child that knows its name.
 func start(t *testing.T, name string) *Child {
 	t.Helper()
 	c, err := Start("child", name)
@@ -78,7 +78,6 @@ func start(t *testing.T, name string) *Child {
 
 func TestChildAnswersCalls(t *testing.T) {
 	t.Parallel()
-	// Each has a process of its own.
 	first, second := start(t, "first"), start(t, "second")
 	for want, c := range map[string]*Child{"first": first, "second": second} {
 		var name string
@@ -87,7 +86,7 @@ func TestChildAnswersCalls(t *testing.T) {
 		}
 	}
 	if first.cmd.Process.Pid == second.cmd.Process.Pid {
-		t.Error("two children are one process")
+		t.Error("two children share a process")
 	}
 }
 
@@ -112,7 +111,7 @@ func (*methods) Grow(bytes int, _ *struct{}) error {
 	return nil
 }
 
-var kept []byte // by a child
+var kept []byte // memory of a child
 
 func TestResidentIsOfTheChild(t *testing.T) {
 	t.Parallel()
@@ -126,7 +125,7 @@ func TestResidentIsOfTheChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after, err := c.Resident(); err != nil || after-before < more*9/10 || after-before > 2*more {
-		t.Errorf("%d bytes, %v, and before it had %d more %d", after, err, more, before)
+		t.Errorf("%d bytes after growing by %d from %d, %v", after, more, before, err)
 	}
 }
 
@@ -140,10 +139,10 @@ func TestResidentFailsWhenTheChildHasEnded(t *testing.T) {
 			return
 		}
 	}
-	t.Error("it still uses memory")
+	t.Error("no error")
 }
 
-func TestChildMayPrint(t *testing.T) {
+func TestChildCanPrint(t *testing.T) {
 	t.Parallel()
 	c := start(t, "printing")
 	var printed int
@@ -163,10 +162,10 @@ func TestChildThatDoesNotAnswerTimesOut(t *testing.T) {
 	if err := c.Wait(call, 10*time.Millisecond); !errors.Is(err, ErrTimeout) {
 		t.Fatalf("the error is %v", err)
 	}
-	// It answers other calls all the same.
+	// It still answers other calls.
 	var name string
 	if err := c.Call("Name", struct{}{}, &name); err != nil || name != "hanging" {
-		t.Errorf("meanwhile: %q, %v", name, err)
+		t.Errorf("another call: %q, %v", name, err)
 	}
 	c.Stop()
 	if err := c.Wait(call, patience); err == nil || errors.Is(err, ErrTimeout) {
@@ -201,13 +200,13 @@ func TestChildThatDiesFailsItsCalls(t *testing.T) {
 	}
 }
 
-func TestChildEndsWhenTheDriverHangsUp(t *testing.T) {
+func TestChildEndsWhenTheDriverClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	c := start(t, "left")
 	if err := c.client.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// Its end shows that Serve has returned.
+	// The process ends when Serve returns.
 	done := make(chan error, 1)
 	go func() { done <- c.cmd.Wait() }()
 	select {
@@ -216,7 +215,7 @@ func TestChildEndsWhenTheDriverHangsUp(t *testing.T) {
 			t.Errorf("it ends with %v", err)
 		}
 	case <-time.After(patience):
-		t.Error("it lives on")
+		t.Error("the process is still running")
 		_ = c.cmd.Process.Kill()
 		<-done
 	}
@@ -237,7 +236,7 @@ func TestCPUIsOfThisProcess(t *testing.T) {
 
 func TestFilesRaisesTheSoftLimit(t *testing.T) {
 	t.Parallel()
-	c := start(t, "limited") // the limit is the process's
+	c := start(t, "limited") // the limit is for a whole process
 	var before, after syscall.Rlimit
 	if err := c.Call("LowerFiles", uint64(128), &before); err != nil {
 		t.Fatal(err)
@@ -250,7 +249,7 @@ func TestFilesRaisesTheSoftLimit(t *testing.T) {
 	}
 }
 
-func TestFilesNamesTheLimit(t *testing.T) {
+func TestFilesReportsTheLimit(t *testing.T) {
 	t.Parallel()
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

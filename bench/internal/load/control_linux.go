@@ -6,8 +6,8 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/child"
 )
 
-// Control is what the driver may call of the load generator's process, one call at
-// a time.
+// Control has the methods of the load generator's process that the driver may call, one
+// call at a time.
 type Control struct{ loader *Loader }
 
 // NewControl returns a Control without streams.
@@ -16,61 +16,61 @@ func NewControl() (*Control, error) {
 	return &Control{loader}, err
 }
 
-// Prepare is [Loader.Prepare].
+// Prepare calls [Loader.Prepare].
 func (c *Control) Prepare(args OpenArgs, _ *struct{}) error { return c.loader.Prepare(args) }
 
-// Open is [Loader.Open].
+// Open calls [Loader.Open].
 func (c *Control) Open(_ struct{}, took *time.Duration) (err error) {
 	*took, err = c.loader.Open()
 	return err
 }
 
-// ExpectArgs are those of [Loader.Expect].
+// ExpectArgs has the arguments of [Loader.Expect].
 type ExpectArgs struct{ Events, Users int }
 
-// Expect is [Loader.Expect].
+// Expect calls [Loader.Expect].
 func (c *Control) Expect(args ExpectArgs, _ *struct{}) error {
 	c.loader.Expect(args.Events, args.Users)
 	return nil
 }
 
-// Settle is [Loader.Settle], and what came of the series by it.
-func (c *Control) Settle(args ExpectArgs, outcome *Outcome) error {
-	c.loader.Settle(args.Events, args.Users)
+// SetExpected calls [Loader.SetExpected] and returns the outcome.
+func (c *Control) SetExpected(args ExpectArgs, outcome *Outcome) error {
+	c.loader.SetExpected(args.Events, args.Users)
 	*outcome = c.loader.Outcome()
 	return nil
 }
 
-// Waited is what came of waiting.
+// Waited is the result of Wait and Rest.
 type Waited struct {
 	Outcome Outcome
-	Last    time.Time // when the last event came
+	Last    time.Time // when the last event arrived; zero for Rest
 }
 
-// WaitArgs are those of [Loader.Wait].
+// WaitArgs has the arguments of [Loader.Wait].
 type WaitArgs struct{ Limit, Quiet time.Duration }
 
-// Wait is [Loader.Wait].
+// Wait calls [Loader.Wait].
 func (c *Control) Wait(args WaitArgs, waited *Waited) (err error) {
 	waited.Last, err = c.loader.Wait(args.Limit, args.Quiet)
 	waited.Outcome = c.loader.Outcome()
 	return err
 }
 
-// Rest is [Loader.Rest].
+// Rest calls [Loader.Rest].
 func (c *Control) Rest(d time.Duration, waited *Waited) error {
 	err := c.loader.Rest(d)
 	waited.Outcome = c.loader.Outcome()
 	return err
 }
 
-// Close is [Loader.Close].
+// Close calls [Loader.Close].
 func (c *Control) Close(struct{}, *struct{}) error {
 	c.loader.Close()
 	return nil
 }
 
-// CPU answers with the CPU time that the process has used.
+// CPU returns the CPU time that the process has used.
 func (c *Control) CPU(_ struct{}, used *time.Duration) (err error) {
 	*used, err = child.CPU()
 	return err

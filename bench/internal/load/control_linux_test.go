@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestControlIsCalledFromAfar(t *testing.T) {
+func TestControlIsCalledOverRPC(t *testing.T) {
 	t.Parallel()
 	control, err := NewControl()
 	if err != nil {
@@ -46,7 +46,7 @@ func TestControlIsCalledFromAfar(t *testing.T) {
 	call("Prepare", OpenArgs{Addr: addr, Streams: 2, InFlight: 1, Limit: patience}, &none)
 	call("Open", none, &took)
 	if took <= 0 || took > patience {
-		t.Errorf("it took %v to open them", took)
+		t.Errorf("Open took %v", took)
 	}
 	call("Expect", ExpectArgs{Events: 3}, &none)
 	ends := []*served{within(t, "a stream", streams), within(t, "a stream", streams)}
@@ -67,9 +67,9 @@ func TestControlIsCalledFromAfar(t *testing.T) {
 		t.Errorf("after one was ended: %+v", rested)
 	}
 	call("Close", none, &none)
-	within(t, "the end of a stream", ends[1].gone)
+	within(t, "the end of a stream", ends[1].disconnected)
 	call("CPU", none, &used)
 	if used <= 0 || used > time.Hour {
-		t.Errorf("it has used %v", used)
+		t.Errorf("CPU returns %v", used)
 	}
 }

@@ -6,15 +6,14 @@ import (
 	"time"
 )
 
-// Histogram counts durations in buckets that are at most 1/16 of their value wide,
-// which is finer than anything the benchmarks say about latency.
+// Histogram counts durations in buckets that are at most 1/16 of their value wide.
 type Histogram struct {
 	Counts [64 * 16]uint64
 }
 
 func (h *Histogram) add(d time.Duration) { h.Counts[bucket(uint64(d))]++ }
 
-// bucket keeps the highest bit and the four after it.
+// bucket returns the index of a bucket, which has the highest bit and the four after it.
 func bucket(n uint64) int {
 	if n < 16 {
 		return int(n)
@@ -23,7 +22,7 @@ func bucket(n uint64) int {
 	return (shift+1)<<4 | int(n>>shift&15)
 }
 
-// bucketValue is the middle of a bucket.
+// bucketValue returns the middle of a bucket.
 func bucketValue(i int) time.Duration {
 	if i < 16 {
 		return time.Duration(i)
@@ -33,8 +32,8 @@ func bucketValue(i int) time.Duration {
 	return time.Duration(low + 1<<shift/2)
 }
 
-// Quantile returns the least duration that a share q of all do not exceed; 0 if
-// there are none.
+// Quantile returns the lowest duration that a share q of all durations does not exceed, or 0
+// without durations.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	total := uint64(0)
 	for _, n := range h.Counts {

@@ -1,6 +1,6 @@
-// Package load is the clients' side: one process that opens thousands of event
-// streams and reads them all on one goroutine, by epoll. It must cost little, as
-// it shares the machine with what is measured.
+// Package load has the clients: one process that opens thousands of event streams and
+// reads all of them on one goroutine, with epoll. It must use little CPU, because it
+// shares the machine with the server that is measured.
 package load
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// Loader opens streams and reads them while somebody waits in one of its methods.
-// One goroutine uses it.
+// Loader opens streams, and reads them during calls of its methods. Only one goroutine may
+// use it.
 type Loader struct {
 	epoll   int
 	streams []*stream
@@ -22,15 +22,15 @@ type Loader struct {
 	buffer  []byte
 	clock   func() time.Time
 
-	next prepared // what Open will do
+	next prepared // what Open is to do
 
-	open     int // streams whose headers have come
+	open     int // streams whose headers have arrived
 	closed   int // streams that the server has ended
-	reading  int // streams that are to have what is expected
-	finished int // those of them that have it
+	reading  int // streams that are expected to receive the events
+	finished int // streams of those that have received them, or have ended
 	target   func(index int) int
-	now      time.Time // of the last look at the sockets, or the last read since
-	last     time.Time // of the read that had the last event; zero if there was none since Expect
+	now      time.Time // of the last poll, or the last read since
+	last     time.Time // when the last event was read; zero without an event since Expect
 	latency  Histogram
 }
 
@@ -46,9 +46,9 @@ func NewLoader() (*Loader, error) {
 	}, err
 }
 
-var errLimit = errors.New("the time is up")
+var errLimit = errors.New("time limit exceeded")
 
-// poll reads what there is, or waits until there is something, for 100 ms at most.
+// poll reads from all sockets that are ready. It waits until one is, for 100 ms at most.
 func (l *Loader) poll(deadline time.Time) error {
 	wait := min(time.Until(deadline), 100*time.Millisecond)
 	if wait <= 0 {
@@ -65,7 +65,7 @@ func (l *Loader) poll(deadline time.Time) error {
 	for _, event := range l.ready[:n] {
 		s := l.streams[event.Fd]
 		n, err := unix.Read(s.fd, l.buffer)
-		l.now = l.clock() // hundreds of sockets may be ready at a time: each has its own
+		l.now = l.clock() // hundreds of sockets may be ready: take the time of each read
 		switch {
 		case err == unix.EAGAIN || err == unix.EINTR:
 			continue
@@ -115,11 +115,11 @@ func (l *Loader) finish(s *stream) {
 	}
 }
 
-// Expect forgets what was counted so far, and sets what the streams are to have
-// received when events have been sent in all since they were opened first: each
-// all of them, or, with a number of users, its share.
+// Expect resets the counts, and sets what to wait for. events is the total number of events
+// since the streams were first opened. Each stream is to receive all of them or, with a
+// number of users, its share.
 func (l *Loader) Expect(events, users int) {
-	l.Settle(events, users)
+	l.SetExpected(events, users)
 	l.latency, l.last = Histogram{}, time.Time{}
 	l.reading, l.finished = 0, 0
 	for _, s := range l.streams {
@@ -135,11 +135,11 @@ func (l *Loader) Expect(events, users int) {
 	}
 }
 
-// Unknown is what to expect of a series that ends when its sender says so.
+// Unknown is the number of events to expect of a series whose last event is marked.
 const Unknown = 1 << 40
 
-// Settle sets what is expected and forgets nothing.
-func (l *Loader) Settle(events, users int) {
+// SetExpected sets what is expected, like Expect, and keeps the counts.
+func (l *Loader) SetExpected(events, users int) {
 	l.target = func(index int) int {
 		if users == 0 {
 			return events
@@ -148,9 +148,9 @@ func (l *Loader) Settle(events, users int) {
 	}
 }
 
-// Wait reads until all streams have what is expected, or ended, or nothing has
-// come for as long as quiet, or the time is up. It returns when the last event came since
-// Expect, or when it began to wait if there was none.
+// Wait reads until each stream has received what is expected or has ended. It gives up
+// after limit, or when no event has arrived for as long as quiet. It returns the time of
+// the last event since Expect, or of the call if there was none.
 func (l *Loader) Wait(limit, quiet time.Duration) (last time.Time, err error) {
 	start := time.Now()
 	if l.last.IsZero() {
@@ -171,7 +171,7 @@ func (l *Loader) Wait(limit, quiet time.Duration) (last time.Time, err error) {
 	return l.last, nil
 }
 
-// Rest reads for a while, whatever comes.
+// Rest reads for the duration d, without expecting anything.
 func (l *Loader) Rest(d time.Duration) error {
 	for end := time.Now().Add(d); ; {
 		if err := l.poll(end); err != nil {
@@ -183,17 +183,17 @@ func (l *Loader) Rest(d time.Duration) error {
 	}
 }
 
-// Outcome is what came of a series of events.
+// Outcome is the result of a series of events.
 type Outcome struct {
 	Tally
 	Bytes      int // of data of the events delivered
 	GapStreams int // streams to which the server announced a gap
-	Missing    int // events expected that have not come
+	Missing    int // expected events that have not arrived
 	Closed     int // streams that the server has ended since they were opened
 	Latency    Histogram
 }
 
-// Outcome returns what was counted since the last Expect.
+// Outcome returns the counts since the last Expect.
 func (l *Loader) Outcome() Outcome {
 	o := Outcome{Closed: l.closed, Latency: l.latency}
 	for _, s := range l.streams {
@@ -210,11 +210,11 @@ func (l *Loader) Outcome() Outcome {
 	return o
 }
 
-// Close closes all streams. They can come back.
+// Close closes all streams. They can reconnect.
 func (l *Loader) Close() {
 	for _, s := range l.streams {
 		if s.fd > 0 {
-			_ = unix.Close(s.fd) // takes it out of the epoll set
+			_ = unix.Close(s.fd) // removes it from the epoll set
 			s.fd = -1
 		}
 		s.closed = true

@@ -14,10 +14,10 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// patience is how long a test waits for what is to come.
+// patience is how long a test waits before it fails.
 const patience = 10 * time.Second
 
-// within fails the test unless ch sends or is closed in time.
+// within receives from ch, and fails the test if that takes too long.
 func within[T any](t *testing.T, what string, ch <-chan T) (v T) {
 	t.Helper()
 	select {
@@ -28,23 +28,23 @@ func within[T any](t *testing.T, what string, ch <-chan T) (v T) {
 	return v
 }
 
-// served is the server's end of one event stream. The handler does what the test
-// tells it, and returns when the test says so or the client has gone.
+// served is the server's end of one event stream. The handler runs functions of the test.
+// It returns when the test closes do, or when the client has disconnected.
 type served struct {
-	user        string
-	query       string
-	lastEventID []string // the header, if it was sent
-	do          chan func(w http.ResponseWriter)
-	gone        <-chan struct{} // closed when the client has hung up
+	user         string
+	query        string
+	lastEventID  []string // values of the header
+	do           chan func(w http.ResponseWriter)
+	disconnected <-chan struct{} // closed when the client has disconnected
 }
 
-// write has the handler write events, and returns when it has.
+// write makes the handler write events, and waits until it has.
 func (s *served) write(t *testing.T, first, end int) {
 	t.Helper()
 	s.writeAs(t, first, end, time.Now().UnixNano())
 }
 
-// writeLast writes an event that is the last of its series.
+// writeLast writes an event that is marked as the last of its series.
 func (s *served) writeLast(t *testing.T, i int) {
 	t.Helper()
 	s.writeAs(t, i, i+1, servers.LastNanos)
@@ -65,7 +65,7 @@ func (s *served) writeAs(t *testing.T, first, end int, nanos int64) {
 	}
 }
 
-// startServer starts a server that hands out its ends of the streams.
+// startServer starts a server, and returns its ends of the streams in a channel.
 func startServer(t *testing.T) (addr string, streams <-chan *served) {
 	t.Helper()
 	opened := make(chan *served, 16)
@@ -79,7 +79,7 @@ func startServer(t *testing.T) (addr string, streams <-chan *served) {
 		}
 		s := &served{
 			user: claims["sub"].(string), query: r.URL.RawQuery, lastEventID: r.Header["Last-Event-Id"],
-			do: make(chan func(http.ResponseWriter)), gone: r.Context().Done(),
+			do: make(chan func(http.ResponseWriter)), disconnected: r.Context().Done(),
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		_ = http.NewResponseController(w).Flush()
@@ -91,7 +91,7 @@ func startServer(t *testing.T) (addr string, streams <-chan *served) {
 					return
 				}
 				do(w)
-			case <-s.gone:
+			case <-s.disconnected:
 				return
 			}
 		}
@@ -108,7 +108,7 @@ func start(t *testing.T, handler http.HandlerFunc) (addr string) {
 	return server.Listener.Addr().String()
 }
 
-// newLoader returns a loader, and closes its streams at the end of the test.
+// newLoader returns a loader whose streams are closed at the end of the test.
 func newLoader(t *testing.T) *Loader {
 	t.Helper()
 	l, err := NewLoader()
@@ -122,7 +122,7 @@ func newLoader(t *testing.T) *Loader {
 	return l
 }
 
-// openAll does what the driver does.
+// openAll calls Prepare and Open, as the driver does.
 func openAll(l *Loader, args OpenArgs) (took time.Duration, err error) {
 	if err := l.Prepare(args); err != nil {
 		return 0, err
@@ -131,7 +131,7 @@ func openAll(l *Loader, args OpenArgs) (took time.Duration, err error) {
 }
 
 // open opens streams, and returns the server's ends of them in the loader's order. The
-// handlers hand them out in any order: a client sees its headers before that.
+// handlers may send them to the channel in another order.
 func open(t *testing.T, l *Loader, args OpenArgs, streams <-chan *served) []*served {
 	t.Helper()
 	args.InFlight, args.Limit = 1, patience
@@ -146,7 +146,7 @@ func open(t *testing.T, l *Loader, args OpenArgs, streams <-chan *served) []*ser
 	ends := make([]*served, args.Streams)
 	for i := range ends {
 		if ends[i] = byUser[servers.UserName(i)]; ends[i] == nil {
-			t.Fatalf("there is no stream of %s's, only %v", servers.UserName(i), byUser)
+			t.Fatalf("there is no stream of %s, only %v", servers.UserName(i), byUser)
 		}
 	}
 	return ends
@@ -214,7 +214,7 @@ func TestLoaderExpectsItsShareForEachUser(t *testing.T) {
 	}
 }
 
-func TestLoaderTakesTheServersWordForTheEnd(t *testing.T) {
+func TestLoaderStopsAtTheEventMarkedAsLast(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
@@ -227,9 +227,9 @@ func TestLoaderTakesTheServersWordForTheEnd(t *testing.T) {
 	if got := wait(t, l); got.Delivered != 7 || got.Lost != 1 {
 		t.Errorf("%+v", got.Tally)
 	}
-	l.Settle(5, 0)
+	l.SetExpected(5, 0)
 	if got := l.Outcome(); got.Delivered != 7 || got.Lost != 1 || got.Missing != 2 {
-		t.Errorf("of 5 there were %+v, and %d are missing", got.Tally, got.Missing)
+		t.Errorf("of 5 events: %+v, %d missing", got.Tally, got.Missing)
 	}
 }
 
@@ -240,10 +240,10 @@ func TestLoaderDoesNotReadStalledStreams(t *testing.T) {
 	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2, Stalled: 1}, streams)
 	l.Expect(5, 0)
 	ends[0].write(t, 0, 5)
-	// When this returns, what the server wrote can be read.
+	// When this returns, the client can read what the server wrote.
 	ready := []unix.PollFd{{Fd: int32(l.streams[0].fd), Events: unix.POLLIN}}
 	if n, err := unix.Poll(ready, int(patience.Milliseconds())); n != 1 || err != nil {
-		t.Fatalf("nothing has come to the stalled stream: %v", err)
+		t.Fatalf("nothing has arrived at the stalled stream: %v", err)
 	}
 	ends[1].write(t, 0, 5)
 	got := wait(t, l)
@@ -255,7 +255,7 @@ func TestLoaderDoesNotReadStalledStreams(t *testing.T) {
 	}
 }
 
-func TestLoaderTakesTheTimeOfEachRead(t *testing.T) {
+func TestLoaderTimesEachRead(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
@@ -265,10 +265,10 @@ func TestLoaderTakesTheTimeOfEachRead(t *testing.T) {
 		end.write(t, 0, 1)
 		ready := []unix.PollFd{{Fd: int32(l.streams[i].fd), Events: unix.POLLIN}}
 		if n, err := unix.Poll(ready, int(patience.Milliseconds())); n != 1 || err != nil {
-			t.Fatalf("nothing has come to stream %d: %v", i, err)
+			t.Fatalf("nothing has arrived at stream %d: %v", i, err)
 		}
 	}
-	// Both are found by one look, and each look at the clock is a minute later.
+	// One poll finds both ready, and the clock advances by a minute each time it is read.
 	begun, looks := time.Now(), 0
 	l.clock = func() time.Time {
 		looks++
@@ -284,7 +284,7 @@ func TestLoaderTakesTheTimeOfEachRead(t *testing.T) {
 		}
 	}
 	if last := l.last.Sub(begun); last != 3*time.Minute {
-		t.Errorf("the last one came after %v", last)
+		t.Errorf("the last event arrived after %v", last)
 	}
 }
 
@@ -331,7 +331,7 @@ func TestLoaderCountsStreamsThatTheServerEnds(t *testing.T) {
 			if got := wait(t, l); got.Closed != 1 || got.Delivered != 7 || got.Missing != 3 {
 				t.Errorf("%+v, %d closed, %d missing", got.Tally, got.Closed, got.Missing)
 			}
-			// There is nothing to wait for in another series.
+			// In the next series the loader does not wait for the ended stream.
 			l.Expect(6, 0)
 			ends[0].write(t, 5, 6)
 			if got := wait(t, l); got.Closed != 1 || got.Delivered != 1 || got.Missing != 4 {
@@ -360,7 +360,7 @@ func TestLoaderWaitEndsAtItsLimit(t *testing.T) {
 	}
 }
 
-func TestLoaderWaitGivesUpInSilence(t *testing.T) {
+func TestLoaderWaitEndsWithoutEvents(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
@@ -374,21 +374,21 @@ func TestLoaderWaitGivesUpInSilence(t *testing.T) {
 		t.Fatal(err)
 	}
 	if took := time.Since(begun); took < quiet || took > patience || last.Sub(begun) > took-quiet {
-		t.Errorf("it took %v, and the last event came after %v", took, last.Sub(begun))
+		t.Errorf("it took %v, and the last event arrived after %v", took, last.Sub(begun))
 	}
 	if got := l.Outcome(); got.Delivered != 3 || got.Missing != 1 {
 		t.Errorf("%+v, %d missing", got.Tally, got.Missing)
 	}
 }
 
-func TestLoaderRestReadsWhateverComes(t *testing.T) {
+func TestLoaderRestReadsEverything(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
 	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
 	ends[0].write(t, 0, 2)
 	close(ends[1].do)
-	// It takes its time whether or not something comes.
+	// Rest takes as long with and without events.
 	for rested := time.Duration(0); rested < patience; rested += 20 * time.Millisecond {
 		if err := l.Rest(20 * time.Millisecond); err != nil {
 			t.Fatal(err)

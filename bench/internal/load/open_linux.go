@@ -12,32 +12,32 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// OpenArgs say which streams to open.
+// OpenArgs says which streams to open.
 type OpenArgs struct {
 	Addr    string
 	Streams int
-	All     bool // they ask for what is for all
-	Stalled int  // how many of them, the first ones, read their headers and no more
-	// ReceiveBuffer is what the kernel may keep for a stalled stream that has not read
-	// it, SO_RCVBUF in bytes; 0 is the system's, which may be megabytes.
+	All     bool // the streams request broadcasts
+	Stalled int  // number of streams, the first ones, that read only their headers
+	// ReceiveBuffer is how many bytes the kernel may buffer for a stalled stream at the
+	// client (SO_RCVBUF); 0 is the system's default, which may be megabytes.
 	ReceiveBuffer int
-	InFlight      int           // requests on their way at the same time, at least 1
-	KeepIDs       bool          // note last event IDs, for coming back
-	Resume        bool          // come back: the streams are those of before, with their last event IDs
-	Expect        int           // what [Loader.Expect] sets, before the first request
-	Limit         time.Duration // of Open; an error after it
+	InFlight      int           // concurrent requests, at least 1
+	KeepIDs       bool          // keep last event IDs, to resume later
+	Resume        bool          // reconnect the streams of before, with their last event IDs
+	Expect        int           // events to expect, set before the first request
+	Limit         time.Duration // most time for Open
 }
 
-// prepared is what Prepare leaves to Open.
+// prepared is what Prepare passes to Open.
 type prepared struct {
 	args     OpenArgs
 	addr     netip.AddrPort
-	requests [][]byte // nil if there is nothing to open
+	requests [][]byte // nil if nothing is prepared
 }
 
-// Prepare makes the streams and what each will send, before anybody takes the time:
-// signing thousands of tokens costs more than sending them. The streams of before,
-// if any, have been closed.
+// Prepare creates the streams and their requests. It is not part of the measured time,
+// because signing thousands of tokens takes longer than sending them. Streams of before
+// must be closed.
 func (l *Loader) Prepare(args OpenArgs) error {
 	addr, err := netip.ParseAddrPort(args.Addr)
 	if err != nil {
@@ -60,13 +60,13 @@ func (l *Loader) Prepare(args OpenArgs) error {
 	return nil
 }
 
-// Open opens the streams that Prepare has made, and returns when all have their
-// headers, with how long that took. A stream that the server has ended by then has
-// been open: [Outcome] counts it as closed.
+// Open opens the streams that Prepare has created. It returns when all have received their
+// headers, and says how long that took. A stream that the server has already ended counts
+// as opened, and as closed in [Outcome].
 func (l *Loader) Open() (took time.Duration, err error) {
 	args, addr, requests := l.next.args, l.next.addr, l.next.requests
 	if l.next = (prepared{}); requests == nil {
-		return 0, errors.New("no streams have been prepared")
+		return 0, errors.New("no streams are prepared")
 	}
 	l.open, l.closed = 0, 0
 	start := time.Now()
@@ -92,13 +92,13 @@ func (l *Loader) Open() (took time.Duration, err error) {
 	return time.Since(start), nil
 }
 
-// requests makes the streams, and returns what each will send.
+// requests creates the streams, and returns the request of each.
 func (l *Loader) requests(args OpenArgs) ([][]byte, error) {
 	if !args.Resume {
 		l.streams = make([]*stream, args.Streams)
 	}
 	if len(l.streams) != args.Streams {
-		return nil, fmt.Errorf("%d streams are to come back, and there were %d", args.Streams, len(l.streams))
+		return nil, fmt.Errorf("%d streams cannot resume: there were %d", args.Streams, len(l.streams))
 	}
 	query := ""
 	if args.All {
@@ -114,7 +114,7 @@ func (l *Loader) requests(args OpenArgs) ([][]byte, error) {
 		s.keepIDs, s.stalled = args.KeepIDs, i < args.Stalled
 		l.streams[i] = s
 		resume := ""
-		if len(s.lastID) > 0 { // else a browser leaves the header out
+		if len(s.lastID) > 0 { // without an ID a browser omits the header
 			resume = fmt.Sprintf("Last-Event-ID: %s\r\n", s.lastID)
 		}
 		requests[i] = fmt.Appendf(nil, "GET /events%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n"+
@@ -132,7 +132,7 @@ func (l *Loader) connect(addr netip.AddrPort, s *stream, stalledBuffer int, requ
 	}
 	s.fd = fd
 	if s.stalled && stalledBuffer > 0 {
-		// Before it connects: then the window that is announced is made of it.
+		// Set it before connecting: the announced window depends on it.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, stalledBuffer); err != nil {
 			return err
 		}
@@ -146,6 +146,6 @@ func (l *Loader) connect(addr netip.AddrPort, s *stream, stalledBuffer int, requ
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return err
 	}
-	// The event carries the stream's place, which it has for as long as it is open.
+	// The event carries the stream's index.
 	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(s.index)})
 }

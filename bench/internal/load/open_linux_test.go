@@ -15,7 +15,7 @@ func TestLoaderPreparesWithoutConnecting(t *testing.T) {
 	addr, streams := startServer(t)
 	l := newLoader(t)
 	if _, err := l.Open(); err == nil {
-		t.Error("it opens what has not been prepared")
+		t.Error("Open succeeds without Prepare")
 	}
 	args := OpenArgs{Addr: addr, Streams: 2, InFlight: 1, Limit: patience}
 	if err := l.Prepare(args); err != nil {
@@ -34,10 +34,10 @@ func TestLoaderPreparesWithoutConnecting(t *testing.T) {
 		within(t, "a stream", streams)
 	}
 	if _, err := l.Open(); err == nil {
-		t.Error("it opens the same streams twice")
+		t.Error("Open succeeds twice")
 	}
 	if err := l.Prepare(args); err == nil || err.Error() != "stream 0 is still open" {
-		t.Errorf("beside open streams the error is %v", err)
+		t.Errorf("with open streams the error is %v", err)
 	}
 	l.Close()
 	if err := l.Prepare(args); err != nil {
@@ -45,7 +45,7 @@ func TestLoaderPreparesWithoutConnecting(t *testing.T) {
 	}
 }
 
-func TestLoaderPrepareRefusesWhatCannotBeOpened(t *testing.T) {
+func TestLoaderPrepareRejectsInvalidArguments(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		args OpenArgs
@@ -63,7 +63,7 @@ func TestLoaderPrepareRefusesWhatCannotBeOpened(t *testing.T) {
 	}
 }
 
-func TestLoaderForgetsTheSeriesBefore(t *testing.T) {
+func TestPrepareResetsTheCounts(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
@@ -120,7 +120,7 @@ func TestLoaderGivesStalledStreamsTheBufferThatIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestLoaderComesBackWithLastEventIDs(t *testing.T) {
+func TestLoaderResumesWithLastEventIDs(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
@@ -132,12 +132,12 @@ func TestLoaderComesBackWithLastEventIDs(t *testing.T) {
 	}
 	l.Close()
 	for _, end := range ends {
-		within(t, "the end of a stream", end.gone)
+		within(t, "the end of a stream", end.disconnected)
 	}
 	ends = open(t, l, OpenArgs{Addr: addr, Streams: 2, KeepIDs: true, Resume: true, Expect: 5}, streams)
 	for i, end := range ends {
 		if len(end.lastEventID) != 1 || end.lastEventID[0] != "e2" {
-			t.Errorf("stream %d comes back with %q", i, end.lastEventID)
+			t.Errorf("stream %d resumes with %q", i, end.lastEventID)
 		}
 		end.write(t, 2, 5)
 	}
@@ -147,11 +147,11 @@ func TestLoaderComesBackWithLastEventIDs(t *testing.T) {
 	}
 	l.Close()
 	if _, err := openAll(l, OpenArgs{Addr: addr, Streams: 3, Resume: true, InFlight: 1, Limit: patience}); err == nil {
-		t.Error("more streams come back than there were")
+		t.Error("more streams resume than there were")
 	}
 }
 
-func TestLoaderComesBackWithoutAnIDIfThereWasNone(t *testing.T) {
+func TestLoaderResumesWithoutAnIDIfThereWasNone(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
@@ -159,7 +159,7 @@ func TestLoaderComesBackWithoutAnIDIfThereWasNone(t *testing.T) {
 	l.Close()
 	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1, KeepIDs: true, Resume: true}, streams)
 	if ends[0].lastEventID != nil {
-		t.Errorf("it comes back with %q", ends[0].lastEventID)
+		t.Errorf("the stream resumes with %q", ends[0].lastEventID)
 	}
 }
 
@@ -178,7 +178,7 @@ func TestLoaderOpenFailsWithoutAnEventStream(t *testing.T) {
 		}, patience, "0 of 2 streams open: stream 0: ended before its headers"},
 		"silence": {func(_ http.ResponseWriter, r *http.Request) {
 			<-r.Context().Done()
-		}, 30 * time.Millisecond, "0 of 2 streams open: the time is up"},
+		}, 30 * time.Millisecond, "0 of 2 streams open: time limit exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// response decodes an HTTP/1.1 response in chunked coding, piece by piece as it
-// arrives. It copies nothing but what is incomplete at the end of a piece, and
-// allocates nothing once it has seen the headers and a size cut in two.
+// response decodes an HTTP/1.1 response in chunked coding, piece by piece as it arrives. It
+// copies only what is incomplete at the end of a piece. After the headers, and a size that
+// was split, it allocates nothing.
 type response struct {
 	part   part
-	held   []byte // headers, or the line of a chunk's size, that is not complete
-	remain int    // bytes of the chunk, or of what ends it, still to come
+	held   []byte // incomplete headers, or an incomplete line of a chunk's size
+	remain int    // bytes missing of the chunk, or of its end
 }
 
-// part is what the next byte belongs to.
+// part is the part of the response that the next byte belongs to.
 type part uint8
 
 const (
@@ -23,15 +23,15 @@ const (
 	inSize
 	inChunk
 	inChunkEnd
-	inNothing // the last chunk has come
+	inNothing // after the last chunk
 )
 
-// opened says whether the headers have come, ended whether the last chunk has.
+// opened reports whether the headers have arrived, ended whether the last chunk has.
 func (r *response) opened() bool { return r.part > inHeaders }
 func (r *response) ended() bool  { return r.part == inNothing }
 
-// next takes from p up to the end of the part that it begins in. It returns what
-// there was of the body, and what is left of p.
+// next reads p up to the end of the current part. It returns what belongs to the body, and
+// the rest of p.
 func (r *response) next(p []byte) (body, rest []byte, err error) {
 	switch r.part {
 	case inHeaders:
@@ -48,20 +48,20 @@ func (r *response) next(p []byte) (body, rest []byte, err error) {
 		if r.remain == 0 {
 			r.part = inSize
 		}
-	case inNothing: // trailers, which nobody sends
+	case inNothing: // trailers, which no contestant sends
 	}
 	return body, rest, err
 }
 
-// skip splits p after the bytes that are still to come.
+// skip splits p after the bytes that are missing of the current part.
 func (r *response) skip(p []byte) (skipped, rest []byte) {
 	n := min(r.remain, len(p))
 	r.remain -= n
 	return p[:n], p[n:]
 }
 
-// headers refuses what is no event stream. It knows the spelling of Go's servers
-// only.
+// headers returns an error if the response is not an event stream. It knows the spelling of
+// Go's servers only.
 func (r *response) headers(p []byte) (rest []byte, err error) {
 	r.held = append(r.held, p...)
 	head, rest, complete := bytes.Cut(r.held, []byte("\r\n\r\n"))
@@ -96,7 +96,7 @@ func (r *response) size(p []byte) (rest []byte, err error) {
 	return rest, nil
 }
 
-// mostSizeDigits is enough for chunks of 256 MB.
+// mostSizeDigits allows chunks of up to 256 MB.
 const mostSizeDigits = 7
 
 func parseSize(line []byte) (int, error) {

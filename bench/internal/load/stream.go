@@ -7,45 +7,43 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// stream is the client's end of one event stream. It decodes what arrives, piece
-// by piece as it arrives, and checks the numbers of the events. It allocates
-// nothing per event.
+// stream is the client's end of one event stream. It decodes the stream piece by piece as
+// it arrives, and checks the numbers of the events. It allocates nothing per event.
 type stream struct {
 	index   int
 	fd      int  // 0 before it is connected, -1 after it is closed
-	keepIDs bool // note last event IDs
-	stalled bool // reads its headers and no more
+	keepIDs bool // keep last event IDs
+	stalled bool // reads only its headers
 
 	response response
 
-	// The block of the event stream that is being read, from blank line to blank
-	// line.
-	line   []byte // the beginning of a line that is not complete, of at most lineBytes
-	length int    // bytes of that line so far
-	empty  bool   // nothing of it has come yet
-	number int    // of its event; -1 is none
-	bytes  int    // of its event's data
-	sent   int64  // when that was due to be sent, in nanoseconds; 0 is unknown
-	own    bool   // it is the server's own: "sse.open", "sse.gap"
-	beat   bool   // it is a heartbeat that is an event: "sse.heartbeat"
-	id     []byte // the last event ID that its end will set
+	// State of the current block, from blank line to blank line.
+	line      []byte // beginning of an incomplete line, at most lineBytes
+	length    int    // bytes of that line so far, or of the line that is decoded
+	empty     bool   // nothing has arrived of the block
+	number    int    // of the event; -1 without an event
+	bytes     int    // of the event's data
+	sent      int64  // when the event was due, in nanoseconds; 0 is unknown
+	own       bool   // it is an event of the server itself: "sse.open", "sse.gap"
+	heartbeat bool   // it is the event "sse.heartbeat"
+	id        []byte // the last event ID that the end of the block sets
 
-	// What has come so far. Both are kept over a reconnection.
-	lastID []byte // if IDs are kept
+	// What has arrived so far. A stream that resumes continues from here.
+	lastID []byte // with keepIDs
 	next   int    // number of the next event
 
 	tally    Tally
 	received int // bytes of data of the events delivered
 	closed   bool
-	finished bool // has all that is expected
+	finished bool // has received what is expected, or has ended
 }
 
-// lineBytes is how much of a line is kept: what is looked at stands at the beginning.
-// The data of a large event would otherwise be held once for each stream.
+// lineBytes is how much of a line is kept. Only the beginning is decoded, and otherwise each
+// stream would hold the data of a large event.
 const lineBytes = 256
 
-// newStream returns a stream that has not been connected. It goes on from where was
-// ended, if that is not nil.
+// newStream returns a stream that is not connected. If was is not nil, the stream resumes
+// where that one ended.
 func newStream(index int, was *stream) *stream {
 	s := &stream{index: index, number: -1, empty: true}
 	if was != nil {
@@ -55,13 +53,13 @@ func newStream(index int, was *stream) *stream {
 	return s
 }
 
-// Tally counts what came of the events of a stream, or of many.
+// Tally counts the events of one or more streams.
 type Tally struct {
-	Delivered  int // events that came in order, after all that came before
-	Lost       int // numbers passed over, whether or not they came later
-	Repeated   int // events that came after one of their number or above
+	Delivered  int // events with a higher number than all before them
+	Lost       int // numbers that were skipped, even if they arrived later
+	Repeated   int // events with a number not higher than one before
 	Gaps       int // gaps that the server announced
-	Heartbeats int // events "sse.heartbeat", and blocks without data: a comment, or an ID alone
+	Heartbeats int // events "sse.heartbeat", and blocks without data: comments or an ID alone
 }
 
 func (t *Tally) add(other Tally) {
@@ -72,16 +70,15 @@ func (t *Tally) add(other Tally) {
 	t.Heartbeats += other.Heartbeats
 }
 
-// sink is what streams report to.
+// sink receives what streams report.
 type sink interface {
-	// opened is called when the headers have come.
+	// opened is called when the headers have arrived.
 	opened(s *stream)
-	// event is called for each event that counts as delivered.
+	// event is called for each delivered event.
 	event(s *stream)
 }
 
-// feed takes in what has been read. What follows the end of the response is
-// ignored.
+// feed decodes what has been read. It ignores what follows the end of the response.
 func (s *stream) feed(p []byte, to sink) error {
 	for len(p) > 0 && !s.closed {
 		before := s.response.opened()
@@ -98,8 +95,7 @@ func (s *stream) feed(p []byte, to sink) error {
 	return nil
 }
 
-// text takes in a piece of the event stream itself. All contestants end lines
-// with LF.
+// text decodes a piece of the event stream. All contestants end lines with LF.
 func (s *stream) text(p []byte, to sink) {
 	for len(p) > 0 {
 		end := bytes.IndexByte(p, '\n')
@@ -124,13 +120,13 @@ func (s *stream) text(p []byte, to sink) {
 	}
 }
 
-// hold keeps the beginning of a line, and counts the rest.
+// hold keeps a piece of an incomplete line, up to lineBytes in all, and counts its bytes.
 func (s *stream) hold(p []byte) {
 	s.length += len(p)
 	s.line = append(s.line, p[:min(len(p), lineBytes-len(s.line))]...)
 }
 
-// field takes in a line. First letters tell the fields apart that matter here.
+// field decodes a line. The first letter is enough to tell the relevant fields apart.
 func (s *stream) field(line []byte) {
 	s.empty = false
 	switch line[0] {
@@ -151,7 +147,7 @@ func (s *stream) field(line []byte) {
 			case "event: sse.gap":
 				s.tally.Gaps++
 			case "event: sse.heartbeat":
-				s.beat = true
+				s.heartbeat = true
 			}
 		}
 	}
@@ -161,14 +157,14 @@ func value(line []byte, name string) []byte {
 	return bytes.TrimPrefix(line[min(len(name), len(line)):], []byte(" "))
 }
 
-// endBlock is where an ID counts too, section 9.2.6 of the HTML standard: an event
-// that was cut off is asked for again.
+// endBlock ends a block. Only now its ID becomes the last event ID (section 9.2.6 of the
+// HTML standard), so that an incomplete event is requested again.
 func (s *stream) endBlock(to sink) {
 	if s.keepIDs {
 		s.lastID = append(s.lastID[:0], s.id...)
 	}
 	switch {
-	case s.beat:
+	case s.heartbeat:
 		s.tally.Heartbeats++
 	case s.empty || s.own:
 	case s.number >= 0:
@@ -176,7 +172,7 @@ func (s *stream) endBlock(to sink) {
 	default:
 		s.tally.Heartbeats++
 	}
-	s.empty, s.number, s.own, s.beat = true, -1, false, false
+	s.empty, s.number, s.own, s.heartbeat = true, -1, false, false
 }
 
 func (s *stream) dispatch(to sink) {
@@ -191,9 +187,8 @@ func (s *stream) dispatch(to sink) {
 	to.event(s)
 }
 
-// latency is how long the event under way has taken since it was due, by the clock
-// that both processes share; 0 if its sender did not say when that was. Less than
-// nothing, where that clock has been set back meanwhile, is next to nothing.
+// latency returns how long ago the current event was due, by the clock that both processes
+// share, or 0 if the event does not say. If the clock was set back it is 1 ns.
 func (s *stream) latency(now time.Time) time.Duration {
 	if s.sent == 0 || s.sent == servers.LastNanos {
 		return 0

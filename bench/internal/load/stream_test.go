@@ -16,8 +16,8 @@ const head = "HTTP/1.1 200 OK\r\nCache-Control: no-cache\r\nContent-Type: text/e
 // chunk is text in chunked coding; "" is the last chunk.
 func chunk(text string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(text), text) }
 
-// event is an event with a number, and an ID made of it. The kit writes the ID last, some
-// contestants first.
+// event returns an event with a number, and an ID made from it. The kit writes the ID last,
+// some contestants first.
 func event(number int) string {
 	return fmt.Sprintf("data: %s\nid: e%d\n\n", servers.AppendData(nil, number, 0, 50), number)
 }
@@ -33,8 +33,8 @@ func (r *recorder) event(s *stream) {
 	r.numbers = append(r.numbers, s.number)
 }
 
-// heard is all that can be seen of a stream.
-type heard struct {
+// result is what a test can observe of a stream.
+type result struct {
 	Err     string
 	Opens   int
 	Numbers []int // of the events delivered
@@ -45,16 +45,16 @@ type heard struct {
 	Closed  bool
 }
 
-// hear feeds the pieces of a response to a stream that keeps IDs.
-func hear(pieces ...string) heard {
+// decode feeds the pieces of a response to a stream that keeps IDs.
+func decode(pieces ...string) result {
 	s := newStream(0, nil)
 	s.keepIDs = true
-	return hearBy(s, pieces...)
+	return decodeBy(s, pieces...)
 }
 
-func hearBy(s *stream, pieces ...string) heard {
+func decodeBy(s *stream, pieces ...string) result {
 	var to recorder
-	h := heard{}
+	h := result{}
 	for _, piece := range pieces {
 		p := []byte(piece)
 		err := s.feed(p, &to)
@@ -71,7 +71,7 @@ func hearBy(s *stream, pieces ...string) heard {
 	return h
 }
 
-// everything has one of each thing that a server may send.
+// everything has each kind of block that a server may send.
 var everything = head +
 	chunk(": welcome\n\n") +
 	chunk("retry: 3000\nevent: sse.open\ndata: {\"resumed\":false}\nid: a-1\n\n") +
@@ -87,8 +87,8 @@ var everything = head +
 
 func TestStreamOutcomeDoesNotDependOnHowItIsSplit(t *testing.T) {
 	t.Parallel()
-	whole := hear(everything)
-	want := heard{
+	whole := decode(everything)
+	want := result{
 		Opens:   1,
 		Numbers: []int{0, 1, 2, 5, 6},
 		Tally:   Tally{Delivered: 5, Lost: 2, Repeated: 1, Gaps: 1, Heartbeats: 4},
@@ -101,44 +101,44 @@ func TestStreamOutcomeDoesNotDependOnHowItIsSplit(t *testing.T) {
 		t.Fatalf("in one piece: %+v\nwant: %+v", whole, want)
 	}
 	for i := range len(everything) {
-		if got := hear(everything[:i], everything[i:]); !reflect.DeepEqual(got, want) {
+		if got := decode(everything[:i], everything[i:]); !reflect.DeepEqual(got, want) {
 			t.Fatalf("split at %d: %+v\nwant: %+v", i, got, want)
 		}
 	}
-	if got := hear(strings.Split(everything, "")...); !reflect.DeepEqual(got, want) {
+	if got := decode(strings.Split(everything, "")...); !reflect.DeepEqual(got, want) {
 		t.Fatalf("byte by byte: %+v\nwant: %+v", got, want)
 	}
 }
 
-func TestStreamCountsWhatCame(t *testing.T) {
+func TestStreamCountsEvents(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		text    string
 		numbers []int
 		tally   Tally
 	}{
-		"nothing":           {"", nil, Tally{}},
-		"in_order":          {event(0) + event(1), []int{0, 1}, Tally{Delivered: 2}},
-		"first_lost":        {event(1), []int{1}, Tally{Delivered: 1, Lost: 1}},
-		"several_lost":      {event(0) + event(4), []int{0, 4}, Tally{Delivered: 2, Lost: 3}},
-		"repeated_at_once":  {event(0) + event(0), []int{0}, Tally{Delivered: 1, Repeated: 1}},
-		"repeated_later":    {event(0) + event(1) + event(0), []int{0, 1}, Tally{Delivered: 2, Repeated: 1}},
-		"out_of_order":      {event(0) + event(2) + event(1), []int{0, 2}, Tally{Delivered: 2, Lost: 1, Repeated: 1}},
-		"gap":               {event(0) + "event: sse.gap\ndata: {}\n\n" + event(3), []int{0, 3}, Tally{Delivered: 2, Lost: 2, Gaps: 1}},
-		"comment":           {": heartbeat\n\n", nil, Tally{Heartbeats: 1}},
-		"id_alone":          {"id: 7\n\n", nil, Tally{Heartbeats: 1}},
-		"heartbeat":         {"event: sse.heartbeat\ndata:\nid: 7\n\n" + event(0), []int{0}, Tally{Delivered: 1, Heartbeats: 1}},
-		"heartbeat_cut_off": {"event: sse.heartbeat\ndata:\nid: 7\n", nil, Tally{}},
-		"comment_with_data": {": first\n" + event(0), []int{0}, Tally{Delivered: 1}},
-		"blank_lines":       {"\n\n\n", nil, Tally{}},
-		"opened":            {"event: sse.open\ndata: {}\n\n", nil, Tally{}},
-		"own_with_numbers":  {"event: sse.close\ndata: " + string(servers.AppendData(nil, 9, 0, 40)) + "\n\n", nil, Tally{}},
-		"own_after_numbers": {"data: " + string(servers.AppendData(nil, 9, 0, 40)) + "\nevent: sse.close\n\n", nil, Tally{}},
-		"of_another_type":   {"event: message\n" + event(0), []int{0}, Tally{Delivered: 1}},
-		"short_data":        {"data: hello\n\n" + event(0), []int{0}, Tally{Delivered: 1}},
-		"data_of_letters":   {"data: " + strings.Repeat("x", 60) + "\n\n" + event(0), []int{0}, Tally{Delivered: 1}},
-		"incomplete":        {strings.TrimSuffix(event(0), "\n"), nil, Tally{}},
-		"single_letters":    {"d\ne\ni\nr\n\n", nil, Tally{}},
+		"nothing":              {"", nil, Tally{}},
+		"in_order":             {event(0) + event(1), []int{0, 1}, Tally{Delivered: 2}},
+		"first_lost":           {event(1), []int{1}, Tally{Delivered: 1, Lost: 1}},
+		"several_lost":         {event(0) + event(4), []int{0, 4}, Tally{Delivered: 2, Lost: 3}},
+		"repeated_at_once":     {event(0) + event(0), []int{0}, Tally{Delivered: 1, Repeated: 1}},
+		"repeated_later":       {event(0) + event(1) + event(0), []int{0, 1}, Tally{Delivered: 2, Repeated: 1}},
+		"out_of_order":         {event(0) + event(2) + event(1), []int{0, 2}, Tally{Delivered: 2, Lost: 1, Repeated: 1}},
+		"gap":                  {event(0) + "event: sse.gap\ndata: {}\n\n" + event(3), []int{0, 3}, Tally{Delivered: 2, Lost: 2, Gaps: 1}},
+		"comment":              {": heartbeat\n\n", nil, Tally{Heartbeats: 1}},
+		"id_alone":             {"id: 7\n\n", nil, Tally{Heartbeats: 1}},
+		"heartbeat":            {"event: sse.heartbeat\ndata:\nid: 7\n\n" + event(0), []int{0}, Tally{Delivered: 1, Heartbeats: 1}},
+		"incomplete_heartbeat": {"event: sse.heartbeat\ndata:\nid: 7\n", nil, Tally{}},
+		"comment_with_data":    {": first\n" + event(0), []int{0}, Tally{Delivered: 1}},
+		"blank_lines":          {"\n\n\n", nil, Tally{}},
+		"opened":               {"event: sse.open\ndata: {}\n\n", nil, Tally{}},
+		"own_with_numbers":     {"event: sse.close\ndata: " + string(servers.AppendData(nil, 9, 0, 40)) + "\n\n", nil, Tally{}},
+		"own_after_numbers":    {"data: " + string(servers.AppendData(nil, 9, 0, 40)) + "\nevent: sse.close\n\n", nil, Tally{}},
+		"of_another_type":      {"event: message\n" + event(0), []int{0}, Tally{Delivered: 1}},
+		"short_data":           {"data: hello\n\n" + event(0), []int{0}, Tally{Delivered: 1}},
+		"data_of_letters":      {"data: " + strings.Repeat("x", 60) + "\n\n" + event(0), []int{0}, Tally{Delivered: 1}},
+		"incomplete":           {strings.TrimSuffix(event(0), "\n"), nil, Tally{}},
+		"single_letters":       {"d\ne\ni\nr\n\n", nil, Tally{}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestStreamCountsWhatCame(t *testing.T) {
 			if test.text != "" {
 				response += chunk(test.text)
 			}
-			got := hear(response)
+			got := decode(response)
 			if got.Err != "" || !reflect.DeepEqual(got.Numbers, test.numbers) || got.Tally != test.tally {
 				t.Errorf("%q gives %+v, want the numbers %v and %+v", test.text, got, test.numbers, test.tally)
 			}
@@ -155,22 +155,21 @@ func TestStreamCountsWhatCame(t *testing.T) {
 	}
 }
 
-// A large event is on its way to thousands of streams at a time.
 func TestStreamKeepsOnlyTheBeginningOfALongLine(t *testing.T) {
 	t.Parallel()
 	const size = 100_000
 	text := chunk("data: " + string(servers.AppendData(nil, 0, 0, size)) + "\n\n")
 	s := newStream(0, nil)
-	got := hearBy(s, head+text[:size/2], text[size/2:])
+	got := decodeBy(s, head+text[:size/2], text[size/2:])
 	if want := (Tally{Delivered: 1}); got.Tally != want || got.Bytes != size {
 		t.Errorf("%+v of %d bytes, want %+v of %d", got.Tally, got.Bytes, want, size)
 	}
 	if most := cap(s.line); most > 2*lineBytes {
-		t.Errorf("it has kept %d bytes", most)
+		t.Errorf("the stream keeps %d bytes", most)
 	}
 }
 
-func TestStreamNotesLastEventIDsIfAsked(t *testing.T) {
+func TestStreamKeepsLastEventIDsIfRequested(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		text, want string
@@ -182,37 +181,37 @@ func TestStreamNotesLastEventIDsIfAsked(t *testing.T) {
 		"of_an_own_event":   {"event: sse.open\ndata: {}\nid: a\n\n", "a"},
 		"of_a_heartbeat":    {event(3) + "event: sse.heartbeat\ndata:\nid: h\n\n", "h"},
 		"emptied":           {event(3) + "id\n\n", ""},
-		"block_cut_off":     {event(3) + strings.TrimSuffix(event(4), "\n"), "e3"},
+		"incomplete_block":  {event(3) + strings.TrimSuffix(event(4), "\n"), "e3"},
 		"without_one_after": {event(3) + ": heartbeat\n\n", "e3"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := hear(head + chunk(test.text)).LastID; got != test.want {
+			if got := decode(head + chunk(test.text)).LastID; got != test.want {
 				t.Errorf("the last event ID is %q, want %q", got, test.want)
 			}
-			if got := hearBy(newStream(0, nil), head+chunk(test.text)).LastID; got != "" {
-				t.Errorf("IDs are not kept, and the last one is %q", got)
+			if got := decodeBy(newStream(0, nil), head+chunk(test.text)).LastID; got != "" {
+				t.Errorf("without keepIDs the last event ID is %q", got)
 			}
 		})
 	}
 }
 
-func TestStreamComesBackWhereItWas(t *testing.T) {
+func TestStreamResumesWhereItEnded(t *testing.T) {
 	t.Parallel()
 	was := newStream(4, nil)
 	was.keepIDs = true
-	hearBy(was, head+chunk(event(0)+event(1)+strings.TrimSuffix(event(2), "\n")))
+	decodeBy(was, head+chunk(event(0)+event(1)+strings.TrimSuffix(event(2), "\n")))
 	back := newStream(4, was)
 	back.keepIDs = true
 	if string(back.lastID) != "e1" || back.next != 2 {
-		t.Fatalf("it comes back with %q, and the next is %d", back.lastID, back.next)
+		t.Fatalf("it resumes with the ID %q and the number %d", back.lastID, back.next)
 	}
-	got := hearBy(back, head, chunk(": welcome\n\n"))
+	got := decodeBy(back, head, chunk(": welcome\n\n"))
 	if got.LastID != "e1" {
-		t.Errorf("a block without an ID makes it %q", got.LastID)
+		t.Errorf("after a block without an ID the last event ID is %q", got.LastID)
 	}
-	got = hearBy(back, chunk(event(1)+event(2)))
+	got = decodeBy(back, chunk(event(1)+event(2)))
 	if want := (Tally{Delivered: 1, Repeated: 1, Heartbeats: 1}); got.Tally != want || got.LastID != "e2" {
 		t.Errorf("%+v, want %+v and the ID e2", got, want)
 	}
@@ -220,16 +219,16 @@ func TestStreamComesBackWhereItWas(t *testing.T) {
 
 func TestStreamEndsWithTheLastChunk(t *testing.T) {
 	t.Parallel()
-	got := hear(head + chunk(event(0)) + "0\r\n\r\n" + "what follows")
+	got := decode(head + chunk(event(0)) + "0\r\n\r\n" + "what follows")
 	if got.Err != "" || !got.Closed || got.Tally.Delivered != 1 {
 		t.Errorf("%+v", got)
 	}
-	if got := hear(head + chunk(event(0))); got.Closed {
-		t.Errorf("it has ended without a last chunk: %+v", got)
+	if got := decode(head + chunk(event(0))); got.Closed {
+		t.Errorf("the stream ended without a last chunk: %+v", got)
 	}
 }
 
-func TestStreamRefusesWhatIsNoEventStream(t *testing.T) {
+func TestStreamRejectsOtherResponses(t *testing.T) {
 	t.Parallel()
 	for name, response := range map[string]string{
 		"status":       strings.Replace(head, "200 OK", "401 Unauthorized", 1),
@@ -241,7 +240,7 @@ func TestStreamRefusesWhatIsNoEventStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := hear(response + chunk(event(0)))
+			got := decode(response + chunk(event(0)))
 			want := fmt.Sprintf("not an event stream: %q", strings.TrimSuffix(response, "\r\n\r\n"))
 			if got.Err != want || got.Opens != 0 || got.Tally.Delivered != 0 {
 				t.Errorf("%+v, want the error %q", got, want)
@@ -250,7 +249,7 @@ func TestStreamRefusesWhatIsNoEventStream(t *testing.T) {
 	}
 }
 
-func TestStreamRefusesChunksWithoutASize(t *testing.T) {
+func TestStreamRejectsInvalidChunkSizes(t *testing.T) {
 	t.Parallel()
 	for name, line := range map[string]string{
 		"empty":      "\r",
@@ -265,16 +264,16 @@ func TestStreamRefusesChunksWithoutASize(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want := fmt.Sprintf("not the size of a chunk: %q", line)
-			got := hear(head + chunk(event(0)) + line + "\n" + event(1))
+			got := decode(head + chunk(event(0)) + line + "\n" + event(1))
 			if got.Err != want || got.Tally.Delivered != 1 {
 				t.Errorf("%+v, want the error %q after one event", got, want)
 			}
 		})
 	}
-	if got := hear(head + "fffffff\r\n" + event(0)); got.Err != "" || got.Tally.Delivered != 1 {
+	if got := decode(head + "fffffff\r\n" + event(0)); got.Err != "" || got.Tally.Delivered != 1 {
 		t.Errorf("the largest size: %+v", got)
 	}
-	if got := hear(head + "1\n:\r\n"); got.Err != "" {
+	if got := decode(head + "1\n:\r\n"); got.Err != "" {
 		t.Errorf("a size that ends with LF alone: %+v", got)
 	}
 }
@@ -293,7 +292,7 @@ func TestStreamAllocatesNothingPerEvent(t *testing.T) {
 	allocations := testing.AllocsPerRun(100, func() {
 		s.next = 0
 		feed(events)
-		// Cut in each place that makes it hold something.
+		// Split at places where the stream has to keep something.
 		for at := 1; at < len(events); at += 5 {
 			s.next = 0
 			feed(events[:at])
@@ -304,7 +303,7 @@ func TestStreamAllocatesNothingPerEvent(t *testing.T) {
 		t.Errorf("%v allocations per run", allocations)
 	}
 	if to == 0 {
-		t.Error("no event came")
+		t.Error("no event was delivered")
 	}
 }
 
@@ -314,7 +313,7 @@ type counter int
 func (*counter) opened(*stream)  {}
 func (c *counter) event(*stream) { *c++ }
 
-func TestStreamTakesTheLatencyOfEventsThatSayWhenTheyWereDue(t *testing.T) {
+func TestStreamComputesLatencyFromTheTimeInTheEvent(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_700_000_000, 0)
 	s := newStream(0, nil)
@@ -338,18 +337,18 @@ func FuzzStreamFeed(f *testing.F) {
 	f.Add([]byte(head+"5\r\n: a\n\n\r\n0\r\n\r\nmore"), uint16(len(head)+1))
 	f.Add([]byte(head+"fffffff\r\n"+event(0)), uint16(len(head)+8))
 	f.Add([]byte("HTTP/1.1 401 Unauthorized\r\n\r\n"), uint16(3))
-	f.Add([]byte(chunk(event(3)+event(1))), uint16(4)) // headers are put before it
+	f.Add([]byte(chunk(event(3)+event(1))), uint16(4)) // the test prepends headers
 	f.Fuzz(func(t *testing.T, response []byte, cut uint16) {
 		if len(response) > 4<<10 {
-			t.Skip("headers that never end are looked through for each byte")
+			t.Skip("endless headers are scanned again for each byte")
 		}
 		for _, text := range []string{string(response), head + string(response)} {
 			at := int(cut) % (len(text) + 1)
-			whole := hear(text)
-			if got := hear(text[:at], text[at:]); !reflect.DeepEqual(got, whole) {
+			whole := decode(text)
+			if got := decode(text[:at], text[at:]); !reflect.DeepEqual(got, whole) {
 				t.Errorf("split at %d: %+v\nin one piece: %+v", at, got, whole)
 			}
-			if got := hear(strings.Split(text, "")...); !reflect.DeepEqual(got, whole) {
+			if got := decode(strings.Split(text, "")...); !reflect.DeepEqual(got, whole) {
 				t.Errorf("in small pieces: %+v\nin one piece: %+v", got, whole)
 			}
 		}

@@ -7,12 +7,12 @@ import (
 	"github.com/alexandrevicenzi/go-sse"
 )
 
-const alexandrevicenziAbout = aboutChannels + "IDs are sent, but nothing is kept and so nothing resent; there are no queues: the sender hands " +
-	"each event to one client after another, and waits for each to have written the one before. No heartbeats and no write deadline: " +
-	"a client that has stopped reading stops the sender."
+const alexandrevicenziAbout = aboutChannels + "It sends IDs, but keeps no events, so there is no replay. There are no queues: the sender " +
+	"hands each event to one client after another, and waits until the client has written the event before. No heartbeats and no write " +
+	"deadline: a client that stops reading stops the sender."
 
-// newAlexandrevicenzi has a channel for each user. The library has nothing to set
-// for load; with a nil Logger in the options it does not log.
+// newAlexandrevicenzi has a channel for each user. The library has no settings for load.
+// With a nil Logger in the options it does not log.
 func newAlexandrevicenzi(settings Settings) (Server, error) {
 	server := sse.NewServer(&sse.Options{
 		ChannelNameFunc: func(r *http.Request) string { return r.URL.Query().Get("stream") },

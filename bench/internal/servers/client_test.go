@@ -12,10 +12,10 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// patience is how long a test waits for what is to come.
+// patience is how long a test waits before it fails.
 const patience = 10 * time.Second
 
-// probe is the number of events that only show that a stream gets events.
+// probe is the number of events that a test sends until a stream gets events.
 const probe = 999
 
 // received is one event, as a client reads it.
@@ -27,15 +27,15 @@ type received struct {
 
 // client is the reading end of one event stream.
 type client struct {
-	t      *testing.T
-	conn   net.Conn
-	header http.Header
-	events chan received  // closed at the end of the stream
-	beats  chan time.Time // when the first heartbeats came
+	t          *testing.T
+	conn       net.Conn
+	header     http.Header
+	events     chan received  // closed at the end of the stream
+	heartbeats chan time.Time // when the first two arrived
 }
 
-// request sends a request over a connection of its own. An authorization of "" is
-// left out.
+// request sends a request over a new connection, without the Authorization header if
+// authorization is "".
 func request(t *testing.T, addr, query, authorization, lastEventID string) (net.Conn, *http.Response, error) {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", addr, patience)
@@ -81,20 +81,20 @@ func open(t *testing.T, addr, query, user, lastEventID string) *client {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	c := &client{t: t, conn: conn, header: response.Header, events: make(chan received, 1024), beats: make(chan time.Time, 2)}
+	c := &client{t: t, conn: conn, header: response.Header, events: make(chan received, 1024), heartbeats: make(chan time.Time, 2)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		c.read(bufio.NewScanner(response.Body))
 	}()
 	t.Cleanup(func() {
-		c.hangUp()
+		c.close()
 		<-done
 	})
 	return c
 }
 
-// read decodes the stream until it ends. Events of the server's own are passed over.
+// read decodes the stream until it ends. It skips events of the server itself.
 func (c *client) read(lines *bufio.Scanner) {
 	defer close(c.events)
 	var e received
@@ -102,7 +102,7 @@ func (c *client) read(lines *bufio.Scanner) {
 	for lines.Scan() {
 		if text := lines.Text(); text == ": heartbeat" || text == "event: sse.heartbeat" {
 			select {
-			case c.beats <- time.Now():
+			case c.heartbeats <- time.Now():
 			default:
 			}
 		}
@@ -123,9 +123,9 @@ func (c *client) read(lines *bufio.Scanner) {
 	}
 }
 
-func (c *client) hangUp() { _ = c.conn.Close() }
+func (c *client) close() { _ = c.conn.Close() }
 
-// next returns the next event, but for probes.
+// next returns the next event that is not a probe.
 func (c *client) next() received {
 	c.t.Helper()
 	timeout := time.After(patience)
@@ -144,20 +144,20 @@ func (c *client) next() received {
 	}
 }
 
-// beat waits for a heartbeat, one of the first two.
-func (c *client) beat() (at time.Time) {
+// heartbeat waits for one of the first two heartbeats.
+func (c *client) heartbeat() (at time.Time) {
 	c.t.Helper()
 	select {
-	case at = <-c.beats:
+	case at = <-c.heartbeats:
 	case <-time.After(patience):
 		c.t.Fatal("no heartbeat in time")
 	}
 	return at
 }
 
-// settle sends probes until one of them comes: some libraries answer a request
-// before its stream gets events.
-func (c *client) settle(send func(data []byte) error) {
+// awaitSubscription sends probes until one arrives. Some libraries answer a request before its stream
+// gets events.
+func (c *client) awaitSubscription(send func(data []byte) error) {
 	c.t.Helper()
 	timeout := time.After(patience)
 	again := time.NewTicker(5 * time.Millisecond)
@@ -169,7 +169,7 @@ func (c *client) settle(send func(data []byte) error) {
 		select {
 		case e, more := <-c.events:
 			if !more || e.number != probe {
-				c.t.Fatalf("%+v comes, and not a probe", e)
+				c.t.Fatalf("received %+v, want a probe", e)
 			}
 			return
 		case <-again.C:
@@ -179,7 +179,7 @@ func (c *client) settle(send func(data []byte) error) {
 	}
 }
 
-// sender sends numbered events in one piece of memory, as the driver's does.
+// sender sends numbered events, all in the same memory, as Control does.
 type sender struct {
 	t    *testing.T
 	data []byte
@@ -197,14 +197,14 @@ func (s *sender) send(send func([]byte) error, numbers ...int) {
 
 const eventBytes = 100
 
-// want fails the test unless these events come next, in this order and whole.
+// want fails the test unless these events arrive next, in this order and complete.
 func (c *client) want(numbers ...int) (last received) {
 	c.t.Helper()
 	for _, number := range numbers {
 		last = c.next()
 		whole := string(servers.AppendData(nil, number, 0, eventBytes))
 		if last.number != number || last.data != whole {
-			c.t.Fatalf("event %d comes with the data %q, want %q", last.number, last.data, whole)
+			c.t.Fatalf("received event %d with the data %q, want %q", last.number, last.data, whole)
 		}
 	}
 	return last

@@ -14,20 +14,20 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/child"
 )
 
-// Control is what the driver may call of a server's process.
+// Control has the methods of a server's process that the driver may call.
 type Control struct {
 	server  Server
 	profile *os.File
 }
 
-// StartArgs name a contestant.
+// StartArgs says which contestant to start.
 type StartArgs struct {
 	Contestant string
 	Settings   Settings
 	Streams    int // the most that will be open at a time
 }
 
-// Start starts the contestant and answers with its address.
+// Start starts the contestant and returns its address.
 func (c *Control) Start(args StartArgs, addr *string) error {
 	contestant, err := ByName(args.Contestant)
 	if err != nil {
@@ -48,31 +48,31 @@ func (c *Control) Start(args StartArgs, addr *string) error {
 	return nil
 }
 
-// SendArgs describe a series of events. Each carries its number among those of its
-// stream and, with a Rate, the time that it was due; see [AppendData].
+// SendArgs describes a series of events. Each has its number within its stream and, with a
+// Rate, the time at which it was due; see [AppendData].
 type SendArgs struct {
-	First  int // number of the first one of the series, from 0
+	First  int // number of the first event of the series, from 0
 	Events int
-	// For, if not 0, is how long to send for, instead of a number of events. The
-	// series then ends with one event more for each stream, which says so.
+	// For, if not 0, is how long to send, instead of a number of events. The series then
+	// ends with one more event for each stream, marked as the last.
 	For   time.Duration
-	Bytes int           // of each one's data
-	Users int           // one after another is sent to in turn; 0 means that each event is for all
-	Rate  int           // events per second; 0 means as fast as it goes
+	Bytes int           // of the data of each event
+	Users int           // number of users, who get events in turn; 0 means broadcasts
+	Rate  int           // events per second; 0 means at full speed
 	Tick  time.Duration // with a Rate, how often the sender wakes to send what is due
-	// Called has events carry the time of the call instead of that when it was due: for
-	// what a single event takes, where the sender's own sleep would hide it.
-	Called bool
-	// Senders, if not 0, is how many send at the same time, each to users of its own. The
-	// series has a number of events then.
+	// StampAtCall makes events carry the time of the call, instead of the time at which they
+	// were due. It is for the latency of single events, without the sender's oversleeping.
+	StampAtCall bool
+	// Senders, if not 0, is the number of goroutines that send at the same time, each to
+	// other users. It needs a number of events.
 	Senders int
 }
 
-// Sent says how many events a series had.
+// Sent is the result of sending a series.
 type Sent struct {
 	Events int
-	// Took is how long it took to send them: with a Rate it is longer than due if the
-	// contestant has held the sender back.
+	// Took is how long it took to send them. With a Rate it is longer than due if the
+	// contestant blocked the sender.
 	Took time.Duration
 }
 
@@ -82,7 +82,7 @@ func (c *Control) Send(args SendArgs, sent *Sent) error {
 		return c.send(args, sent, 0)
 	}
 	if args.For > 0 || args.Senders > args.Users {
-		return fmt.Errorf("%d senders are for a number of events to as many users: %d, %v", args.Senders, args.Users, args.For)
+		return fmt.Errorf("%d senders need a number of events and at least as many users: %d, %v", args.Senders, args.Users, args.For)
 	}
 	failures := make([]error, args.Senders)
 	var sending sync.WaitGroup
@@ -95,14 +95,14 @@ func (c *Control) Send(args SendArgs, sent *Sent) error {
 	return errors.Join(failures...)
 }
 
-// send sends what one of the senders has to.
+// send sends the events of one sender.
 func (c *Control) send(args SendArgs, sent *Sent, sender int) error {
 	users := make([]string, args.Users)
 	for i := range users {
 		users[i] = UserName(i)
 	}
-	round := max(args.Users, 1) // gives each stream one event
-	last := math.MaxInt         // where the last round begins, of a series that ends by time
+	round := max(args.Users, 1) // one event for each stream
+	last := math.MaxInt         // where the last round begins, if a time ends the series
 	data := AppendData(nil, 0, 0, args.Bytes)
 	start := time.Now()
 	for i := 0; args.For > 0 || i < args.Events; i++ {
@@ -118,12 +118,12 @@ func (c *Control) send(args SendArgs, sent *Sent, sender int) error {
 		case i >= last:
 			nanos = LastNanos
 		case args.Rate > 0:
-			// Not the time of sending: a contestant that holds the sender back would make
-			// its events look young. This way latency has what the sender oversleeps in it,
+			// Not the time of sending: the latency would leave out the time for which a
+			// contestant blocks the sender. The latency includes the sender's oversleeping,
 			// which is the same for all.
 			due := args.due(start, i)
 			time.Sleep(time.Until(due))
-			if nanos = due.UnixNano(); args.Called {
+			if nanos = due.UnixNano(); args.StampAtCall {
 				nanos = time.Now().UnixNano()
 			}
 		}
@@ -143,8 +143,8 @@ func (c *Control) send(args SendArgs, sent *Sent, sender int) error {
 	return nil
 }
 
-// next is the first number from one on that a sender may have to send: behind the last
-// user it is the first one's again.
+// next returns the next event number, from the given one on, that this sender may have to
+// send. After the last user the first one's turn comes again.
 func (args SendArgs) next(number, sender int) int {
 	if args.Senders == 0 {
 		return number
@@ -154,8 +154,8 @@ func (args SendArgs) next(number, sender int) int {
 	return number + min(mine, args.Users-user)
 }
 
-// due is when the i-th event is to be sent: with a Tick, at the last one before its
-// time.
+// due returns when to send the i-th event. With a Tick it is the last tick before the
+// event's time.
 func (args SendArgs) due(start time.Time, i int) time.Time {
 	after := time.Duration(i) * time.Second / time.Duration(args.Rate)
 	if args.Tick > 0 {
@@ -164,7 +164,7 @@ func (args SendArgs) due(start time.Time, i int) time.Time {
 	return start.Add(after)
 }
 
-// Profile writes a CPU profile to a file until it is called with "".
+// Profile starts a CPU profile that is written to a file. With "" it ends the profile.
 func (c *Control) Profile(file string, _ *struct{}) (err error) {
 	if file == "" {
 		pprof.StopCPUProfile()

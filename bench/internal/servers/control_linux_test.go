@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// sent is what a contestant was given.
+// sent is an event that was sent to a contestant.
 type sent struct {
 	user   string // "" for all
 	number int
-	due    time.Duration // after the first; -1 if it does not say, -2 if it is the last one
-	after  time.Duration // when it came
+	due    time.Duration // since the start; -1 if unknown, -2 if the event is marked as the last
+	after  time.Duration // when it was sent, since the start
 }
 
-// script sends a series to a contestant that takes its time over one event, and
-// returns what it was given.
+// script sends a series to a contestant that blocks for a while at one event, and returns
+// what was sent.
 func script(t *testing.T, args SendArgs, slow int, pause time.Duration) (list []sent, took time.Duration) {
 	t.Helper()
 	start := time.Now()
@@ -52,14 +52,14 @@ func script(t *testing.T, args SendArgs, slow int, pause time.Duration) (list []
 		t.Fatal(err)
 	}
 	if all.Events != len(list) {
-		t.Errorf("%d events are said to have been sent, and it was %d", all.Events, len(list))
+		t.Errorf("Send reports %d events, want %d", all.Events, len(list))
 	}
 	return list, all.Took
 }
 
 const ms = time.Millisecond
 
-func TestSendStampsEventsWithTheTimeTheyWereDue(t *testing.T) {
+func TestSendGivesEventsTheTimeTheyWereDue(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		args  SendArgs
@@ -72,15 +72,15 @@ func TestSendStampsEventsWithTheTimeTheyWereDue(t *testing.T) {
 			SendArgs{First: 7, Events: 3, Bytes: 40, Rate: 100}, 0, 0,
 			[]sent{{"", 7, 0, 0}, {"", 8, 10 * ms, 10 * ms}, {"", 9, 20 * ms, 20 * ms}}, 20 * ms,
 		},
-		"held_back": {
+		"blocked": {
 			SendArgs{Events: 5, Bytes: 40, Rate: 100}, 2, 25 * ms,
 			[]sent{{"", 0, 0, 0}, {"", 1, 10 * ms, 10 * ms}, {"", 2, 20 * ms, 35 * ms}, {"", 3, 30 * ms, 35 * ms}, {"", 4, 40 * ms, 40 * ms}}, 40 * ms,
 		},
-		"held_back_by_the_time_of_the_call": {
-			SendArgs{Events: 5, Bytes: 40, Rate: 100, Called: true}, 2, 25 * ms,
+		"blocked_with_time_of_call": {
+			SendArgs{Events: 5, Bytes: 40, Rate: 100, StampAtCall: true}, 2, 25 * ms,
 			[]sent{{"", 0, 0, 0}, {"", 1, 10 * ms, 10 * ms}, {"", 2, 35 * ms, 35 * ms}, {"", 3, 35 * ms, 35 * ms}, {"", 4, 40 * ms, 40 * ms}}, 40 * ms,
 		},
-		"held_back_at_the_end": {
+		"blocked_at_the_end": {
 			SendArgs{Events: 2, Bytes: 40, Rate: 100}, 2, 25 * ms,
 			[]sent{{"", 0, 0, 0}, {"", 1, 10 * ms, 10 * ms}}, 35 * ms,
 		},
@@ -114,8 +114,8 @@ func TestSendStampsEventsWithTheTimeTheyWereDue(t *testing.T) {
 	}
 }
 
-// One sender is stuck with its first user until the other has sent all that it has to.
-func TestSendersSendAtTheSameTimeToUsersOfTheirOwn(t *testing.T) {
+// One sender is blocked at its first user until the other has sent all its events.
+func TestSendersSendConcurrentlyToDifferentUsers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -139,26 +139,26 @@ func TestSendersSendAtTheSameTimeToUsersOfTheirOwn(t *testing.T) {
 		}
 		for i := range 5 {
 			if user := UserName(i); !slices.Equal(got[user], []int{1, 2, 3, 4}) {
-				t.Errorf("%s was sent %v", user, got[user])
+				t.Errorf("%s got %v", user, got[user])
 			}
 		}
 		if all.Events != 20 {
-			t.Errorf("%d events are said to have been sent", all.Events)
+			t.Errorf("Send reports %d events", all.Events)
 		}
 	})
 }
 
-func TestSendersAreForANumberOfEventsToUsers(t *testing.T) {
+func TestSendersNeedANumberOfEventsAndEnoughUsers(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string]SendArgs{
-		"for_all":         {Events: 9, Senders: 2},
+		"broadcast":       {Events: 9, Senders: 2},
 		"more_than_users": {Events: 9, Users: 3, Senders: 4},
 		"for_a_time":      {For: ms, Users: 3, Senders: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if err := new(Control).Send(args, new(Sent)); err == nil {
-				t.Error("it sends")
+				t.Error("no error")
 			}
 		})
 	}
@@ -179,7 +179,7 @@ func TestSendNamesTheEventThatFailed(t *testing.T) {
 	}
 }
 
-func TestStartAnswersWithTheAddress(t *testing.T) {
+func TestStartReturnsTheAddress(t *testing.T) {
 	t.Parallel()
 	var addr string
 	if err := new(Control).Start(StartArgs{Contestant: "floor", Streams: 10}, &addr); err != nil {
@@ -203,7 +203,7 @@ func TestStartAnswersWithTheAddress(t *testing.T) {
 	_ = conn.Close()
 }
 
-func TestStartRefusesMoreStreamsThanItMayHaveOpen(t *testing.T) {
+func TestStartRejectsMoreStreamsThanTheFileLimit(t *testing.T) {
 	t.Parallel()
 	var addr string
 	err := new(Control).Start(StartArgs{Contestant: "floor", Streams: 1 << 40}, &addr)

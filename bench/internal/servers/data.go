@@ -8,12 +8,12 @@ const (
 	nanosWidth  = 19
 )
 
-// LastNanos stands for the time in the last event of a series at full speed.
+// LastNanos is in place of the time in the last event of a series at full speed.
 const LastNanos = 1
 
-// AppendData appends an event's data to b: its number and the time that it was due,
-// in nanoseconds since 1970, or 0, in fixed widths, and filling up to size bytes. There is no line
-// break in it, so that it is one line of an event stream.
+// AppendData appends the data of an event to b: its number, the time at which it was due,
+// and padding up to size bytes. The time is in nanoseconds since 1970, or 0. Both numbers
+// have a fixed width. The data has no line break, so it is one line of an event stream.
 func AppendData(b []byte, number int, nanos int64, size int) []byte {
 	start := len(b)
 	b = appendPadded(b, int64(number), numberWidth)
@@ -37,8 +37,8 @@ func appendPadded(b []byte, n int64, width int) []byte {
 	return append(b, digits[:width]...)
 }
 
-// ParseData reads the numbers that [AppendData] wrote, and says whether they are
-// there: a server may send events of its own.
+// ParseData reads the numbers that [AppendData] wrote. ok is false without such numbers: a
+// server may send events of its own.
 func ParseData(data []byte) (number int, nanos int64, ok bool) {
 	if len(data) < numberWidth+1+nanosWidth {
 		return 0, 0, false

@@ -6,7 +6,7 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-func TestDataHasItsNumbersAndItsSize(t *testing.T) {
+func TestDataHasNumbersAndSize(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		number int
@@ -18,7 +18,7 @@ func TestDataHasItsNumbersAndItsSize(t *testing.T) {
 		"usual":     {123_456, 1_700_000_000_123_456_789, 100, 100},
 		"largest":   {9_999_999_999, 9_223_372_036_854_775_807, 100, 100},
 		"exact":     {7, 7, 31, 31},
-		"too_small": {7, 7, 10, 31}, // the numbers are there all the same
+		"too_small": {7, 7, 10, 31}, // the numbers are always there
 		"large":     {7, 7, 20_000, 20_000},
 	}
 	for name, test := range tests {
@@ -36,7 +36,7 @@ func TestDataHasItsNumbersAndItsSize(t *testing.T) {
 	}
 }
 
-func TestDataOfOthersIsNotParsed(t *testing.T) {
+func TestParseDataRejectsOtherData(t *testing.T) {
 	t.Parallel()
 	valid := string(servers.AppendData(nil, 5, 6, 40))
 	for name, data := range map[string]string{

@@ -12,10 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// floor is what must be done whatever the server is written in: for each event and
-// each stream that gets it, one write(2) on its socket. There is no HTTP library,
-// no goroutine per stream, nothing is queued, and nothing is read after the
-// request. A client that does not read stops it.
+// floor does what any server must do: one write(2) for each event and stream. It has no
+// HTTP library, no goroutine per stream and no queue, and reads nothing after the request.
+// A client that does not read stops it.
 type floor struct {
 	settings Settings
 
@@ -34,8 +33,8 @@ type floorClient struct {
 	slot int
 }
 
-// floorSlots is how many parts the interval of heartbeats has. A client has its
-// heartbeats in one of them: real clients come at all times.
+// floorSlots is the number of parts of the heartbeat interval. Each client gets its
+// heartbeats in one of them, because real clients connect at different times.
 const floorSlots = 64
 
 func newFloor(settings Settings) (Server, error) {
@@ -44,7 +43,7 @@ func newFloor(settings Settings) (Server, error) {
 		f.slots[i] = make(map[*floorClient]struct{})
 	}
 	if interval := settings.interval(); interval > 0 {
-		go f.beat(max(interval/floorSlots, 1))
+		go f.sendHeartbeats(max(interval/floorSlots, 1))
 	}
 	return Server{
 		Serve: f.serve,
@@ -65,7 +64,7 @@ func newFloor(settings Settings) (Server, error) {
 
 const floorHeader = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-// serve takes clients in one after another.
+// serve accepts one client after another.
 func (f *floor) serve(listener net.Listener) error {
 	listener = f.settings.listenOn(listener)
 	buffer := make([]byte, 4<<10)
@@ -87,7 +86,7 @@ func (f *floor) join(conn net.Conn, buffer []byte) error {
 	n := 0
 	for !bytes.HasSuffix(buffer[:n], []byte("\r\n\r\n")) {
 		if n == len(buffer) {
-			return errors.New("a request that is too long")
+			return errors.New("the request is too long")
 		}
 		m, err := conn.Read(buffer[n:])
 		if err != nil {
@@ -101,7 +100,7 @@ func (f *floor) join(conn net.Conn, buffer []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := conn.SetReadDeadline(time.Time{}); err != nil { // a timer for each stream would cost something
+	if err := conn.SetReadDeadline(time.Time{}); err != nil { // else each stream would have a timer
 		return err
 	}
 	raw, err := conn.(*net.TCPConn).SyscallConn() //nolint:forcetypeassert // from a TCP listener
@@ -114,8 +113,8 @@ func (f *floor) join(conn net.Conn, buffer []byte) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// Headers go before events, and to a client that is not known yet: one that
-	// cannot be written to is closed, and its descriptor will be somebody else's.
+	// Write the headers before the client is added: they must come before events, and a
+	// client whose socket fails is closed, so that another one may get its descriptor.
 	if err := writeAll(c.fd, []byte(floorHeader)); err != nil {
 		return err
 	}
@@ -127,7 +126,7 @@ func (f *floor) join(conn net.Conn, buffer []byte) error {
 	return nil
 }
 
-// send is called with mu held, like write.
+// send must be called with mu held, like write.
 func (f *floor) send(clients map[*floorClient]struct{}, data []byte) {
 	f.next++
 	event := frame(f.next, data)
@@ -135,7 +134,7 @@ func (f *floor) send(clients map[*floorClient]struct{}, data []byte) {
 	f.write(clients, f.chunk)
 }
 
-func (f *floor) beat(every time.Duration) {
+func (f *floor) sendHeartbeats(every time.Duration) {
 	slot := 0
 	for range time.Tick(every) {
 		f.mu.Lock()
@@ -156,7 +155,7 @@ func (f *floor) write(clients map[*floorClient]struct{}, chunk []byte) {
 	}
 }
 
-// writeAll waits where the socket is full.
+// writeAll writes all of p, and waits while the socket is full.
 func writeAll(fd int, p []byte) error {
 	for len(p) > 0 {
 		n, err := unix.Write(fd, p)

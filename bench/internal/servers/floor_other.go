@@ -5,5 +5,5 @@ package servers
 import "errors"
 
 func newFloor(Settings) (Server, error) {
-	return Server{}, errors.New("the floor is written for Linux")
+	return Server{}, errors.New("the floor needs Linux")
 }

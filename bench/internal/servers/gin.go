@@ -7,11 +7,11 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-const ginAbout = "On gin: c.Stream and c.SSEvent over a channel of 64 events for each client, a heartbeat every 15 s, the first after a " +
-	"random part of it, and " + aboutDeadline + " No IDs and no replay; " + aboutHub
+const ginAbout = "On gin. c.Stream and c.SSEvent read from a channel of 64 events for each client. " + aboutUpkeep +
+	" No IDs and no replay. " + aboutHub
 
-// newGin is the handler of gin's own examples, done with care: c.Stream and
-// c.SSEvent over a channel, a heartbeat, headers at once, and a write deadline.
+// newGin returns the handler of gin's own examples, done with care: it has heartbeats and
+// a write deadline, and sends its headers at once.
 func newGin(settings Settings) (Server, error) {
 	gin.SetMode(gin.ReleaseMode)
 	h := newHub[string]()
@@ -33,8 +33,8 @@ func newGin(settings Settings) (Server, error) {
 			return
 		}
 		c.Writer.Flush()
-		beats := newHeartbeats(settings)
-		defer beats.stop()
+		heartbeats := newHeartbeats(settings)
+		defer heartbeats.stop()
 		// c.Stream flushes after each step. A flush that fails ends the request's context.
 		c.Stream(func(w io.Writer) bool {
 			select {
@@ -44,8 +44,8 @@ func newGin(settings Settings) (Server, error) {
 				}
 				c.SSEvent("message", event)
 				return true
-			case <-beats.C:
-				beats.next()
+			case <-heartbeats.C:
+				heartbeats.next()
 				if limit.push() != nil {
 					return false
 				}

@@ -2,36 +2,36 @@ package servers
 
 import "sync"
 
-// What is disclosed of both handlers that are written by hand.
+// What both handlers written by hand disclose.
 const (
-	aboutDeadline = "a write deadline of 10 s, set once a second at most."
-	aboutHub      = "the sender waits where a channel is full, so a client that has stopped reading stops it until its deadline."
+	aboutUpkeep = "A heartbeat comes every 15 s, the first after a random part of that. The write deadline of 10 s is set once a second at most."
+	aboutHub    = "The sender waits if a channel is full, so a client that stops reading stops the sender until the deadline."
 )
 
-// hub is what a careful person writes by hand: a lock, a map, and a channel for
-// each client. It loses nothing, so a client that does not read stops it, until its
-// write deadline.
+// hub connects sender and clients as careful code written by hand would: with a lock, a
+// map, and a channel for each client. It loses no event, so a client that does not read
+// stops the sender, until the client's write deadline.
 type hub[T any] struct {
 	mu    sync.RWMutex
 	all   map[*client[T]]struct{}
 	users map[string]map[*client[T]]struct{}
-	// next numbers the events; the sender's.
+	// next is the number of the last event. Only the sender uses it.
 	next int64
 }
 
 type client[T any] struct {
 	events chan T
-	done   chan struct{} // closed when the client has left
+	done   chan struct{} // closed by leave
 }
 
-// clientBuffer is how many events a client may be behind before the sender waits.
+// clientBuffer is how many events a client may lag behind before the sender waits.
 const clientBuffer = 64
 
 func newHub[T any]() *hub[T] {
 	return &hub[T]{all: make(map[*client[T]]struct{}), users: make(map[string]map[*client[T]]struct{})}
 }
 
-// join adds a client of a user, and returns it with what takes it out again.
+// join adds a client of a user, and returns it with a function that removes it.
 func (h *hub[T]) join(user string) (c *client[T], leave func()) {
 	c = &client[T]{events: make(chan T, clientBuffer), done: make(chan struct{})}
 	h.mu.Lock()

@@ -10,17 +10,16 @@ import (
 	"github.com/ginsse/ginsse/natslog"
 )
 
-const kitAbout = "On gin, with its defaults: IDs; a history in memory of 4,096 events for each user and for all, for 1 h and within 64 MiB, " +
-	"from which every stream is served; a heartbeat, which is an event with an ID, after 11 to 15 s of silence; a write deadline of " +
-	"30 s, for a client that takes no byte at all. " +
-	"The sender waits for no stream, but gives way for moments to those that are far behind; one that the history has left behind " +
-	"is told of the gap."
+const kitAbout = "On gin, with its defaults. Events have IDs. The history in memory keeps 4,096 events of each user and of broadcasts, " +
+	"for 1 h and within 64 MiB. Every stream reads from it. A heartbeat is an event with an ID, after 11 to 15 s of silence. The write " +
+	"deadline of 30 s starts again with each byte that the client takes. The sender waits for no stream, but pauses for moments when " +
+	"streams lag far behind. A stream that lags behind the history gets an event that announces the gap."
 
-// newKit is the kit with its defaults.
+// newKit returns the kit with its defaults.
 func newKit(settings Settings) (Server, error) {
 	gin.SetMode(gin.ReleaseMode)
 	cfg := ginsse.RegistryConfig{}
-	cfg.Stream.HeartbeatInterval = settings.Heartbeat // which it spreads itself
+	cfg.Stream.HeartbeatInterval = settings.Heartbeat // the kit spreads heartbeats itself
 	cfg.Stream.WriteTimeout = settings.WriteTimeout
 	if settings.Silent {
 		cfg.Stream.HeartbeatInterval = -1
@@ -54,7 +53,7 @@ func newKit(settings Settings) (Server, error) {
 	}, nil
 }
 
-// openLog returns the log in memory, or makes the kit one node of several.
+// openLog returns a log in memory, or one that is shared with other nodes.
 func openLog(settings Settings) (ginsse.Log, error) {
 	if settings.Broker == "" {
 		return ginsse.NewMemoryLog(ginsse.MemoryLogConfig{MaxBytes: int64(settings.LogBytes)})

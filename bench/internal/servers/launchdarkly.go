@@ -7,14 +7,14 @@ import (
 	"github.com/launchdarkly/eventsource"
 )
 
-const launchdarklyAbout = aboutChannels + "A client that is 128 events behind is cut; at full speed we allow as many as the scenario needs. " +
-	"Its SliceRepository, an example without a bound, is used only where streams come back, and repeats the last event that they know. " +
+const launchdarklyAbout = aboutChannels + "It closes a stream that lags 128 events behind. At full speed we allow as many as the scenario " +
+	"needs. Its SliceRepository, an example without a bound, is used only if streams reconnect, and repeats the last event that they know. " +
 	"No heartbeats and no write deadline."
 
-// newLaunchdarkly has a channel for each user. A client that is BufferSize events
-// behind is cut: 128 by default, which at full speed cuts everybody, so there it
-// is what the scenario asks for. Streams that come back are served from the
-// library's SliceRepository.
+// newLaunchdarkly has a channel for each user. The library closes a stream that lags
+// BufferSize events behind. The default of 128 would close all streams at full speed, so
+// the scenario sets it there. Streams that reconnect read from the library's
+// SliceRepository.
 func newLaunchdarkly(settings Settings) (Server, error) {
 	server := eventsource.NewServer()
 	if settings.Burst > 0 {

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// listener sets the buffers of the sockets that it accepts.
+// listener sets the send buffer of the sockets that it accepts.
 type listener struct {
 	net.Listener
 
 	sendBuffer int
 }
 
-// listenOn has all contestants get their connections in the same way.
+// listenOn applies the settings to a listener, the same for all contestants.
 func (s Settings) listenOn(l net.Listener) net.Listener {
 	if s.SendBuffer == 0 {
 		return l
@@ -21,8 +21,8 @@ func (s Settings) listenOn(l net.Listener) net.Listener {
 	return listener{l, s.SendBuffer}
 }
 
-// Accept implements net.Listener. The connection is the listener's own, as net/http
-// looks for what it can do.
+// Accept implements net.Listener. It does not wrap the connection, because net/http checks
+// which methods it has.
 func (l listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
@@ -30,23 +30,23 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 	if tcp, ok := conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		if err := tcp.SetWriteBuffer(l.sendBuffer); err != nil {
-			_ = conn.Close() // the client has gone, or will see it
+			_ = conn.Close() // the client has disconnected, or notices
 		}
 	}
 	return conn, nil
 }
 
-// serve serves a handler with net/http as an application would.
+// serve returns a function that serves a handler with net/http, as an application would.
 func serve(settings Settings, handler http.Handler) func(net.Listener) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	return func(l net.Listener) error { return server.Serve(settings.listenOn(l)) }
 }
 
-// aboutChannels begins what is disclosed of the libraries that [channels] serves.
-const aboutChannels = "On net/http without gin, with a channel for each user and one for all, of which a stream reads one. "
+// aboutChannels is the beginning of what libraries disclose that use [channels].
+const aboutChannels = "On net/http without gin, with a channel for each user and one for broadcasts. A stream reads one channel. "
 
-// channels puts what a library does not bring in front of it: it verifies the
-// token, and names the channel in the query parameter "stream".
+// channels serves a library, with what the library lacks: it verifies the token, and sets
+// the query parameter "stream" to the name of the channel.
 func channels(settings Settings, next http.Handler) func(net.Listener) error {
 	return serve(settings, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, err := userOf(r.Header.Get("Authorization"))

@@ -9,7 +9,7 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// watched hands out the connections of a listener.
+// watched sends the connections of a listener to a channel.
 type watched struct {
 	net.Listener
 
@@ -24,7 +24,7 @@ func (l *watched) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// sendBuffer is that of a socket. The kernel doubles what it is given.
+// sendBuffer returns the size that was set. The kernel doubles it.
 func sendBuffer(t *testing.T, conn *net.TCPConn) (bytes int) {
 	t.Helper()
 	raw, err := conn.SyscallConn()
@@ -40,7 +40,7 @@ func sendBuffer(t *testing.T, conn *net.TCPConn) (bytes int) {
 	return bytes / 2
 }
 
-func TestContestantsHaveTheSendBufferThatIsAskedFor(t *testing.T) {
+func TestContestantsUseTheSendBufferOfTheSettings(t *testing.T) {
 	each(t, func(t *testing.T, c servers.Contestant) {
 		const small = 20 << 10
 		var sizes []int
@@ -49,11 +49,11 @@ func TestContestantsHaveTheSendBufferThatIsAskedFor(t *testing.T) {
 			_, addr := startOn(t, c, servers.Settings{SendBuffer: bytes}, func(l net.Listener) net.Listener {
 				return &watched{l, conns}
 			})
-			open(t, addr, "", "user-0", "") // its headers show that it has been accepted
+			open(t, addr, "", "user-0", "") // after its headers it has been accepted
 			sizes = append(sizes, sendBuffer(t, <-conns))
 		}
 		if sizes[0] <= small || sizes[1] != small {
-			t.Errorf("by default and when %d is asked for it is %v", small, sizes)
+			t.Errorf("by default and with %d the sizes are %v", small, sizes)
 		}
 	})
 }

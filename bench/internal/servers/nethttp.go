@@ -5,12 +5,11 @@ import (
 	"strconv"
 )
 
-const netHTTPAbout = "On net/http: IDs, each event encoded once, a channel of 64 events for each client, which is drained into one write " +
-	"of about 32 KiB at most, a heartbeat every 15 s, the first after a random part of it, and " + aboutDeadline +
-	" No replay; " + aboutHub
+const netHTTPAbout = "On net/http. Events have IDs and are encoded once. Each client has a channel of 64 events, which is drained into one " +
+	"write of about 32 KiB at most. " + aboutUpkeep + " No replay. " + aboutHub
 
-// newNetHTTP is the best loop that one would write by hand on net/http: events
-// are encoded once, and a client that is behind gets all that waits in one write.
+// newNetHTTP returns the best loop that one would write by hand on net/http. It encodes
+// events once, and writes all events that wait for a client in one write.
 func newNetHTTP(settings Settings) (Server, error) {
 	h := newHub[[]byte]()
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,10 +28,10 @@ func newNetHTTP(settings Settings) (Server, error) {
 		if limit.push() != nil {
 			return
 		}
-		flusher := w.(http.Flusher) //nolint:forcetypeassert // net/http's own can
+		flusher := w.(http.Flusher) //nolint:forcetypeassert // net/http's own writer is one
 		flusher.Flush()
-		beats := newHeartbeats(settings)
-		defer beats.stop()
+		heartbeats := newHeartbeats(settings)
+		defer heartbeats.stop()
 		done := r.Context().Done()
 		heartbeat := []byte(": heartbeat\n\n")
 		var pending []byte
@@ -44,8 +43,8 @@ func newNetHTTP(settings Settings) (Server, error) {
 					pending = drain(append(pending[:0], out...), c.events)
 					out = pending
 				}
-			case <-beats.C:
-				beats.next()
+			case <-heartbeats.C:
+				heartbeats.next()
 				out = heartbeat
 			case <-done:
 				return
@@ -74,7 +73,7 @@ func newNetHTTP(settings Settings) (Server, error) {
 	}, nil
 }
 
-// drain appends the frames that wait, up to 32 KiB.
+// drain appends the frames that wait, up to about 32 KiB.
 func drain(pending []byte, frames <-chan []byte) []byte {
 	for len(pending) < 32<<10 {
 		select {
@@ -87,7 +86,7 @@ func drain(pending []byte, frames <-chan []byte) []byte {
 	return pending
 }
 
-// frame is an event in wire form.
+// frame returns an event in wire form.
 func frame(id int64, data []byte) []byte {
 	b := make([]byte, 0, len(data)+40)
 	b = append(b, "id: "...)

@@ -6,12 +6,12 @@ import (
 	"github.com/r3labs/sse/v2"
 )
 
-const r3labsAbout = aboutChannels + "With its defaults it keeps every event of every channel for ever, and replays them all to a stream without " +
-	"a last event ID, else from that event on, which is repeated; a queue of 1,024 events for each channel and of 64 for each client, " +
-	"and the sender waits where they are full. No heartbeats and no write deadline: a client that has stopped reading stops its channel."
+const r3labsAbout = aboutChannels + "With its defaults it keeps every event of every channel for ever. It replays all of them to a stream " +
+	"without a last event ID, and else those from that event on, which is repeated. A channel has a queue of 1,024 events, a client one of 64. " +
+	"The sender waits if a queue is full. No heartbeats and no write deadline: a client that stops reading stops its channel."
 
-// newR3labs has the library create a stream for whoever asks for one, with its
-// defaults: it remembers every event, and replays them to whoever comes.
+// newR3labs lets the library create streams on request, with its defaults: it keeps every
+// event, and replays them to each new client.
 func newR3labs(settings Settings) (Server, error) {
 	server := sse.New()
 	server.AutoStream = true

@@ -2,5 +2,5 @@
 
 package servers_test
 
-// raceDetector is on.
+// raceDetector reports whether the race detector is on.
 const raceDetector = true

@@ -1,7 +1,6 @@
-// Package servers holds the contestants: the kit, what one would write by hand,
-// the libraries one would use instead, and the floor under all of them. Each
-// serves GET /events with event streams for people who show a JWT, and sends to
-// one of them or to all.
+// Package servers has the contestants: the kit, two loops written by hand, other libraries,
+// and the floor, which is a lower bound for all. Each serves event streams at GET /events
+// to users with a valid JWT, and sends events to one user or to all.
 package servers
 
 import (
@@ -19,56 +18,58 @@ import (
 type Contestant struct {
 	Name   string
 	Kind   report.Kind
-	Module string // path of the library; "" if there is none
-	// About discloses its settings and what it does not do, for readers of its figures.
+	Module string // module path of the library, or ""
+	// About discloses its settings and what it does not do.
 	About string
-	// Replays says that a stream that comes back gets what it missed.
+	// Replays says that a stream which reconnects gets the events that it missed.
 	Replays bool
 	New     func(Settings) (Server, error)
 }
 
-// Settings are what a scenario asks of a contestant beyond its own defaults.
+// Settings are what a scenario changes of a contestant's defaults.
 type Settings struct {
-	// Silent turns heartbeats off, for contestants that have them.
+	// Silent turns heartbeats off.
 	Silent bool
-	// Heartbeat is the interval of those that have one; 0 is the kit's default, 15 s.
+	// Heartbeat is the interval of heartbeats; 0 is the kit's default, 15 s.
 	Heartbeat time.Duration
-	// WriteTimeout is how long a write may wait for a client that does not read, of
-	// those written by hand and of the kit; 0 is 10 s and the kit's default, 30 s.
+	// WriteTimeout is how long a write may wait for a client that does not read. It is for
+	// the kit and the contestants written by hand; 0 is 30 s, the kit's default, or 10 s.
 	WriteTimeout time.Duration
-	// Burst is how many events a reader may fall behind without losing one. It is
-	// for contestants whose default is a short queue that drops or cuts, and is 0
-	// where events are few: a long queue costs memory in every stream.
+	// Burst is how many events a reader may lag behind without losing one. It is for
+	// contestants that by default have a short queue, and drop events or close the stream
+	// when it is full. It is 0 if events are few: a long queue costs memory in each stream.
 	Burst int
-	// History is how many events a stream that comes back may have missed; 0 is
-	// the contestant's default.
+	// History is how many events a stream that reconnects may have missed; 0 is the
+	// contestant's default.
 	History int
-	// SendBuffer is what the kernel may hold for a client that does not read, SO_SNDBUF
-	// in bytes; 0 is the system's, which may be megabytes.
+	// SendBuffer is how many bytes the kernel may buffer for a client at the server
+	// (SO_SNDBUF); 0 is the system's default, which may be megabytes.
 	SendBuffer int
-	// Broker is the address of a NATS server through which the kit shares its log with
-	// other nodes, in so many replicas; "" is a log in memory.
+	// Broker is the address of a NATS server, through which the kit shares its log with
+	// other nodes; "" is a log in memory.
 	Broker   string
-	Replicas int
-	// LogBytes bounds what the kit's log holds in memory; 0 is its default.
+	Replicas int // of the log, with a Broker
+	// LogBytes is the most that the kit's log keeps in memory; 0 is its default.
 	LogBytes int
 }
 
-// Server is a contestant at work.
+// Server is a running contestant.
 type Server struct {
-	// Serve serves the listener's connections until the process ends.
+	// Serve serves connections until the process ends.
 	Serve func(net.Listener) error
-	// SendTo sends to one user, Broadcast to all. The data is the caller's and
-	// changes after the call. One goroutine calls them, but for the kit's.
+	// SendTo sends to one user, Broadcast to all. They must not keep the data, which the
+	// caller changes after the call. Several goroutines may call those of the kit, and one
+	// goroutine those of the others.
 	SendTo    func(user string, data []byte) error
 	Broadcast func(data []byte) error
 }
 
-// floorAbout is here, as the floor itself is written for Linux.
-const floorAbout = "Not a server to use but what any must do: one write(2) for each event and stream, one after another, without an HTTP " +
-	"library. IDs, and a heartbeat every 15 s; no queue, no replay and no write deadline: a client that has stopped reading stops everybody."
+// floorAbout is in this file because the floor itself is for Linux only.
+const floorAbout = "Not a usable server, but the work that any server must do: one write(2) for each event and stream, one after another, " +
+	"without an HTTP library. It has IDs, and a heartbeat every 15 s. It has no queue, no replay and no write deadline: a client that stops " +
+	"reading stops the server."
 
-// All are the contestants, in the order in which they take their turns.
+// All lists the contestants, in the order in which they run in the first round.
 var All = []Contestant{
 	{Name: "ginsse", Kind: report.Kit, Module: "github.com/ginsse/ginsse", Replays: true, About: kitAbout, New: newKit},
 	{Name: "c.Stream by hand", Kind: report.Hand, About: ginAbout, New: newGin},
@@ -80,7 +81,7 @@ var All = []Contestant{
 	{Name: "floor", Kind: report.Floor, About: floorAbout, New: newFloor},
 }
 
-// ByName returns the contestant of a name.
+// ByName returns the contestant with a name.
 func ByName(name string) (Contestant, error) {
 	for _, c := range All {
 		if c.Name == name {
@@ -90,13 +91,13 @@ func ByName(name string) (Contestant, error) {
 	return Contestant{}, fmt.Errorf("there is no contestant %q", name)
 }
 
-// Secret is what tokens are signed with.
+// Secret is the key that signs tokens.
 var Secret = []byte("a secret of the benchmarks, 32 bytes")
 
-// UserName is the ID of the i-th user.
+// UserName returns the ID of the i-th user.
 func UserName(i int) string { return fmt.Sprintf("user-%d", i) }
 
-// Token returns a credential of a user.
+// Token returns a valid JWT of a user.
 func Token(user string) (string, error) {
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
 		"sub": user,
@@ -106,7 +107,7 @@ func Token(user string) (string, error) {
 
 var parser = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())
 
-// userOf is what a careful person writes by hand to verify a token.
+// userOf verifies a token as a careful application would, and returns its user.
 func userOf(authorization string) (string, error) {
 	const scheme = "Bearer "
 	if len(authorization) < len(scheme) || authorization[:len(scheme)] != scheme {
@@ -123,10 +124,10 @@ func userOf(authorization string) (string, error) {
 	return claims.Subject, nil
 }
 
-// channelAll is the name under which libraries that know channels only are sent
-// what is for all. Their streams read one channel: this one, or their user's.
+// channelAll is the channel for broadcasts, in libraries that have only channels. Their
+// streams read one channel: this one, or that of their user.
 const channelAll = "all"
 
-// AllQuery is the query with which a client asks for what is for all. The kit and
-// those written by hand do not need to be asked.
+// AllQuery is the query of a client that wants broadcasts. The kit and the contestants
+// written by hand send broadcasts without it.
 const AllQuery = "?all=1"

@@ -14,17 +14,17 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// Contestants serve until their process ends, and most have goroutines that do not
-// end before it. So nothing here looks for leaks.
+// Contestants serve until their process ends, and most have goroutines that run as long.
+// So the tests of this package do not check for leaked goroutines.
 
-// start starts a contestant on this process's loopback interface, without heartbeats
-// unless the settings have an interval for them.
+// start starts a contestant on the loopback interface. It has heartbeats only if the
+// settings have an interval.
 func start(t *testing.T, c servers.Contestant, settings servers.Settings) (s servers.Server, addr string) {
 	t.Helper()
 	return startOn(t, c, settings, func(l net.Listener) net.Listener { return l })
 }
 
-// startOn has the contestant listen through something.
+// startOn is start with a wrapper around the listener.
 func startOn(t *testing.T, c servers.Contestant, settings servers.Settings, through func(net.Listener) net.Listener) (s servers.Server, addr string) {
 	t.Helper()
 	if c.Kind == report.Floor && runtime.GOOS != "linux" {
@@ -48,7 +48,7 @@ func startOn(t *testing.T, c servers.Contestant, settings servers.Settings, thro
 	return s, listener.Addr().String()
 }
 
-// each runs a test for each contestant, one after another: two of them set gin's
+// each runs a test for each contestant, one after another, because two of them set gin's
 // mode.
 func each(t *testing.T, test func(t *testing.T, c servers.Contestant)) {
 	for _, c := range servers.All {
@@ -56,7 +56,7 @@ func each(t *testing.T, test func(t *testing.T, c servers.Contestant)) {
 	}
 }
 
-// credential is a signed token after "Bearer ".
+// credential returns a value of the Authorization header, with a signed token.
 func credential(t *testing.T, method jwt.SigningMethod, key any, claims jwt.MapClaims) string {
 	t.Helper()
 	token, err := jwt.NewWithClaims(method, claims).SignedString(key)
@@ -66,7 +66,7 @@ func credential(t *testing.T, method jwt.SigningMethod, key any, claims jwt.MapC
 	return "Bearer " + token
 }
 
-func TestContestantsRefuseWhoShowsNoValidToken(t *testing.T) {
+func TestContestantsRejectRequestsWithoutValidToken(t *testing.T) {
 	soon, past := time.Now().Add(time.Hour).Unix(), time.Now().Add(-time.Hour).Unix()
 	valid := credential(t, jwt.SigningMethodHS256, servers.Secret, jwt.MapClaims{"sub": "user-0", "exp": soon})
 	credentials := map[string]string{
@@ -87,7 +87,7 @@ func TestContestantsRefuseWhoShowsNoValidToken(t *testing.T) {
 			for _, query := range []string{"", servers.AllQuery} {
 				_, response, err := request(t, addr, query, credential, "")
 				switch {
-				case c.Kind == report.Floor && err != nil: // it hangs up
+				case c.Kind == report.Floor && err != nil: // it closes the connection
 				case err != nil:
 					t.Errorf("%s%s: %v", name, query, err)
 				case response.StatusCode != http.StatusUnauthorized:
@@ -108,7 +108,7 @@ func TestContestantsSendEventsInOrder(t *testing.T) {
 		if got := reader.header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") {
 			t.Errorf("the content type is %q", got)
 		}
-		reader.settle(s.Broadcast)
+		reader.awaitSubscription(s.Broadcast)
 		out := sender{t: t}
 		for i := range 50 {
 			out.send(s.Broadcast, i)
@@ -119,16 +119,16 @@ func TestContestantsSendEventsInOrder(t *testing.T) {
 	})
 }
 
-func TestContestantsSendToOneUserOnly(t *testing.T) {
+func TestContestantsSendToOneUser(t *testing.T) {
 	each(t, func(t *testing.T, c servers.Contestant) {
 		s, addr := start(t, c, servers.Settings{})
 		to := func(user string) func([]byte) error {
 			return func(data []byte) error { return s.SendTo(user, data) }
 		}
 		zero, one := open(t, addr, "", "user-0", ""), open(t, addr, "", "user-1", "")
-		zero.settle(to("user-0"))
-		one.settle(to("user-1"))
-		// What went astray would come before what did not.
+		zero.awaitSubscription(to("user-0"))
+		one.awaitSubscription(to("user-1"))
+		// An event that went to the wrong user would come before the others.
 		out := sender{t: t}
 		for i := range 10 {
 			out.send(to("user-0"), i)
@@ -141,7 +141,7 @@ func TestContestantsSendToOneUserOnly(t *testing.T) {
 	})
 }
 
-func TestContestantsBroadcastToAllThatAsked(t *testing.T) {
+func TestContestantsBroadcastToAllStreams(t *testing.T) {
 	each(t, func(t *testing.T, c servers.Contestant) {
 		if raceDetector && c.Name == "alexandrevicenzi/go-sse" {
 			t.Skip("its streams write to the message that they share")
@@ -150,13 +150,13 @@ func TestContestantsBroadcastToAllThatAsked(t *testing.T) {
 		readers := []*client{
 			open(t, addr, servers.AllQuery, "user-0", ""),
 			open(t, addr, servers.AllQuery, "user-1", ""),
-			open(t, addr, servers.AllQuery, "user-1", ""), // in another tab
+			open(t, addr, servers.AllQuery, "user-1", ""), // a second stream of the user
 		}
 		if c.Kind != report.Peer {
-			readers = append(readers, open(t, addr, "", "user-2", "")) // it need not ask
+			readers = append(readers, open(t, addr, "", "user-2", "")) // without the query
 		}
 		for _, reader := range readers {
-			reader.settle(s.Broadcast)
+			reader.awaitSubscription(s.Broadcast)
 		}
 		out := sender{t: t}
 		for i := range 20 {
@@ -170,7 +170,7 @@ func TestContestantsBroadcastToAllThatAsked(t *testing.T) {
 	})
 }
 
-func TestContestantsReplayWhatWasMissed(t *testing.T) {
+func TestContestantsReplayMissedEvents(t *testing.T) {
 	each(t, func(t *testing.T, c servers.Contestant) {
 		if !c.Replays {
 			t.Skip("it does not replay")
@@ -178,21 +178,21 @@ func TestContestantsReplayWhatWasMissed(t *testing.T) {
 		s, addr := start(t, c, servers.Settings{History: 64})
 		out := sender{t: t}
 		reader := open(t, addr, servers.AllQuery, "user-0", "")
-		reader.settle(s.Broadcast)
+		reader.awaitSubscription(s.Broadcast)
 		out.send(s.Broadcast, 0, 1, 2)
 		last := reader.want(0, 1, 2)
 		if last.id == "" {
-			t.Fatal("it has no ID to come back with")
+			t.Fatal("the event has no ID to resume from")
 		}
-		reader.hangUp()
+		reader.close()
 		out.send(s.Broadcast, 3, 4, 5, 6, 7)
 		reader = open(t, addr, servers.AllQuery, "user-0", last.id)
 		first := reader.next()
-		if first.number == last.number { // some repeat the one that is known
+		if first.number == last.number { // some repeat the last event
 			first = reader.next()
 		}
 		if first.number != 3 {
-			t.Fatalf("%v comes first, after %v", first, last)
+			t.Fatalf("received %v first, after %v", first, last)
 		}
 		reader.want(4, 5, 6, 7)
 		out.send(s.Broadcast, 8)
@@ -200,7 +200,7 @@ func TestContestantsReplayWhatWasMissed(t *testing.T) {
 	})
 }
 
-func TestContestantsHaveNamesOfTheirOwn(t *testing.T) {
+func TestContestantNamesAreUnique(t *testing.T) {
 	for i, c := range servers.All {
 		if found, err := servers.ByName(c.Name); err != nil || found.Module != c.Module {
 			t.Errorf("%s: %+v, %v", c.Name, found, err)
@@ -212,23 +212,23 @@ func TestContestantsHaveNamesOfTheirOwn(t *testing.T) {
 		}
 	}
 	if _, err := servers.ByName("nobody"); err == nil {
-		t.Error("there is a contestant called nobody")
+		t.Error("ByName finds a contestant that does not exist")
 	}
 }
 
 func TestContestantsDiscloseTheirSettings(t *testing.T) {
 	for _, c := range servers.All {
 		if !strings.HasSuffix(c.About, ".") || strings.ContainsAny(c.About, "|\n") || strings.Contains(c.About, "  ") {
-			t.Errorf("%s: %q is no text for a table", c.Name, c.About)
+			t.Errorf("%s: %q is not valid in a table", c.Name, c.About)
 		}
-		for what, told := range map[string]bool{
-			"net/http":       c.Kind != report.Peer || strings.Contains(c.About, "On net/http without gin, with a channel for each user"),
+		for what, disclosed := range map[string]bool{
+			"net/http":       c.Kind != report.Peer || strings.HasPrefix(c.About, "On net/http without gin, with a channel for each user"),
 			"heartbeats":     strings.Contains(strings.ToLower(c.About), "heartbeat"),
 			"write deadline": strings.Contains(c.About, "write deadline"),
-			"replay":         c.Replays || strings.Contains(c.About, "o replay") || strings.Contains(c.About, "nothing resent"),
+			"replay":         c.Replays || strings.Contains(c.About, "o replay"),
 		} {
-			if !told {
-				t.Errorf("%s says nothing of %s: %q", c.Name, what, c.About)
+			if !disclosed {
+				t.Errorf("%s does not mention %s: %q", c.Name, what, c.About)
 			}
 		}
 	}

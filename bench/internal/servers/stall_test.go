@@ -29,19 +29,19 @@ func TestContestantsKeepIdleStreamsAlive(t *testing.T) {
 		soonest := patience
 		var firsts []time.Time
 		for i, reader := range readers {
-			first := reader.beat()
+			first := reader.heartbeat()
 			firsts = append(firsts, first)
 			soonest = min(soonest, first.Sub(opened[i]))
-			if second := reader.beat(); second.Before(first) {
+			if second := reader.heartbeat(); second.Before(first) {
 				t.Errorf("stream %d: %v is before %v", i, second, first)
 			}
 		}
 		if c.Kind == report.Kit {
-			return // its jitter is a quarter of the interval
+			return // it spreads heartbeats over a quarter of the interval only
 		}
-		// What began with its stream would come after a whole interval.
+		// Timers that start with the stream would all fire after a whole interval.
 		if most := interval * 3 / 4; soonest > most {
-			t.Errorf("of %d streams none has a heartbeat before %v, but after %v", len(readers), most, soonest)
+			t.Errorf("the first heartbeat of %d streams comes after %v, want at most %v", len(readers), soonest, most)
 		}
 		slices.SortFunc(firsts, time.Time.Compare)
 		half := len(firsts) / 2
@@ -53,7 +53,7 @@ func TestContestantsKeepIdleStreamsAlive(t *testing.T) {
 	})
 }
 
-// firstListener tells when the server closes the first connection of a listener.
+// firstListener closes a channel when the server closes the listener's first connection.
 type firstListener struct {
 	net.Listener
 
@@ -72,23 +72,23 @@ func (l *firstListener) Accept() (net.Conn, error) {
 type firstConn struct {
 	*net.TCPConn
 
-	tell func()
+	onClose func()
 }
 
 func (c firstConn) Close() error {
-	defer c.tell()
+	defer c.onClose()
 	return c.TCPConn.Close()
 }
 
-func TestContestantsWithWriteDeadlinesCutStalledReaders(t *testing.T) {
+func TestContestantsWithWriteDeadlinesCloseStalledStreams(t *testing.T) {
 	each(t, func(t *testing.T, c servers.Contestant) {
 		if c.Kind != report.Kit && c.Kind != report.Hand {
 			t.Skip("it has no write deadline")
 		}
-		// A second is enough for the other reader, on a busy machine too.
-		cut := make(chan struct{})
+		// A second is enough for the other reader, even on a busy machine.
+		ended := make(chan struct{})
 		s, addr := startOn(t, c, servers.Settings{SendBuffer: 8 << 10, WriteTimeout: time.Second}, func(l net.Listener) net.Listener {
-			return &firstListener{Listener: l, closed: cut}
+			return &firstListener{Listener: l, closed: ended}
 		})
 		token, err := servers.Token("user-0")
 		if err != nil {
@@ -102,8 +102,8 @@ func TestContestantsWithWriteDeadlinesCutStalledReaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		reader := open(t, addr, servers.AllQuery, "user-1", "")
-		reader.settle(s.Broadcast)
-		// Several times what the sockets and a channel hold.
+		reader.awaitSubscription(s.Broadcast)
+		// Several times what the sockets and a channel buffer.
 		const events = 400
 		sent := make(chan error, 1)
 		go func() {
@@ -117,14 +117,14 @@ func TestContestantsWithWriteDeadlinesCutStalledReaders(t *testing.T) {
 		}()
 		for i := range events {
 			if e := reader.next(); e.number != i {
-				t.Fatalf("%v comes, want event %d", e, i)
+				t.Fatalf("received %v, want event %d", e, i)
 			}
 		}
 		if err := <-sent; err != nil {
 			t.Fatal(err)
 		}
 		select {
-		case <-cut:
+		case <-ended:
 		case <-time.After(patience):
 			t.Error("the stalled stream is still open")
 		}

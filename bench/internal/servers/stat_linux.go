@@ -13,16 +13,16 @@ import (
 // Stat is what a server process has used.
 type Stat struct {
 	CPU time.Duration // since the start
-	// Peak is the most bytes that were in memory since ResetPeak, with the pages of the
-	// program's own file.
+	// Peak is the most bytes in memory since ResetPeak, with the pages of the program's own
+	// file.
 	Peak int64
-	// Resident is the bytes that the process itself has in memory, without those of
-	// files, after a collection; only if it was asked for.
+	// Resident is the bytes in memory after a garbage collection, without the pages of
+	// files. It is 0 unless it was requested.
 	Resident int64
 }
 
-// Stat answers with what the process has used. With memory it gives what is not in
-// use back to the system first.
+// Stat returns what the process has used. With memory set it returns Resident too, and
+// releases unused memory to the system first.
 func (c *Control) Stat(memory bool, stat *Stat) (err error) {
 	if stat.CPU, err = child.CPU(); err != nil {
 		return err
@@ -31,20 +31,20 @@ func (c *Control) Stat(memory bool, stat *Stat) (err error) {
 		return err
 	}
 	debug.FreeOSMemory()
-	debug.FreeOSMemory() // what the first one's finalizers and pools let go
+	debug.FreeOSMemory() // what finalizers and pools released after the first one
 	stat.Resident, err = status("RssAnon", "RssShmem")
 	return err
 }
 
-// ResetPeak makes the peak that of what follows. What is in memory now counts; a
-// Stat with memory before it gives back what is not in use. Where the kernel does
-// not let it, the peak stays that of the whole process.
+// ResetPeak sets Peak to what is in memory now. Call Stat with memory set before it to
+// release unused memory. If the kernel does not allow it, Peak stays that of the whole
+// process.
 func (c *Control) ResetPeak(struct{}, *struct{}) error {
 	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // proc(5): to the current resident set size
 	return nil
 }
 
-// status adds up fields of /proc/self/status that are in kB, in bytes.
+// status returns the sum, in bytes, of fields of /proc/self/status that are in kB.
 func status(names ...string) (bytes int64, err error) {
 	file, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -15,7 +15,7 @@ func stat(t *testing.T, memory bool) (s Stat) {
 	return s
 }
 
-// It is not parallel: memory is the process's.
+// It is not parallel, because memory is shared by the whole process.
 func TestStatIsOfThisProcess(t *testing.T) {
 	const much = 64 << 20
 	before := stat(t, true)
@@ -36,13 +36,13 @@ func TestStatIsOfThisProcess(t *testing.T) {
 		t.Errorf("without them: %+v after %+v", after, with)
 	}
 	if got := stat(t, false); got.Resident != 0 {
-		t.Errorf("it says what is resident without being asked: %+v", got)
+		t.Errorf("Resident is set without a request: %+v", got)
 	}
 	if err := new(Control).ResetPeak(struct{}{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if file, err := os.OpenFile("/proc/self/clear_refs", os.O_WRONLY, 0); err != nil {
-		t.Skip("the kernel does not let it reset the peak")
+		t.Skip("the kernel does not allow it")
 	} else {
 		_ = file.Close()
 	}
@@ -51,7 +51,7 @@ func TestStatIsOfThisProcess(t *testing.T) {
 	}
 }
 
-func TestStatusMissesWhatIsNotThere(t *testing.T) {
+func TestStatusReturnsErrorForMissingFields(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"RssNone", "Name", ""} {
 		if n, err := status("VmRSS", name); err == nil {

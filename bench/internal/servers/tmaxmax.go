@@ -7,16 +7,15 @@ import (
 	"github.com/tmaxmax/go-sse"
 )
 
-const tmaxmaxAbout = aboutChannels + "Its provider Joe writes to one stream after another, on one goroutine for all, and looks at every stream for each event; its FiniteReplayer, " +
-	"with automatic IDs, is used only where streams come back. No heartbeats and no write deadline: a client that has stopped " +
-	"reading stops everybody. Headers are flushed by us before the library subscribes the stream, so an event in between is missed."
+const tmaxmaxAbout = aboutChannels + "Its provider Joe writes to one stream after another, on one goroutine, and checks every stream for each event. " +
+	"Its FiniteReplayer, with automatic IDs, is used only if streams reconnect. No heartbeats and no write deadline: a client that stops " +
+	"reading stops all streams. We flush the headers before the library subscribes the stream, so it misses an event in between."
 
-// newTmaxmax uses Joe, the provider that the library comes with, and for streams
-// that come back its FiniteReplayer. That numbers the events, as in the library's
-// larger example: then it computes where a stream goes on, and else it searches. (It
-// repeats everything to a stream that has missed nothing, as none has here.) Headers
-// are sent at once, as a browser wants them; left alone, the library sends them with
-// the first event.
+// newTmaxmax uses Joe, the library's own provider. If streams reconnect, it also uses the
+// library's FiniteReplayer, with automatic IDs as in the library's larger example: with
+// them the replayer computes where a stream resumes, and else it searches. (It repeats
+// everything to a stream that has missed nothing, which does not happen here.) Headers are
+// sent at once, as browsers expect. By default the library sends them with the first event.
 func newTmaxmax(settings Settings) (Server, error) {
 	joe := new(sse.Joe)
 	if settings.History > 0 {
@@ -38,7 +37,7 @@ func newTmaxmax(settings Settings) (Server, error) {
 	next := int64(0)
 	publish := func(channel string, data []byte) error {
 		message := new(sse.Message)
-		if joe.Replayer == nil { // else it refuses events with IDs
+		if joe.Replayer == nil { // a replayer refuses events with IDs
 			next++
 			message.ID = sse.ID(strconv.FormatInt(next, 10))
 		}

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// heartbeats are one stream's, in a handler that is written by hand.
+// heartbeats is the timer for the heartbeats of a stream, in a handler written by hand.
 type heartbeats struct {
-	C        <-chan time.Time // nil if there are none
+	C        <-chan time.Time // nil without heartbeats
 	timer    *time.Timer
 	interval time.Duration
 }
 
-// interval is that of heartbeats; 0 if there are none.
+// interval is the interval of heartbeats, or 0 without heartbeats.
 func (s Settings) interval() time.Duration {
 	switch {
 	case s.Silent:
@@ -25,9 +25,9 @@ func (s Settings) interval() time.Duration {
 	}
 }
 
-// newHeartbeats has the first one come after a random part of the interval. Streams
-// that are all opened at once would beat at once, and one wake-up would do for
-// thousands: real clients come at all times.
+// newHeartbeats starts the timer. The first heartbeat is due after a random part of the
+// interval, because real clients connect at different times. Here all streams are opened
+// at once, and one wake-up would serve thousands of heartbeats.
 func newHeartbeats(s Settings) *heartbeats {
 	interval := s.interval()
 	if interval == 0 {
@@ -37,7 +37,7 @@ func newHeartbeats(s Settings) *heartbeats {
 	return &heartbeats{timer.C, timer, interval}
 }
 
-// next is called for each one.
+// next restarts the timer after a heartbeat.
 func (h *heartbeats) next() { h.timer.Reset(h.interval) }
 
 func (h *heartbeats) stop() {
@@ -46,9 +46,8 @@ func (h *heartbeats) stop() {
 	}
 }
 
-// deadline keeps a stream's write deadline ahead, in a handler that is written by
-// hand. Without it a client that has stopped reading would hold the handler until
-// TCP gives up, and the sender that waits for it.
+// deadline moves the write deadline of a stream, in a handler written by hand. Without it
+// a client that stops reading would block the handler, and the sender, until TCP gives up.
 type deadline struct {
 	timeout time.Duration
 	set     func(time.Time) error
@@ -63,8 +62,8 @@ func newDeadline(s Settings, w http.ResponseWriter) *deadline {
 	return d
 }
 
-// push is called before each write. It sets the deadline with a tenth to spare, and
-// so once a second at most: a busy stream would move a timer for each event.
+// push must be called before each write. It sets the deadline a tenth later than needed,
+// and so once a second at most. Else a busy stream would move a timer for each event.
 func (d *deadline) push() error {
 	now := time.Now()
 	if d.until.Sub(now) >= d.timeout {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestDeadlineIsAheadAndSetOnceASecondAtMost(t *testing.T) {
+func TestDeadlineIsSetOnceASecondAtMost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var until time.Time
@@ -23,25 +23,25 @@ func TestDeadlineIsAheadAndSetOnceASecondAtMost(t *testing.T) {
 					t.Fatal(err)
 				}
 				if left := time.Until(until); left < 10*time.Second || left > 11*time.Second {
-					t.Fatalf("a write has %v", left)
+					t.Fatalf("a write may take %v", left)
 				}
 				time.Sleep(every)
 			}
 		}
 		pass(10*time.Millisecond, 1000) // ten seconds
 		if sets < 9 || sets > 10 {
-			t.Errorf("it was set %d times in ten seconds", sets)
+			t.Errorf("the deadline was set %d times in ten seconds", sets)
 		}
 		time.Sleep(time.Minute)
 		sets = 0
-		pass(time.Minute, 5) // it has run out each time
+		pass(time.Minute, 5) // it has expired each time
 		if sets != 5 {
-			t.Errorf("it was set %d times for five writes a minute apart", sets)
+			t.Errorf("the deadline was set %d times for five writes a minute apart", sets)
 		}
 	})
 }
 
-func TestDeadlineThatCannotBeSetFailsThePush(t *testing.T) {
+func TestPushReturnsErrorsOfTheDeadline(t *testing.T) {
 	t.Parallel()
 	refused := errors.New("refused")
 	d := &deadline{timeout: 10 * time.Second, set: func(time.Time) error { return refused }}
@@ -50,7 +50,7 @@ func TestDeadlineThatCannotBeSetFailsThePush(t *testing.T) {
 	}
 }
 
-func TestHeartbeatsBeginAtAnyTime(t *testing.T) {
+func TestFirstHeartbeatIsAtARandomTime(t *testing.T) {
 	t.Parallel()
 	for name, settings := range map[string]Settings{"default": {}, "set": {Heartbeat: 200 * time.Millisecond}} {
 		t.Run(name, func(t *testing.T) {
@@ -64,20 +64,20 @@ func TestHeartbeatsBeginAtAnyTime(t *testing.T) {
 				var quarters [4]int
 				for range streams {
 					opened := time.Now()
-					beats := newHeartbeats(settings)
-					first := (<-beats.C).Sub(opened)
+					heartbeats := newHeartbeats(settings)
+					first := (<-heartbeats.C).Sub(opened)
 					if first < 0 || first >= want {
-						t.Fatalf("the first one comes after %v of %v", first, want)
+						t.Fatalf("the first heartbeat comes after %v of %v", first, want)
 					}
 					quarters[4*first/want]++
 					for range 3 {
 						last := time.Now()
-						beats.next()
-						if got := (<-beats.C).Sub(last); got != want {
-							t.Fatalf("another comes after %v, want %v", got, want)
+						heartbeats.next()
+						if got := (<-heartbeats.C).Sub(last); got != want {
+							t.Fatalf("the next heartbeat comes after %v, want %v", got, want)
 						}
 					}
-					beats.stop()
+					heartbeats.stop()
 				}
 				for i, n := range quarters {
 					if n < streams/10 {
@@ -89,11 +89,11 @@ func TestHeartbeatsBeginAtAnyTime(t *testing.T) {
 	}
 }
 
-func TestHeartbeatsMayBeOff(t *testing.T) {
+func TestHeartbeatsCanBeTurnedOff(t *testing.T) {
 	t.Parallel()
-	beats := newHeartbeats(Settings{Silent: true, Heartbeat: time.Millisecond})
-	if beats.C != nil {
-		t.Error("there is something to wait for")
+	heartbeats := newHeartbeats(Settings{Silent: true, Heartbeat: time.Millisecond})
+	if heartbeats.C != nil {
+		t.Error("there is a channel to wait for")
 	}
-	beats.stop()
+	heartbeats.stop()
 }
