@@ -43,7 +43,7 @@ func (a Aim) text(s Scenario) string {
 	case kit.Median(a.Measure) <= a.Most*other.Median(a.Measure):
 		return text + ", met"
 	case ours[0] <= a.Most*theirs[len(theirs)-1]:
-		return text + ", level"
+		return text + ", not met, though min–max overlap"
 	default:
 		return text + ", not met"
 	}

@@ -20,9 +20,9 @@ func TestCaptionSaysWhetherAimsAreMet(t *testing.T) {
 		"below":           {[]report.Row{row("kit", report.Kit, "", 14), hand}, "found 1.40×, met."},
 		"just":            {[]report.Row{row("kit", report.Kit, "", 15), hand}, "found 1.50×, met."},
 		"above":           {[]report.Row{row("kit", report.Kit, "", 16), hand}, "found 1.60×, not met."},
-		"within_a_range":  {[]report.Row{row("kit", report.Kit, "", 16, 15, 17), hand}, "found 1.60×, level."},
+		"within_a_range":  {[]report.Row{row("kit", report.Kit, "", 16, 15, 17), hand}, "found 1.60×, not met, though min–max overlap."},
 		"above_the_range": {[]report.Row{row("kit", report.Kit, "", 16, 15.1, 17), hand}, "found 1.60×, not met."},
-		"range_of_other":  {[]report.Row{row("kit", report.Kit, "", 16), row("hand", report.Hand, "", 10, 9, 11)}, "found 1.60×, level."},
+		"range_of_other":  {[]report.Row{row("kit", report.Kit, "", 16), row("hand", report.Hand, "", 10, 9, 11)}, "found 1.60×, not met, though min–max overlap."},
 		"kit_failed":      {[]report.Row{row("kit", report.Kit, "lost some", 14), hand}, "not met, as the kit has not done the work."},
 		"kit_missing":     {[]report.Row{hand}, "not measured."},
 		"other_failed": {
