@@ -16,33 +16,33 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// appConfig holds what differs between the program and its tests.
+// appConfig holds the settings of the application.
 type appConfig struct {
 	Logger *slog.Logger
-	// Database is the file that everything is kept in, or [inMemory].
+	// Database is the name of the SQLite file, or [inMemory].
 	Database string
-	// Demo adds the demo people and their posts. Without it those that are there
-	// from earlier cannot sign in.
+	// Demo adds the demo users and their posts. Without it, demo users of an earlier run
+	// cannot sign in.
 	Demo bool
-	// Nodes are the other processes on the same database; nil if there are none. The
-	// application closes it.
+	// Nodes connects the processes that share the database. It is nil for a single process.
+	// The application closes it.
 	Nodes *nodes
-	// Secure has the cookie sent over TLS only, which a proxy in front speaks.
+	// Secure restricts the session cookie to HTTPS. Set it behind a proxy that speaks TLS.
 	Secure bool
-	// Proxies are the addresses and networks of the proxies in front. X-Forwarded-For is
-	// read in requests from these only. Default: none.
+	// Proxies are the addresses and networks of trusted proxies. Only their X-Forwarded-For
+	// headers are read. Default: none.
 	Proxies []string
-	// SessionTime is how long a token lives. Default: defaultSessionTime.
-	SessionTime time.Duration
-	// Stream configures the streams. Default: the kit's.
+	// SessionLifetime is how long a token is valid. Default: defaultSessionLifetime.
+	SessionLifetime time.Duration
+	// Stream configures the event streams. Default: the defaults of ginsse.
 	Stream ginsse.StreamConfig
-	// PasswordCost is for argon2id. Default: defaultPasswordCost.
+	// PasswordCost is the cost of one argon2id hash. Default: defaultPasswordCost.
 	PasswordCost passwordCost
 }
 
-// app is the application: what its handlers share. It serves HTTP.
+// app is the application. Its handlers are methods, and its fields are what they share.
 //
-// Concurrency: everything in it may be used by several goroutines.
+// Concurrency: all methods and fields may be used from several goroutines.
 type app struct {
 	http.Handler // the routes
 
@@ -50,27 +50,26 @@ type app struct {
 	passwords *passwords
 	sessions  *sessions
 	registry  *ginsse.Registry
-	nodes     *nodes // nil if there is but one
+	nodes     *nodes // nil for a single process
 	logger    *slog.Logger
-	demo      []string // the names of the demo people; set when they are added, then read-only
+	demo      []string // names of the demo users; read-only after setUp
 	stopping  atomic.Bool
 }
 
-// newApp returns an application on its database, with the demo's people if cfg says
-// so. It must be closed.
+// newApp opens the database and returns the application. The caller must close it.
 func newApp(ctx context.Context, cfg appConfig) (*app, error) {
 	a := &app{logger: cfg.Logger, nodes: cfg.Nodes, demo: []string{}}
 	var err error
 	if a.store, err = openStore(ctx, cfg.Database); err != nil {
 		return nil, err
 	}
-	if err := a.begin(ctx, cfg); err != nil {
+	if err := a.setUp(ctx, cfg); err != nil {
 		return nil, errors.Join(err, a.store.Close())
 	}
 	return a, nil
 }
 
-func (a *app) begin(ctx context.Context, cfg appConfig) (err error) {
+func (a *app) setUp(ctx context.Context, cfg appConfig) (err error) {
 	if a.passwords, err = newPasswords(cfg.PasswordCost); err != nil {
 		return err
 	}
@@ -78,14 +77,14 @@ func (a *app) begin(ctx context.Context, cfg appConfig) (err error) {
 		return err
 	}
 	if cfg.Demo {
-		if err := a.addDemo(ctx); err != nil {
+		if err := a.addDemoUsers(ctx); err != nil {
 			return err
 		}
 	}
 	engine := gin.New()
-	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // proxies leave other headers as the client wrote them
+	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // proxies do not overwrite other headers of the client
 	if err := engine.SetTrustedProxies(cfg.Proxies); err != nil {
-		return fmt.Errorf("addresses of the proxies: %w", err)
+		return fmt.Errorf("proxies must be IP addresses or networks such as 10.0.0.0/8: %w", err)
 	}
 	a.addRoutes(engine)
 	a.Handler = engine
@@ -97,14 +96,14 @@ func (a *app) begin(ctx context.Context, cfg appConfig) (err error) {
 	return err
 }
 
-// stop ends all streams, and has the application called not ready.
+// stop closes all streams. From then on /readyz answers 503.
 func (a *app) stop() {
 	a.stopping.Store(true)
 	a.registry.Close()
 }
 
-// Close ends all streams and closes the database. The server has been shut down
-// before: nobody is answered any more.
+// Close closes all streams and the database. Shut down the server first: later requests
+// fail.
 func (a *app) Close() error {
 	a.stop()
 	var err error
@@ -114,23 +113,22 @@ func (a *app) Close() error {
 	return errors.Join(err, a.store.Close())
 }
 
-// readMethods are those of a request that only reads.
+// readMethods are the methods of requests that only read.
 var readMethods = []string{http.MethodGet, http.MethodHead}
 
-// addRoutes is the HTTP interface on one screen.
+// addRoutes adds all routes with their middleware.
 func (a *app) addRoutes(r *gin.Engine) {
-	r.RedirectTrailingSlash = false // an address that is not there is not there
+	r.RedirectTrailingSlash = false // /api/posts/ is a 404, and not a redirect
 	r.Use(logRequests(a.logger), a.recoverPanics())
 	r.NoRoute(noStore, func(c *gin.Context) { fail(c, errNoSuchRoute) })
 
-	addPage(r)
+	addPageRoutes(r)
 	r.Match(readMethods, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	r.Match(readMethods, "/readyz", a.ready)
 
-	// The kit's middleware says who it is and that the answer is a stream; admit
-	// refuses who has signed out since or is not meant; the handler grants topics and
-	// serves.
-	r.GET("/events", limitBody, ginsse.Middleware(a.sessions.auth), a.sessions.admit, a.events)
+	// ginsse.Middleware verifies the token and sets the headers of a stream. requireSession
+	// refuses tokens that were signed out. The handler checks the topics and serves the stream.
+	r.GET("/events", limitBody, ginsse.Middleware(a.sessions.auth), a.sessions.requireSession, a.events)
 
 	public := r.Group("/api", noStore, refuseCrossSite(), limitBody)
 	public.Match(readMethods, "/session", a.getSession)
@@ -138,7 +136,7 @@ func (a *app) addRoutes(r *gin.Engine) {
 	public.POST("/users", a.signUp)
 	public.Match(readMethods, "/demo", a.getDemo)
 
-	api := public.Group("", a.sessions.auth.RequireUser(), a.sessions.admit)
+	api := public.Group("", a.sessions.auth.RequireUser(), a.sessions.requireSession)
 	get := func(path string, handler gin.HandlerFunc) { api.Match(readMethods, path, handler) }
 	get("/me", a.me)
 	api.DELETE("/session", a.signOut)
@@ -155,8 +153,8 @@ func (a *app) addRoutes(r *gin.Engine) {
 	api.POST("/notifications/read", a.readNotifications)
 }
 
-// ready says whether requests can be served: to a load balancer, which should send
-// nobody to a server that is stopping or has no database.
+// ready answers 200 if this process can serve requests, and 503 otherwise. A load balancer
+// asks it before it sends requests here.
 func (a *app) ready(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), time.Second)
 	defer cancel()
@@ -174,11 +172,10 @@ func (a *app) ready(c *gin.Context) {
 	c.JSON(http.StatusOK, gin.H{"status": "ready"})
 }
 
-// refuseCrossSite keeps other sites' pages from acting through a visitor's
-// browser. The kit does so for requests with the session's cookie; this also
-// covers those before there is one, so that nobody is signed in as somebody else
-// by a page they visit. Clients that are no browsers send neither header and are
-// let through.
+// refuseCrossSite refuses requests that a page of another site makes. ginsse refuses them if
+// they carry the session cookie. This also refuses them without a cookie: otherwise another
+// site could sign a visitor in to an account of its own. Clients other than browsers send
+// neither Sec-Fetch-Site nor Origin, and pass.
 func refuseCrossSite() gin.HandlerFunc {
 	protection := http.NewCrossOriginProtection()
 	return func(c *gin.Context) {
@@ -188,15 +185,15 @@ func refuseCrossSite() gin.HandlerFunc {
 	}
 }
 
-// noStore keeps answers, which are one person's, out of every cache, and from being
-// taken for something else.
+// noStore keeps responses, which are private to one user, out of caches. It also stops
+// browsers from guessing a content type.
 func noStore(c *gin.Context) {
 	c.Header("Cache-Control", "no-store")
 	c.Header("X-Content-Type-Options", "nosniff")
 }
 
-// logRequests logs each request when it has ended: a stream when its client has
-// left. Of the URL it logs the path only.
+// logRequests logs each request when it has ended. Of the URL it logs only the path, because
+// a query may hold private data. For a stream that is when the stream ends.
 func logRequests(logger *slog.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		start := time.Now()
@@ -207,7 +204,7 @@ func logRequests(logger *slog.Logger) gin.HandlerFunc {
 		}
 		attrs := []slog.Attr{
 			slog.String("method", c.Request.Method),
-			slog.String("path", clip(c.Request.URL.Path)),
+			slog.String("path", truncate(c.Request.URL.Path)),
 			slog.Int("status", c.Writer.Status()),
 			slog.Duration("took", time.Since(start)),
 		}
@@ -215,31 +212,31 @@ func logRequests(logger *slog.Logger) gin.HandlerFunc {
 			attrs = append(attrs, slog.String("user", user))
 		}
 		if len(c.Errors) > 0 {
-			attrs = append(attrs, slog.String("errors", clip(strings.Join(c.Errors.Errors(), "; "))))
+			attrs = append(attrs, slog.String("errors", truncate(strings.Join(c.Errors.Errors(), "; "))))
 		}
 		logger.LogAttrs(c.Request.Context(), level, "request", attrs...)
 	}
 }
 
-// clip shortens what a client may have made long.
-func clip(text string) string {
-	const most = 300
-	if len(text) > most {
-		return strings.ToValidUTF8(text[:most], "") + "…"
+// truncate shortens a text that a client can make as long as it likes.
+func truncate(text string) string {
+	const maxBytes = 300
+	if len(text) > maxBytes {
+		return strings.ToValidUTF8(text[:maxBytes], "") + "…"
 	}
 	return text
 }
 
-// recoverPanics answers 500 for a handler that panicked. Nothing of the request
-// is printed but what logRequests prints.
+// recoverPanics answers 500 if a handler panics. Unlike gin.Recovery it does not log the
+// request's headers.
 func (a *app) recoverPanics() gin.HandlerFunc {
 	return gin.CustomRecoveryWithWriter(nil, func(c *gin.Context, p any) {
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			panic(p) // the server's own signal to cut the connection
+			panic(p) // tells net/http to drop the connection
 		}
 		a.logger.ErrorContext(c.Request.Context(), "panic", "panic", p, "stack", string(debug.Stack()))
 		if c.Writer.Written() {
-			panic(http.ErrAbortHandler) // a half answer must not look whole
+			panic(http.ErrAbortHandler) // a partial response must not look complete
 		}
 		fail(c, errInternal)
 	})

@@ -146,12 +146,12 @@ func (v *visitor) with(name string, values ...string) *visitor {
 	return &other
 }
 
-// sendTime ends a test that has got an event stream for an answer.
-const sendTime = 20 * time.Second
+// requestTimeout ends a test that has got an event stream for an answer.
+const requestTimeout = 20 * time.Second
 
 func (v *visitor) send(r *http.Request) answer {
 	v.t.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), sendTime)
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
 	response, err := v.client.Do(r.WithContext(ctx))
 	if err != nil {
@@ -178,7 +178,7 @@ func (v *visitor) want(status int, method, path string, body any) answer {
 // post writes a post and returns its path and ID.
 func (v *visitor) post(body string) (path string, id int64) {
 	v.t.Helper()
-	id = read[post](v.want(http.StatusCreated, "POST", "/api/posts", written{body})).ID
+	id = read[post](v.want(http.StatusCreated, "POST", "/api/posts", textRequest{body})).ID
 	return "/api/posts/" + strconv.FormatInt(id, 10), id
 }
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestDemoSaysWhomToSignInAs(t *testing.T) {
+func TestDemoListsItsUsersAndPassword(t *testing.T) {
 	t.Parallel()
 	v := newSite(t, appConfig{Demo: true}).visitor()
 	if got := v.want(http.StatusOK, "GET", "/api/demo", nil); string(got.body) != `{"password":"demo","people":["alice","bob","carol"]}` {
@@ -20,7 +20,7 @@ func TestDemoSaysWhomToSignInAs(t *testing.T) {
 
 // Everybody knows their password, and their sessions were given to anybody: a
 // program that is no demo any more lets neither in.
-func TestDemoPeopleAreRefusedWithoutDemo(t *testing.T) {
+func TestDemoUsersCannotSignInWithoutDemo(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")
 	before := newSite(t, appConfig{Demo: true, Database: file})
@@ -54,11 +54,11 @@ func TestDemoPeopleAreRefusedWithoutDemo(t *testing.T) {
 	stream.NextOf("sse.close")
 	path, _ := dave.post("still here")
 	alice.url, dave.url = before.url, before.url
-	alice.want(http.StatusCreated, "POST", path+"/comments", written{"so am I, in the demo"})
+	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{"so am I, in the demo"})
 	others.NextOf("comment")
 }
 
-func TestDemoLeavesWhoHasTheNameAlone(t *testing.T) {
+func TestDemoDoesNotTakeOverAnExistingAccount(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")
 	alice := newSite(t, appConfig{Database: file}).visitor()
@@ -76,7 +76,7 @@ func TestDemoLeavesWhoHasTheNameAlone(t *testing.T) {
 }
 
 // One of the demo people without their post would never get it.
-func TestDemoPersonComesWithTheirPost(t *testing.T) {
+func TestDemoUserAndPostAreAddedTogether(t *testing.T) {
 	t.Parallel()
 	s := newTestStore(t, inMemory)
 	if _, err := s.write.ExecContext(t.Context(), "CREATE TRIGGER refuse BEFORE INSERT ON posts BEGIN SELECT raise(ABORT, 'no room'); END"); err != nil {

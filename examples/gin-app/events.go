@@ -12,28 +12,30 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// The types of the events that this application sends, beside the kit's own. The
-// first two are also those of notifications.
+// The types of the events that this application sends. ginsse adds its own, which begin with
+// "sse.". The first two are also the types of notifications.
 const (
-	eventComment           = "comment"            // to a post's author: a notice
-	eventReaction          = "reaction"           // to a post's author: a notice
-	eventPost              = "post"               // to who looks at the feed: a post
-	eventPostComment       = "post.comment"       // to who looks at a post: a comment
-	eventNotificationsRead = "notifications.read" // to a person's own tabs: a readState
+	eventComment           = "comment"            // to the author of a post: notificationData
+	eventReaction          = "reaction"           // to the author of a post: notificationData
+	eventPost              = "post"               // to topic "feed": post
+	eventPostComment       = "post.comment"       // to topic "post:ID": comment
+	eventNotificationsRead = "notifications.read" // to all tabs of a user: readState
 )
 
-// lookTime is how long a look at the database may take.
-const lookTime = 5 * time.Second
+// lookupTimeout is the time limit for reading an account when a stream opens.
+const lookupTimeout = 5 * time.Second
 
 // feedTopic is the topic of new posts.
 const feedTopic = "feed"
 
-// postTopic is the topic of what happens at a post.
+// postTopic is the topic of new comments on a post.
 func postTopic(id int64) string { return "post:" + strconv.FormatInt(id, 10) }
 
-// events serves the event stream of the person: what is sent to them, with ?feed=true
-// new posts, and with ?post=ID what happens at that post. A topic comes from the
-// request, so it is granted only after a look at what it names.
+// events serves the event stream of the signed-in user. ?feed=true adds new posts, and
+// ?post=ID adds new comments on that post.
+//
+// The client chooses the topics, so check them before you pass them to [ginsse.WithTopics]: here,
+// that the post exists.
 func (a *app) events(c *gin.Context) {
 	var options []ginsse.ServeOption
 	if c.Query("feed") == "true" {
@@ -54,55 +56,55 @@ func (a *app) events(c *gin.Context) {
 		}
 		options = append(options, ginsse.WithTopics(postTopic(id)))
 	}
-	_ = a.registry.Serve(c, options...) // the client has been told; the registry logs
+	_ = a.registry.Serve(c, options...) // the client has its response, and the registry logs the error
 }
 
-// streamOpened ends a stream whose person signed out while it was being opened:
-// after admit had let it through, and before Disconnect could find it. It runs
-// on a goroutine of its own.
+// streamOpened closes a stream whose user signed out while it was being opened. Such a stream
+// passed requireSession before the sign-out, and joined the registry after Disconnect had
+// looked for it. The registry calls streamOpened on its own goroutine for each stream.
 func (a *app) streamOpened(s *ginsse.Stream) {
-	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
-	who, err := a.store.Account(ctx, s.UserID())
+	acc, err := a.store.Account(ctx, s.UserID())
 	switch {
-	case errors.Is(err, errNoSuchUser), err == nil && a.sessions.refuses(who, s.Expiry()):
+	case errors.Is(err, errNoSuchUser), err == nil && !a.sessions.accepts(acc, s.Expiry()):
 		s.Disconnect(reasonSignedOut)
-	case err != nil: // nothing is known: the client comes back
-		a.logger.LogAttrs(ctx, slog.LevelWarn, "looking at who has opened a stream", slog.Any("error", err))
+	case err != nil: // the account is unknown, so the client must reconnect and try again
+		a.logger.LogAttrs(ctx, slog.LevelWarn, "reading the account of a new stream; its client will reconnect", slog.Any("error", err))
 		s.Disconnect(ginsse.ReasonOverloaded)
 	}
 }
 
-// tellTime is how long the answer to a request waits for what it has caused to be sent.
-const tellTime = 2 * time.Second
+// sendTimeout is how long a request waits until its events are in the log. It matters with
+// several nodes, where the log is across the network.
+const sendTimeout = 2 * time.Second
 
-// toSend returns a context for that: what was committed is sent, also when who has caused
-// it hangs up.
-func toSend(c *gin.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(c.Request.Context()), tellTime)
+// sendContext returns a context for sending the events of a committed change. It does not end
+// with the request: the events must be sent even if the client has disconnected.
+func sendContext(c *gin.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.Request.Context()), sendTimeout)
 }
 
-// sendNotification tells a person of a notification that the store holds by now. nil,
-// of what concerns nobody else, is nothing to tell.
+// sendNotification sends a notification to its recipient. The store must have committed it.
+// If n is nil, there is nothing to send.
 //
-// An error is only logged. What was asked for is done, and the notification is
-// in the store, where the page finds it the next time it looks: an event says
-// that there is something new, and the store says what is true.
+// An error is only logged, because the request itself has succeeded. The notification is in
+// the store, and the page finds it there the next time it asks.
 func (a *app) sendNotification(ctx context.Context, n *notification) {
 	if n == nil {
 		return
 	}
-	_, err := a.registry.SendTo(ctx, n.Recipient, ginsse.Event{Type: n.Type, Data: n.notice})
-	a.logSend(ctx, n.Type, err)
+	_, err := a.registry.SendTo(ctx, n.Recipient, ginsse.Event{Type: n.Type, Data: n.notificationData})
+	a.logSendError(ctx, n.Type, err)
 }
 
-// publish is sendNotification for everybody who reads a topic.
+// publish sends an event to all streams of a topic. An error is only logged.
 func (a *app) publish(ctx context.Context, topic, eventType string, data any) {
 	_, err := a.registry.Publish(ctx, topic, ginsse.Event{Type: eventType, Data: data})
-	a.logSend(ctx, eventType, err)
+	a.logSendError(ctx, eventType, err)
 }
 
-func (a *app) logSend(ctx context.Context, eventType string, err error) {
+func (a *app) logSendError(ctx context.Context, eventType string, err error) {
 	if err != nil {
 		a.logger.LogAttrs(ctx, slog.LevelWarn, "sending an event", slog.String("type", eventType), slog.Any("error", err))
 	}

@@ -21,15 +21,15 @@ func TestCommentReachesAuthorInEveryTab(t *testing.T) {
 	path, id := alice.post("who is there?")
 	tabs := []*ssetest.Stream{alice.open("/events"), alice.open("/events")}
 
-	made := read[comment](bob.want(http.StatusCreated, "POST", path+"/comments", written{"me"}))
+	made := read[comment](bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"me"}))
 	list, unread := alice.inbox()
 	if len(list) != 1 || unread != 1 {
 		t.Fatalf("alice has %d notifications, %d unread", len(list), unread)
 	}
 	for _, tab := range tabs {
 		event := tab.NextOf("comment")
-		got := parse[notice](t, []byte(event.Data))
-		want := notice{ID: list[0].ID, PostID: id, PostExcerpt: "who is there?", Actor: bob.user, Body: "me", CreatedAt: made.CreatedAt}
+		got := parse[notificationData](t, []byte(event.Data))
+		want := notificationData{ID: list[0].ID, PostID: id, PostExcerpt: "who is there?", Actor: bob.user, Body: "me", CreatedAt: made.CreatedAt}
 		if got != want {
 			t.Errorf("event is %+v, want %+v", got, want)
 		}
@@ -58,7 +58,7 @@ func TestReactionTwiceNotifiesOnce(t *testing.T) {
 	// Events arrive in order: a second "like" would come before "love".
 	for _, kind := range []string{"like", "love"} {
 		event := stream.NextOf("reaction")
-		if got := parse[notice](t, []byte(event.Data)); got.Kind != kind || got.PostID != id || got.Actor != bob.user {
+		if got := parse[notificationData](t, []byte(event.Data)); got.Kind != kind || got.PostID != id || got.Actor != bob.user {
 			t.Errorf("event is %+v, want a %s", got, kind)
 		}
 		wantKeys(t, event.Data, "id", "post_id", "post_excerpt", "actor", "kind", "created_at")
@@ -72,7 +72,7 @@ func TestReactionTwiceNotifiesOnce(t *testing.T) {
 	}
 }
 
-func TestOwnPostNotifiesNobody(t *testing.T) {
+func TestOwnActivityDoesNotNotify(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, carol := demo(t)
 	path, _ := alice.post("a word with myself")
@@ -80,7 +80,7 @@ func TestOwnPostNotifiesNobody(t *testing.T) {
 	for _, v := range []*visitor{alice, bob, carol} {
 		streams[v] = v.open("/events")
 	}
-	alice.want(http.StatusCreated, "POST", path+"/comments", written{"hello, me"})
+	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{"hello, me"})
 	alice.want(http.StatusCreated, "POST", path+"/reactions", map[string]string{"kind": "laugh"})
 
 	// What comes first is what follows, sent to each by somebody else.
@@ -90,8 +90,8 @@ func TestOwnPostNotifiesNobody(t *testing.T) {
 		if v == alice {
 			other = bob
 		}
-		other.want(http.StatusCreated, "POST", own+"/comments", written{"the first notification"})
-		if got := parse[notice](t, []byte(nextOfApp(streams[v]).Data)); got.Body != "the first notification" {
+		other.want(http.StatusCreated, "POST", own+"/comments", textRequest{"the first notification"})
+		if got := parse[notificationData](t, []byte(nextOfApp(streams[v]).Data)); got.Body != "the first notification" {
 			t.Errorf("%s got %+v", v.user.Name, got)
 		}
 		if list, _ := v.inbox(); len(list) != 1 {
@@ -100,26 +100,26 @@ func TestOwnPostNotifiesNobody(t *testing.T) {
 	}
 }
 
-func TestPostTopicReachesWhoLooksAtPost(t *testing.T) {
+func TestPostTopicReachesStreamsOfThatPost(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, carol := demo(t)
 	path, id := alice.post("look here")
 	watching := carol.open("/events?post=" + strconv.FormatInt(id, 10))
 	elsewhere := carol.open("/events")
 
-	made := read[comment](bob.want(http.StatusCreated, "POST", path+"/comments", written{"seen"}))
+	made := read[comment](bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"seen"}))
 	event := nextOfApp(watching)
 	if got := parse[comment](t, []byte(event.Data)); event.Type != "post.comment" || got != made {
 		t.Errorf("got %s %+v, want %+v", event.Type, got, made)
 	}
 	wantKeys(t, event.Data, "id", "post_id", "author", "body", "created_at")
 	// One's own words on one's own post are shown to who looks, too.
-	alice.want(http.StatusCreated, "POST", path+"/comments", written{"thank you"})
+	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{"thank you"})
 	if got := parse[comment](t, []byte(nextOfApp(watching).Data)); got.Body != "thank you" {
 		t.Errorf("got %+v", got)
 	}
 	own, _ := carol.post("and here")
-	bob.want(http.StatusCreated, "POST", own+"/comments", written{"too"})
+	bob.want(http.StatusCreated, "POST", own+"/comments", textRequest{"too"})
 	if event := nextOfApp(elsewhere); event.Type != "comment" {
 		t.Errorf("a stream without the topic got %s", event.Type)
 	}
@@ -134,12 +134,12 @@ func TestStreamResumesAfterReload(t *testing.T) {
 	position := stream.LastEventID()
 	stream.Close()
 
-	bob.want(http.StatusCreated, "POST", path+"/comments", written{"while you were away"})
+	bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"while you were away"})
 	again := alice.open("/events?lastEventId=" + position)
 	if got := again.NextOf("sse.open").Data; !parse[struct{ Resumed bool }](t, []byte(got)).Resumed {
 		t.Errorf("sse.open is %s", got)
 	}
-	if got := parse[notice](t, []byte(again.NextOf("comment").Data)); got.Body != "while you were away" {
+	if got := parse[notificationData](t, []byte(again.NextOf("comment").Data)); got.Body != "while you were away" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -151,15 +151,15 @@ func TestStreamResumesAfterBeingOffline(t *testing.T) {
 	_, alice, bob, _ := demo(t)
 	path, _ := alice.post("gone for lunch")
 	stream := alice.open("/events")
-	bob.want(http.StatusCreated, "POST", path+"/comments", written{"seen"})
+	bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"seen"})
 	position := stream.NextOf("comment").LastEventID
 	stream.Close()
 
-	bob.want(http.StatusCreated, "POST", path+"/comments", written{"first"})
+	bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"first"})
 	bob.want(http.StatusCreated, "POST", path+"/reactions", `{"kind":"love"}`)
-	bob.want(http.StatusCreated, "POST", path+"/comments", written{"second"})
+	bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"second"})
 	again := alice.open("/events", ssetest.LastEventID(position))
-	bob.want(http.StatusCreated, "POST", path+"/comments", written{"third"})
+	bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"third"})
 
 	list, unread := alice.inbox()
 	if len(list) != 5 || unread != 5 {
@@ -167,14 +167,14 @@ func TestStreamResumesAfterBeingOffline(t *testing.T) {
 	}
 	for _, want := range slices.Backward(list[:4]) {
 		event := nextOfApp(again)
-		if got := parse[notice](t, []byte(event.Data)); event.Type != want.Type || got != want.notice {
+		if got := parse[notificationData](t, []byte(event.Data)); event.Type != want.Type || got != want.notificationData {
 			t.Errorf("got %s %+v, want %+v", event.Type, got, want)
 		}
 	}
 }
 
 // The page needs the interval to tell a quiet connection from a dead one.
-func TestStreamNamesItsHeartbeatInterval(t *testing.T) {
+func TestOpenEventHasTheHeartbeatInterval(t *testing.T) {
 	t.Parallel()
 	_, alice, _, _ := demo(t)
 	opened := alice.open("/events").NextOf("sse.open").Data
@@ -193,12 +193,12 @@ func TestSendOutlivesItsRequest(t *testing.T) {
 	c, _ := gin.CreateTestContext(httptest.NewRecorder())
 	c.Request = httptest.NewRequest(http.MethodPost, "/", http.NoBody).WithContext(hungUp)
 
-	ctx, done := toSend(c)
+	ctx, done := sendContext(c)
 	defer done()
-	if until, limited := ctx.Deadline(); ctx.Err() != nil || !limited || time.Until(until) > tellTime {
+	if until, limited := ctx.Deadline(); ctx.Err() != nil || !limited || time.Until(until) > sendTimeout {
 		t.Errorf("it is sent until %v: %v", until, ctx.Err())
 	}
-	s.app.sendNotification(ctx, &notification{Recipient: alice.user.ID, Type: eventComment, notice: notice{Actor: bob.user}})
+	s.app.sendNotification(ctx, &notification{Recipient: alice.user.ID, Type: eventComment, notificationData: notificationData{Actor: bob.user}})
 	s.app.publish(ctx, feedTopic, eventPost, post{Author: bob.user})
 	stream.NextOf("comment")
 	stream.NextOf("post")
@@ -230,13 +230,13 @@ func wantKeys(t *testing.T, text string, want ...string) {
 	}
 }
 
-func TestNewPostsGoToWhoLooksAtTheFeed(t *testing.T) {
+func TestNewPostsGoToStreamsOfTheFeed(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
 	looking, not := alice.open("/events?feed=true"), alice.open("/events")
-	posted := bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", written{"hello"})
-	bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", written{"hello"}) // is told once
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"the end"})
+	posted := bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", textRequest{"hello"})
+	bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", textRequest{"hello"}) // is told once
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"the end"})
 	if got := looking.NextOf("post"); got.Data != string(posted.body) {
 		t.Errorf("got %s, posted %s", got.Data, posted.body)
 	}

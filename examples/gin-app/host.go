@@ -1,34 +1,36 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 )
 
-// isLocal reports whether only this machine can reach an address.
-func isLocal(addr net.Addr) bool {
+// isLoopback reports whether only this machine can reach an address.
+func isLoopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }
 
-// onlyLocalNames refuses requests for another host's name. Any web page can have its own
-// name lead to 127.0.0.1 (DNS rebinding), and would then be of the same origin as this
-// server, which thinks that nobody but this machine can reach it.
-func onlyLocalNames(next http.Handler) http.Handler {
+// requireLocalHost refuses requests whose Host is a name of another machine.
+//
+// It stops DNS rebinding. A site can let its own name resolve to 127.0.0.1. For a browser, the
+// pages of that site then have the same origin as this server, and can read its responses.
+func requireLocalHost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isLocalName(r.Host) {
-			http.Error(w, "This server is for this machine only. Behind a proxy that speaks HTTPS, start it with -secure.", http.StatusMisdirectedRequest)
+		if !isLocalHost(r.Host) {
+			http.Error(w, fmt.Sprintf("This server accepts requests for localhost only, and this one is for %q. Behind a proxy that speaks HTTPS, start it with -secure.", truncate(r.Host)), http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// isLocalName reports whether a Host is "localhost", or an address, which no DNS has
-// made of something else.
-func isLocalName(host string) bool {
+// isLocalHost reports whether a Host header is "localhost" or an IP address. An IP address
+// cannot be rebound, because no DNS look-up is made for it.
+func isLocalHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}

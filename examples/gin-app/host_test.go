@@ -7,19 +7,19 @@ import (
 	"testing"
 )
 
-func TestOnlyNamesOfThisMachineAreLocal(t *testing.T) {
+func TestLocalHostsAndAddresses(t *testing.T) {
 	t.Parallel()
 	for host, want := range map[string]bool{
 		"localhost": true, "localhost:8080": true, "LOCALHOST.:8080": true, "app.localhost:1": true,
 		"127.0.0.1": true, "127.0.0.1:8080": true, "[::1]:8080": true, "[::1]": true, "192.0.2.7:80": true,
 		"evil.example": false, "evil.example:8080": false, "localhost.evil.example": false, "127.0.0.1.evil.example:8080": false, "": false,
 	} {
-		if got := isLocalName(host); got != want {
+		if got := isLocalHost(host); got != want {
 			t.Errorf("%q: %v", host, got)
 		}
 	}
 	for addr, want := range map[string]bool{"127.0.0.1": true, "::1": true, "0.0.0.0": false, "::": false, "192.0.2.7": false} {
-		if got := isLocal(&net.TCPAddr{IP: net.ParseIP(addr)}); got != want {
+		if got := isLoopback(&net.TCPAddr{IP: net.ParseIP(addr)}); got != want {
 			t.Errorf("%s: %v", addr, got)
 		}
 	}
@@ -27,7 +27,7 @@ func TestOnlyNamesOfThisMachineAreLocal(t *testing.T) {
 
 // A page of another site that has its name lead here is not served, on a server that
 // is for this machine only; behind a proxy it may be the page's own name.
-func TestServerForThisMachineRefusesOtherNames(t *testing.T) {
+func TestLoopbackServerRefusesOtherHostNames(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		flags  []string

@@ -1,10 +1,9 @@
-// Command gin-app is a small social feed on gin and ginsse: when Bob comments on
-// Alice's post or reacts to it, Alice sees it in every tab she has open, now or
-// when her laptop wakes up.
+// Command gin-app is a small social feed on gin and ginsse. When Bob comments on Alice's post,
+// Alice sees it in all her tabs: at once, or when her laptop wakes up.
 //
-// Read app.go for the routes, post.go for where an event is sent, events.go for
-// where it is received, session.go for who may receive it, store.go for where
-// everything is kept, and nodes.go for several processes.
+// Start reading with the routes in app.go. Then post.go shows a handler that sends events, and
+// events.go the event stream. session.go has the sessions, store.go the database, and nodes.go
+// the connection between several processes.
 package main
 
 import (
@@ -42,26 +41,26 @@ func main() {
 	}
 }
 
-// shutdownTime is how long requests in progress may take to end: longer than the server
-// waits for what a client has yet to send. Streams end at once, since they are told to.
+// shutdownTimeout is how long a shutdown waits for requests in progress. It is longer than
+// readTimeout, so that slow uploads end first. Streams do not count: they close at once.
 const (
-	readTime     = 10 * time.Second
-	shutdownTime = 15 * time.Second
+	readTimeout     = 10 * time.Second
+	shutdownTimeout = 15 * time.Second
 )
 
-// run serves the application until ctx ends. It writes the URL to stdout, once
-// the server accepts connections, and logs to stderr.
+// run serves the application until ctx ends. It logs to stderr. When the server accepts
+// connections, run writes the URL to stdout.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("gin-app", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // main says what is wrong
+	flags.SetOutput(io.Discard) // main prints the error
 	flags.Usage = func() {}
 	addr := flags.String("addr", "127.0.0.1:8080", "listen on this `address`")
-	database := flags.String("db", "", "keep everything in this `file`; "+inMemory+" keeps it until the program ends (default gin-app.db in the user's cache directory)")
-	h2c := flags.Bool("h2c", false, "speak HTTP/2 without TLS too, for a proxy in front")
-	natsAddress := flags.String("nats", "", "share events with other processes on the same database by this NATS server, as in nats://127.0.0.1:4222 (a `URL`); "+embedNATS+" runs one in this process, at that port, or "+embedNATS+":PORT")
-	secure := flags.Bool("secure", false, "the page is served over HTTPS, by a proxy in front: cookies for HTTPS only")
-	proxies := flags.String("proxy", "", "believe what X-Forwarded-For says in requests from these `addresses` and networks, as in 127.0.0.1,10.0.0.0/8: those of the proxy in front")
-	noDemo := flags.Bool("no-demo", false, "add no demo people, and let in none of those there are")
+	database := flags.String("db", "", "keep all data in this SQLite `file`; with "+inMemory+" it is lost when the program ends (default gin-app.db in the user's cache directory)")
+	h2c := flags.Bool("h2c", false, "also accept HTTP/2 without TLS, from a proxy")
+	natsAddress := flags.String("nats", "", "share events with other processes on the same database through the NATS server at this `URL`, such as nats://127.0.0.1:4222; "+embedNATS+" or "+embedNATS+":PORT runs a NATS server in this process, by default on port 4222")
+	secure := flags.Bool("secure", false, "send the session cookie over HTTPS only; for use behind a proxy that speaks HTTPS")
+	proxies := flags.String("proxy", "", "trust X-Forwarded-For in requests from these `addresses` and networks of proxies, such as 127.0.0.1,10.0.0.0/8")
+	noDemo := flags.Bool("no-demo", false, "add no demo users, and refuse sign-ins of those that exist")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintln(stderr, "usage: gin-app [flags]")
@@ -71,13 +70,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q: gin-app takes flags only, see -help", flags.Arg(0))
 	}
 
 	if *database == "" {
 		var err error
 		if *database, err = defaultDatabase(); err != nil {
-			return fmt.Errorf("finding a place for the database: %w; name one with -db", err)
+			return fmt.Errorf("no default place for the database: %w; choose a file with -db", err)
 		}
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
@@ -100,16 +99,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	defer func() { err = errors.Join(err, application.Close()) }()
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
-		return fmt.Errorf("%w; -addr names another address", err)
+		return fmt.Errorf("%w; choose another address with -addr", err)
 	}
-	if isLocal(listener.Addr()) && !*secure {
-		application.Handler = onlyLocalNames(application.Handler)
+	if isLoopback(listener.Addr()) && !*secure {
+		application.Handler = requireLocalHost(application.Handler)
 	} else if !*noDemo {
-		logger.Warn("others can sign in as the demo people, whose password everybody knows: see -no-demo")
+		logger.Warn("other machines can sign in as the demo users, whose password is public; use -no-demo")
 	}
-	fmt.Fprintf(stdout, "Listening on http://%s\nKeeping everything in %s\n", listener.Addr(), *database)
+	fmt.Fprintf(stdout, "Listening on http://%s\nDatabase: %s\n", listener.Addr(), *database)
 	if cfg.Nodes != nil && cfg.Nodes.server != nil {
-		fmt.Fprintf(stdout, "Other processes join with -nats %s\n", cfg.Nodes.url)
+		fmt.Fprintf(stdout, "Start other processes with -nats %s\n", cfg.Nodes.url)
 	}
 	if !*noDemo {
 		fmt.Fprintf(stdout, "Sign in as alice, bob or carol with password %q\n", demoPassword)
@@ -117,7 +116,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	return serve(ctx, newServer(application, logger, *h2c), listener)
 }
 
-// defaultDatabase returns the file in the user's cache directory, which it makes.
+// defaultDatabase returns the name of the default database file. It creates the folder.
 func defaultDatabase() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -127,18 +126,17 @@ func defaultDatabase() (string, error) {
 	return filepath.Join(dir, "gin-app.db"), os.MkdirAll(dir, 0o700)
 }
 
-// newServer returns the server of the application. Its timeouts are for ordinary
-// requests: an event stream outlives them, as the kit puts a deadline on each
-// write instead. With the kit's ConnContext, the server notices a client that vanished
-// within a minute.
+// newServer returns the HTTP server of the application. Its timeouts apply to ordinary
+// requests only: ginsse replaces them on an event stream with a deadline for each write. With
+// [ginsse.ConnContext] the server detects a client that vanished within a minute.
 func newServer(application *app, logger *slog.Logger, h2c bool) *http.Server {
 	server := &http.Server{
 		Handler:           application,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       readTime,
+		ReadTimeout:       readTimeout,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10, // a stream keeps its headers for as long as it lives
+		MaxHeaderBytes:    32 << 10, // a stream keeps its request headers in memory
 		ConnContext:       ginsse.ConnContext,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
@@ -147,29 +145,29 @@ func newServer(application *app, logger *slog.Logger, h2c bool) *http.Server {
 		server.Protocols.SetHTTP1(true)
 		server.Protocols.SetUnencryptedHTTP2(true)
 	}
-	// Without this, Shutdown would wait for the streams, which end by themselves
-	// only when their clients leave.
+	// Shutdown waits for all requests, and a stream ends only when its client leaves. So the
+	// streams must be closed when Shutdown begins.
 	server.RegisterOnShutdown(application.stop)
 	return server
 }
 
-// serve runs the server until ctx ends and its requests have, or shutdownTime
-// has passed.
+// serve runs the server until ctx ends. Then it waits for requests in progress, for
+// shutdownTimeout at most.
 func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
-	failed := make(chan error, 1) // room for Serve's one result, so that its goroutine ends
+	failed := make(chan error, 1) // one slot, so that the goroutine can end
 	go func() { failed <- server.Serve(listener) }()
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	err := server.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) { // some client is too slow for a good end
-		server.ErrorLog.Print("shutting down: requests that were not done in time are cut off")
+	if errors.Is(err, context.DeadlineExceeded) {
+		server.ErrorLog.Print("shutdown: dropping requests that did not end in time")
 		err = server.Close()
 	}
-	<-failed // ErrServerClosed, now that Shutdown was called
+	<-failed // ErrServerClosed, after Shutdown or Close
 	return err
 }

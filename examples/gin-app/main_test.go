@@ -70,7 +70,7 @@ func (p *process) visitor(name string) *visitor {
 	return v
 }
 
-func TestRunServesUntilContextEndsAndTellsStreams(t *testing.T) {
+func TestShutdownAsksStreamsToReconnect(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t, "127.0.0.1:0", inMemory)
 	stream := p.visitor("alice").open("/events")
@@ -81,22 +81,24 @@ func TestRunServesUntilContextEndsAndTellsStreams(t *testing.T) {
 
 // What was there before a restart is there after it: people, sessions, posts, what
 // was sent, and what was read of it.
-func TestRestartKeepsEverything(t *testing.T) {
+func TestDatabaseSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	file := t.TempDir() + "/feed ?%25#.db" // a name that must be escaped
 	first := newProcess(t, "127.0.0.1:0", file)
 	alice, bob := first.visitor("alice"), first.visitor("bob")
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"one"})
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"two"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"one"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"two"})
 	list, _ := alice.inbox()
 	alice.want(http.StatusOK, "POST", "/api/notifications/read", map[string]int64{"up_to": list[1].ID})
 	stream := alice.open("/events")
 	stream.NextOf("sse.open")
 	position := stream.LastEventID()
 	first.stop()
+	// A POST is not retried on a connection that the first server has closed.
+	bob.client.CloseIdleConnections()
 
 	second := newProcess(t, first.addr, file)
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"three"}) // with the token of before
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"three"}) // with the token of before
 	if got, unread := alice.inbox(); len(got) != 3 || unread != 2 || got[0].ID <= list[0].ID {
 		t.Errorf("alice has %d notifications, %d unread", len(got), unread)
 	}
@@ -107,7 +109,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 
 // The flags do what the README says, also to what an earlier run has left.
 // Somebody who has announced more than they send does not make it fail.
-func TestShutdownOutlivesRequestsThatNeverEnd(t *testing.T) {
+func TestShutdownDropsRequestsThatDoNotEnd(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t, "127.0.0.1:0", inMemory)
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.addr)
@@ -138,7 +140,7 @@ func TestRunWithoutDemoAndBehindTLS(t *testing.T) {
 	second.stop()
 }
 
-func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
+func TestRunRefusesInvalidArguments(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
 		"unknown_flag":        {"-nonsense"},
@@ -156,7 +158,7 @@ func TestRunRefusesWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-func TestHealthIsAnsweredToEverybody(t *testing.T) {
+func TestHealthChecksNeedNoSession(t *testing.T) {
 	t.Parallel()
 	v := newSite(t, appConfig{}).visitor()
 	for _, path := range []string{"/healthz", "/readyz"} {
@@ -167,7 +169,7 @@ func TestHealthIsAnsweredToEverybody(t *testing.T) {
 	}
 }
 
-func TestReadinessEndsWithTheApplication(t *testing.T) {
+func TestReadinessFailsWhileStopping(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{})
 	s.visitor().want(http.StatusOK, "GET", "/readyz", nil)
@@ -177,7 +179,7 @@ func TestReadinessEndsWithTheApplication(t *testing.T) {
 	s.visitor().want(http.StatusOK, "GET", "/healthz", nil)
 }
 
-func TestReadinessEndsWithTheDatabase(t *testing.T) {
+func TestReadinessFailsWithoutTheDatabase(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{})
 	if err := s.app.store.Close(); err != nil {

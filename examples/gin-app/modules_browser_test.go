@@ -66,7 +66,7 @@ func TestActionsRunOnceAtATime(t *testing.T) {
 		await failing();`)
 }
 
-func TestFeedShowsWhatWasChosenLast(t *testing.T) {
+func TestFeedOpensThePostChosenLast(t *testing.T) {
 	t.Parallel()
 	modules(t).run(`
 		const feed = await newFeed();
@@ -100,7 +100,7 @@ func TestFeedHasNoHoles(t *testing.T) {
 		check(shown()[0] === 101 && shown().at(-1) === 61, "and takes new ones: " + shown());`)
 }
 
-func TestFeedKeepsToTheNewestAnswer(t *testing.T) {
+func TestFeedIgnoresOlderAnswers(t *testing.T) {
 	t.Parallel()
 	modules(t).run(`
 		const feed = await newFeed();
@@ -148,7 +148,7 @@ func TestPostHasNoHolesInItsComments(t *testing.T) {
 		check(node.querySelector(".toggle").textContent === "510 comments", node.querySelector(".toggle").textContent);`)
 }
 
-func TestFormSendsAgainWhatFailedAndAnewWhatIsNew(t *testing.T) {
+func TestFormReusesAKeyOnlyForARetry(t *testing.T) {
 	t.Parallel()
 	modules(t).run(`
 		const { sendsText } = await import("/form.js");

@@ -20,68 +20,68 @@ import (
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// nodes is what the processes of the application share beside the database: the log of
-// events, on NATS JetStream. What is sent at one reaches the streams of all.
+// nodes connects several processes of the application that share one database. It is their
+// common event log, in NATS JetStream: an event sent by one process reaches the streams of all.
 type nodes struct {
 	*natslog.Log
 
-	url    string // for the others
+	url    string // of the NATS server, for the other processes
 	conn   *nats.Conn
-	server *server.Server // nil unless it runs in this process
+	server *server.Server // nil if the NATS server is another process
 }
 
 const (
-	embedNATS    = "embed" // or embed:PORT
-	natsPort     = 4222
-	natsPatience = 10 * time.Second
-	tokenFile    = "token" // in the server's directory
+	embedNATS   = "embed" // or embed:PORT
+	natsPort    = 4222
+	natsTimeout = 10 * time.Second
+	tokenFile   = "token" // in the data directory of the NATS server
 )
 
-// openNodes joins the nodes at a NATS server. For [embedNATS] it runs one, for this
-// machine only, with its data beside the database.
+// openNodes connects to the NATS server at an address. For [embedNATS] it starts a server in
+// this process, which listens on 127.0.0.1 and keeps its data beside the database.
 func openNodes(ctx context.Context, address, database string, logger *slog.Logger) (*nodes, error) {
 	if database == inMemory {
-		return nil, errors.New("-nats is for processes that share a database: name its file with -db")
+		return nil, errors.New("-nats needs a database that other processes can open: choose a file with -db")
 	}
 	n := &nodes{url: address}
 	dir := filepath.Join(filepath.Dir(database), "nats")
 	if kind, port, _ := strings.Cut(address, ":"); kind == embedNATS {
-		if err := n.serve(port, dir); err != nil {
+		if err := n.startServer(port, dir); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
 	}
-	if err := n.join(ctx, dir, logger); err != nil {
+	if err := n.connect(ctx, dir, logger); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
 }
 
-func (n *nodes) join(ctx context.Context, dir string, logger *slog.Logger) (err error) {
+func (n *nodes) connect(ctx context.Context, dir string, logger *slog.Logger) (err error) {
 	options := []nats.Option{nats.MaxReconnects(-1), nats.FlusherTimeout(2 * time.Second), nats.Name("gin-app")}
-	if strings.HasPrefix(n.url, "nats://127.0.0.1:") || strings.HasPrefix(n.url, "nats://localhost:") { // another process of this application may run it
+	if strings.HasPrefix(n.url, "nats://127.0.0.1:") || strings.HasPrefix(n.url, "nats://localhost:") { // an embedded server of another process requires the token
 		if token, err := os.ReadFile(filepath.Join(dir, tokenFile)); err == nil {
 			options = append(options, nats.Token(string(token)))
 		}
 	}
 	if n.conn, err = nats.Connect(n.url, options...); err != nil {
 		if at := new(url.Error); errors.As(err, &at) {
-			err = errors.New("the URL is not valid") // whose text may have its password
+			err = errors.New("invalid URL") // err would show the URL with its password
 		}
-		return fmt.Errorf("connecting to NATS: %w", err)
+		return fmt.Errorf("connecting to the NATS server of -nats: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, natsPatience)
+	ctx, cancel := context.WithTimeout(ctx, natsTimeout)
 	defer cancel()
 	n.Log, err = natslog.Open(ctx, n.conn, natslog.Config{Stream: "GIN_APP", Prefix: "gin-app", Logger: logger})
 	return err
 }
 
-// serve runs a NATS server in this process.
-func (n *nodes) serve(port, dir string) error {
+// startServer starts a NATS server in this process.
+func (n *nodes) startServer(port, dir string) error {
 	number := natsPort
 	if port != "" {
 		var err error
 		if number, err = strconv.Atoi(port); err != nil {
-			return fmt.Errorf("-nats %s:%s: %w", embedNATS, port, err)
+			return fmt.Errorf("-nats %s:%s: the port must be a number: %w", embedNATS, port, err)
 		}
 	}
 	if number == 0 {
@@ -93,7 +93,7 @@ func (n *nodes) serve(port, dir string) error {
 	}
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: number, Authorization: token,
-		JetStream: true, StoreDir: dir, JetStreamMaxStore: 2 << 30, // the stream may take half
+		JetStream: true, StoreDir: dir, JetStreamMaxStore: 2 << 30, // bytes; natslog uses half of it
 		NoSigs: true, NoLog: true,
 	})
 	if err != nil {
@@ -101,15 +101,15 @@ func (n *nodes) serve(port, dir string) error {
 	}
 	n.server = s
 	s.Start()
-	if !s.ReadyForConnections(natsPatience) {
-		return fmt.Errorf("the NATS server at port %d does not start: is there one already? Join it with -nats nats://127.0.0.1:%d", number, number)
+	if !s.ReadyForConnections(natsTimeout) {
+		return fmt.Errorf("the NATS server did not start on port %d; if another process runs one there, use -nats nats://127.0.0.1:%d", number, number)
 	}
 	n.url = s.ClientURL()
 	return nil
 }
 
-// natsToken returns what a process shows to the NATS server in another, and makes it up
-// the first time. Only who may read the database may read its file.
+// natsToken returns the token that the embedded NATS server requires from its clients. The
+// first call creates it. Like the database, its file can be read by its owner only.
 func natsToken(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
@@ -120,7 +120,7 @@ func natsToken(dir string) (string, error) {
 	case errors.Is(err, fs.ErrExist):
 		token, err := os.ReadFile(name)
 		if err == nil && len(token) == 0 {
-			err = fmt.Errorf("%s is empty: delete it", name)
+			err = fmt.Errorf("%s is empty: delete it and start again", name)
 		}
 		return string(token), err
 	case err != nil:
@@ -131,7 +131,7 @@ func natsToken(dir string) (string, error) {
 	return token, errors.Join(err, f.Close())
 }
 
-// Close leaves the nodes, and ends the NATS server if it is this process's.
+// Close disconnects from the NATS server, and stops it if it runs in this process.
 func (n *nodes) Close() error {
 	var err error
 	if n.Log != nil {

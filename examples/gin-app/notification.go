@@ -8,8 +8,8 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// listNotifications answers with the newest first: all that are kept, or with
-// ?after=ID those that a client which has that one has missed.
+// listNotifications answers with the notifications of the user, newest first. With ?after=ID
+// it answers only with those that are newer than that one.
 func (a *app) listNotifications(c *gin.Context) {
 	after, err := queryInt(c, "after", 0, 0)
 	if err != nil {
@@ -24,8 +24,8 @@ func (a *app) listNotifications(c *gin.Context) {
 	c.JSON(http.StatusOK, gin.H{"notifications": list, "read_through": state.UpTo, "unread": state.Unread})
 }
 
-// readNotifications marks as read what is at or below up_to, and tells the
-// person's other tabs, if that has changed anything.
+// readNotifications marks all notifications up to the ID up_to as read. If that changed
+// anything, it sends an event to the user's other tabs.
 func (a *app) readNotifications(c *gin.Context) {
 	var given struct {
 		UpTo *int64 `json:"up_to"`
@@ -35,7 +35,7 @@ func (a *app) readNotifications(c *gin.Context) {
 		return
 	}
 	if given.UpTo == nil || *given.UpTo < 0 {
-		fail(c, invalid("up_to is not the ID of a notification"))
+		fail(c, invalid("up_to must be the ID of a notification: an integer of 0 or more"))
 		return
 	}
 	ctx, id := c.Request.Context(), ginsse.UserID(c)
@@ -45,10 +45,10 @@ func (a *app) readNotifications(c *gin.Context) {
 		return
 	}
 	if changed {
-		ctx, cancel := toSend(c)
+		ctx, cancel := sendContext(c)
 		defer cancel()
 		_, err := a.registry.SendTo(ctx, id, ginsse.Event{Type: eventNotificationsRead, Data: state})
-		a.logSend(ctx, eventNotificationsRead, err)
+		a.logSendError(ctx, eventNotificationsRead, err)
 	}
 	c.JSON(http.StatusOK, state)
 }

@@ -12,7 +12,7 @@ func TestNotificationsAreListedNewestFirst(t *testing.T) {
 	_, alice, bob, _ := demo(t)
 	path, _ := alice.post("a post")
 	for i := range 3 {
-		bob.want(http.StatusCreated, "POST", path+"/comments", written{fmt.Sprint(i)})
+		bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{fmt.Sprint(i)})
 	}
 	list, unread := alice.inbox()
 	if len(list) != 3 || unread != 3 || list[0].Body != "2" || list[0].ID <= list[2].ID {
@@ -32,12 +32,12 @@ func TestNotificationsAreListedNewestFirst(t *testing.T) {
 	}
 }
 
-func TestReadingKeepsTabsInStep(t *testing.T) {
+func TestMarkingAsReadUpdatesOtherTabs(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
 	path, _ := alice.post("a post")
 	for i := range 3 {
-		bob.want(http.StatusCreated, "POST", path+"/comments", written{fmt.Sprint(i)})
+		bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{fmt.Sprint(i)})
 	}
 	list, _ := alice.inbox()
 	otherTab := alice.open("/events")
@@ -64,7 +64,7 @@ func TestReadingKeepsTabsInStep(t *testing.T) {
 	if got := parse[readState](t, []byte(otherTab.NextOf("notifications.read").Data)); got != end {
 		t.Errorf("the other tab got %+v, want %+v", got, end)
 	}
-	bob.want(http.StatusCreated, "POST", path+"/comments", written{"later"})
+	bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"later"})
 	list, unread := alice.inbox()
 	if unread != 1 || list[0].Read || !list[1].Read {
 		t.Errorf("%d unread after one more: %+v", unread, list)
@@ -101,7 +101,7 @@ func TestNotificationHasAnExcerptOfItsPost(t *testing.T) {
 			path, _ := alice.post(test.body)
 			stream := alice.open("/events")
 			bob.want(http.StatusCreated, "POST", path+"/reactions", map[string]string{"kind": "like"})
-			if got := parse[notice](t, []byte(stream.NextOf("reaction").Data)).PostExcerpt; got != test.want {
+			if got := parse[notificationData](t, []byte(stream.NextOf("reaction").Data)).PostExcerpt; got != test.want {
 				t.Errorf("the event says %q, not %q", got, test.want)
 			}
 			if list, _ := alice.inbox(); len(list) != 1 || list[0].PostExcerpt != test.want {

@@ -11,13 +11,13 @@ import (
 //go:embed web
 var web embed.FS
 
-// contentPolicy lets the page load its own script and style and talk to its own
-// server, and nothing else. What people write is shown as text only; should that
-// ever slip, no script would run from it.
+// contentPolicy allows the page its own scripts, styles and requests to its own server, and
+// nothing else. The page shows the texts of users as text. If a bug let HTML through, the
+// policy would still stop scripts in it.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
-// contentTypes are those of the page's files.
+// contentTypes maps the extensions of the page's files to content types.
 var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
@@ -25,11 +25,11 @@ var contentTypes = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// addPage adds a route for each file of the page, and / for its first.
-func addPage(r *gin.Engine) {
+// addPageRoutes adds a route for each file in the folder web. index.html is at /.
+func addPageRoutes(r *gin.Engine) {
 	files, err := web.ReadDir("web")
 	if err != nil {
-		panic(err) // nothing is embedded
+		panic(err) // the folder is embedded, so this is a bug
 	}
 	for _, file := range files {
 		content, err := web.ReadFile("web/" + file.Name())
@@ -41,13 +41,13 @@ func addPage(r *gin.Engine) {
 			address = "/"
 		}
 		r.Match(readMethods, address, func(c *gin.Context) {
-			pageHeaders(c.Writer.Header())
+			setPageHeaders(c.Writer.Header())
 			c.Data(http.StatusOK, contentTypes[path.Ext(file.Name())], content)
 		})
 	}
 }
 
-func pageHeaders(h http.Header) {
+func setPageHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")

@@ -12,7 +12,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-func TestPageTellsTheAuthorAtOnce(t *testing.T) {
+func TestPageNotifiesTheAuthorAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	alice, bob := newBrowser(t).open(s.url), newBrowser(t).open(s.url)
@@ -39,7 +39,7 @@ func TestPageTellsTheAuthorAtOnce(t *testing.T) {
 	alice.says(`[data-post="1"] .comments`, "Or all of them?")
 }
 
-func TestPageShowsNewPostsToEverybody(t *testing.T) {
+func TestPageShowsNewPosts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	alice := newBrowser(t).open(s.url)
@@ -49,12 +49,12 @@ func TestPageShowsNewPostsToEverybody(t *testing.T) {
 }
 
 // To the comment that a notification is about, and not to the head of a long post.
-func TestPageLeadsFromANotificationToItsComment(t *testing.T) {
+func TestNotificationOpensItsComment(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	bob := s.signedIn("bob")
 	for i := range 60 {
-		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{fmt.Sprintf("comment %d", i)})
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{fmt.Sprintf("comment %d", i)})
 	}
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
@@ -65,7 +65,7 @@ func TestPageLeadsFromANotificationToItsComment(t *testing.T) {
 	alice.until("and can be seen", `((box) => box.top > 60 && box.bottom < innerHeight)(document.activeElement.getBoundingClientRect())`)
 }
 
-func TestPageShowsNewCommentsToWhoReadsAPost(t *testing.T) {
+func TestPageShowsNewCommentsOfAnOpenPost(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	carol := newBrowser(t).open(s.url)
@@ -73,13 +73,13 @@ func TestPageShowsNewCommentsToWhoReadsAPost(t *testing.T) {
 	carol.click(`[data-post="1"] .toggle`)
 	asked := `performance.getEntriesByType("resource").filter(({ name }) => name.endsWith("/api/posts/1")).length === 1`
 	carol.until("the comments were asked for", asked)
-	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"seen by all"})
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"seen by all"})
 	carol.says(`[data-post="1"] .comments`, "seen by all")
 	carol.until("it came by the stream", asked)
 	carol.gone("#unread") // it is not her post
 }
 
-func TestPageKeepsTabsInStep(t *testing.T) {
+func TestPageSyncsTheReadStateOfTabs(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	b := newBrowser(t)
@@ -87,7 +87,7 @@ func TestPageKeepsTabsInStep(t *testing.T) {
 	one.signIn("alice")
 	two := b.open(s.url)
 	two.live()
-	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"hello"})
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"hello"})
 	one.says("#unread", "1")
 	two.says("#unread", "1")
 	one.click("#bell")
@@ -99,7 +99,7 @@ func TestPageKeepsTabsInStep(t *testing.T) {
 }
 
 // That something was read may be heard of before it.
-func TestPageKnowsWhatWasReadElsewhere(t *testing.T) {
+func TestPageAcceptsAReadStateBeforeItsNotifications(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	p := newBrowser(t).open(s.url)
@@ -116,7 +116,7 @@ func TestPageKnowsWhatWasReadElsewhere(t *testing.T) {
 	p.until("what was not is", `document.body.dataset.unread === "1 1"`)
 }
 
-func TestPageOutlivesAServer(t *testing.T) {
+func TestPageReconnectsAfterAServerRestart(t *testing.T) {
 	t.Parallel()
 	file := t.TempDir() + "/feed.db"
 	first := newProcess(t, "127.0.0.1:0", file)
@@ -126,23 +126,23 @@ func TestPageOutlivesAServer(t *testing.T) {
 	alice.says("#connection", "Reconnecting")
 
 	second := newProcess(t, first.addr, file)
-	second.visitor("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"before you were back"})
+	second.visitor("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"before you were back"})
 	alice.live()
 	alice.says("#unread", "1")
-	second.visitor("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"and after"})
+	second.visitor("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"and after"})
 	alice.says("#unread", "2")
 	alice.says(".toast", "and after")
 }
 
 // The laptop sleeps; when it wakes up, its connection looks open and is not.
-func TestPageOutlivesASleep(t *testing.T) {
+func TestPageReconnectsAfterASleep(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	network := newNetwork(t, s.url)
 	alice := newBrowser(t).open(network.url)
 	alice.signIn("alice")
 	network.forget()
-	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"while you slept"})
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"while you slept"})
 	alice.run(`const now = Date.now; Date.now = () => now() + 3_600_000`)
 	alice.says(".toast", "while you slept")
 	alice.says("#unread", "1")
@@ -158,13 +158,13 @@ func TestPageNoticesADeadConnection(t *testing.T) {
 	alice.run(`window.states = [];
 		new MutationObserver(() => states.push(connection.dataset.state)).observe(connection, { attributes: true });`)
 	network.forget()
-	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"Can you hear me?"})
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Can you hear me?"})
 	alice.says(".toast", "Can you hear me?")
 	alice.until("it has said so", `states.join() === "reconnecting,live"`)
 }
 
 // A 17th stream ends the oldest one, which is the page's.
-func TestPageSaysThatItWasReplaced(t *testing.T) {
+func TestPageShowsThatItWasReplaced(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	p := newBrowser(t).open(s.url)
@@ -177,7 +177,7 @@ func TestPageSaysThatItWasReplaced(t *testing.T) {
 	p.says("#notice", "This account is open in too many tabs.")
 	p.click("#notice button")
 	p.live()
-	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"here again"})
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"here again"})
 	p.says(".toast", "here again")
 }
 
@@ -189,7 +189,7 @@ func TestPageListsOlderPosts(t *testing.T) {
 	for i := range 45 {
 		bob.post(fmt.Sprintf("post %d", i))
 	}
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"from long ago"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"from long ago"})
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
 	alice.until("the first page is there", `document.querySelectorAll("article").length === 20`)
@@ -209,7 +209,7 @@ func TestPageListsEarlierComments(t *testing.T) {
 	s := newSite(t, appConfig{Demo: true})
 	bob := s.signedIn("bob")
 	for i := range 230 {
-		bob.want(http.StatusCreated, "POST", "/api/posts/2/comments", written{fmt.Sprintf("comment %d", i)})
+		bob.want(http.StatusCreated, "POST", "/api/posts/2/comments", textRequest{fmt.Sprintf("comment %d", i)})
 	}
 	carol := newBrowser(t).open(s.url)
 	carol.signIn("carol")
@@ -218,7 +218,7 @@ func TestPageListsEarlierComments(t *testing.T) {
 		return fmt.Sprintf(`document.querySelectorAll('[data-post="2"] .comments li').length === %d`, n)
 	}
 	carol.until("the newest are there", comments(200))
-	bob.want(http.StatusCreated, "POST", "/api/posts/2/comments", written{"another"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/2/comments", textRequest{"another"})
 	carol.until("and what comes", comments(201))
 	carol.says(`[data-post="2"] .toggle`, "231 comments")
 	carol.click(`[data-post="2"] .earlier`)
@@ -227,7 +227,7 @@ func TestPageListsEarlierComments(t *testing.T) {
 	carol.gone(`[data-post="2"] .earlier`)
 }
 
-func TestPageSendsOnceWhatIsSubmittedTwice(t *testing.T) {
+func TestPageSendsATextOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	bob := newBrowser(t).open(s.url)
@@ -249,18 +249,18 @@ func TestPageSendsOnceWhatIsSubmittedTwice(t *testing.T) {
 }
 
 // What has the focus keeps it when something comes.
-func TestPageLeavesTheFocusWhereItIs(t *testing.T) {
+func TestPageKeepsTheFocus(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	bob := s.signedIn("bob")
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
 	alice.until("the page has the focus", `document.activeElement.id === "main"`)
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"one"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"one"})
 	alice.says("#unread", "1")
 	alice.click("#bell")
 	alice.do(chromedp.Focus("#notifications button", chromedp.ByQuery))
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"two"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"two"})
 	alice.says("#unread", "2")
 	alice.until("the first has the focus", `document.activeElement.textContent.includes("commented: one")`)
 }
@@ -283,7 +283,7 @@ func TestPageFitsAPhone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	bob := s.signedIn("bob")
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{fmt.Sprintf("%0500d", 1)})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{fmt.Sprintf("%0500d", 1)})
 	alice := newBrowser(t).open(s.url)
 	alice.narrow()
 	alice.signIn("alice")
@@ -299,7 +299,7 @@ func TestPageFitsAPhone(t *testing.T) {
 
 	// However much somebody says, the bell can be reached.
 	for range 3 {
-		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{strings.Repeat("very long ", 90)})
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{strings.Repeat("very long ", 90)})
 	}
 	alice.says("#unread", "4")
 	alice.says(".toast", "very long")
@@ -315,7 +315,7 @@ func TestPageFitsAPhone(t *testing.T) {
 }
 
 // All with the keyboard: sign in, open a post, comment on it.
-func TestPageIsUsedWithTheKeyboard(t *testing.T) {
+func TestPageWorksWithTheKeyboard(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	bob := newBrowser(t).open(s.url)

@@ -10,7 +10,7 @@ import (
 func TestPasswordMatchesOnlyItsHash(t *testing.T) {
 	t.Parallel()
 	p := testPasswords(t)
-	hash, err := p.hash(t.Context(), claimant{}, "correct horse")
+	hash, err := p.hash(t.Context(), requester{}, "correct horse")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,11 +18,11 @@ func TestPasswordMatchesOnlyItsHash(t *testing.T) {
 		t.Errorf("hash is %q", hash)
 	}
 	for password, want := range map[string]bool{"correct horse": true, "correct horse ": false, "": false} {
-		if got, err := p.matches(t.Context(), claimant{}, password, hash); err != nil || got != want {
+		if got, err := p.matches(t.Context(), requester{}, password, hash); err != nil || got != want {
 			t.Errorf("%q: %v, %v", password, got, err)
 		}
 	}
-	again, err := p.hash(t.Context(), claimant{}, "correct horse")
+	again, err := p.hash(t.Context(), requester{}, "correct horse")
 	if err != nil || again == hash {
 		t.Errorf("two hashes of a password are the same, or %v", err)
 	}
@@ -31,7 +31,7 @@ func TestPasswordMatchesOnlyItsHash(t *testing.T) {
 // The cost may be raised while old hashes are in use.
 func TestPasswordMatchesHashOfAnotherCost(t *testing.T) {
 	t.Parallel()
-	hash, err := testPasswords(t).hash(t.Context(), claimant{}, "correct horse")
+	hash, err := testPasswords(t).hash(t.Context(), requester{}, "correct horse")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,12 +39,12 @@ func TestPasswordMatchesHashOfAnotherCost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := dearer.matches(t.Context(), claimant{}, "correct horse", hash); err != nil || !got {
+	if got, err := dearer.matches(t.Context(), requester{}, "correct horse", hash); err != nil || !got {
 		t.Errorf("%v, %v", got, err)
 	}
 }
 
-func TestPasswordHashThatIsNoneIsAnError(t *testing.T) {
+func TestInvalidPasswordHashIsAnError(t *testing.T) {
 	t.Parallel()
 	p := testPasswords(t)
 	for name, hash := range map[string]string{
@@ -57,7 +57,7 @@ func TestPasswordHashThatIsNoneIsAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got, err := p.matches(t.Context(), claimant{}, "", hash); err == nil || got {
+			if got, err := p.matches(t.Context(), requester{}, "", hash); err == nil || got {
 				t.Errorf("%v, %v", got, err)
 			}
 		})
@@ -70,7 +70,7 @@ func TestPasswordWaitEndsWithContext(t *testing.T) {
 	takeAllSlots(t, p.queue)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := p.matchesNobody(ctx, claimant{}, "x"); !errors.Is(err, context.Canceled) {
+	if _, err := p.matchesDecoy(ctx, requester{}, "x"); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -28,26 +29,26 @@ func (a *app) listPosts(c *gin.Context) {
 	c.JSON(http.StatusOK, gin.H{"posts": posts})
 }
 
-// written is the body of a post and of a comment.
-type written struct {
+// textRequest is the body of requests that add a post or a comment.
+type textRequest struct {
 	Body string `json:"body"`
 }
 
-// readWritten returns what was written, and the key with which it may be sent again.
-func readWritten(c *gin.Context, most int) (body, key string, err error) {
+// readTextRequest returns the text of a new post or comment, and the request's idempotency key.
+func readTextRequest(c *gin.Context, maxRunes int) (body, key string, err error) {
 	if key, err = idempotencyKey(c); err != nil {
 		return "", "", err
 	}
-	var given written
+	var given textRequest
 	if err := readJSON(c, &given); err != nil {
 		return "", "", err
 	}
-	body, err = requiredText("body", given.Body, most)
+	body, err = requiredText("body", given.Body, maxRunes)
 	return body, key, err
 }
 
 func (a *app) addPost(c *gin.Context) {
-	body, key, err := readWritten(c, maxPostRunes)
+	body, key, err := readTextRequest(c, maxPostRunes)
 	if err != nil {
 		fail(c, err)
 		return
@@ -59,7 +60,7 @@ func (a *app) addPost(c *gin.Context) {
 		return
 	}
 	if added {
-		ctx, cancel := toSend(c)
+		ctx, cancel := sendContext(c)
 		defer cancel()
 		a.publish(ctx, feedTopic, eventPost, made)
 	}
@@ -80,8 +81,7 @@ func (a *app) getPost(c *gin.Context) {
 	c.JSON(http.StatusOK, found)
 }
 
-// listComments answers with the comments before those that a client has: a post
-// comes with the newest.
+// listComments answers with earlier comments on a post. getPost answers with the newest.
 func (a *app) listComments(c *gin.Context) {
 	id, err := postID(c.Param("id"))
 	if err != nil {
@@ -101,17 +101,18 @@ func (a *app) listComments(c *gin.Context) {
 	c.JSON(http.StatusOK, gin.H{"comments": comments})
 }
 
-// addComment stores a comment and then says so: to the author of the post,
-// wherever they are signed in, and to whoever looks at the post. The store has
-// committed by then, so a page that looks at once finds what it was told of. Of a
-// request that comes again nobody is told again.
+// addComment stores a comment and then sends two events. One goes to the author of the post, in
+// all tabs, and one to all streams with the topic of the post.
+//
+// Send only after the store has committed: a page that gets the event may ask for the comment
+// at once. A repeated request sends nothing.
 func (a *app) addComment(c *gin.Context) {
 	id, err := postID(c.Param("id"))
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	body, key, err := readWritten(c, maxCommentRunes)
+	body, key, err := readTextRequest(c, maxCommentRunes)
 	if err != nil {
 		fail(c, err)
 		return
@@ -123,7 +124,7 @@ func (a *app) addComment(c *gin.Context) {
 		return
 	}
 	if added {
-		ctx, cancel := toSend(c)
+		ctx, cancel := sendContext(c)
 		defer cancel()
 		a.sendNotification(ctx, notification)
 		a.publish(ctx, postTopic(made.PostID), eventPostComment, made)
@@ -131,7 +132,7 @@ func (a *app) addComment(c *gin.Context) {
 	c.JSON(http.StatusCreated, made)
 }
 
-// reactionKinds are the reactions there are.
+// reactionKinds are the valid kinds of reactions.
 var reactionKinds = []string{"like", "love", "laugh"}
 
 func (a *app) addReaction(c *gin.Context) {
@@ -148,7 +149,7 @@ func (a *app) addReaction(c *gin.Context) {
 		return
 	}
 	if !slices.Contains(reactionKinds, given.Kind) {
-		fail(c, invalid("kind is not one of %q", reactionKinds))
+		fail(c, invalid("kind must be one of %s", strings.Join(reactionKinds, ", ")))
 		return
 	}
 	ctx := c.Request.Context()
@@ -161,13 +162,13 @@ func (a *app) addReaction(c *gin.Context) {
 	if created {
 		status = http.StatusCreated
 	}
-	ctx, cancel := toSend(c)
+	ctx, cancel := sendContext(c)
 	defer cancel()
 	a.sendNotification(ctx, notification)
 	c.JSON(status, made)
 }
 
-// removeReaction leaves the post without the reaction, also when it had none.
+// removeReaction removes a reaction. It succeeds even if the reaction does not exist.
 func (a *app) removeReaction(c *gin.Context) {
 	id, err := postID(c.Param("id"))
 	if err != nil {

@@ -48,17 +48,17 @@ func TestPostsAreListedNewestFirstInPages(t *testing.T) {
 }
 
 // What is made is answered with, as it is found later.
-func TestAnswersHaveWhatThePageShows(t *testing.T) {
+func TestResponsesHaveTheFieldsOfThePage(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
-	made := alice.want(http.StatusCreated, "POST", "/api/posts", written{"a post"})
+	made := alice.want(http.StatusCreated, "POST", "/api/posts", textRequest{"a post"})
 	wantKeys(t, string(made.body), "id", "author", "body", "created_at", "comment_count", "reactions", "my_reactions")
 	listed := read[struct{ Posts []json.RawMessage }](alice.want(http.StatusOK, "GET", "/api/posts", nil)).Posts[0]
 	if string(listed) != string(made.body) {
 		t.Errorf("listed as %s, made as %s", listed, made.body)
 	}
 	path := fmt.Sprint("/api/posts/", read[post](made).ID)
-	said := bob.want(http.StatusCreated, "POST", path+"/comments", written{"a comment"})
+	said := bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"a comment"})
 	wantKeys(t, string(said.body), "id", "post_id", "author", "body", "created_at")
 	reacted := bob.want(http.StatusCreated, "POST", path+"/reactions", `{"kind":"love"}`)
 	wantKeys(t, string(reacted.body), "post_id", "actor", "kind", "created_at")
@@ -69,19 +69,19 @@ func TestAnswersHaveWhatThePageShows(t *testing.T) {
 	wantKeys(t, string(alice.want(http.StatusOK, "POST", "/api/notifications/read", `{"up_to":1}`).body), "up_to", "unread")
 }
 
-func TestTextOfFullLengthIsTaken(t *testing.T) {
+func TestTextOfMaximumLengthIsAccepted(t *testing.T) {
 	t.Parallel()
 	_, alice, _, _ := demo(t)
 	path, _ := alice.post(strings.Repeat("ä", maxPostRunes))
-	alice.want(http.StatusCreated, "POST", path+"/comments", written{strings.Repeat("ä", maxCommentRunes)})
+	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{strings.Repeat("ä", maxCommentRunes)})
 }
 
 // However many there are, an answer holds some of them.
-func TestPostComesWithNewestCommentsAndEarlierOnesOnRequest(t *testing.T) {
+func TestPostHasItsNewestCommentsAndEarlierOnesOnRequest(t *testing.T) {
 	t.Parallel()
 	s, alice, bob, _ := demo(t)
 	path, id := alice.post("a busy post")
-	alice.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"on another"})
+	alice.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"on another"})
 	all := make([]comment, maxComments+30)
 	for i := range all {
 		var err error
@@ -110,7 +110,7 @@ func TestPostComesWithNewestCommentsAndEarlierOnesOnRequest(t *testing.T) {
 	}
 }
 
-func TestStoreKnowsWhichPostsThereAre(t *testing.T) {
+func TestStoreHasPost(t *testing.T) {
 	t.Parallel()
 	s, _, _, _ := demo(t)
 	for id, want := range map[int64]bool{0: false, 1: true, 3: true, 4: false} {
@@ -124,8 +124,8 @@ func TestPostShowsCommentsAndReactions(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, carol := demo(t)
 	path, id := alice.post("  all in one  ")
-	first := read[comment](bob.want(http.StatusCreated, "POST", path+"/comments", written{"one"}))
-	second := read[comment](carol.want(http.StatusCreated, "POST", path+"/comments", written{"two"}))
+	first := read[comment](bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"one"}))
+	second := read[comment](carol.want(http.StatusCreated, "POST", path+"/comments", textRequest{"two"}))
 	for _, v := range []*visitor{bob, carol} {
 		v.want(http.StatusCreated, "POST", path+"/reactions", map[string]string{"kind": "love"})
 	}

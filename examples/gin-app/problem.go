@@ -8,8 +8,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// problem is an error as the client gets it: {"error": {"code", "message"}}. The
-// texts of other errors never leave the server.
+// problem is an error in a response: {"error": {"code", "message"}}. The texts of all other
+// errors stay in the log.
 type problem struct {
 	Status  int    `json:"-"`
 	Code    string `json:"code"`
@@ -20,22 +20,22 @@ type problem struct {
 func (p *problem) Error() string { return p.Code + ": " + p.Message }
 
 var (
-	errMalformed    = &problem{http.StatusBadRequest, "invalid_request", "the body is not the JSON object this route takes"}
+	errMalformed    = &problem{http.StatusBadRequest, "invalid_request", "the body must be a JSON object with the fields of this route"}
 	errWrongLogin   = &problem{http.StatusUnauthorized, "wrong_credentials", "the name or the password is wrong"}
-	errSignedOut    = &problem{http.StatusUnauthorized, "invalid_token", "the session has been signed out"}
-	errCrossSite    = &problem{http.StatusForbidden, "cross_site_request", "requests from other sites are not accepted here"}
+	errSignedOut    = &problem{http.StatusUnauthorized, "invalid_token", "the session was signed out; sign in again"}
+	errCrossSite    = &problem{http.StatusForbidden, "cross_site_request", "the request comes from a page of another site"}
 	errNoSuchRoute  = &problem{http.StatusNotFound, "not_found", "there is nothing at this address"}
 	errPostNotFound = &problem{http.StatusNotFound, "not_found", "there is no such post"}
-	errKindNotFound = &problem{http.StatusNotFound, "not_found", "there is no such kind of reaction"}
-	errTaken        = &problem{http.StatusConflict, "name_taken", "the name is taken"}
-	errOtherUser    = &problem{http.StatusConflict, "other_user", "somebody else is signed in by now"}
+	errKindNotFound = &problem{http.StatusNotFound, "not_found", "there is no such kind of reaction; use like, love or laugh"}
+	errNameInUse    = &problem{http.StatusConflict, "name_taken", "the name is taken; choose another"}
+	errOtherUser    = &problem{http.StatusConflict, "other_user", "another user is signed in now; reload the page"}
 	errTooLarge     = &problem{http.StatusRequestEntityTooLarge, "too_large", "the body is larger than 64 KiB"}
-	errOtherRequest = &problem{http.StatusUnprocessableEntity, "key_reused", "the idempotency key is that of another request"}
-	errBusy         = &problem{http.StatusServiceUnavailable, "busy", "too many people are signing in; try again in a moment"}
+	errKeyInUse     = &problem{http.StatusUnprocessableEntity, "key_reused", "this Idempotency-Key belongs to a different request; use a new one"}
+	errBusy         = &problem{http.StatusServiceUnavailable, "busy", "too many sign-ins at the moment; try again in a few seconds"}
 	errInternal     = &problem{http.StatusInternalServerError, "internal", "something went wrong here"}
 )
 
-// problemOf finds what to tell the client of an error.
+// problemOf returns the problem to send for an error.
 func problemOf(err error) *problem {
 	var p *problem
 	switch {
@@ -44,20 +44,20 @@ func problemOf(err error) *problem {
 	case errors.Is(err, errNoSuchPost):
 		return errPostNotFound
 	case errors.Is(err, errNameTaken):
-		return errTaken
+		return errNameInUse
 	case errors.Is(err, errKeyReused):
-		return errOtherRequest
+		return errKeyInUse
 	case errors.Is(err, errNoSuchUser):
-		return errSignedOut // the only user a request names is its own
+		return errSignedOut // requests name no user but their own
 	default:
 		return errInternal
 	}
 }
 
-// statusClientGone is for the log: nobody gets the answer.
+// statusClientGone appears in the log only: the client has disconnected.
 const statusClientGone = 499
 
-// fail answers c with what the client may know of err, and keeps err for the log.
+// fail ends a request with the problem for err, and logs err.
 func fail(c *gin.Context, err error) {
 	_ = c.Error(err)
 	p := problemOf(err)
@@ -74,12 +74,12 @@ func fail(c *gin.Context, err error) {
 	c.AbortWithStatusJSON(p.Status, gin.H{"error": p})
 }
 
-// badRequest is a request that is not understood: 400.
+// badRequest returns a problem with status 400, for a malformed request.
 func badRequest(format string, args ...any) error {
 	return &problem{http.StatusBadRequest, "invalid_request", fmt.Sprintf(format, args...)}
 }
 
-// invalid is a request that is understood and cannot be done: 422.
+// invalid returns a problem with status 422, for a field with an invalid value.
 func invalid(format string, args ...any) error {
 	return &problem{http.StatusUnprocessableEntity, "invalid", fmt.Sprintf(format, args...)}
 }

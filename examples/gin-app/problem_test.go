@@ -51,11 +51,11 @@ func TestErrors(t *testing.T) {
 		"forged_token_on_stream":    {forged, "GET", "/events", nil, 401, "invalid_token"},
 		"sign_out_without_token":    {nobody, "DELETE", "/api/session", nil, 401, "unauthenticated"},
 		"feed_without_token":        {nobody, "GET", "/api/posts", nil, 401, "unauthenticated"},
-		"post_without_token":        {nobody, "POST", "/api/posts", written{"hello"}, 401, "unauthenticated"},
+		"post_without_token":        {nobody, "POST", "/api/posts", textRequest{"hello"}, 401, "unauthenticated"},
 		"inbox_without_token":       {nobody, "GET", "/api/notifications", nil, 401, "unauthenticated"},
 		"no_such_post":              {alice, "GET", "/api/posts/999", nil, 404, "not_found"},
 		"post_id_no_number":         {alice, "GET", "/api/posts/x", nil, 404, "not_found"},
-		"comment_on_no_post":        {alice, "POST", "/api/posts/999/comments", written{"hello"}, 404, "not_found"},
+		"comment_on_no_post":        {alice, "POST", "/api/posts/999/comments", textRequest{"hello"}, 404, "not_found"},
 		"comments_of_no_post":       {alice, "GET", "/api/posts/999/comments", nil, 404, "not_found"},
 		"reaction_to_no_post":       {alice, "POST", "/api/posts/999/reactions", `{"kind":"like"}`, 404, "not_found"},
 		"remove_reaction_no_post":   {alice, "DELETE", "/api/posts/999/reactions/like", nil, 404, "not_found"},
@@ -65,13 +65,13 @@ func TestErrors(t *testing.T) {
 		"no_such_file":              {nobody, "GET", "/nothing.js", nil, 404, "not_found"},
 		"name_taken":                {nobody, "POST", "/api/users", credentials{"alice", "long enough"}, 409, "name_taken"},
 		"name_taken_in_other_case":  {nobody, "POST", "/api/users", credentials{"Alice", "long enough"}, 409, "name_taken"},
-		"post_too_large":            {alice, "POST", "/api/posts", written{strings.Repeat("x", maxBodyBytes)}, 413, "too_large"},
+		"post_too_large":            {alice, "POST", "/api/posts", textRequest{strings.Repeat("x", maxBodyBytes)}, 413, "too_large"},
 		"sign_in_too_large":         {nobody, "POST", "/api/session", credentials{"alice", strings.Repeat("x", maxBodyBytes)}, 413, "too_large"},
 		"too_large_where_unread":    {alice, "DELETE", "/api/posts/1/reactions/like", strings.Repeat("x", maxBodyBytes+1), 413, "too_large"},
-		"empty_post":                {alice, "POST", "/api/posts", written{" \n "}, 422, "invalid"},
-		"long_post":                 {alice, "POST", "/api/posts", written{strings.Repeat("ä", maxPostRunes+1)}, 422, "invalid"},
-		"empty_comment":             {alice, "POST", "/api/posts/1/comments", written{}, 422, "invalid"},
-		"long_comment":              {alice, "POST", "/api/posts/1/comments", written{strings.Repeat("x", maxCommentRunes+1)}, 422, "invalid"},
+		"empty_post":                {alice, "POST", "/api/posts", textRequest{" \n "}, 422, "invalid"},
+		"long_post":                 {alice, "POST", "/api/posts", textRequest{strings.Repeat("ä", maxPostRunes+1)}, 422, "invalid"},
+		"empty_comment":             {alice, "POST", "/api/posts/1/comments", textRequest{}, 422, "invalid"},
+		"long_comment":              {alice, "POST", "/api/posts/1/comments", textRequest{strings.Repeat("x", maxCommentRunes+1)}, 422, "invalid"},
 		"unknown_reaction":          {alice, "POST", "/api/posts/1/reactions", `{"kind":"hate"}`, 422, "invalid"},
 		"bad_name":                  {nobody, "POST", "/api/users", credentials{"no spaces", "long enough"}, 422, "invalid"},
 		"short_password":            {nobody, "POST", "/api/users", credentials{"dave", "short"}, 422, "invalid"},
@@ -152,8 +152,8 @@ func TestCrossSiteWriteIsRefused(t *testing.T) {
 			body         any
 		}{
 			{"POST", "/api/users", credentials{"dave", "long enough"}},
-			{"POST", "/api/posts", written{"hello"}},
-			{"POST", path + "/comments", written{"hello"}},
+			{"POST", "/api/posts", textRequest{"hello"}},
+			{"POST", path + "/comments", textRequest{"hello"}},
 			{"POST", path + "/reactions", `{"kind":"like"}`},
 			{"DELETE", path + "/reactions/like", nil},
 			{"POST", "/api/notifications/read", `{"up_to":1}`},
@@ -165,11 +165,11 @@ func TestCrossSiteWriteIsRefused(t *testing.T) {
 	if list, _ := alice.inbox(); len(list) != 0 {
 		t.Errorf("alice has %+v", list)
 	}
-	victim.with("Sec-Fetch-Site", "same-origin").want(http.StatusCreated, "POST", path+"/comments", written{"hello"})
+	victim.with("Sec-Fetch-Site", "same-origin").want(http.StatusCreated, "POST", path+"/comments", textRequest{"hello"})
 	victim.want(http.StatusOK, "GET", "/api/me", nil)
 }
 
-func TestTooManySigningInAreAskedToComeBack(t *testing.T) {
+func TestFullSignInQueueAnswersWithRetryAfter(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	release := fillQueue(t, s.app.passwords.queue)
@@ -185,7 +185,7 @@ func TestTooManySigningInAreAskedToComeBack(t *testing.T) {
 }
 
 // What went wrong is for the log.
-func TestInternalErrorSaysNothing(t *testing.T) {
+func TestInternalErrorHidesItsCause(t *testing.T) {
 	t.Parallel()
 	s, alice, _, _ := demo(t)
 	if _, err := s.app.store.write.ExecContext(t.Context(), "ALTER TABLE posts RENAME TO lost"); err != nil {
@@ -200,7 +200,7 @@ func TestInternalErrorSaysNothing(t *testing.T) {
 	}
 }
 
-func TestPanicIsAnswered(t *testing.T) {
+func TestPanicIsAnsweredWith500(t *testing.T) {
 	t.Parallel()
 	a := newTestApp(t, appConfig{})
 	r := gin.New()
@@ -225,12 +225,12 @@ func wantError(t *testing.T, a answer, code string) {
 }
 
 // What a client may have made long does not fill the log.
-func TestLogIsClipped(t *testing.T) {
+func TestLongLogValuesAreTruncated(t *testing.T) {
 	t.Parallel()
-	if got := clip(strings.Repeat("é", 1000)); len(got) > 310 || !utf8.ValidString(got) {
+	if got := truncate(strings.Repeat("é", 1000)); len(got) > 310 || !utf8.ValidString(got) {
 		t.Errorf("%d bytes", len(got))
 	}
-	if got := clip("short"); got != "short" {
+	if got := truncate("short"); got != "short" {
 		t.Error(got)
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"sync"
 )
 
-// claimant identifies a caller of the queue: the address of the client, and the account name in
-// its request. The zero value is the program itself.
-type claimant struct{ address, name string }
+// requester identifies a caller of the queue by the client's address and the account name in
+// its request. The zero value stands for the program itself.
+type requester struct{ address, name string }
 
-// newClaimant returns the claimant for an address and a name from a request. IPv6 addresses
-// of one /64 are one address, since providers give each customer at least a /64. Names that
-// no account can have are one name.
-func newClaimant(address, name string) claimant {
+// newRequester returns the requester for the address and the name of a request. All IPv6
+// addresses of one /64 count as one address, because providers give each customer at least a
+// /64. All names that no account can have count as one name.
+func newRequester(address, name string) requester {
 	if ip, err := netip.ParseAddr(address); err == nil {
 		ip = ip.Unmap().WithZone("")
 		if network, err := ip.Prefix(64); err == nil && ip.Is6() {
@@ -27,45 +27,45 @@ func newClaimant(address, name string) claimant {
 	if !validName.MatchString(name) {
 		name = ""
 	}
-	return claimant{address, strings.ToLower(name)}
+	return requester{address, strings.ToLower(name)}
 }
 
 // queue gives a few slots to callers, one call each. Addresses take turns, and so do the
 // names within an address. So a caller waits for at most one call of each other address.
 //
-// A full queue refuses a call of the address that has the most calls waiting: the newest
-// call of the name with the most. That call gets [errBusy]. So a new call is refused only if
-// no other address, and no other name of its own address, has more calls waiting.
+// A full queue refuses one call with [errBusy]. It chooses the address with the most waiting
+// calls, within it the name with the most, and of that name the newest call. So a new call is
+// refused only if no other address, and no other name of its address, has more calls waiting.
 //
 // Concurrency: enter may be called from several goroutines.
 type queue struct {
-	places int // the most calls that wait
+	places int // how many calls can wait
 
 	mu      sync.Mutex
 	free    int       // unused slots
 	waiting []*ticket // in order of arrival
 	// turns holds, for each address with a call waiting and for each name within it, the number
 	// of its last turn, or of its arrival. The lowest number is next.
-	turns map[claimant]int
+	turns map[requester]int
 	turn  int // the last number used
 }
 
 // ticket is a waiting call of enter.
 type ticket struct {
-	claimant
+	requester
 	ready chan struct{} // closed by the queue when the wait ends
 	err   error         // why the call gets no slot, or nil; set before ready is closed
 }
 
-// newQueue returns a queue with a number of slots, in which at most places calls wait.
+// newQueue returns a queue that has slots for running calls and places for waiting calls.
 func newQueue(slots, places int) *queue {
-	return &queue{places: places, free: slots, turns: make(map[claimant]int)}
+	return &queue{places: places, free: slots, turns: make(map[requester]int)}
 }
 
 // enter waits for a slot and takes it. The caller must call leave when it is done. Errors:
 // [errBusy], or the cause of ctx.
-func (q *queue) enter(ctx context.Context, who claimant) (leave func(), err error) {
-	mine := &ticket{claimant: who, ready: make(chan struct{})}
+func (q *queue) enter(ctx context.Context, from requester) (leave func(), err error) {
+	mine := &ticket{requester: from, ready: make(chan struct{})}
 	q.mu.Lock()
 	q.join(mine)
 	q.mu.Unlock()
@@ -91,8 +91,8 @@ func (q *queue) enter(ctx context.Context, who claimant) (leave func(), err erro
 }
 
 // keys returns the two keys of a ticket in turns: its address, and its name within the address.
-func (t *ticket) keys() [2]claimant {
-	return [2]claimant{{address: t.address, name: allNames}, t.claimant}
+func (t *ticket) keys() [2]requester {
+	return [2]requester{{address: t.address, name: allNames}, t.requester}
 }
 
 // allNames stands for an address as a whole. No account has this name.
@@ -112,7 +112,7 @@ func (q *queue) join(t *ticket) {
 	if len(q.waiting) <= q.places {
 		return
 	}
-	i := q.heaviest()
+	i := q.busiest()
 	refused := q.waiting[i]
 	q.remove(i)
 	refused.err = errBusy
@@ -155,10 +155,10 @@ func (q *queue) before(a, b *ticket) bool {
 	return false // the same address and name: the order of arrival
 }
 
-// heaviest returns the index of the ticket to refuse: the newest of the name with the most
-// tickets, of the address with the most. The caller holds mu.
-func (q *queue) heaviest() int {
-	counts := make(map[claimant]int)
+// busiest returns the index of the ticket to refuse in a full queue; see [queue]. The caller
+// holds mu.
+func (q *queue) busiest() int {
+	counts := make(map[requester]int)
 	for _, t := range q.waiting {
 		for _, key := range t.keys() {
 			counts[key]++
@@ -177,9 +177,9 @@ func (q *queue) heaviest() int {
 // remove removes a ticket, and the turns of its address and name if no other ticket has them. The
 // caller holds mu.
 func (q *queue) remove(i int) {
-	gone := q.waiting[i]
+	removed := q.waiting[i]
 	q.waiting = slices.Delete(q.waiting, i, i+1)
-	for at, key := range gone.keys() {
+	for at, key := range removed.keys() {
 		if !slices.ContainsFunc(q.waiting, func(t *ticket) bool { return t.keys()[at] == key }) {
 			delete(q.turns, key)
 		}

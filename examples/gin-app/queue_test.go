@@ -23,7 +23,7 @@ func takeAllSlots(t *testing.T, q *queue) (release func()) {
 	leaves := make([]func(), slots)
 	for i := range leaves {
 		var err error
-		if leaves[i], err = q.enter(t.Context(), claimant{address: "198.51.100.1"}); err != nil {
+		if leaves[i], err = q.enter(t.Context(), requester{address: "198.51.100.1"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -42,7 +42,7 @@ func fillQueue(t *testing.T, q *queue) (release func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i := range q.places {
-		q.join(&ticket{claimant: newClaimant(fmt.Sprint("192.0.2.", i), ""), ready: make(chan struct{})})
+		q.join(&ticket{requester: newRequester(fmt.Sprint("192.0.2.", i), ""), ready: make(chan struct{})})
 	}
 	return func() {
 		q.mu.Lock()
@@ -65,7 +65,7 @@ type crowd struct {
 func newCrowd(t *testing.T, places int) (c *crowd, open func()) {
 	t.Helper()
 	q := newQueue(1, places)
-	leave, err := q.enter(t.Context(), claimant{})
+	leave, err := q.enter(t.Context(), requester{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func newCrowd(t *testing.T, places int) (c *crowd, open func()) {
 // arrive starts a call and returns when it waits or has ended.
 func (c *crowd) arrive(ctx context.Context, label, address, name string) {
 	go func() {
-		leave, err := c.queue.enter(ctx, newClaimant(address, name))
+		leave, err := c.queue.enter(ctx, newRequester(address, name))
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if err != nil {
@@ -147,7 +147,7 @@ func TestQueueTakesTurns(t *testing.T) {
 	}
 }
 
-func TestQueueRefusesTheNewestOfTheHeaviest(t *testing.T) {
+func TestFullQueueRefusesTheBusiestRequester(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, open := newCrowd(t, 3)
@@ -196,7 +196,7 @@ func TestQueueLosesNoSlot(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			go cancel()
-			if leave, err := q.enter(ctx, newClaimant("192.0.2.1", fmt.Sprint("name", i%7))); err == nil {
+			if leave, err := q.enter(ctx, newRequester("192.0.2.1", fmt.Sprint("name", i%7))); err == nil {
 				leave()
 			}
 		})
@@ -208,7 +208,7 @@ func TestQueueLosesNoSlot(t *testing.T) {
 }
 
 // The right password is sent while the queue is full of guesses.
-func TestGuessersDoNotKeepOthersFromSigningIn(t *testing.T) {
+func TestPasswordGuessesDoNotBlockOtherUsers(t *testing.T) {
 	t.Parallel()
 	proxy := []string{"10.0.0.0/8"}
 	type request struct{ remote, forwarded, name string }
@@ -267,7 +267,7 @@ func TestGuessersDoNotKeepOthersFromSigningIn(t *testing.T) {
 	}
 }
 
-func TestProxiesThatAreNoAddressesAreRefused(t *testing.T) {
+func TestInvalidProxyAddressIsAnError(t *testing.T) {
 	t.Parallel()
 	if err := run(t.Context(), []string{"-proxy", "nonsense", "-db", inMemory}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("error %v", err)

@@ -18,28 +18,28 @@ import (
 
 const (
 	maxBodyBytes = 64 << 10
-	maxBodyTime  = 5 * time.Second
+	bodyTimeout  = 5 * time.Second
 )
 
-// limitBody bounds what a request may send. What says that it is too large is
-// refused at once, by routes that read no body too; a GET has none to send.
+// limitBody limits the body of a request to maxBodyBytes. It refuses a larger Content-Length
+// before the handler runs, and every body of a GET request.
 func limitBody(c *gin.Context) {
 	if c.Request.ContentLength > maxBodyBytes {
 		fail(c, errTooLarge)
 		return
 	}
 	if c.Request.Method == http.MethodGet && c.Request.ContentLength != 0 {
-		fail(c, badRequest("a GET request has no body here"))
+		fail(c, badRequest("a GET request must not have a body"))
 		return
 	}
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBodyBytes)
 }
 
-// readJSON reads the request's body into v.
+// readJSON decodes the body of a request into v. Errors: a [problem].
 func readJSON(c *gin.Context, v any) error {
-	// Less than the server's ReadTimeout: a body here is small. The error is of
-	// writers that have no deadlines, such as a recorder.
-	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(maxBodyTime))
+	// Bodies are small, so this deadline is shorter than the server's ReadTimeout. The error is
+	// ignored: a test recorder has no deadlines.
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(c.Request.Body)
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -48,8 +48,8 @@ func readJSON(c *gin.Context, v any) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", errMalformed, err)
 	}
-	// encoding/json would take null for an object, and make one character of all that
-	// are malformed: of different passwords, too.
+	// encoding/json accepts null for an object. It also replaces invalid UTF-8, which would make
+	// different passwords equal.
 	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) || !utf8.Valid(body) {
 		return errMalformed
 	}
@@ -59,21 +59,20 @@ func readJSON(c *gin.Context, v any) error {
 	return nil
 }
 
-// requiredText returns a field's text without the white space around it, or says what is
-// wrong with it.
-func requiredText(field, value string, most int) (string, error) {
+// requiredText returns a text without the white space around it. The text must not be empty,
+// nor longer than maxRunes.
+func requiredText(field, value string, maxRunes int) (string, error) {
 	value = strings.TrimSpace(value)
 	if value == "" {
-		return "", invalid("%s is empty", field)
+		return "", invalid("%s must not be empty", field)
 	}
-	if n := utf8.RuneCountInString(value); n > most {
-		return "", invalid("%s has %d characters; the most is %d", field, n, most)
+	if n := utf8.RuneCountInString(value); n > maxRunes {
+		return "", invalid("%s has %d characters; at most %d are allowed", field, n, maxRunes)
 	}
 	return value, nil
 }
 
-// postID returns the ID of a post, as it is in a path or a query. What is no ID names no
-// post.
+// postID parses the ID of a post in a path or a query. Errors: [errPostNotFound].
 func postID(value string) (int64, error) {
 	id, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
@@ -82,16 +81,16 @@ func postID(value string) (int64, error) {
 	return id, nil
 }
 
-// queryInt returns the integer, from low on, in a query parameter, or otherwise if
-// the parameter is missing.
-func queryInt(c *gin.Context, name string, low, otherwise int64) (int64, error) {
+// queryInt parses a query parameter as an integer that is at least lowest. It returns fallback
+// if the parameter is missing.
+func queryInt(c *gin.Context, name string, lowest, fallback int64) (int64, error) {
 	value := c.Query(name)
 	if value == "" {
-		return otherwise, nil
+		return fallback, nil
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || n < low {
-		return 0, badRequest("%s is not an integer from %d on", name, low)
+	if err != nil || n < lowest {
+		return 0, badRequest("%s must be an integer of %d or more", name, lowest)
 	}
 	return n, nil
 }
@@ -101,8 +100,8 @@ const (
 	maxPage     = 100
 )
 
-// queryPage returns which part of a list is asked for: at most limit of what is
-// before an ID.
+// queryPage returns which page of a list a request asks for: at most limit items with IDs
+// lower than before.
 func queryPage(c *gin.Context) (before int64, limit int, err error) {
 	if before, err = queryInt(c, "before", 1, newest); err != nil {
 		return 0, 0, err
@@ -113,14 +112,14 @@ func queryPage(c *gin.Context) (before int64, limit int, err error) {
 
 var validKey = regexp.MustCompile(`^[!-~]{1,64}$`)
 
-// idempotencyKey returns what a client calls its request, so that it can send it
-// again when it has got no answer; "" if it has no name for it.
+// idempotencyKey returns the Idempotency-Key header of a request, or "". With the same key a
+// client can repeat a request whose response was lost.
 func idempotencyKey(c *gin.Context) (string, error) {
 	switch keys := c.Request.Header.Values("Idempotency-Key"); {
 	case len(keys) == 0:
 		return "", nil
 	case len(keys) > 1 || !validKey.MatchString(keys[0]):
-		return "", badRequest("Idempotency-Key is not 1 to 64 visible ASCII characters")
+		return "", badRequest("Idempotency-Key must be sent once, with 1 to 64 visible ASCII characters")
 	default:
 		return keys[0], nil
 	}

@@ -28,7 +28,7 @@ func TestScreenshots(t *testing.T) {
 	react(bob, "3", "laugh")
 	react(carol, "2", "like")
 	react(carol, "1", "love")
-	carol.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"Ours only hums. Which make is it?"})
+	carol.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Ours only hums. Which make is it?"})
 
 	b := newBrowser(t)
 	desktop := b.open(s.url)
@@ -37,7 +37,7 @@ func TestScreenshots(t *testing.T) {
 	desktop.click(`[data-post="1"] .toggle`)
 	desktop.live()
 	react(bob, "1", "like")
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"Which tune?"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Which tune?"})
 	desktop.says("#unread", "4")
 	desktop.says(`[data-post="1"] .comments`, "Which tune?")
 	desktop.shoot("desktop.png")

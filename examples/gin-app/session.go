@@ -14,18 +14,17 @@ import (
 )
 
 const (
-	sessionCookie      = "session"
-	secureCookie       = "__Host-" + sessionCookie // browsers take it over TLS only, and from this host only
-	defaultSessionTime = 15 * time.Minute
+	sessionCookie          = "session"
+	secureCookie           = "__Host-" + sessionCookie // browsers accept this name over HTTPS only, and only from this host
+	defaultSessionLifetime = 15 * time.Minute
 )
 
-// sessions issues the tokens that say who a request comes from, and takes them
-// back. A token lives for a quarter of an hour; one in a cookie is renewed while it is
-// used. The key is random and kept in the store: a restart signs nobody out.
+// sessions issues and revokes the tokens that identify users. A token is valid for 15 minutes.
+// A token in a cookie is renewed while it is used. The signing key is random and in the store,
+// so tokens stay valid across restarts.
 //
-// A token cannot be deleted, so signing out is remembered by its expiry: all the
-// person's tokens that expire up to some second are void, and those issued later
-// expire later. That takes one time per person, not a list of tokens.
+// A signed token cannot be deleted. Signing out stores one time for the user instead: all tokens
+// that expire up to that time are revoked. Tokens issued later always expire after it.
 //
 // Concurrency: all methods may be called from several goroutines.
 type sessions struct {
@@ -33,15 +32,15 @@ type sessions struct {
 	auth     *ginsse.Auth
 	key      []byte
 	lifetime time.Duration
-	cookie   string // its name
-	secure   bool   // the cookie is for TLS, whatever this server speaks
-	demo     bool   // the demo people may come in
+	cookie   string // name of the session cookie
+	secure   bool   // send the cookie over HTTPS only, even if this server speaks HTTP
+	demo     bool   // demo users can sign in
 }
 
 func newSessions(ctx context.Context, store *store, cfg appConfig) (*sessions, error) {
-	s := &sessions{store: store, lifetime: cfg.SessionTime, cookie: sessionCookie, secure: cfg.Secure, demo: cfg.Demo}
+	s := &sessions{store: store, lifetime: cfg.SessionLifetime, cookie: sessionCookie, secure: cfg.Secure, demo: cfg.Demo}
 	if s.lifetime == 0 {
-		s.lifetime = defaultSessionTime
+		s.lifetime = defaultSessionLifetime
 	}
 	if s.secure {
 		s.cookie = secureCookie
@@ -58,88 +57,89 @@ func newSessions(ctx context.Context, store *store, cfg appConfig) (*sessions, e
 	return s, err
 }
 
-// session is a token and whom it was issued to, as the API returns it.
+// session is a token and its user, as the API returns them.
 type session struct {
 	Token     string    `json:"token"`
 	ExpiresAt time.Time `json:"expires_at"`
 	User      user      `json:"user"`
 }
 
-// issue makes a token for a person.
+// issue returns a new token for a user. Errors: [errNoSuchUser].
 func (s *sessions) issue(ctx context.Context, userID string) (session, error) {
-	who, expires, err := s.store.BeginSession(ctx, userID, s.lifetime)
+	acc, expires, err := s.store.BeginSession(ctx, userID, s.lifetime)
 	if err != nil {
 		return session{}, err
 	}
-	return s.sign(who.user, expires)
+	return s.sign(acc.user, expires)
 }
 
-func (s *sessions) sign(who user, expires time.Time) (session, error) {
+func (s *sessions) sign(u user, expires time.Time) (session, error) {
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
-		Subject:   who.ID,
+		Subject:   u.ID,
 		ExpiresAt: jwt.NewNumericDate(expires),
 	}).SignedString(s.key)
-	return session{Token: token, ExpiresAt: expires, User: who}, err
+	return session{Token: token, ExpiresAt: expires, User: u}, err
 }
 
-// void reports whether a token that expires then was signed out.
-func void(who account, expires time.Time) bool { return !expires.After(who.VoidThrough) }
+// revoked reports whether a token of an account with this expiry was signed out.
+func revoked(acc account, expires time.Time) bool { return !expires.After(acc.RevokedThrough) }
 
-// mayEnter reports whether a person may be here at all: the demo people, who stay in
-// the database, only in a demo.
-func (s *sessions) mayEnter(who account) bool { return s.demo || !who.Demo }
+// canSignIn reports whether an account can be used. Demo accounts stay in the database, but can
+// be used only while the application runs with the demo.
+func (s *sessions) canSignIn(acc account) bool { return s.demo || !acc.Demo }
 
-// refuses reports whether a person's token that expires then is good no more.
-func (s *sessions) refuses(who account, expires time.Time) bool {
-	return !s.mayEnter(who) || void(who, expires)
+// accepts reports whether a token of an account with this expiry can still be used.
+func (s *sessions) accepts(acc account, expires time.Time) bool {
+	return s.canSignIn(acc) && !revoked(acc, expires)
 }
 
-// isForAnother reports whether a request was meant to come from somebody else. A
-// browser has one cookie for all its tabs: when another person has signed in, a page
-// that still shows the first one's things would act as the second. So a page says
-// whom it shows; an EventSource, which sends no headers, says it in the query.
-func isForAnother(c *gin.Context, id string) bool {
-	for _, meant := range []string{c.GetHeader("X-User"), c.Query("user")} {
-		if meant != "" && meant != id {
+// isForOtherUser reports whether a page sent the request for a user other than the signed-in one.
+//
+// All tabs of a browser share one cookie. If another user signs in, a tab that still shows the
+// first user would act as the second. So the page names its user in each request: in X-User, or
+// in ?user= for an EventSource, which cannot send headers.
+func isForOtherUser(c *gin.Context, id string) bool {
+	for _, named := range []string{c.GetHeader("X-User"), c.Query("user")} {
+		if named != "" && named != id {
 			return true
 		}
 	}
 	return false
 }
 
-// admit refuses a token that was signed out and a request that was meant for
-// another's, and renews a token in a cookie that is past half of its time. It stands
-// behind the kit's middleware.
-func (s *sessions) admit(c *gin.Context) {
-	who, err := s.find(c.Request.Context(), ginsse.UserID(c), ginsse.Expiry(c))
-	if err == nil && isForAnother(c, who.ID) {
+// requireSession is a middleware that follows [ginsse.Middleware] or RequireUser. It refuses
+// tokens that were signed out, and requests that a page sent for another user. It renews a
+// cookie that is past half of its lifetime.
+func (s *sessions) requireSession(c *gin.Context) {
+	acc, err := s.lookUp(c.Request.Context(), ginsse.UserID(c), ginsse.Expiry(c))
+	if err == nil && isForOtherUser(c, acc.ID) {
 		err = errOtherUser
 	}
 	if err == nil {
-		err = s.renew(c, who, ginsse.Expiry(c))
+		err = s.renew(c, acc, ginsse.Expiry(c))
 	}
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	c.Set(accountKey{}, who)
+	c.Set(accountKey{}, acc)
 }
 
 // current returns the user of a request's session, or nil if the request has no valid session.
-// Like admit, it renews the session. It needs no middleware in front.
+// Like requireSession, it renews the cookie. It needs no other middleware.
 func (s *sessions) current(c *gin.Context) (*user, error) {
 	identity, err := s.auth.Authenticate(c)
-	var who account
+	var acc account
 	if err == nil {
-		who, err = s.find(c.Request.Context(), identity.UserID, identity.Expiry)
+		acc, err = s.lookUp(c.Request.Context(), identity.UserID, identity.Expiry)
 	}
 	if err == nil {
-		err = s.renew(c, who, identity.Expiry)
+		err = s.renew(c, acc, identity.Expiry)
 	}
 	var refused *ginsse.AuthError
 	switch {
 	case err == nil:
-		return &who.user, nil
+		return &acc.user, nil
 	case errors.As(err, &refused) && refused.Status == http.StatusUnauthorized, errors.Is(err, errNoSuchUser), errors.Is(err, errSignedOut):
 		return nil, nil //nolint:nilnil // no session is a result
 	case refused != nil:
@@ -149,31 +149,31 @@ func (s *sessions) current(c *gin.Context) (*user, error) {
 	}
 }
 
-// find returns the account of a token with this user ID and expiry. Errors:
+// lookUp returns the account of a token with this user ID and expiry. Errors:
 // [errNoSuchUser], [errSignedOut].
-func (s *sessions) find(ctx context.Context, userID string, expires time.Time) (account, error) {
-	who, err := s.store.Account(ctx, userID)
-	if err == nil && s.refuses(who, expires) {
+func (s *sessions) lookUp(ctx context.Context, userID string, expires time.Time) (account, error) {
+	acc, err := s.store.Account(ctx, userID)
+	if err == nil && !s.accepts(acc, expires) {
 		err = errSignedOut
 	}
-	return who, err
+	return acc, err
 }
 
 // renew sets a new cookie if the request's cookie is past half of its lifetime. Errors:
-// [errSignedOut], if the user signed out after find was called.
-func (s *sessions) renew(c *gin.Context, who account, expires time.Time) error {
-	cookie, _ := c.Request.Cookie(s.cookie) // nil without one
+// [errSignedOut], if the user signed out after lookUp was called.
+func (s *sessions) renew(c *gin.Context, acc account, expires time.Time) error {
+	cookie, _ := c.Request.Cookie(s.cookie) // nil if there is no such cookie
 	if cookie == nil || cookie.Value == "" || time.Until(expires) > s.lifetime/2 {
 		return nil
 	}
-	who, until, err := s.store.BeginSession(c.Request.Context(), who.ID, s.lifetime)
-	if err == nil && void(who, expires) {
+	acc, until, err := s.store.BeginSession(c.Request.Context(), acc.ID, s.lifetime)
+	if err == nil && revoked(acc, expires) {
 		err = errSignedOut
 	}
 	if err != nil {
 		return err
 	}
-	renewed, err := s.sign(who.user, until)
+	renewed, err := s.sign(acc.user, until)
 	if err != nil {
 		return err
 	}
@@ -183,11 +183,11 @@ func (s *sessions) renew(c *gin.Context, who account, expires time.Time) error {
 
 type accountKey struct{}
 
-// person returns who the request comes from, as admit has found.
-func person(c *gin.Context) user { return c.MustGet(accountKey{}).(account).user }
+// currentUser returns the user of a request behind requireSession.
+func currentUser(c *gin.Context) user { return c.MustGet(accountKey{}).(account).user }
 
-// setCookie gives the session to a browser. Scripts cannot read the cookie
-// (HttpOnly), and no other site's page has it sent (SameSite).
+// setCookie sets the session cookie. Scripts cannot read it (HttpOnly), and browsers do not
+// send it with requests of other sites (SameSite).
 func (s *sessions) setCookie(c *gin.Context, given session) {
 	s.writeCookie(c, given.Token, int(s.lifetime/time.Second))
 }
@@ -204,7 +204,7 @@ func (s *sessions) writeCookie(c *gin.Context, value string, maxAge int) {
 		Secure:   s.secure || c.Request.TLS != nil,
 		SameSite: http.SameSiteStrictMode,
 	}
-	// Set, not Add: signing out takes back what admit may have renewed. The
+	// Set, not Add: signing out must replace a cookie that requireSession renewed. The
 	// application sets no other cookie.
 	c.Writer.Header().Set("Set-Cookie", cookie.String())
 }

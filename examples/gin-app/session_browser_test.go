@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-func TestPageSaysWhenASessionHasExpired(t *testing.T) {
+func TestPageShowsThatTheSessionExpired(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, appConfig{Demo: true, SessionTime: 6 * time.Second})
+	s := newSite(t, appConfig{Demo: true, SessionLifetime: 6 * time.Second})
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
 	alice.says("#sign-in", "Sign in")
@@ -16,7 +16,7 @@ func TestPageSaysWhenASessionHasExpired(t *testing.T) {
 	alice.signIn("alice")
 }
 
-func TestPageSaysWhyItWasSignedOut(t *testing.T) {
+func TestPageShowsWhyItWasSignedOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	b := newBrowser(t)
@@ -81,12 +81,12 @@ func TestPageDoesNotExplainItsOwnSignOut(t *testing.T) {
 
 // The cookie has become another's without a word to the tab: it does nothing in their
 // name, and shows them.
-func TestPageDoesNothingInTheNameOfAnother(t *testing.T) {
+func TestPageDoesNotActAsAnotherUser(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
-	s.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"for alice only"})
+	s.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"for alice only"})
 	alice.says("#unread", "1")
 	alice.run(`await fetch("/api/session", { method: "POST", headers: { "Content-Type": "application/json" },
 		body: JSON.stringify({ name: "bob", password: "demo" }) })`)
@@ -104,7 +104,7 @@ func TestPageDoesNothingInTheNameOfAnother(t *testing.T) {
 }
 
 // Somebody else has signed in while nobody looked.
-func TestPageLooksWhoIsSignedInWhenItIsLookedAt(t *testing.T) {
+func TestPageChecksTheSessionWhenItBecomesVisible(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	p := newBrowser(t).open(s.url)
@@ -119,14 +119,14 @@ func TestPageLooksWhoIsSignedInWhenItIsLookedAt(t *testing.T) {
 }
 
 // What was written is still there when the session has ended and begun again.
-func TestPageKeepsADraftForWhoHasWrittenIt(t *testing.T) {
+func TestPageKeepsADraftForItsAuthor(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	p := newBrowser(t).open(s.url)
 	p.signIn("alice")
 	p.enter("#write textarea", "half a thought")
 	alice := s.signedIn("alice")
-	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, time.Now().Add(time.Hour), defaultSessionTime); err != nil {
+	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, time.Now().Add(time.Hour), defaultSessionLifetime); err != nil {
 		t.Fatal(err)
 	}
 	p.click("#write .primary")
@@ -139,10 +139,10 @@ func TestPageKeepsADraftForWhoHasWrittenIt(t *testing.T) {
 }
 
 // An answer to one person comes when the page shows another.
-func TestPageShowsNobodyWhatWasAnothers(t *testing.T) {
+func TestPageDiscardsALateAnswerToAnotherUser(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
-	s.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"for alice only"})
+	s.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"for alice only"})
 	p := newBrowser(t).open(s.url)
 	p.run(`const real = window.fetch;
 		window.fetch = async (path, options) => {

@@ -22,7 +22,7 @@ func TestSignInGivesTokenAndCookie(t *testing.T) {
 	if given.User.Name != "alice" || given.User.ID == "" || strings.Contains(given.User.ID, "alice") {
 		t.Errorf("user is %+v", given.User)
 	}
-	if left := time.Until(given.ExpiresAt); left < defaultSessionTime-time.Minute || left > defaultSessionTime {
+	if left := time.Until(given.ExpiresAt); left < defaultSessionLifetime-time.Minute || left > defaultSessionLifetime {
 		t.Errorf("expires in %v", left)
 	}
 	cookie := answer.header.Get("Set-Cookie")
@@ -45,7 +45,7 @@ func TestSignInGivesTokenAndCookie(t *testing.T) {
 	}
 }
 
-func TestTwoTokensThatDifferAreRefused(t *testing.T) {
+func TestDifferentTokensInOneRequestAreRefused(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
 	wantError(t, alice.with("Cookie", sessionCookie+"="+bob.token).want(http.StatusBadRequest, "GET", "/api/me", nil), "invalid_request")
@@ -97,12 +97,12 @@ func TestSignOutEndsEveryStreamAndSession(t *testing.T) {
 	alice.signIn("alice", demoPassword)
 	alice.want(http.StatusOK, "GET", "/api/me", nil)
 	path, _ := bob.post("still there?")
-	alice.want(http.StatusCreated, "POST", path+"/comments", written{"yes"})
+	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{"yes"})
 	others.NextOf("comment")
 }
 
 // Whichever comes first, signing out or the stream: there is no stream in the end.
-func TestSignOutLeavesNoStreamThatOpensMeanwhile(t *testing.T) {
+func TestSignOutEndsStreamsThatAreBeingOpened(t *testing.T) {
 	t.Parallel()
 	s, alice, _, _ := demo(t)
 	for range 100 {
@@ -144,7 +144,7 @@ func TestStreamOpenedDuringSignOutEnds(t *testing.T) {
 	// attached between the two.
 	stream := alice.open("/events")
 	stream.NextOf("sse.open")
-	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, time.Now().Add(time.Hour), defaultSessionTime); err != nil {
+	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, time.Now().Add(time.Hour), defaultSessionLifetime); err != nil {
 		t.Fatal(err)
 	}
 	for _, open := range s.app.registry.Streams(alice.user.ID) {
@@ -153,7 +153,7 @@ func TestStreamOpenedDuringSignOutEnds(t *testing.T) {
 	stream.NextOf("sse.close")
 }
 
-func TestSignOutVoidsWhatWasIssuedBeforeAndNothingLater(t *testing.T) {
+func TestSignOutRevokesEarlierTokensOnly(t *testing.T) {
 	t.Parallel()
 	s, alice, _, _ := demo(t)
 	ctx := t.Context()
@@ -167,7 +167,7 @@ func TestSignOutVoidsWhatWasIssuedBeforeAndNothingLater(t *testing.T) {
 	for range 3 { // whatever came before, and within one second
 		before := issue()
 		for range 3 { // the second and the third, as many at once would be, change nothing
-			if err := s.app.store.EndSessions(ctx, alice.user.ID, before.ExpiresAt, defaultSessionTime); err != nil {
+			if err := s.app.store.EndSessions(ctx, alice.user.ID, before.ExpiresAt, defaultSessionLifetime); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -179,8 +179,8 @@ func TestSignOutVoidsWhatWasIssuedBeforeAndNothingLater(t *testing.T) {
 		if later.ExpiresAt.Sub(before.ExpiresAt) > 2*time.Second {
 			t.Errorf("the session after it lasts %v longer", later.ExpiresAt.Sub(before.ExpiresAt))
 		}
-		if !void(after, before.ExpiresAt) || void(after, later.ExpiresAt) {
-			t.Errorf("void is what expires until %v: %v is to be, and %v is not", after.VoidThrough, before.ExpiresAt, later.ExpiresAt)
+		if !revoked(after, before.ExpiresAt) || revoked(after, later.ExpiresAt) {
+			t.Errorf("void is what expires until %v: %v is to be, and %v is not", after.RevokedThrough, before.ExpiresAt, later.ExpiresAt)
 		}
 	}
 }
@@ -224,7 +224,7 @@ func TestSessionInUseIsRenewedAndIdleOneExpires(t *testing.T) {
 		v.token = bearer
 		wantError(t, v.want(http.StatusUnauthorized, "GET", "/api/me", nil), "invalid_token")
 		v.token = ""
-		time.Sleep(defaultSessionTime)
+		time.Sleep(defaultSessionLifetime)
 		if got := use(); got.status != http.StatusUnauthorized {
 			t.Errorf("an idle session is answered with %d", got.status)
 		}
@@ -307,7 +307,7 @@ func TestSessionIsNullForAVisitorWithoutOne(t *testing.T) {
 
 // Alice's page is open in one tab, and bob has signed in from another: in the same
 // browser, and so with the cookie of both.
-func TestRequestOfAnotherPersonsPageIsRefused(t *testing.T) {
+func TestRequestForAnotherUserIsRefused(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
 	path, _ := alice.post("a post")
@@ -320,8 +320,8 @@ func TestRequestOfAnotherPersonsPageIsRefused(t *testing.T) {
 	}{
 		{"GET", "/api/me", nil},
 		{"GET", "/api/posts", nil},
-		{"POST", "/api/posts", written{"as alice"}},
-		{"POST", path + "/comments", written{"as alice"}},
+		{"POST", "/api/posts", textRequest{"as alice"}},
+		{"POST", path + "/comments", textRequest{"as alice"}},
 		{"POST", path + "/reactions", `{"kind":"like"}`},
 		{"POST", "/api/notifications/read", `{"up_to":1}`},
 		{"DELETE", "/api/session", nil},

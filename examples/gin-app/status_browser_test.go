@@ -55,7 +55,7 @@ func TestToastsCoverNoButton(t *testing.T) {
 	for i, width := range []int64{1280, 1199, 1000, 768, 375, 320} {
 		p.screen(width)
 		p.run("scrollTo(0, 0)") // below the header nothing can be clicked, with or without a toast
-		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{fmt.Sprintf("at %d, %s", width, strings.Repeat("and so on ", 20))})
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{fmt.Sprintf("at %d, %s", width, strings.Repeat("and so on ", 20))})
 		p.says(".toast:last-child", fmt.Sprintf("at %d", width))
 		p.until(fmt.Sprintf("%d: no button is covered", width), `[...document.querySelectorAll("header .wide button, main :is(button, textarea, input)")]
 			.filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect()).every((box) =>
@@ -104,7 +104,7 @@ func TestToastsAreRemovedWhenTheirNotificationsAreRead(t *testing.T) {
 	two := b.open(s.url, stopTime)
 	two.live()
 	bob := s.signedIn("bob")
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"hello"})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"hello"})
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/reactions", map[string]string{"kind": "like"})
 	for _, p := range []*tab{one, two} {
 		p.says(".toast", "bob commented: hello")
@@ -122,13 +122,13 @@ func TestToastsAreRemovedWhenTheirNotificationsAreRead(t *testing.T) {
 	}
 }
 
-func TestNotificationSaysWhichPostItIsAbout(t *testing.T) {
+func TestNotificationNamesItsPost(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
 	p := newBrowser(t).open(s.url, stopTime)
 	p.screen(1280)
 	p.signIn("alice")
-	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"Which tune?"})
+	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Which tune?"})
 	s.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/reactions", map[string]string{"kind": "laugh"})
 	for _, said := range []string{"bob commented: Which tune?", "carol reacted: laugh"} {
 		both := said + "\non “The kettle finally whistles in tune.”"
@@ -156,7 +156,7 @@ func TestReactionsNeedNoFont(t *testing.T) {
 	p.until("each has a name", `[...document.querySelectorAll('[data-post="1"] .reaction')].map((e) => e.ariaLabel).join() === "like, 1,love, 1,laugh, 1"`)
 }
 
-func TestPageSaysThatTheServerCannotBeReachedUntilItCan(t *testing.T) {
+func TestPageShowsThatTheServerCannotBeReached(t *testing.T) {
 	t.Parallel()
 	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
 	p.run(`window.real = fetch; window.fetch = async () => { throw new TypeError("no network"); }`)
@@ -194,7 +194,7 @@ func TestPageSaysThatTheServerCannotBeReachedUntilItCan(t *testing.T) {
 	p.says("#notice", "The server cannot be reached.")
 }
 
-func TestPageSaysWhatTheServerWaitsFor(t *testing.T) {
+func TestPageShowsWhyItReconnects(t *testing.T) {
 	t.Parallel()
 	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
 	for reason, text := range map[string]string{
@@ -212,7 +212,7 @@ func TestPageSaysWhatTheServerWaitsFor(t *testing.T) {
 }
 
 // After sse.close the page stays closed until the user asks for a new stream.
-func TestPageSaysWhyItIsNotLive(t *testing.T) {
+func TestPageShowsWhyItIsNotLive(t *testing.T) {
 	t.Parallel()
 	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
 	for i, test := range []struct{ reason, text string }{

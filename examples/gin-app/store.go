@@ -12,55 +12,56 @@ import (
 	"runtime"
 	"time"
 
-	"modernc.org/sqlite" // the driver "sqlite", in Go alone
+	"modernc.org/sqlite" // the driver "sqlite", in pure Go
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// The conditions that a caller of the store can act on. problemOf knows their
-// statuses; the store knows nothing of HTTP.
+// The errors of the store that callers can act on. The store knows nothing of HTTP: problemOf
+// maps the errors to statuses.
 var (
 	errNoSuchUser = errors.New("no such user")
 	errNoSuchPost = errors.New("no such post")
 	errNameTaken  = errors.New("name is taken")
-	errKeyReused  = errors.New("idempotency key is of another request")
+	errKeyReused  = errors.New("idempotency key belongs to a different request")
 )
 
-// store keeps people, posts and notifications in an SQLite database. Every method
-// is one transaction: it does all of what it says or, with an error, nothing. A function
-// whose name ends in In is a part of one.
+// store keeps users, posts and notifications in an SQLite database. Each method is one
+// transaction: if it returns an error, it has changed nothing. Functions whose names end in "In"
+// run inside a transaction of their caller.
 //
-// Concurrency: all methods may be called from several goroutines, and several
-// processes may have the same file open; what they send to streams is each one's own.
+// Concurrency: all methods may be called from several goroutines. Several processes may open
+// the same file.
 type store struct {
-	// SQLite has one writer at a time: transactions that write queue for one connection
-	// here, rather than wait in the database's own lock. Readers see the state before.
+	// SQLite has one writer at a time. So write has a single connection, and transactions queue
+	// for it, which is fairer than SQLite's own lock. Readers do not wait for writers.
 	write, read *sql.DB
 }
 
-// inMemory is the name of a database that ends with its store.
+// inMemory is the name of a database in memory, which is lost when its store is closed.
 const inMemory = ":memory:"
 
-// openTime is how long a database may be busy before it is given up, and openPause
-// how long it is left alone between two attempts to open it.
+// openTimeout is how long openStore retries while the database is busy. openRetryInterval is
+// the pause between two attempts.
 const (
-	openTime  = 10 * time.Second
-	openPause = 20 * time.Millisecond
+	openTimeout       = 10 * time.Second
+	openRetryInterval = 20 * time.Millisecond
 )
 
-// openStore opens the database in a file, makes the file if there is none, and brings
-// its schema up to date. While others do the same it tries again: the change to a
-// write-ahead log does not always wait for its turn, as other statements do.
+// openStore opens the database in a file and migrates its schema. It creates the file if needed.
+//
+// It retries while another process opens the same file: the switch to a write-ahead log can fail
+// at once with SQLITE_BUSY, without waiting for busy_timeout.
 func openStore(ctx context.Context, file string) (*store, error) {
-	if err := makePrivate(file); err != nil {
+	if err := createPrivate(file); err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(openTime); ; {
+	for deadline := time.Now().Add(openTimeout); ; {
 		s, err := openStoreOnce(ctx, file)
 		if !isBusy(err) || time.Now().After(deadline) {
 			return s, err
 		}
 		select {
-		case <-time.After(openPause):
+		case <-time.After(openRetryInterval):
 		case <-ctx.Done():
 			return nil, errors.Join(context.Cause(ctx), err)
 		}
@@ -69,7 +70,7 @@ func openStore(ctx context.Context, file string) (*store, error) {
 
 func isBusy(err error) bool {
 	var failed *sqlite.Error
-	return errors.As(err, &failed) && failed.Code()&0xff == sqlite3.SQLITE_BUSY // the rest says why
+	return errors.As(err, &failed) && failed.Code()&0xff == sqlite3.SQLITE_BUSY // the other bits are the detailed reason
 }
 
 func openStoreOnce(ctx context.Context, file string) (*store, error) {
@@ -79,7 +80,7 @@ func openStoreOnce(ctx context.Context, file string) (*store, error) {
 		return nil, err
 	}
 	s.write.SetMaxOpenConns(1)
-	if s.read = s.write; file != inMemory { // where each connection would have a database of its own
+	if s.read = s.write; file != inMemory { // in memory, each connection would have its own database
 		if s.read, err = openDatabase(file, url.Values{}, "query_only(1)"); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -91,10 +92,9 @@ func openStoreOnce(ctx context.Context, file string) (*store, error) {
 	return s, nil
 }
 
-// makePrivate makes the file if there is none, and has it be its owner's alone: it
-// holds the hashes of passwords and the key of the sessions. SQLite gives its other
-// files the same rights.
-func makePrivate(file string) error {
+// createPrivate creates the file if needed, and lets only its owner read it. The file contains
+// password hashes and the key that signs sessions. SQLite gives its other files the same mode.
+func createPrivate(file string) error {
 	if file == inMemory {
 		return nil
 	}
@@ -117,8 +117,8 @@ func makePrivate(file string) error {
 	return nil
 }
 
-// openDatabase returns a pool whose connections run the pragmas first. That there is
-// a write-ahead log is kept in the file, so one pool says it for all.
+// openDatabase returns a pool whose new connections run the pragmas. Only one pool needs the
+// pragma journal_mode, because the file keeps it.
 func openDatabase(file string, options url.Values, pragmas ...string) (*sql.DB, error) {
 	options["_pragma"] = append([]string{"busy_timeout(5000)", "foreign_keys(1)"}, pragmas...)
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: options.Encode()}
@@ -134,8 +134,7 @@ func (s *store) Close() error {
 	return errors.Join(err, s.write.Close())
 }
 
-// Ping says whether the database can be read, and so whether the application is of
-// any use.
+// Ping returns an error if the database cannot be read.
 func (s *store) Ping(ctx context.Context) error {
 	var one int
 	return s.read.QueryRowContext(ctx, "SELECT 1 FROM pragma_user_version").Scan(&one)
@@ -144,22 +143,22 @@ func (s *store) Ping(ctx context.Context) error {
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate runs the migrations that the database has not had, each in a transaction
-// with the note that it was. Their number is the database's user_version.
+// migrate runs the new migrations, all in one transaction. The database keeps the number of the
+// last one as its user_version.
 func (s *store) migrate(ctx context.Context) error {
 	files, err := migrations.ReadDir("migrations")
 	if err != nil {
 		return err
 	}
 	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		var had int
-		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&had); err != nil {
+		var version int
+		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 			return fmt.Errorf("opening the database: %w", err)
 		}
-		if had > len(files) {
-			return fmt.Errorf("the database has schema %d, and this program knows %d: it is from a newer one", had, len(files))
+		if version > len(files) {
+			return fmt.Errorf("the database has schema %d, but this program knows schema %d only: start a newer program, or choose another file with -db", version, len(files))
 		}
-		for _, file := range files[had:] {
+		for _, file := range files[version:] {
 			script, err := migrations.ReadFile("migrations/" + file.Name())
 			if err != nil {
 				return err
@@ -173,39 +172,38 @@ func (s *store) migrate(ctx context.Context) error {
 	})
 }
 
-// update runs a transaction that writes. Nobody else writes meanwhile.
+// update runs a transaction that writes. Other writers wait until it has ended.
 func (s *store) update(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
 	return transact(ctx, s.write, do)
 }
 
-// view runs a transaction that reads one state of the database.
+// view runs a transaction that only reads. It sees one state of the database.
 func (s *store) view(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
 	return transact(ctx, s.read, do)
 }
 
-// transact waits for a connection until ctx ends. A transaction that has begun is
-// short, and is not cut in the middle: database/sql would close the connection, and
-// with it a database that is in memory.
+// transact runs a transaction. The end of ctx stops only the wait for a connection. It does not
+// abort a running transaction: database/sql would then close the connection, and so delete a
+// database in memory.
 func transact(ctx context.Context, db *sql.DB, do func(ctx context.Context, tx *sql.Tx) error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close() // gives it back
+	defer conn.Close() // returns it to the pool
 	ctx = context.WithoutCancel(ctx)
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // without effect after Commit
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
 	if err := do(ctx, tx); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-// Secret returns the random bytes that are kept under a name, made when they are
-// asked for first.
+// Secret returns the random bytes with a name. The first call for a name creates them.
 func (s *store) Secret(ctx context.Context, name string, size int) (secret []byte, err error) {
 	made := make([]byte, size)
 	_, _ = rand.Read(made) // never fails
@@ -218,8 +216,8 @@ func (s *store) Secret(ctx context.Context, name string, size int) (secret []byt
 	return secret, err
 }
 
-// now is the time of what is stored, at the precision of a page's clock.
+// now returns the time for a new row. Milliseconds are the precision of a page's clock.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-// millis reads a time that was stored.
+// millis converts a stored time.
 func millis(at int64) time.Time { return time.UnixMilli(at).UTC() }

@@ -8,36 +8,37 @@ import (
 	"time"
 )
 
-// user is a person as others see them. The ID is random and says nothing; it is
-// what tokens and streams carry, so that a name could change.
+// user is what other users see of an account. Tokens and streams use the random ID, so that
+// names could be changed.
 type user struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 }
 
-// account is what signing in needs to know of a person.
+// account is a user with what is needed to check a sign-in or a token.
 type account struct {
 	user
 	PasswordHash string
-	// VoidThrough is the latest expiry of the tokens that were signed out.
-	VoidThrough time.Time
-	// Demo people are let in by a demo only: everybody knows their password.
+	// RevokedThrough revokes tokens: those that expire at or before it were signed out. Its
+	// column is void_through.
+	RevokedThrough time.Time
+	// Demo marks an account whose password is public. It can be used in the demo only.
 	Demo bool
 }
 
 const selectAccount = "SELECT id, name, password_hash, void_through, demo FROM accounts "
 
 func scanAccount(row *sql.Row) (a account, err error) {
-	var voidThrough int64
-	err = row.Scan(&a.ID, &a.Name, &a.PasswordHash, &voidThrough, &a.Demo)
+	var revokedThrough int64
+	err = row.Scan(&a.ID, &a.Name, &a.PasswordHash, &revokedThrough, &a.Demo)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errNoSuchUser
 	}
-	a.VoidThrough = time.Unix(voidThrough, 0).UTC()
+	a.RevokedThrough = time.Unix(revokedThrough, 0).UTC()
 	return a, err
 }
 
-// AddAccount adds a person. Names that differ only in case are the same:
+// AddAccount adds an account. Names are equal if they differ only in case. Errors:
 // [errNameTaken].
 func (s *store) AddAccount(ctx context.Context, name, passwordHash string) (added user, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -47,7 +48,7 @@ func (s *store) AddAccount(ctx context.Context, name, passwordHash string) (adde
 	return added, err
 }
 
-// AddDemoAccount adds one of the demo people and their post. Errors: [errNameTaken].
+// AddDemoAccount adds a demo account with a post. Errors: [errNameTaken].
 func (s *store) AddDemoAccount(ctx context.Context, name, passwordHash, body string) error {
 	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		added, err := addAccountIn(ctx, tx, name, passwordHash, true)
@@ -77,47 +78,47 @@ func (s *store) Account(ctx context.Context, id string) (account, error) {
 	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id))
 }
 
-// AccountNamed returns the account with a name, in any case, or [errNoSuchUser].
+// AccountNamed returns the account with a name, or [errNoSuchUser]. It ignores case.
 func (s *store) AccountNamed(ctx context.Context, name string) (account, error) {
 	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE name = ?", name))
 }
 
-// BeginSession returns the account with an ID, or [errNoSuchUser], and when a token
-// for it expires that lasts for lifetime from now.
+// BeginSession returns an account and the expiry for a new token with a lifetime. Errors:
+// [errNoSuchUser].
 //
-// This and EndSessions look at the clock within a transaction that writes, and so one
-// after the other: what expires by this is either void by that, or later than it.
+// BeginSession and EndSessions read the clock inside a write transaction, so they run one after
+// the other. A token is therefore either issued before EndSessions and revoked by it, or issued
+// later and expires later.
 func (s *store) BeginSession(ctx context.Context, id string, lifetime time.Duration) (a account, expires time.Time, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if a, err = scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id)); err != nil {
 			return err
 		}
-		expires = later(time.Now().Add(lifetime).Truncate(time.Second), a.VoidThrough.Add(time.Second)).UTC()
+		expires = later(time.Now().Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second)).UTC()
 		return nil
 	})
 	return a, expires, err
 }
 
-// EndSessions voids all tokens of a person that were issued until now, and last
-// for lifetime. With a token that expires at a time that is void already there is
-// nothing more to do.
+// EndSessions revokes all tokens of a user that were issued until now with this lifetime. It
+// changes nothing if the request's own token, which expires at expires, is already revoked.
 func (s *store) EndSessions(ctx context.Context, id string, expires time.Time, lifetime time.Duration) error {
 	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		a, err := scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id))
 		if err != nil {
 			return err
 		}
-		if void(a, expires) {
+		if revoked(a, expires) {
 			return nil
 		}
 		// A token issued in the second of an earlier EndSessions expires one second later.
-		through := later(time.Now().Add(lifetime).Truncate(time.Second), a.VoidThrough.Add(time.Second))
+		through := later(time.Now().Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second))
 		_, err = tx.ExecContext(ctx, "UPDATE accounts SET void_through = ? WHERE id = ?", through.Unix(), id)
 		return err
 	})
 }
 
-// userIn returns a person that a row refers to, or [errNoSuchUser].
+// userIn returns the user with an ID, or [errNoSuchUser].
 func userIn(ctx context.Context, tx *sql.Tx, id string) (u user, err error) {
 	err = tx.QueryRowContext(ctx, "SELECT id, name FROM accounts WHERE id = ?", id).Scan(&u.ID, &u.Name)
 	if errors.Is(err, sql.ErrNoRows) {

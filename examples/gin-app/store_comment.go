@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxComments is how many comments come with a post; earlier ones are asked for.
+// maxComments is how many comments a post includes. Clients ask for earlier ones.
 const maxComments = 200
 
 // comment is a comment on a post.
@@ -20,10 +20,11 @@ type comment struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// AddComment adds a comment, and with it the notification of the post's author,
-// which is nil if the comment is their own. If the same request with this key has
-// added one, it returns that, and that nothing was added; see [onceIn].
-// Errors: [errNoSuchPost], [errKeyReused].
+// AddComment adds a comment and the notification for the author of the post. The notification
+// is nil if the comment's author is the author of the post.
+//
+// If an earlier request with this key added the comment, AddComment returns that comment and
+// false; see [createOnceIn]. Errors: [errNoSuchPost], [errKeyReused].
 func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, key string) (made comment, added bool, notified *notification, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		about, err := postHeadIn(ctx, tx, postID)
@@ -36,7 +37,7 @@ func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, ke
 		}
 		made = comment{PostID: postID, Author: author, Body: body}
 		request := fmt.Sprintf("comment on %d: %s", postID, body)
-		made.ID, made.CreatedAt, added, err = onceIn(ctx, tx, authorID, key, request, func(at time.Time) (id int64, err error) {
+		made.ID, made.CreatedAt, added, err = createOnceIn(ctx, tx, authorID, key, request, func(at time.Time) (id int64, err error) {
 			err = tx.QueryRowContext(ctx, "INSERT INTO comments (post_id, author_id, body, created_at) VALUES (?, ?, ?, ?) RETURNING id",
 				postID, authorID, body, at.UnixMilli()).Scan(&id)
 			return id, err
@@ -44,14 +45,14 @@ func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, ke
 		if err != nil || !added {
 			return err
 		}
-		notified, err = addNotificationIn(ctx, tx, about, eventComment, notice{PostID: postID, Actor: author, Body: body, CreatedAt: made.CreatedAt})
+		notified, err = addNotificationIn(ctx, tx, about, eventComment, notificationData{PostID: postID, Actor: author, Body: body, CreatedAt: made.CreatedAt})
 		return err
 	})
 	return made, added, notified, err
 }
 
-// Comments returns at most limit comments on a post, the last ones before an ID,
-// oldest first. Errors: [errNoSuchPost].
+// Comments returns the last comments on a post with IDs lower than before. There are at most
+// limit, oldest first. Errors: [errNoSuchPost].
 func (s *store) Comments(ctx context.Context, postID, before int64, limit int) (comments []comment, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := postHeadIn(ctx, tx, postID); err != nil {
@@ -70,15 +71,15 @@ func commentsIn(ctx context.Context, tx *sql.Tx, postID, before int64, limit int
 		return nil, err
 	}
 	defer rows.Close()
-	comments := []comment{} // [] and not null when empty
+	comments := []comment{} // not nil: an empty list must be [] in JSON
 	for rows.Next() {
-		one := comment{PostID: postID}
+		c := comment{PostID: postID}
 		var createdAt int64
-		if err := rows.Scan(&one.ID, &one.Author.ID, &one.Author.Name, &one.Body, &createdAt); err != nil {
+		if err := rows.Scan(&c.ID, &c.Author.ID, &c.Author.Name, &c.Body, &createdAt); err != nil {
 			return nil, err
 		}
-		one.CreatedAt = millis(createdAt)
-		comments = append(comments, one)
+		c.CreatedAt = millis(createdAt)
+		comments = append(comments, c)
 	}
 	slices.Reverse(comments)
 	return comments, rows.Err()

@@ -9,26 +9,24 @@ import (
 )
 
 const (
-	keyTime = 24 * time.Hour // a request may be repeated for so long
-	oldKeys = 10             // are removed with each new one, at most
+	keyLifetime    = 24 * time.Hour // for how long a request can be repeated
+	maxKeysRemoved = 10             // expired keys that each new key removes, at most
 )
 
-// onceIn has create make something, unless a person's request has made it before:
-// one with the same key, which their client has chosen, and not longer than keyTime
-// ago. It returns the ID and the time of what was made now or then, and whether it
-// was now. Without a key it always is. That the request was made is noted in the
-// transaction that does what it says. The same key with another request is
-// [errKeyReused].
+// createOnceIn calls create unless an earlier request of the account did so with the same key. So
+// a client whose response was lost can repeat its request, and nothing is created twice.
 //
-// So a client that got no answer can ask again: what it asks for is done once.
-func onceIn(ctx context.Context, tx *sql.Tx, accountID, key, request string, create func(at time.Time) (id int64, err error)) (id int64, at time.Time, isNew bool, err error) {
+// It returns the ID and the time of the new or the earlier row, and whether the row is new. Without
+// a key the row is always new. A key expires after keyLifetime. It is stored in the transaction
+// that creates the row. Errors: [errKeyReused], if the earlier request was different.
+func createOnceIn(ctx context.Context, tx *sql.Tx, accountID, key, request string, create func(at time.Time) (id int64, err error)) (id int64, at time.Time, isNew bool, err error) {
 	at = now()
 	if key == "" {
 		id, err = create(at)
 		return id, at, true, err
 	}
 	hash := sha256.Sum256([]byte(request))
-	oldest := at.Add(-keyTime).UnixMilli()
+	oldest := at.Add(-keyLifetime).UnixMilli()
 	var then int64
 	var same bool
 	err = tx.QueryRowContext(ctx, "SELECT made_id, created_at, request = ? FROM idempotency_keys WHERE account_id = ? AND key = ? AND created_at > ?",
@@ -45,11 +43,11 @@ func onceIn(ctx context.Context, tx *sql.Tx, accountID, key, request string, cre
 		return 0, at, false, err
 	}
 	_, err = tx.ExecContext(ctx, "DELETE FROM idempotency_keys WHERE rowid IN "+
-		"(SELECT rowid FROM idempotency_keys WHERE created_at <= ? ORDER BY created_at LIMIT ?)", oldest, oldKeys)
+		"(SELECT rowid FROM idempotency_keys WHERE created_at <= ? ORDER BY created_at LIMIT ?)", oldest, maxKeysRemoved)
 	if err != nil {
 		return 0, at, false, err
 	}
-	// Replaced, for its own may be old and not removed yet.
+	// REPLACE, because an expired row with this key may still be there.
 	_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO idempotency_keys (account_id, key, request, made_id, created_at) VALUES (?, ?, ?, ?, ?)",
 		accountID, key, hash[:], id, at.UnixMilli())
 	return id, at, true, err

@@ -14,26 +14,26 @@ import (
 
 const keyHeader = "Idempotency-Key"
 
-func TestRepeatedCommentIsMadeAndToldOnce(t *testing.T) {
+func TestRepeatedCommentIsAddedAndSentOnce(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, carol := demo(t)
 	path, id := alice.post("say it once")
 	streams := []*ssetest.Stream{alice.open("/events"), carol.open("/events?post=" + strconv.FormatInt(id, 10))}
 
 	repeating := bob.with(keyHeader, "a-key")
-	first := repeating.want(http.StatusCreated, "POST", path+"/comments", written{"once"})
-	second := repeating.want(http.StatusCreated, "POST", path+"/comments", written{" once "})
+	first := repeating.want(http.StatusCreated, "POST", path+"/comments", textRequest{"once"})
+	second := repeating.want(http.StatusCreated, "POST", path+"/comments", textRequest{" once "})
 	if string(first.body) != string(second.body) {
 		t.Errorf("the second answer is %s, the first %s", second.body, first.body)
 	}
 	// Without the key, and with another, it is another comment.
-	bob.want(http.StatusCreated, "POST", path+"/comments", written{"twice"})
-	bob.with(keyHeader, "b-key").want(http.StatusCreated, "POST", path+"/comments", written{"thrice"})
+	bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"twice"})
+	bob.with(keyHeader, "b-key").want(http.StatusCreated, "POST", path+"/comments", textRequest{"thrice"})
 
 	// Events arrive in order: a second "once" would come before "twice".
 	for _, stream := range streams {
 		for _, want := range []string{"once", "twice", "thrice"} {
-			if event := nextOfApp(stream); parse[written](t, []byte(event.Data)).Body != want {
+			if event := nextOfApp(stream); parse[textRequest](t, []byte(event.Data)).Body != want {
 				t.Errorf("event is %s %s, want %q", event.Type, event.Data, want)
 			}
 		}
@@ -46,17 +46,17 @@ func TestRepeatedCommentIsMadeAndToldOnce(t *testing.T) {
 	}
 }
 
-func TestRepeatedPostIsMadeOnce(t *testing.T) {
+func TestRepeatedPostIsAddedOnce(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
 	key := strings.Repeat("~", 64)
-	first := alice.with(keyHeader, key).want(http.StatusCreated, "POST", "/api/posts", written{"once"})
-	second := alice.with(keyHeader, key).want(http.StatusCreated, "POST", "/api/posts", written{"once"})
+	first := alice.with(keyHeader, key).want(http.StatusCreated, "POST", "/api/posts", textRequest{"once"})
+	second := alice.with(keyHeader, key).want(http.StatusCreated, "POST", "/api/posts", textRequest{"once"})
 	if string(first.body) != string(second.body) {
 		t.Errorf("the second answer is %s, the first %s", second.body, first.body)
 	}
 	// The keys of others are others.
-	third := bob.with(keyHeader, key).want(http.StatusCreated, "POST", "/api/posts", written{"once"})
+	third := bob.with(keyHeader, key).want(http.StatusCreated, "POST", "/api/posts", textRequest{"once"})
 	if got := read[post](third); got.ID == read[post](first).ID || got.Author != bob.user {
 		t.Errorf("bob got %+v", got)
 	}
@@ -70,19 +70,19 @@ func TestKeyOfAnotherRequestIsRefused(t *testing.T) {
 	_, alice, bob, _ := demo(t)
 	bob = bob.with(keyHeader, "a-key")
 	// What was refused was not made, and has not used up the key.
-	bob.want(http.StatusNotFound, "POST", "/api/posts/999/comments", written{"hello"})
-	bob.want(http.StatusUnprocessableEntity, "POST", "/api/posts/1/comments", written{})
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", written{"hello"})
+	bob.want(http.StatusNotFound, "POST", "/api/posts/999/comments", textRequest{"hello"})
+	bob.want(http.StatusUnprocessableEntity, "POST", "/api/posts/1/comments", textRequest{})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"hello"})
 
-	wantError(t, bob.want(http.StatusUnprocessableEntity, "POST", "/api/posts/1/comments", written{"good bye"}), "key_reused")
-	wantError(t, bob.want(http.StatusUnprocessableEntity, "POST", "/api/posts/3/comments", written{"hello"}), "key_reused")
-	wantError(t, bob.want(http.StatusUnprocessableEntity, "POST", "/api/posts", written{"hello"}), "key_reused")
+	wantError(t, bob.want(http.StatusUnprocessableEntity, "POST", "/api/posts/1/comments", textRequest{"good bye"}), "key_reused")
+	wantError(t, bob.want(http.StatusUnprocessableEntity, "POST", "/api/posts/3/comments", textRequest{"hello"}), "key_reused")
+	wantError(t, bob.want(http.StatusUnprocessableEntity, "POST", "/api/posts", textRequest{"hello"}), "key_reused")
 	if list, _ := alice.inbox(); len(list) != 1 {
 		t.Errorf("alice has %d notifications", len(list))
 	}
 }
 
-func TestKeyThatIsNoneIsRefused(t *testing.T) {
+func TestInvalidKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	_, alice, _, _ := demo(t)
 	for name, values := range map[string][]string{
@@ -94,13 +94,13 @@ func TestKeyThatIsNoneIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, path := range []string{"/api/posts", "/api/posts/1/comments"} {
-				wantError(t, alice.with(keyHeader, values...).want(http.StatusBadRequest, "POST", path, written{"hello"}), "invalid_request")
+				wantError(t, alice.with(keyHeader, values...).want(http.StatusBadRequest, "POST", path, textRequest{"hello"}), "invalid_request")
 			}
 		})
 	}
 }
 
-func TestRequestsAtOnceWithOneKeyMakeOne(t *testing.T) {
+func TestConcurrentRequestsWithOneKeyAddOneComment(t *testing.T) {
 	t.Parallel()
 	s, alice, bob, _ := demo(t)
 	made := make([]comment, 8)
@@ -125,7 +125,7 @@ func TestRequestsAtOnceWithOneKeyMakeOne(t *testing.T) {
 }
 
 // In a bubble of synctest a day takes no time.
-func TestKeyIsForgottenAfterADay(t *testing.T) {
+func TestKeyExpiresAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTestStore(t, inMemory)
 		alice, err := s.AddAccount(t.Context(), "alice", "hash")
@@ -139,11 +139,11 @@ func TestKeyIsForgottenAfterADay(t *testing.T) {
 			}
 			return made.ID
 		}
-		for i := range 3 * oldKeys {
+		for i := range 3 * maxKeysRemoved {
 			add("a post", "key "+strconv.Itoa(i))
 		}
 		last := add("the last", "last key") // and so the last to be removed
-		time.Sleep(keyTime - time.Millisecond)
+		time.Sleep(keyLifetime - time.Millisecond)
 		if again := add("the last", "last key"); again != last {
 			t.Errorf("within a day %d was made", again)
 		}
@@ -161,7 +161,7 @@ func TestKeyIsForgottenAfterADay(t *testing.T) {
 		for i := range 4 {
 			before := kept()
 			add("new", "new key "+strconv.Itoa(i))
-			if removed := before + 1 - kept(); removed < 0 || removed > oldKeys {
+			if removed := before + 1 - kept(); removed < 0 || removed > maxKeysRemoved {
 				t.Errorf("%d keys were removed at once", removed)
 			}
 		}

@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// maxNotifications is how many are kept for a person: the newest.
+// maxNotifications is how many notifications of a user are kept. The oldest are deleted.
 const maxNotifications = 200
 
-// notice is what a notification says: also the data of its event.
-type notice struct {
+// notificationData is the content of a notification. It is also the data of its event.
+type notificationData struct {
 	ID          int64     `json:"id"`
 	PostID      int64     `json:"post_id"`
-	PostExcerpt string    `json:"post_excerpt"` // the beginning of the post; see excerpt
+	PostExcerpt string    `json:"post_excerpt"` // the first words of the post; see excerpt
 	Actor       user      `json:"actor"`
 	Kind        string    `json:"kind,omitempty"` // of a reaction
 	Body        string    `json:"body,omitempty"` // of a comment
 	CreatedAt   time.Time `json:"created_at"`
 }
 
-// maxExcerptRunes is the length of an excerpt.
+// maxExcerptRunes is the maximum length of an excerpt, with its "…".
 const maxExcerptRunes = 80
 
-// excerpt returns the beginning of a text on one line, with "…" if there is more.
+// excerpt returns the beginning of a text in one line. It ends in "…" if text was removed.
 func excerpt(text string) string {
 	runes := []rune(strings.Join(strings.Fields(text), " "))
 	if len(runes) <= maxExcerptRunes {
@@ -34,22 +34,22 @@ func excerpt(text string) string {
 	return strings.TrimRight(string(runes[:maxExcerptRunes-1]), " ") + "…"
 }
 
-// notification is a notice to somebody.
+// notification is a notification in a user's list.
 type notification struct {
 	Recipient string `json:"-"`    // the ID of the post's author
-	Type      string `json:"type"` // of the event: eventComment or eventReaction
+	Type      string `json:"type"` // the type of its event: eventComment or eventReaction
 	Read      bool   `json:"read"`
-	notice
+	notificationData
 }
 
-// readState says what a person has read, for their other tabs.
+// readState is which notifications a user has read. All tabs of the user get it as an event.
 type readState struct {
-	UpTo   int64 `json:"up_to"` // the highest ID that is read
+	UpTo   int64 `json:"up_to"` // notifications up to this ID are read
 	Unread int   `json:"unread"`
 }
 
-// Notifications returns those of a person after an ID, newest first, and what of
-// all is read.
+// Notifications returns the notifications of a user with IDs higher than after, newest first, and
+// the user's read state. Errors: [errNoSuchUser].
 func (s *store) Notifications(ctx context.Context, userID string, after int64) (list []notification, state readState, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if state, err = readStateIn(ctx, tx, userID); err != nil {
@@ -68,22 +68,22 @@ func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, read
 		return nil, err
 	}
 	defer rows.Close()
-	list := []notification{} // [] and not null when empty
+	list := []notification{} // not nil: an empty list must be [] in JSON
 	for rows.Next() {
-		one := notification{Recipient: userID}
+		n := notification{Recipient: userID}
 		var createdAt int64
 		var postBody string
-		err := rows.Scan(&one.ID, &one.Type, &one.PostID, &postBody, &one.Actor.ID, &one.Actor.Name, &one.Kind, &one.Body, &createdAt)
+		err := rows.Scan(&n.ID, &n.Type, &n.PostID, &postBody, &n.Actor.ID, &n.Actor.Name, &n.Kind, &n.Body, &createdAt)
 		if err != nil {
 			return nil, err
 		}
-		one.PostExcerpt, one.CreatedAt, one.Read = excerpt(postBody), millis(createdAt), one.ID <= readThrough
-		list = append(list, one)
+		n.PostExcerpt, n.CreatedAt, n.Read = excerpt(postBody), millis(createdAt), n.ID <= readThrough
+		list = append(list, n)
 	}
 	return list, rows.Err()
 }
 
-// readStateIn returns what a person has read, or [errNoSuchUser].
+// readStateIn returns the read state of a user, or [errNoSuchUser].
 func readStateIn(ctx context.Context, tx *sql.Tx, userID string) (state readState, err error) {
 	err = tx.QueryRowContext(ctx, "SELECT read_through, (SELECT count(*) FROM notifications n WHERE n.recipient_id = a.id AND n.id > a.read_through) "+
 		"FROM accounts a WHERE a.id = ?", userID).Scan(&state.UpTo, &state.Unread)
@@ -93,9 +93,9 @@ func readStateIn(ctx context.Context, tx *sql.Tx, userID string) (state readStat
 	return state, err
 }
 
-// ReadNotifications marks as read what a person has at or below an ID, and says
-// whether that has changed anything. What comes later is unread, however high the
-// ID is.
+// ReadNotifications marks a user's notifications up to an ID as read. It returns the new read
+// state, and whether it differs from the old one. A later notification is always unread, even if
+// upTo is higher than its ID.
 func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64) (state readState, changed bool, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		before, err := readStateIn(ctx, tx, userID)
@@ -114,21 +114,21 @@ func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64
 	return state, changed, err
 }
 
-// addNotificationIn adds a notification for the author of a post and returns it; nil if the
-// author is the actor. The oldest of those that are too many goes.
-func addNotificationIn(ctx context.Context, tx *sql.Tx, about postHead, eventType string, what notice) (*notification, error) {
+// addNotificationIn adds a notification for the author of a post, and returns it. It returns nil
+// if the actor is the author. It deletes the oldest if there are more than maxNotifications.
+func addNotificationIn(ctx context.Context, tx *sql.Tx, about postHead, eventType string, data notificationData) (*notification, error) {
 	recipientID := about.AuthorID
-	if recipientID == what.Actor.ID {
-		return nil, nil //nolint:nilnil // nothing to tell
+	if recipientID == data.Actor.ID {
+		return nil, nil //nolint:nilnil // no notification is a result
 	}
-	what.PostExcerpt = excerpt(about.Body)
+	data.PostExcerpt = excerpt(about.Body)
 	err := tx.QueryRowContext(ctx, "INSERT INTO notifications (recipient_id, type, post_id, actor_id, kind, body, created_at) "+
 		"VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
-		recipientID, eventType, what.PostID, what.Actor.ID, what.Kind, what.Body, what.CreatedAt.UnixMilli()).Scan(&what.ID)
+		recipientID, eventType, data.PostID, data.Actor.ID, data.Kind, data.Body, data.CreatedAt.UnixMilli()).Scan(&data.ID)
 	if err != nil {
 		return nil, err
 	}
 	_, err = tx.ExecContext(ctx, "DELETE FROM notifications WHERE recipient_id = ?1 AND id <= "+
 		"(SELECT id FROM notifications WHERE recipient_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)", recipientID, maxNotifications)
-	return &notification{Recipient: recipientID, Type: eventType, notice: what}, err
+	return &notification{Recipient: recipientID, Type: eventType, notificationData: data}, err
 }

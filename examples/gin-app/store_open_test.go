@@ -17,7 +17,7 @@ const openOnly = "GIN_APP_OPEN_ONLY"
 
 // The change to a write-ahead log is refused at once while another writes, however
 // long a statement may wait for its turn.
-func TestOpeningWaitsForWhoeverWrites(t *testing.T) {
+func TestOpenWaitsForAnotherWriter(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")
 	other, err := sql.Open("sqlite", file)
@@ -29,17 +29,17 @@ func TestOpeningWaitsForWhoeverWrites(t *testing.T) {
 	if _, err := other.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), openPause)
+	ctx, cancel := context.WithTimeout(t.Context(), openRetryInterval)
 	defer cancel()
 	if _, err := openStore(ctx, file); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the error is %v", err)
 	}
-	time.AfterFunc(2*openPause, func() { other.ExecContext(t.Context(), "ROLLBACK") })
+	time.AfterFunc(2*openRetryInterval, func() { other.ExecContext(t.Context(), "ROLLBACK") })
 	newTestStore(t, file)
 }
 
 // Whoever is first makes the file and its schema, and the others wait.
-func TestManyOpenOneNewFileAtOnce(t *testing.T) {
+func TestConcurrentOpensOfANewFile(t *testing.T) {
 	t.Parallel()
 	for range 10 {
 		file := filepath.Join(t.TempDir(), "feed.db")
@@ -66,7 +66,7 @@ func TestManyOpenOneNewFileAtOnce(t *testing.T) {
 	}
 }
 
-func TestManyProcessesOpenOneNewFileAtOnce(t *testing.T) {
+func TestConcurrentOpensOfANewFileByProcesses(t *testing.T) {
 	if file := os.Getenv(openOnly); file != "" {
 		newTestStore(t, file)
 		return

@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// post is a post as a person sees it. This file has posts and the reactions to them.
+// post is a post as one user, the viewer, sees it.
 type post struct {
 	ID           int64          `json:"id"`
 	Author       user           `json:"author"`
 	Body         string         `json:"body"`
 	CreatedAt    time.Time      `json:"created_at"`
 	CommentCount int            `json:"comment_count"`
-	Reactions    map[string]int `json:"reactions"`    // how many, by kind
-	MyReactions  []string       `json:"my_reactions"` // kinds
+	Reactions    map[string]int `json:"reactions"`    // number of reactions by kind
+	MyReactions  []string       `json:"my_reactions"` // kinds of the viewer's reactions
 }
 
-// postWithComments has the newest comments too, maxComments at most, oldest first.
+// postWithComments is a post with its newest comments: maxComments at most, oldest first.
 type postWithComments struct {
 	post
 	Comments []comment `json:"comments"`
 }
 
-// reaction is one person's reaction of one kind to a post.
+// reaction is a reaction of one user to a post. A user can have one of each kind.
 type reaction struct {
 	PostID    int64     `json:"post_id"`
 	Actor     user      `json:"actor"`
@@ -35,8 +35,8 @@ type reaction struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// AddPost adds a post, or returns the one that the same request with this key has
-// added; see [onceIn]. Errors: [errKeyReused].
+// AddPost adds a post. If an earlier request with this key added the post, AddPost returns that
+// post and false; see [createOnceIn]. Errors: [errNoSuchUser], [errKeyReused].
 func (s *store) AddPost(ctx context.Context, authorID, body, key string) (made post, added bool, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		author, err := userIn(ctx, tx, authorID)
@@ -51,7 +51,7 @@ func (s *store) AddPost(ctx context.Context, authorID, body, key string) (made p
 
 func addPostIn(ctx context.Context, tx *sql.Tx, author user, body, key string) (made post, added bool, err error) {
 	made = post{Author: author, Body: body, Reactions: noReactions(), MyReactions: []string{}}
-	made.ID, made.CreatedAt, added, err = onceIn(ctx, tx, author.ID, key, "post: "+body, func(at time.Time) (id int64, err error) {
+	made.ID, made.CreatedAt, added, err = createOnceIn(ctx, tx, author.ID, key, "post: "+body, func(at time.Time) (id int64, err error) {
 		err = tx.QueryRowContext(ctx, "INSERT INTO posts (author_id, body, created_at) VALUES (?, ?, ?) RETURNING id",
 			author.ID, body, at.UnixMilli()).Scan(&id)
 		return id, err
@@ -59,10 +59,10 @@ func addPostIn(ctx context.Context, tx *sql.Tx, author user, body, key string) (
 	return made, added, err
 }
 
-// newest is what every post and comment is before.
+// newest, as the argument before, selects the newest posts or comments.
 const newest = math.MaxInt64
 
-// Posts returns at most limit posts before an ID, newest first, as a person sees
+// Posts returns at most limit posts with IDs lower than before, newest first, as a viewer sees
 // them.
 func (s *store) Posts(ctx context.Context, viewerID string, before int64, limit int) (posts []post, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
@@ -72,7 +72,7 @@ func (s *store) Posts(ctx context.Context, viewerID string, before int64, limit 
 	return posts, err
 }
 
-// Post returns a post as a person sees it, or [errNoSuchPost].
+// Post returns a post as a viewer sees it, or [errNoSuchPost].
 func (s *store) Post(ctx context.Context, viewerID string, id int64) (found postWithComments, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		posts, err := postsIn(ctx, tx, viewerID, "WHERE p.id = ?", id)
@@ -89,16 +89,18 @@ func (s *store) Post(ctx context.Context, viewerID string, id int64) (found post
 	return found, err
 }
 
-// HasPost says whether there is a post.
+// HasPost reports whether a post exists.
 func (s *store) HasPost(ctx context.Context, id int64) (has bool, err error) {
 	err = s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM posts WHERE id = ?)", id).Scan(&has)
 	return has, err
 }
 
-// AddReaction adds a reaction, unless the person has it there already, and says
-// whether it did. With it goes the notification of the post's author: nil if that
-// is the person, and nil if the author was told before. Taking a reaction back
-// and giving it again tells nobody anything new. Errors: [errNoSuchPost].
+// AddReaction adds a reaction and the notification for the author of the post. If the reaction
+// exists, AddReaction returns it and false.
+//
+// The notification is nil if the actor is the author of the post. It is also nil if the actor
+// had removed the same reaction before: the author has that notification already. Errors:
+// [errNoSuchPost], [errNoSuchUser].
 func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind string) (made reaction, added bool, notified *notification, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		about, err := postHeadIn(ctx, tx, postID)
@@ -128,13 +130,13 @@ func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind str
 		if err != nil || !isNew {
 			return err
 		}
-		notified, err = addNotificationIn(ctx, tx, about, eventReaction, notice{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
+		notified, err = addNotificationIn(ctx, tx, about, eventReaction, notificationData{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
 		return err
 	})
 	return made, added, notified, err
 }
 
-// RemoveReaction removes a reaction if there is one. Errors: [errNoSuchPost].
+// RemoveReaction removes a reaction if it exists. Errors: [errNoSuchPost].
 func (s *store) RemoveReaction(ctx context.Context, postID int64, actorID, kind string) error {
 	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := postHeadIn(ctx, tx, postID); err != nil {
@@ -145,7 +147,7 @@ func (s *store) RemoveReaction(ctx context.Context, postID int64, actorID, kind 
 	})
 }
 
-// postHead is the part of a post that its notifications need.
+// postHead is the part of a post that a notification needs.
 type postHead struct{ AuthorID, Body string }
 
 // postHeadIn returns the head of a post, or [errNoSuchPost].
@@ -157,7 +159,7 @@ func postHeadIn(ctx context.Context, tx *sql.Tx, postID int64) (head postHead, e
 	return head, err
 }
 
-// postsIn returns the posts that the rest of a query selects, as a person sees them.
+// postsIn returns the posts that the rest of a query selects, as a viewer sees them.
 func postsIn(ctx context.Context, tx *sql.Tx, viewerID, rest string, args ...any) ([]post, error) {
 	rows, err := tx.QueryContext(ctx, "SELECT p.id, a.id, a.name, p.body, p.created_at, "+
 		"(SELECT count(*) FROM comments c WHERE c.post_id = p.id) FROM posts p JOIN accounts a ON a.id = p.author_id "+rest, args...)
@@ -165,15 +167,15 @@ func postsIn(ctx context.Context, tx *sql.Tx, viewerID, rest string, args ...any
 		return nil, err
 	}
 	defer rows.Close()
-	posts, ids := []post{}, []int64{} // [] and not null when empty
+	posts, ids := []post{}, []int64{} // not nil: an empty list must be [] in JSON
 	for rows.Next() {
-		one := post{Reactions: noReactions(), MyReactions: []string{}}
+		p := post{Reactions: noReactions(), MyReactions: []string{}}
 		var createdAt int64
-		if err := rows.Scan(&one.ID, &one.Author.ID, &one.Author.Name, &one.Body, &createdAt, &one.CommentCount); err != nil {
+		if err := rows.Scan(&p.ID, &p.Author.ID, &p.Author.Name, &p.Body, &createdAt, &p.CommentCount); err != nil {
 			return nil, err
 		}
-		one.CreatedAt = millis(createdAt)
-		posts, ids = append(posts, one), append(ids, one.ID)
+		p.CreatedAt = millis(createdAt)
+		posts, ids = append(posts, p), append(ids, p.ID)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -181,7 +183,7 @@ func postsIn(ctx context.Context, tx *sql.Tx, viewerID, rest string, args ...any
 	return posts, addReactions(ctx, tx, viewerID, posts, ids)
 }
 
-// addReactions counts the reactions to posts, with one query for all of them.
+// addReactions sets the reactions of posts. It makes one query for all of them.
 func addReactions(ctx context.Context, tx *sql.Tx, viewerID string, posts []post, ids []int64) error {
 	list, err := json.Marshal(ids)
 	if err != nil {
@@ -201,15 +203,15 @@ func addReactions(ctx context.Context, tx *sql.Tx, viewerID string, posts []post
 		if err := rows.Scan(&id, &kind, &count, &mine); err != nil {
 			return err
 		}
-		one := &posts[slices.Index(ids, id)]
-		if one.Reactions[kind] = count; mine {
-			one.MyReactions = append(one.MyReactions, kind)
+		p := &posts[slices.Index(ids, id)]
+		if p.Reactions[kind] = count; mine {
+			p.MyReactions = append(p.MyReactions, kind)
 		}
 	}
 	return rows.Err()
 }
 
-// noReactions is the counts of a post without any.
+// noReactions returns the counts of a post without reactions.
 func noReactions() map[string]int {
 	counts := make(map[string]int, len(reactionKinds))
 	for _, kind := range reactionKinds {

@@ -26,7 +26,7 @@ func newTestStore(t *testing.T, file string) *store {
 	return s
 }
 
-func TestDatabaseIsSetUpAsItShouldBe(t *testing.T) {
+func TestDatabaseFilesArePrivateAndItsSettingsSafe(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := newTestStore(t, filepath.Join(dir, "feed.db"))
@@ -78,7 +78,7 @@ func TestDatabaseOfANewerProgramIsRefused(t *testing.T) {
 	}
 }
 
-func TestDatabaseOfAnOlderProgramIsBroughtUpToDate(t *testing.T) {
+func TestDatabaseOfAnOlderProgramIsMigrated(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")
 	older, err := openDatabase(file, url.Values{})
@@ -117,7 +117,7 @@ func TestDatabaseOfAnOlderProgramIsBroughtUpToDate(t *testing.T) {
 }
 
 // What belongs together is kept or not, together.
-func TestATransactionThatFailsLeavesNothing(t *testing.T) {
+func TestFailedTransactionChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := newTestStore(t, inMemory)
 	alice, err := s.AddAccount(t.Context(), "alice", "hash")
@@ -153,7 +153,7 @@ func TestATransactionThatFailsLeavesNothing(t *testing.T) {
 }
 
 // Writers queue, and readers do not wait for them.
-func TestManyWriteAtOnce(t *testing.T) {
+func TestConcurrentWritesFromTwoStores(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")
 	stores := []*store{newTestStore(t, file), newTestStore(t, file)} // as two processes
@@ -194,7 +194,7 @@ func TestManyWriteAtOnce(t *testing.T) {
 	}
 }
 
-func TestNamesAreTheSameInAnyCase(t *testing.T) {
+func TestNamesIgnoreCase(t *testing.T) {
 	t.Parallel()
 	s := newTestStore(t, inMemory)
 	if _, err := s.AddAccount(t.Context(), "Alice", "hash"); err != nil {

@@ -32,7 +32,7 @@ func stream(t *testing.T) *tab {
 	return p
 }
 
-func TestStreamFindsItsWayBack(t *testing.T) {
+func TestStreamReconnectsAndResumes(t *testing.T) {
 	t.Parallel()
 	stream(t).run(`
 		stream.open({ post: 7 });
@@ -96,7 +96,7 @@ func TestStreamFindsItsWayBack(t *testing.T) {
 		opened(8, "back from the cache");`)
 }
 
-func TestStreamIsOverWhenTheServerSaysSo(t *testing.T) {
+func TestStreamStaysClosedAfterSSEClose(t *testing.T) {
 	t.Parallel()
 	stream(t).run(`
 		for (const reason of ["signed out", "disconnected", "replaced"]) {
@@ -168,7 +168,7 @@ func TestStreamWithoutHeartbeatsDoesNotReconnect(t *testing.T) {
 }
 
 // Late timers and clock changes say nothing about the connection.
-func TestStreamKeepsItsConnectionInATabThatSlept(t *testing.T) {
+func TestStreamKeepsALiveConnectionAfterASleep(t *testing.T) {
 	t.Parallel()
 	stream(t).run(`
 		const beat = () => newest().send("sse.heartbeat", undefined, "2");

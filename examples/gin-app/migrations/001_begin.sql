@@ -1,4 +1,5 @@
--- Times of what people made are milliseconds since 1970, times of tokens seconds.
+-- The columns created_at are in milliseconds since 1970. void_through is in seconds, like the
+-- expiry of a token.
 
 CREATE TABLE settings (
 	name  TEXT PRIMARY KEY,
@@ -9,8 +10,8 @@ CREATE TABLE accounts (
 	id            TEXT PRIMARY KEY,
 	name          TEXT NOT NULL UNIQUE COLLATE NOCASE,
 	password_hash TEXT NOT NULL,
-	void_through  INTEGER NOT NULL DEFAULT 0, -- see EndSessions
-	read_through  INTEGER NOT NULL DEFAULT 0  -- the notifications up to this ID have been read
+	void_through  INTEGER NOT NULL DEFAULT 0, -- tokens that expire up to this time were signed out
+	read_through  INTEGER NOT NULL DEFAULT 0  -- notifications up to this ID are read
 ) STRICT;
 
 CREATE TABLE posts (
@@ -29,8 +30,8 @@ CREATE TABLE comments (
 ) STRICT;
 CREATE INDEX comments_of_post ON comments (post_id, id);
 
--- A reaction that was taken back stays: that the author has been told of it is not
--- forgotten.
+-- A removed reaction keeps its row. If the same user adds it again, the author of the post gets
+-- no second notification.
 CREATE TABLE reactions (
 	post_id    INTEGER NOT NULL REFERENCES posts (id),
 	actor_id   TEXT NOT NULL REFERENCES accounts (id),
@@ -41,7 +42,7 @@ CREATE TABLE reactions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE notifications (
-	id           INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice, also when some are deleted
+	id           INTEGER PRIMARY KEY AUTOINCREMENT, -- AUTOINCREMENT: IDs of deleted rows are not reused
 	recipient_id TEXT NOT NULL REFERENCES accounts (id),
 	type         TEXT NOT NULL,
 	post_id      INTEGER NOT NULL REFERENCES posts (id),

@@ -13,11 +13,11 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// reasonSignedOut is what the streams of a person who signs out are told. Being
-// the application's own, it tells the client not to come back.
+// reasonSignedOut is the reason in the sse.close event when a user signs out. After sse.close
+// a client must not reconnect by itself.
 const reasonSignedOut ginsse.Reason = "signed out"
 
-// credentials are what a person signs in and up with.
+// credentials is the body of requests to sign in and to sign up.
 type credentials struct {
 	Name     string `json:"name"`
 	Password string `json:"password"`
@@ -36,14 +36,14 @@ func (a *app) signIn(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	ctx, who := c.Request.Context(), newClaimant(c.ClientIP(), given.Name)
+	ctx, from := c.Request.Context(), newRequester(c.ClientIP(), given.Name)
 	var right bool
 	found, err := a.store.AccountNamed(ctx, given.Name)
 	switch {
-	case errors.Is(err, errNoSuchUser), err == nil && !a.sessions.mayEnter(found):
-		right, err = a.passwords.matchesNobody(ctx, who, given.Password)
+	case errors.Is(err, errNoSuchUser), err == nil && !a.sessions.canSignIn(found):
+		right, err = a.passwords.matchesDecoy(ctx, from, given.Password)
 	case err == nil:
-		right, err = a.passwords.matches(ctx, who, given.Password, found.PasswordHash)
+		right, err = a.passwords.matches(ctx, from, given.Password, found.PasswordHash)
 	}
 	if err == nil && !right {
 		err = errWrongLogin
@@ -62,19 +62,19 @@ func (a *app) signUp(c *gin.Context) {
 		return
 	}
 	if !validName.MatchString(given.Name) {
-		fail(c, invalid("name is not 1 to 32 letters, digits, _ or -, the first a letter or a digit"))
+		fail(c, invalid("name must be 1 to 32 letters, digits, _ or -, and begin with a letter or a digit"))
 		return
 	}
-	if strings.ContainsRune(given.Password, utf8.RuneError) { // an escape that stood for nothing
-		fail(c, invalid("password holds a character that is none"))
+	if strings.ContainsRune(given.Password, utf8.RuneError) { // from an invalid escape such as \ud800
+		fail(c, invalid("password has an invalid character"))
 		return
 	}
 	if n := len(given.Password); n < minPasswordBytes || n > maxPasswordBytes {
-		fail(c, invalid("password is not %d to %d bytes", minPasswordBytes, maxPasswordBytes))
+		fail(c, invalid("password must have %d to %d bytes", minPasswordBytes, maxPasswordBytes))
 		return
 	}
 	ctx := c.Request.Context()
-	hash, err := a.passwords.hash(ctx, newClaimant(c.ClientIP(), given.Name), given.Password)
+	hash, err := a.passwords.hash(ctx, newRequester(c.ClientIP(), given.Name), given.Password)
 	if err != nil {
 		fail(c, err)
 		return
@@ -87,7 +87,8 @@ func (a *app) signUp(c *gin.Context) {
 	a.answerWithSession(c, http.StatusCreated, created.ID)
 }
 
-// answerWithSession answers with a new session, in the body and in the cookie.
+// answerWithSession starts a session. Its token is in the body, for programs, and in the
+// cookie, for browsers.
 func (a *app) answerWithSession(c *gin.Context, status int, userID string) {
 	given, err := a.sessions.issue(c.Request.Context(), userID)
 	if err != nil {
@@ -98,15 +99,15 @@ func (a *app) answerWithSession(c *gin.Context, status int, userID string) {
 	c.JSON(status, given)
 }
 
-// signOut ends all sessions of the person, on all devices, and their streams. In
-// this order: a browser's EventSource may come back, and is then refused.
+// signOut ends all sessions of the user on all devices, and then closes the user's streams. The
+// order matters: an EventSource that reconnects too early must be refused.
 func (a *app) signOut(c *gin.Context) {
 	id := ginsse.UserID(c)
 	if err := a.store.EndSessions(c.Request.Context(), id, ginsse.Expiry(c), a.sessions.lifetime); err != nil {
 		fail(c, err)
 		return
 	}
-	ctx, cancel := toSend(c)
+	ctx, cancel := sendContext(c)
 	defer cancel()
 	switch _, err := a.registry.Disconnect(ctx, id, reasonSignedOut); {
 	case errors.Is(err, ginsse.ErrPending): // the sessions have ended; the registry sees to the streams elsewhere
@@ -119,17 +120,17 @@ func (a *app) signOut(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 }
 
-// getSession answers with the signed-in user, or null. The page uses it instead of /api/me,
-// whose 401 would be an error in the console of each new visitor.
+// getSession answers with the signed-in user, or null. The page uses it instead of /api/me:
+// a 401 of /api/me would be an error in the console of each new visitor.
 func (a *app) getSession(c *gin.Context) {
-	who, err := a.sessions.current(c)
+	current, err := a.sessions.current(c)
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, gin.H{"user": who})
+	c.JSON(http.StatusOK, gin.H{"user": current})
 }
 
 func (a *app) me(c *gin.Context) {
-	c.JSON(http.StatusOK, gin.H{"user": person(c)})
+	c.JSON(http.StatusOK, gin.H{"user": currentUser(c)})
 }
