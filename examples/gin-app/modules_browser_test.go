@@ -38,13 +38,13 @@ func modules(t *testing.T) *tab {
 func TestActionsRunOnceAtATime(t *testing.T) {
 	t.Parallel()
 	modules(t).run(`
-		const { coalesce, once } = await import("/work.js");
+		const { coalesce, ignoreWhileBusy } = await import("/work.js");
 		let runs = 0, release;
 		const action = () => { runs++; return new Promise((resolve) => { release = resolve; }); };
-		const one = once(action);
+		const one = ignoreWhileBusy(action);
 		one(); one();
 		await turn();
-		check(runs === 1, "once ran " + runs + " times");
+		check(runs === 1, "ignoreWhileBusy ran " + runs + " times");
 		release(); await turn();
 		one();
 		check(runs === 2, "and never again");
@@ -151,14 +151,14 @@ func TestPostHasNoHolesInItsComments(t *testing.T) {
 func TestFormReusesAKeyOnlyForARetry(t *testing.T) {
 	t.Parallel()
 	modules(t).run(`
-		const { sendsText } = await import("/form.js");
+		const { connectTextForm } = await import("/form.js");
 		const keys = [];
 		let fails = true;
-		const form = document.getElementById("write");
+		const form = document.getElementById("new-post");
 		const field = form.elements.body;
 		const fresh = form.cloneNode(true); // without the feed's listener
 		form.replaceWith(fresh);
-		sendsText(fresh, async (action) => { try { await action(); } catch {} }, async (text, key) => { keys.push(key); if (fails) throw new Error("lost"); });
+		connectTextForm(fresh, async (action) => { try { await action(); } catch {} }, async (text, key) => { keys.push(key); if (fails) throw new Error("lost"); });
 		const body = fresh.elements.body;
 		const send = async (text) => { body.value = text; fresh.requestSubmit(); await turn(); };
 		home.hidden = false;

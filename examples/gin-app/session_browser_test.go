@@ -12,7 +12,7 @@ func TestPageShowsThatTheSessionExpired(t *testing.T) {
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
 	alice.says("#sign-in", "Sign in")
-	alice.says("#ended", "Your session has ended.")
+	alice.says("#signed-out-reason", "Your session has ended.")
 	alice.signIn("alice")
 }
 
@@ -22,20 +22,20 @@ func TestPageShowsWhyItWasSignedOut(t *testing.T) {
 	b := newBrowser(t)
 	one := b.open(s.url)
 	one.says("#sign-in", "Sign in")
-	one.gone("#ended") // there was no session
+	one.gone("#signed-out-reason") // there was no session
 	one.signIn("alice")
 	two := b.open(s.url)
 	two.live()
 	one.click("#sign-out")
-	two.says("#ended", "You were signed out, in another tab or on another device.")
+	two.says("#signed-out-reason", "You were signed out, in another tab or on another device.")
 	one.says("#sign-in", "Sign in")
-	one.gone("#ended") // this tab signed out itself
+	one.gone("#signed-out-reason") // this tab signed out itself
 
 	two.signIn("alice")
 	one.live()
 	s.signedIn("alice").want(http.StatusNoContent, "DELETE", "/api/session", nil)
 	for _, p := range []*tab{one, two} {
-		p.says("#ended", "You were signed out, in another tab or on another device.")
+		p.says("#signed-out-reason", "You were signed out, in another tab or on another device.")
 	}
 	// The reason of one session, and an error of the form, are gone after the next session.
 	one.submitSignIn("nobody")
@@ -44,7 +44,7 @@ func TestPageShowsWhyItWasSignedOut(t *testing.T) {
 	one.live()
 	one.click("#sign-out")
 	one.says("#sign-in", "Sign in")
-	one.gone("#ended")
+	one.gone("#signed-out-reason")
 	one.gone("#sign-in .error")
 }
 
@@ -56,13 +56,13 @@ func TestPageSignsAllTabsInAndOut(t *testing.T) {
 	one.says("#demo", "alice, bob, carol, with password “demo”")
 	one.signIn("alice")
 	two.live()
-	two.says("#who", "alice")
+	two.says("#user-name", "alice")
 	two.click("#sign-out")
 	one.says("#sign-in", "Sign in")
 	one.says("#connection", "Signed out")
 	two.signIn("bob")
 	one.live()
-	one.says("#who", "bob")
+	one.says("#user-name", "bob")
 }
 
 // The stream may end before the request that ends it is answered.
@@ -76,7 +76,7 @@ func TestPageDoesNotExplainItsOwnSignOut(t *testing.T) {
 		}`)
 	p.click("#sign-out")
 	p.says("#sign-in", "Sign in")
-	p.gone("#ended")
+	p.gone("#signed-out-reason")
 }
 
 // The cookie has become another's without a word to the tab: it does nothing in their
@@ -90,13 +90,13 @@ func TestPageDoesNotActAsAnotherUser(t *testing.T) {
 	alice.says("#unread", "1")
 	alice.run(`await fetch("/api/session", { method: "POST", headers: { "Content-Type": "application/json" },
 		body: JSON.stringify({ name: "bob", password: "demo" }) })`)
-	alice.enter("#write textarea", "as alice")
-	alice.click("#write .primary")
-	alice.says("#who", "bob")
+	alice.enter("#new-post textarea", "as alice")
+	alice.click("#new-post .primary")
+	alice.says("#user-name", "bob")
 	alice.live()
 	alice.says(".toast", "bob has signed in, in another tab.")
 	alice.gone("#unread")
-	alice.until("the draft is gone", `document.querySelector("#write textarea").value === ""`)
+	alice.until("the draft is gone", `document.querySelector("#new-post textarea").value === ""`)
 	alice.until("alice's notification is gone", `!document.body.textContent.includes("for alice only")`)
 	if posts := read[struct{ Posts []post }](s.signedIn("bob").want(http.StatusOK, "GET", "/api/posts", nil)).Posts; len(posts) != 3 {
 		t.Errorf("there are %d posts", len(posts))
@@ -109,13 +109,13 @@ func TestPageChecksTheSessionWhenItBecomesVisible(t *testing.T) {
 	s := newSite(t, appConfig{Demo: true})
 	p := newBrowser(t).open(s.url)
 	p.signIn("alice")
-	p.enter("#write textarea", "half a thought")
+	p.enter("#new-post textarea", "half a thought")
 	p.run(`await fetch("/api/session", { method: "POST", headers: { "Content-Type": "application/json" },
 		body: JSON.stringify({ name: "bob", password: "demo" }) });
 		document.dispatchEvent(new Event("visibilitychange", { bubbles: true }))`)
-	p.says("#who", "bob")
+	p.says("#user-name", "bob")
 	p.says(".toast", "bob has signed in, in another tab.")
-	p.until("the draft of another is gone", `document.querySelector("#write textarea").value === ""`)
+	p.until("the draft of another is gone", `document.querySelector("#new-post textarea").value === ""`)
 }
 
 // What was written is still there when the session has ended and begun again.
@@ -124,18 +124,18 @@ func TestPageKeepsADraftForItsAuthor(t *testing.T) {
 	s := newSite(t, appConfig{Demo: true})
 	p := newBrowser(t).open(s.url)
 	p.signIn("alice")
-	p.enter("#write textarea", "half a thought")
+	p.enter("#new-post textarea", "half a thought")
 	alice := s.signedIn("alice")
 	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, time.Now().Add(time.Hour), defaultSessionLifetime); err != nil {
 		t.Fatal(err)
 	}
-	p.click("#write .primary")
+	p.click("#new-post .primary")
 	p.says("#sign-in", "Sign in")
 	p.signIn("alice")
-	p.until("the draft is there", `document.querySelector("#write textarea").value === "half a thought"`)
+	p.until("the draft is there", `document.querySelector("#new-post textarea").value === "half a thought"`)
 	p.click("#sign-out")
 	p.signIn("alice")
-	p.until("after signing out it is not", `document.querySelector("#write textarea").value === ""`)
+	p.until("after signing out it is not", `document.querySelector("#new-post textarea").value === ""`)
 }
 
 // An answer to one person comes when the page shows another.
@@ -156,7 +156,7 @@ func TestPageDiscardsALateAnswerToAnotherUser(t *testing.T) {
 	p.until("the answer is there", "window.release !== undefined")
 	p.click("#sign-out")
 	p.submitSignIn("bob")
-	p.says("#who", "bob")
+	p.says("#user-name", "bob")
 	p.run("window.release()")
 	p.live()
 	p.says("article", "The kettle finally whistles in tune.")

@@ -36,10 +36,10 @@ func TestHeaderFitsAPhone(t *testing.T) {
 					showState("live"); showState(%q); if (%q) showNotice(%q, "Go live here", () => {});`, state, notice, notice))
 				p.until(fmt.Sprintf("%s at %d: nothing is wider than the screen", state, width),
 					fmt.Sprintf("innerWidth === %d && document.documentElement.scrollWidth <= innerWidth", width))
-				p.until(fmt.Sprintf("%s at %d: all of the header can be read", state, width), `[...document.querySelectorAll("header :is(h1, #connection, #bell, #who, #sign-out, #notice p, #notice button)")].every((e) => {
+				p.until(fmt.Sprintf("%s at %d: all of the header can be read", state, width), `[...document.querySelectorAll("header :is(h1, #connection, #bell, #user-name, #sign-out, #notice p, #notice button)")].every((e) => {
 					const box = e.getBoundingClientRect();
 					return !e.checkVisibility() || (box.left >= 0 && box.right <= innerWidth && box.width > 0 && e.scrollWidth <= Math.ceil(box.width));
-				}) && who.checkVisibility()`)
+				}) && document.getElementById("user-name").checkVisibility()`)
 			}
 		}
 	}
@@ -115,7 +115,7 @@ func TestToastsAreRemovedWhenTheirNotificationsAreRead(t *testing.T) {
 	one.click("#notifications li:last-child button")
 	one.until("its toast is gone", `toasts.children.length === 1 && toasts.textContent.includes("like")`)
 	one.click("#bell")
-	one.click("#read")
+	one.click("#mark-read")
 	for _, p := range []*tab{one, two} {
 		p.gone(".toast")
 		p.gone("#unread")

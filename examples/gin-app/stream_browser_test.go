@@ -126,7 +126,7 @@ func TestStreamReconnectsAfterThreeSilentIntervals(t *testing.T) {
 		called("live", "opened");
 		for (let i = 0; i < 20; i++) {
 			await time.pass(11_900);
-			if (i % 2) newest().send("sse.heartbeat", undefined, "beat" + i);
+			if (i % 2) newest().send("sse.heartbeat", undefined, "heartbeat" + i);
 			else newest().send("comment", i, "comment" + i);
 		}
 		opened(1, "with a sign of life now and then");
@@ -140,7 +140,7 @@ func TestStreamReconnectsAfterThreeSilentIntervals(t *testing.T) {
 		called("reconnecting", "three intervals");
 		opened(2, "three intervals");
 		check(streams[0].readyState === 2, "the dead one is still open");
-		check(newest().url.searchParams.get("lastEventId") === "beat19", "it resumes from " + newest().url.search);
+		check(newest().url.searchParams.get("lastEventId") === "heartbeat19", "it resumes from " + newest().url.search);
 		streams[0].send("sse.heartbeat", undefined, "late");
 		openStream({ heartbeat: 4000 });
 		called("live", "back");
@@ -171,7 +171,7 @@ func TestStreamWithoutHeartbeatsDoesNotReconnect(t *testing.T) {
 func TestStreamKeepsALiveConnectionAfterASleep(t *testing.T) {
 	t.Parallel()
 	stream(t).run(`
-		const beat = () => newest().send("sse.heartbeat", undefined, "2");
+		const heartbeat = () => newest().send("sse.heartbeat", undefined, "2");
 		stream.open({});
 		openStream();
 		called("live", "opened");
@@ -180,9 +180,9 @@ func TestStreamKeepsALiveConnectionAfterASleep(t *testing.T) {
 		await time.pass(10_000);
 		time.sleep(3_600_000);
 		await time.pass(1000);
-		beat();
+		heartbeat();
 		await time.pass(30_000);
-		beat();
+		heartbeat();
 		await time.pass(30_000);
 		opened(1, "asleep, with a connection that has lived on");
 		called("", "asleep, with a connection that has lived on");
@@ -193,14 +193,14 @@ func TestStreamKeepsALiveConnectionAfterASleep(t *testing.T) {
 		openStream();
 		called("live", "asleep, with a connection that is gone");
 
-		// A sleep longer than three intervals, and too short for #notice.
+		// A sleep longer than three intervals, and too short for #checkForSleep.
 		stream.open({});
 		openStream({ heartbeat: 4000 });
 		calls.length = 0;
 		await time.pass(1000);
 		time.sleep(15_000);
 		await time.pass(1000);
-		beat();
+		heartbeat();
 		await time.pass(9000);
 		opened(3, "a nap");
 		called("", "a nap");
@@ -212,20 +212,20 @@ func TestStreamKeepsALiveConnectionAfterASleep(t *testing.T) {
 		hide(true);
 		for (let i = 0; i < 20; i++) {
 			await time.pass(15_000);
-			beat();
+			heartbeat();
 		}
 		await time.pass(10_000);
 		hide(false);
 		await time.pass(4000);
-		beat();
+		heartbeat();
 		opened(4, "hidden, with heartbeats");
 
-		// The tab is hidden and frozen, too short for #notice.
+		// The tab is hidden and frozen, too short for #checkForSleep.
 		hide(true);
 		time.sleep(70_000);
 		hide(false);
 		await time.pass(1000);
-		beat();
+		heartbeat();
 		await time.pass(4000);
 		opened(4, "frozen, with a connection that has lived on");
 		hide(true);
@@ -241,17 +241,17 @@ func TestStreamKeepsALiveConnectionAfterASleep(t *testing.T) {
 		await time.pass(30_000);
 		hide(false);
 		await time.pass(10_000);
-		beat();
+		heartbeat();
 		opened(5, "hidden for a moment");
 
 		// The clock is set back by an hour. A connection that dies then is noticed.
 		await time.pass(10_000);
 		time.set(-3_600_000);
 		await time.pass(10_000);
-		beat();
+		heartbeat();
 		await time.pass(40_000);
 		opened(5, "an hour back, with heartbeats");
-		beat();
+		heartbeat();
 		time.set(-3_600_000);
 		await reopened(6, 95_000, "an hour back, without");
 		openStream();
@@ -261,7 +261,7 @@ func TestStreamKeepsALiveConnectionAfterASleep(t *testing.T) {
 		await time.pass(10_000);
 		time.set(3_600_000);
 		await time.pass(1500);
-		beat();
+		heartbeat();
 		await time.pass(40_000);
 		opened(6, "an hour on, with heartbeats");
 		called("", "an hour on, with heartbeats");`)

@@ -1,8 +1,8 @@
-// Requests to the server. Its answers say what is true; the event stream says when
-// to look, or brings what is new.
+// Requests to the server. A response has the true state. An event of the stream brings something
+// new, or says that it is time to ask again.
 //
-// A request is made as the person that the page shows, and its answer counts only
-// while the page shows them: a slow answer to one person is never shown to another.
+// Each request names the user that the page shows. If the user changes, the responses to earlier
+// requests are discarded, so a page never shows a response to another user.
 
 export class APIError extends Error {
   constructor(status, code, message) {
@@ -11,16 +11,16 @@ export class APIError extends Error {
   }
 }
 
-// A SessionOver is thrown for a request whose person has left meanwhile. There is
-// nobody to tell.
+// SessionOver is thrown by a request if the user of the page changed while it was running.
+// Callers ignore it.
 export class SessionOver extends Error {}
 
-const PATIENCE = 30_000;
+const REQUEST_TIMEOUT = 30_000;
 
 let session = new AbortController();
-let user = ""; // the ID of whom the page shows
-let lost = () => {};
-let reached = () => {};
+let user = ""; // ID of the user that the page shows
+let sessionLost = () => {};
+let answered = () => {};
 
 export function beginSession(userID) {
   endSession();
@@ -33,32 +33,32 @@ export function endSession() {
   session = new AbortController();
 }
 
-// onSessionLost has call(code) called when the server refuses a request because
-// nobody is signed in, or somebody else is: in another tab, with the same cookie.
-export const onSessionLost = (call) => { lost = call; };
+// onSessionLost sets the function to call, with the error code, when a response says that the
+// session has ended or is another user's. Another tab with the same cookie can cause either.
+export const onSessionLost = (call) => { sessionLost = call; };
 
-// onReached sets the function to call after each answer of the server.
-export const onReached = (call) => { reached = call; };
+// onAnswer sets the function to call after each response of the server.
+export const onAnswer = (call) => { answered = call; };
 
 export async function api(method, path, body, headers = {}) {
-  const mine = session;
+  const { signal } = session;
   if (body) headers = { "Content-Type": "application/json", ...headers };
   if (user) headers = { "X-User": user, ...headers };
   const offline = () => {
-    mine.signal.throwIfAborted();
+    signal.throwIfAborted();
     throw new APIError(0, "offline", "The server cannot be reached. Try again in a moment.");
   };
   const response = await fetch(path, { method, headers, body: body && JSON.stringify(body),
-    signal: AbortSignal.any([mine.signal, AbortSignal.timeout(PATIENCE)]) }).catch(offline);
-  reached();
+    signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT)]) }).catch(offline);
+  answered();
   if (response.status === 204) return null;
-  const answer = await response.json().catch(response.ok ? offline : () => null); // half of it is no answer
-  mine.signal.throwIfAborted();
+  const answer = await response.json().catch(response.ok ? offline : () => null); // a partial response counts as none
+  signal.throwIfAborted();
   if (response.ok) return answer;
   const { code, message } = answer?.error ?? { code: "unknown", message: `The server answered with status ${response.status}.` };
   if (code === "other_user" || (response.status === 401 && code !== "wrong_credentials")) {
-    lost(code);
-    mine.signal.throwIfAborted();
+    sessionLost(code);
+    signal.throwIfAborted();
   }
   throw new APIError(response.status, code, message);
 }

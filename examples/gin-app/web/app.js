@@ -1,16 +1,16 @@
-// The page: who is signed in, and what brings its parts together.
+// The page: it keeps the signed-in user, and connects the stream to the parts of the page.
 
-import { api, beginSession, endSession, onReached, onSessionLost, SessionOver } from "./api.js";
+import { api, beginSession, endSession, onAnswer, onSessionLost, SessionOver } from "./api.js";
 import { $, dismiss, element, toast } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Inbox } from "./inbox.js";
-import { showNotice, showState, whenRetrying } from "./status.js";
+import { onRetry, showNotice, showState } from "./status.js";
 import { Stream } from "./stream.js";
-import { coalesce, once } from "./work.js";
+import { coalesce, ignoreWhileBusy } from "./work.js";
 
 let me = null; // {id, name} while signed in
 
-// attempt runs what a click or a form asked for, and shows what went wrong.
+// attempt runs an action of the user, and shows its error in a toast.
 async function attempt(action) {
   try {
     return await action();
@@ -20,21 +20,21 @@ async function attempt(action) {
   }
 }
 
-// inReach removes the toasts that say that the server cannot be reached.
-const inReach = () => dismiss((tag) => tag === "offline");
-onReached(inReach);
+// removeOfflineToasts removes the toasts which say that the server cannot be reached.
+const removeOfflineToasts = () => dismiss((tag) => tag === "offline");
+onAnswer(removeOfflineToasts);
 
 const stream = new Stream(["comment", "reaction", "post", "post.comment", "notifications.read"], {
   state(name, reason) {
     showState(name, reason);
     if (name !== "live") return;
-    inReach();
-    if (needed) refetch(); // what failed before
+    removeOfflineToasts();
+    if (refetchNeeded) refetch(); // an earlier attempt failed
   },
   stale: () => refetch(),
-  refused: () => whoIsSignedIn(),
+  refused: () => checkSession(),
   ended(reason) {
-    if (reason === "signed out") return signedOut(leaving ? "" : ELSEWHERE);
+    if (reason === "signed out") return signedOut(signingOut ? "" : ELSEWHERE);
     stopped = true;
     showState("stopped");
     const text = reason === "replaced" ? "This account is open in too many tabs."
@@ -63,7 +63,7 @@ const stream = new Stream(["comment", "reaction", "post", "post.comment", "notif
   },
 });
 
-whenRetrying(() => stream.again());
+onRetry(() => stream.reconnect());
 
 let stopped = false; // after sse.close, until the user asks for a new stream
 
@@ -74,24 +74,24 @@ function openStream(post) {
 
 const feed = new Feed({ attempt, opened: (id) => { if (me && !stopped) openStream(id); } });
 
-const inbox = new Inbox({ attempt, show: (notice) => attempt(async () => {
+const inbox = new Inbox({ attempt, show: (notification) => attempt(async () => {
   const focused = document.activeElement;
-  const post = await feed.show(notice.post_id);
-  if ([focused, document.body].includes(document.activeElement)) post?.reveal(notice); // or the person has gone on
+  const post = await feed.show(notification.post_id);
+  if ([focused, document.body].includes(document.activeElement)) post?.reveal(notification); // unless the user has moved on
 }) });
 
-// refetch gets what the page shows from the server. What fails is asked for again: after
-// a while, or when the stream is live again.
-let needed = false;
+// refetch gets everything that the page shows from the server. After an error it tries again
+// later, or as soon as the stream is live again.
+let refetchNeeded = false;
 const refetch = coalesce(async () => {
-  clearTimeout(later);
+  clearTimeout(refetchTimer);
   if (!me) return;
-  needed = true;
+  refetchNeeded = true;
   $("home").ariaBusy = "true";
   try {
     await Promise.all([feed.refetch(), inbox.refetch()]);
-    needed = false;
-    delay = FIRST_DELAY;
+    refetchNeeded = false;
+    refetchDelay = FIRST_DELAY;
   } catch (error) {
     refetchLater(error);
   } finally {
@@ -101,31 +101,31 @@ const refetch = coalesce(async () => {
 
 const FIRST_DELAY = 2000;
 const LONGEST_DELAY = 30_000;
-let delay = FIRST_DELAY;
-let later = 0;
+let refetchDelay = FIRST_DELAY;
+let refetchTimer = 0;
 
 function refetchLater(error) {
   if (error instanceof SessionOver) return;
-  needed = true;
-  clearTimeout(later);
-  later = setTimeout(refetch, delay * (0.5 + Math.random()));
-  delay = Math.min(2 * delay, LONGEST_DELAY);
+  refetchNeeded = true;
+  clearTimeout(refetchTimer);
+  refetchTimer = setTimeout(refetch, refetchDelay * (0.5 + Math.random()));
+  refetchDelay = Math.min(2 * refetchDelay, LONGEST_DELAY);
 }
 
-// Why the page shows the sign-in form again.
+// The reasons why the page shows the sign-in form again.
 const ELSEWHERE = "You were signed out, in another tab or on another device.";
 const EXPIRED = "Your session has ended. Please sign in again.";
 
 let lastUser = "";
 
 function signedIn(user) {
-  if (me) leave(); // another user has signed in, with the same cookie
+  if (me) clearUser(); // another user has signed in, with the same cookie
   me = user;
   beginSession(user.id);
   feed.viewer = user.id;
-  if (lastUser !== user.id) $("write").reset(); // a draft is for who has written it
+  if (lastUser !== user.id) $("new-post").reset(); // a draft belongs to its author
   lastUser = user.id;
-  $("who").textContent = $("who").title = me.name;
+  $("user-name").textContent = $("user-name").title = me.name;
   for (const id of ["home", "account"]) $(id).hidden = false;
   $("welcome").hidden = true;
   $("sign-in").reset();
@@ -135,81 +135,81 @@ function signedIn(user) {
   openStream(null);
 }
 
-function leave() {
+function clearUser() {
   me = null;
-  clearTimeout(later);
+  clearTimeout(refetchTimer);
   endSession();
   stream.close();
-  stream.forget();
+  stream.clearPosition();
   feed.clear();
   inbox.clear();
   $("toasts").replaceChildren();
   $("announcement").textContent = "";
 }
 
-// signedOut shows the sign-in form, and why: "" after a sign-out in this tab.
-function signedOut(why) {
-  leave();
+// signedOut shows the sign-in form with a reason, which is "" after a sign-out in this tab.
+function signedOut(reason) {
+  clearUser();
   showState("closed");
   for (const id of ["home", "account"]) $(id).hidden = true;
   $("welcome").hidden = false;
-  $("ended").textContent = why;
+  $("signed-out-reason").textContent = reason;
   $("sign-in").elements.name.focus();
   showDemo();
 }
 
-// showDemo shows the demo's people, where there are any.
+// showDemo shows the names and the password of the demo users, if there are any.
 async function showDemo() {
   const { people, password } = await api("GET", "/api/demo").catch(() => ({ people: [] }));
   if (people.length === 0) return;
   $("demo").textContent = `In the demo: ${people.join(", ")}, with password “${password}”. Sign in as another in a private window.`;
 }
 
-// The cookie is one for all tabs: who signs in or out in one of them does so in all.
+// All tabs share one cookie, so signing in or out in one tab does so in all of them.
 const tabs = new BroadcastChannel("session");
-tabs.onmessage = ({ data }) => whoIsSignedIn(data === "signed out" ? ELSEWHERE : EXPIRED);
+tabs.onmessage = ({ data }) => checkSession(data === "signed out" ? ELSEWHERE : EXPIRED);
 
-// whoIsSignedIn asks the server for the user of the session, which renews the session, and
-// shows that user's page. If the session has ended, it shows the form and why. It never fails: after
-// an error it asks again, unless the page shows something already.
-let unknown = 0;
-let lostBy = EXPIRED;
-function whoIsSignedIn(why = EXPIRED) {
-  lostBy = why;
-  return ask();
+// checkSession asks the server for the user of the session, and shows the page of that user. The
+// request also renews the session. If there is no session, checkSession shows the sign-in form
+// with the reason. It never fails: a page that shows nothing yet tries again after an error.
+let sessionTimer = 0;
+let signedOutReason = EXPIRED;
+function checkSession(reason = EXPIRED) {
+  signedOutReason = reason;
+  return requestSession();
 }
-const ask = coalesce(async () => {
+const requestSession = coalesce(async () => {
   try {
     const { user } = await api("GET", "/api/session");
     if (user && user.id !== me?.id) {
       const switched = me !== null;
       signedIn(user);
-      if (switched) sayWho();
-    } else if (!user && (me || $("welcome").hidden)) signedOut(me ? lostBy : "");
+      if (switched) announceUser();
+    } else if (!user && (me || $("welcome").hidden)) signedOut(me ? signedOutReason : "");
   } catch (error) {
     if (me || error instanceof SessionOver || !$("welcome").hidden) return;
     showState("reconnecting");
-    clearTimeout(unknown);
-    unknown = setTimeout(whoIsSignedIn, FIRST_DELAY);
+    clearTimeout(sessionTimer);
+    sessionTimer = setTimeout(checkSession, FIRST_DELAY);
   }
 });
 
 onSessionLost((code) => {
   if (!me) return;
   signedOut(code === "other_user" ? "" : EXPIRED);
-  if (code === "other_user") whoIsSignedIn().then(() => { if (me) sayWho(); });
+  if (code === "other_user") checkSession().then(() => { if (me) announceUser(); });
 });
 
-const sayWho = () => toast(`${me.name} has signed in, in another tab.`);
+const announceUser = () => toast(`${me.name} has signed in, in another tab.`);
 
-const signIn = once(async (form, path) => {
+const signIn = ignoreWhileBusy(async (form, path) => {
   const problem = form.querySelector(".error");
   problem.textContent = "";
   try {
     const { user } = await api("POST", path, { name: form.elements.name.value, password: form.elements.password.value });
     signedIn(user);
   } catch (error) {
-    if (!(error instanceof SessionOver)) { // or the page was sooner to see who is signed in
+    if (!(error instanceof SessionOver)) { // checkSession may have shown the user already
       problem.textContent = error.message;
       return;
     }
@@ -223,30 +223,30 @@ $("sign-in").addEventListener("submit", (event) => {
   signIn(event.target, event.submitter?.name === "new" ? "/api/users" : "/api/session");
 });
 
-let leaving = false; // a sign-out of this tab is under way
-$("sign-out").addEventListener("click", once(() => attempt(async () => {
-  leaving = true;
+let signingOut = false; // this tab is signing out
+$("sign-out").addEventListener("click", ignoreWhileBusy(() => attempt(async () => {
+  signingOut = true;
   try {
     await api("DELETE", "/api/session");
     signedOut("");
   } finally {
-    leaving = false;
-    $("write").reset();
-    if (!me) tabs.postMessage("signed out"); // also if sse.close came before the answer
+    signingOut = false;
+    $("new-post").reset();
+    if (!me) tabs.postMessage("signed out"); // even if sse.close arrived before the response
   }
 })));
 
-// A page that is open is in use: its session is renewed by being used. If the answer has
-// what the stream should have brought, the connection is one no more.
+// The regular request keeps the session alive while the page is open. If the response has a
+// notification that the stream did not deliver, the connection is dead.
 setInterval(() => {
-  if (me) inbox.refetch().then((missing) => { if (missing) stream.again(); }).catch(() => {});
+  if (me) inbox.refetch().then((missing) => { if (missing) stream.reconnect(); }).catch(() => {});
 }, 5 * 60_000);
 
-// A page that was hidden may have missed that another has signed in.
-addEventListener("visibilitychange", () => document.visibilityState === "visible" && whoIsSignedIn());
+// While the page was hidden, another user may have signed in.
+addEventListener("visibilitychange", () => document.visibilityState === "visible" && checkSession());
 
-// With a notice or a toast the header is higher. Scrolling to an element leaves room for it.
+// The header grows with a notice or a toast. Scrolling to an element must leave room for it.
 new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--header", `${target.offsetHeight}px`))
   .observe(document.querySelector("header"));
 
-whoIsSignedIn();
+checkSession();

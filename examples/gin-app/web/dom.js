@@ -1,8 +1,8 @@
-// What all parts of the page make of elements. Text from people goes in as text.
+// Helpers for elements. Strings always become text nodes, so texts of users cannot be HTML.
 
 export const $ = (id) => document.getElementById(id);
 
-// element makes an element with properties and children; strings become text.
+// element creates an element with properties and children. A string becomes a text node.
 export function element(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
@@ -19,7 +19,7 @@ function ago(date) {
   return -seconds > 7 * 86_400 ? date.toLocaleDateString() : relative.format(Math.round(seconds / size), unit);
 }
 
-// time shows how long ago something was, and goes on to be right.
+// time creates an element that shows how long ago a time was. The timer below keeps it current.
 export function time(text) {
   const date = new Date(text);
   return element("time", { dateTime: text, title: date.toLocaleString(), textContent: ago(date) });
@@ -29,33 +29,33 @@ setInterval(() => {
 }, 30_000);
 
 const TOAST_TIME = 6000;
-const MOST_TOASTS = 4; // who was away for long need not read them one by one
+const MAX_TOASTS = 4; // after a long absence there may be many
 
-const tags = new WeakMap(); // of toasts
+const tags = new WeakMap(); // from toast to tag
 
-// toast shows content for a while, and longer while it is hovered or has the focus. A click
-// removes it and calls act. A toast replaces another one with the same tag.
-export function toast(content, { act, tag } = {}) {
-  const note = element(act ? "button" : "p", { className: "toast" }, ...[content].flat());
-  const linger = () => setTimeout(() => { if (note.matches(":hover, :focus")) linger(); else note.remove(); }, TOAST_TIME);
-  if (act) note.addEventListener("click", () => { note.remove(); act(); });
+// toast shows content for TOAST_TIME, and longer while it is hovered or has the focus. A click
+// removes the toast and calls onClick. A new toast replaces one with the same tag.
+export function toast(content, { onClick, tag } = {}) {
+  const note = element(onClick ? "button" : "p", { className: "toast" }, ...[content].flat());
+  const removeLater = () => setTimeout(() => { if (note.matches(":hover, :focus")) removeLater(); else note.remove(); }, TOAST_TIME);
+  if (onClick) note.addEventListener("click", () => { note.remove(); onClick(); });
   if (tag !== undefined) dismiss((other) => other === tag);
   tags.set(note, tag);
   const toasts = $("toasts");
-  if (toasts.children.length >= MOST_TOASTS) toasts.querySelector(".toast:not(:hover, :focus)")?.remove();
+  if (toasts.children.length >= MAX_TOASTS) toasts.querySelector(".toast:not(:hover, :focus)")?.remove();
   toasts.append(note);
-  linger();
+  removeLater();
 }
 
-// dismiss removes the toasts for whose tag done returns true.
-export function dismiss(done) {
+// dismiss removes all toasts for which matches(tag) returns true.
+export function dismiss(matches) {
   for (const note of [...$("toasts").children]) {
-    if (!done(tags.get(note))) continue;
+    if (!matches(tags.get(note))) continue;
     const focused = note.contains(document.activeElement);
     note.remove();
-    if (focused) $("main").focus(); // otherwise the focus is lost
+    if (focused) $("main").focus(); // or the focus would be lost
   }
 }
 
-// announce says something to those who listen to the page.
+// announce has screen readers read a text.
 export function announce(text) { $("announcement").textContent = text; }

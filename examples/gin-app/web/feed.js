@@ -1,34 +1,34 @@
-// The posts. Both an answer of the server and an event may bring the same thing, in
-// any order, so everything is kept by its ID.
+// The list of posts. A response and an event may bring the same post, in any order. So the list
+// keeps posts by their ID.
 
 import { api } from "./api.js";
 import { $ } from "./dom.js";
-import { sendsText } from "./form.js";
+import { connectTextForm } from "./form.js";
 import { PostView } from "./post.js";
-import { askedNow, once } from "./work.js";
+import { ignoreWhileBusy, nextRequestNumber } from "./work.js";
 
 const PAGE = 20;
 
-// A Feed is the list of posts, of which one may be open. It calls opened(id or null)
-// when that changes, and attempt(action) for what a person has asked for.
+// Feed is the list of posts. One post may be open, with its comments. Feed calls opened(id or
+// null) when another post is opened or closed, and attempt(action) for an action of the user.
 export class Feed {
   #posts = new Map(); // PostView by ID
   #newest = 0;
-  #oldest = Infinity; // down to here the list has no holes; a post that was opened may be below
-  #turn = 0;
+  #oldest = Infinity; // the list has no holes down to this ID; an opened post may be older
+  #lastShow = 0; // number of the last call of show
   open = null; // PostView
-  viewer = ""; // the ID of who looks
+  viewer = ""; // ID of the signed-in user
 
   constructor({ opened, attempt }) {
     Object.assign(this, { opened, attempt });
-    $("more").addEventListener("click", once(() => attempt(() => this.#older())));
-    sendsText($("write"), attempt, async (body, key) =>
+    $("more").addEventListener("click", ignoreWhileBusy(() => attempt(() => this.#older())));
+    connectTextForm($("new-post"), attempt, async (body, key) =>
       this.arrived(await api("POST", "/api/posts", { body }, { "Idempotency-Key": key })));
   }
 
   clear() {
     this.open = null;
-    this.#turn++;
+    this.#lastShow++;
     this.#newest = 0;
     this.#oldest = Infinity;
     this.#posts.clear();
@@ -36,11 +36,11 @@ export class Feed {
     $("more").hidden = true;
   }
 
-  // refetch gets the newest posts, and the open one with its comments. Where the
-  // newest do not reach down to what was listed before, what is older goes: posts in
-  // between would be missing, and can be asked for.
+  // refetch gets the newest posts, and the open post with its comments. If there are posts between
+  // the newest ones and the list, it removes the list, which would otherwise have a hole. The
+  // user can load those posts again with "Older posts".
   async refetch() {
-    const asked = askedNow();
+    const requestNumber = nextRequestNumber();
     const { posts } = await api("GET", `/api/posts?limit=${PAGE}`);
     const last = posts.length < PAGE ? 0 : posts.at(-1).id;
     if (last > this.#newest) {
@@ -52,60 +52,60 @@ export class Feed {
     }
     this.#oldest = Math.min(this.#oldest, last);
     this.#newest = Math.max(this.#newest, posts[0]?.id ?? 0);
-    this.#show(posts, asked);
+    this.#show(posts, requestNumber);
     await this.open?.refresh();
   }
 
   async #older() {
     const before = this.#oldest;
-    const asked = askedNow();
+    const requestNumber = nextRequestNumber();
     const { posts } = await api("GET", `/api/posts?limit=${PAGE}&before=${before}`);
-    if (this.#oldest !== before) return; // the list was begun anew
+    if (this.#oldest !== before) return; // refetch has replaced the list
     this.#oldest = posts.length < PAGE ? 0 : posts.at(-1).id;
-    this.#show(posts, asked);
-    this.#posts.get(posts[0]?.id)?.toggle.focus(); // the button may have gone
+    this.#show(posts, requestNumber);
+    this.#posts.get(posts[0]?.id)?.toggle.focus(); // the button may be hidden now
   }
 
-  #show(posts, asked) {
-    posts.forEach((post) => this.add(post, asked));
+  #show(posts, requestNumber) {
+    posts.forEach((post) => this.add(post, requestNumber));
     $("more").hidden = this.#oldest === 0;
     $("empty").hidden = this.#posts.size > 0;
   }
 
-  // add shows a post, newest first, or its state in an answer.
-  add(post, asked) {
+  // add puts a post in its place in the list, or updates it.
+  add(post, requestNumber) {
     $("empty").hidden = true;
-    if (this.#posts.has(post.id)) return this.#posts.get(post.id).update(post, asked);
-    const view = new PostView(post, this, asked);
+    if (this.#posts.has(post.id)) return this.#posts.get(post.id).update(post, requestNumber);
+    const view = new PostView(post, this, requestNumber);
     const older = Math.max(...[...this.#posts.keys()].filter((id) => id < post.id));
     $("posts").insertBefore(view.node, this.#posts.get(older)?.node ?? null);
     this.#posts.set(post.id, view);
   }
 
-  // show opens a post, which may not be in the list, or with null closes the one that
-  // is open. The stream is opened anew, with or without the post's topic, from where it
-  // was; so nothing is missed in between. It returns the post, unless another was asked
-  // for meanwhile.
+  // show opens a post, which need not be in the list, and closes the one that is open. With null
+  // it only closes. The page then opens a new stream for the topic of the post, which resumes
+  // after the last event, so nothing is missed. show returns the post, or null if another call
+  // of show followed.
   async show(id) {
-    const turn = ++this.#turn;
+    const call = ++this.#lastShow;
     if (id !== null && !this.#posts.has(id)) {
-      const asked = askedNow();
+      const requestNumber = nextRequestNumber();
       const post = await api("GET", `/api/posts/${id}`);
-      if (turn !== this.#turn) return null;
-      this.add(post, asked);
+      if (call !== this.#lastShow) return null;
+      this.add(post, requestNumber);
     }
     this.open?.expand(false);
     this.open = id === null ? null : this.#posts.get(id);
     this.opened(id);
     this.open?.expand(true);
     await this.open?.refresh();
-    return turn === this.#turn ? this.open : null;
+    return call === this.#lastShow ? this.open : null;
   }
 
   async refresh(id) { await this.#posts.get(id)?.refresh(); }
 
-  // arrived takes a post as it was when it was new. Of one that is shown already an
-  // answer may have said more, and one below the list will be listed in its place.
+  // arrived adds a new post from an event. It ignores a post that is in the list, because a
+  // response may have newer counts. It also ignores one older than the list.
   arrived(post) { if (!this.#posts.has(post.id) && post.id > this.#oldest) this.add(post, 0); }
 
   commented(comment) { this.#posts.get(comment.post_id)?.commented(comment); }

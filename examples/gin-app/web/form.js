@@ -1,29 +1,32 @@
-// What people write and send.
+// Forms that send a text.
 
-import { once } from "./work.js";
+import { ignoreWhileBusy } from "./work.js";
 
-const TRIED = 120_000;
+const KEY_LIFETIME = 120_000; // for how long a retry uses the same key, in milliseconds
 
-// sendsText makes a form send its text: once, however often it is submitted. When it is
-// tried again after a failure, the same text goes with the same key, by which the server
-// knows it if it was only the answer that was lost. Text that is written anew is new.
-export function sendsText(form, attempt, send) {
+// connectTextForm makes a form send its text with send(text, key). Submitting again while it sends
+// does nothing.
+//
+// A retry of the same text after a failure uses the same key. If only the response was lost, the
+// server recognizes the key and does not add the text twice. A text that the user typed again
+// gets a new key.
+export function connectTextForm(form, attempt, send) {
   const field = form.elements.body;
-  let trial = {};
-  const forget = () => { trial = {}; };
-  form.addEventListener("reset", forget);
-  form.addEventListener("input", () => { if (field.value === "") forget(); });
-  const submit = once(() => attempt(async () => {
+  let lastTry = {};
+  const forgetTry = () => { lastTry = {}; };
+  form.addEventListener("reset", forgetTry);
+  form.addEventListener("input", () => { if (field.value === "") forgetTry(); });
+  const submit = ignoreWhileBusy(() => attempt(async () => {
     const text = field.value;
-    if (trial.text !== text || Date.now() - trial.begun > TRIED) trial = { text, key: newKey(), begun: Date.now() };
+    if (lastTry.text !== text || Date.now() - lastTry.begun > KEY_LIFETIME) lastTry = { text, key: newKey(), begun: Date.now() };
     form.ariaBusy = "true";
     try {
-      await send(text, trial.key);
+      await send(text, lastTry.key);
     } finally {
       form.ariaBusy = "false";
     }
-    forget();
-    if (field.value === text) field.value = ""; // or more was written meanwhile
+    forgetTry();
+    if (field.value === text) field.value = ""; // keep it if the user typed more
   }));
   form.addEventListener("submit", (event) => {
     event.preventDefault();

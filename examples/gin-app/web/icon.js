@@ -10,8 +10,8 @@ const SHAPES = {
 
 export const KINDS = Object.keys(SHAPES);
 
-// icon returns the icon of a kind of reaction. It is hidden from screen readers: the caller adds
-// a text or a label.
+// icon returns the icon of a kind of reaction. Screen readers do not see it, so the caller must
+// add a text or a label.
 export function icon(kind) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", `icon ${kind}`);

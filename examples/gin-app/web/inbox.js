@@ -1,39 +1,38 @@
-// The bell: what concerns the person, and what of it is unread.
+// The bell: the user's notifications, and how many of them are unread.
 
 import { api } from "./api.js";
 import { $, dismiss, element, time, toast } from "./dom.js";
 import { icon, KINDS } from "./icon.js";
-import { once } from "./work.js";
+import { ignoreWhileBusy } from "./work.js";
 
-const KEPT = 200; // as many as the server keeps
+const MAX_NOTIFICATIONS = 200; // the server keeps as many
 
-// An Inbox calls show(notification) when a notification was chosen, and attempt(action) for
-// what the person has asked for.
+// Inbox is the list of notifications. It calls show(notification) when the user chooses one, and
+// attempt(action) for an action of the user.
 //
-// What there is and what is read come from answers and from events, in any order:
-// notifications are kept by their ID, and what is read is all up to the highest ID
-// that anybody has said.
+// Responses and events may arrive in any order. So Inbox keeps notifications by their ID, and the
+// highest ID up to which a response or an event says that they are read.
 export class Inbox {
-  #list = new Map(); // {notice, row} by ID
+  #entries = new Map(); // {notification, row} by ID
   #readThrough = 0;
 
   constructor({ show, attempt }) {
     this.show = show;
-    const read = once(() => attempt(async () => {
-      if (this.#unread() > 0) this.markRead((await api("POST", "/api/notifications/read", { up_to: Math.max(...this.#list.keys()) })).up_to);
+    const read = ignoreWhileBusy(() => attempt(async () => {
+      if (this.#unread() > 0) this.markRead((await api("POST", "/api/notifications/read", { up_to: Math.max(...this.#entries.keys()) })).up_to);
     }));
-    $("read").addEventListener("click", read);
+    $("mark-read").addEventListener("click", read);
   }
 
   clear() {
-    this.#list.clear();
+    this.#entries.clear();
     this.#readThrough = 0;
     $("notifications").replaceChildren();
     $("inbox").hidePopover();
     this.#render();
   }
 
-  // refetch asks for all there is, and says whether any was missing.
+  // refetch gets all notifications. It returns whether the list lacked any of them.
   async refetch() {
     const { notifications, read_through: readThrough } = await api("GET", "/api/notifications");
     const missing = notifications.filter((one) => this.#add(one));
@@ -41,11 +40,11 @@ export class Inbox {
     return missing.length > 0;
   }
 
-  // arrived takes what the stream has brought, and says so if it is new to the person.
-  arrived(notice) {
-    if (!this.#add(notice)) return;
+  // arrived adds a notification from an event. It shows a toast if the notification is unread.
+  arrived(notification) {
+    if (!this.#add(notification)) return;
     this.#render();
-    if (notice.id > this.#readThrough) toast(describe(notice), { act: () => this.show(notice), tag: notice.id });
+    if (notification.id > this.#readThrough) toast(describe(notification), { onClick: () => this.show(notification), tag: notification.id });
   }
 
   markRead(upTo) {
@@ -54,44 +53,44 @@ export class Inbox {
     this.#render();
   }
 
-  // add puts a notification in its place among the rows, which stay what they are:
-  // one of them may have the focus. It says whether the notification was missing.
-  #add(notice) {
-    if (this.#list.has(notice.id)) return false;
-    const [what, where] = describe(notice);
-    const button = element("button", { type: "button" }, what, element("span", { className: "line" }, where, time(notice.created_at)));
+  // add inserts the row of a notification. It keeps the other rows, because one may have the
+  // focus. It returns whether the list lacked the notification.
+  #add(notification) {
+    if (this.#entries.has(notification.id)) return false;
+    const [what, where] = describe(notification);
+    const button = element("button", { type: "button" }, what, element("span", { className: "line" }, where, time(notification.created_at)));
     button.addEventListener("click", () => {
-      dismiss((tag) => tag === notice.id);
+      dismiss((tag) => tag === notification.id);
       $("inbox").hidePopover();
-      this.show(notice);
+      this.show(notification);
     });
     const row = element("li", {}, button);
-    const older = Math.max(...[...this.#list.keys()].filter((id) => id < notice.id));
-    $("notifications").insertBefore(row, this.#list.get(older)?.row ?? null);
-    this.#list.set(notice.id, { notice, row });
-    if (this.#list.size > KEPT) {
-      const oldest = Math.min(...this.#list.keys());
-      this.#list.get(oldest).row.remove();
-      this.#list.delete(oldest);
+    const older = Math.max(...[...this.#entries.keys()].filter((id) => id < notification.id));
+    $("notifications").insertBefore(row, this.#entries.get(older)?.row ?? null);
+    this.#entries.set(notification.id, { notification, row });
+    if (this.#entries.size > MAX_NOTIFICATIONS) {
+      const oldest = Math.min(...this.#entries.keys());
+      this.#entries.get(oldest).row.remove();
+      this.#entries.delete(oldest);
     }
     return true;
   }
 
-  #unread() { return [...this.#list.keys()].filter((id) => id > this.#readThrough).length; }
+  #unread() { return [...this.#entries.keys()].filter((id) => id > this.#readThrough).length; }
 
   #render() {
     const unread = this.#unread();
-    for (const [id, { row }] of this.#list) row.className = id > this.#readThrough ? "unread" : "";
-    $("nothing").hidden = this.#list.size > 0;
+    for (const [id, { row }] of this.#entries) row.className = id > this.#readThrough ? "unread" : "";
+    $("inbox-empty").hidden = this.#entries.size > 0;
     $("unread").textContent = unread > 99 ? "99+" : unread;
     $("unread").hidden = unread === 0;
     $("bell").ariaLabel = unread === 0 ? "Notifications" : `Notifications, ${unread} unread`;
-    $("read").ariaDisabled = String(unread === 0); // not disabled: it may have the focus
+    $("mark-read").ariaDisabled = String(unread === 0); // a disabled button would lose the focus
     document.title = unread > 0 ? `(${unread}) gin-app` : "gin-app";
   }
 }
 
-// describe returns two elements: what has happened, and to which post.
+// describe returns two elements: what happened, and to which post.
 function describe({ type, actor, body, kind, post_excerpt: excerpt }) {
   const what = type === "comment" ? [`${actor.name} commented: ${body}`]
     : [`${actor.name} reacted: `, ...(KINDS.includes(kind) ? [icon(kind)] : []), kind];

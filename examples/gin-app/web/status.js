@@ -1,37 +1,37 @@
-// The state of the stream in the header, and below it a notice: why the page is not live, and
+// The state of the stream in the header. Below it, a notice says why the page is not live and
 // what the user can do.
 
 import { $ } from "./dom.js";
 
 const STATES = { connecting: "Connecting…", live: "Live", reconnecting: "Reconnecting…", closed: "Signed out", stopped: "Not live" };
-const SLOW = 10_000; // how long the page reconnects before it says why
+const NOTICE_DELAY = 10_000; // how long the page reconnects before the notice says why
 
-let why = ""; // why the page reconnects
-let slow = 0; // the timer of SLOW; -1 after it has fired
-let onRetry = () => {};
+let currentReason = ""; // why the page reconnects
+let noticeTimer = 0; // 0 while the page is live; -1 after NOTICE_DELAY
+let retry = () => {};
 
-// whenRetrying sets the function to call when the user wants to reconnect at once.
-export const whenRetrying = (call) => { onRetry = call; };
+// onRetry sets the function to call when the user wants to reconnect at once.
+export const onRetry = (call) => { retry = call; };
 
-// showState shows a state of the stream. The reason is that of sse.reconnect, or "".
+// showState shows a state of the stream. The reason is from sse.reconnect, or "".
 export function showState(name, reason = "") {
-  const shown = $("connection");
-  const changed = shown.dataset.state !== name;
-  if (changed) { // otherwise screen readers would read it again
-    shown.dataset.state = name;
-    shown.textContent = STATES[name];
+  const connection = $("connection");
+  const changed = connection.dataset.state !== name;
+  if (changed) { // or screen readers would read it again
+    connection.dataset.state = name;
+    connection.textContent = STATES[name];
     hideNotice();
   }
   if (name !== "reconnecting") return;
-  why = reason;
-  if (!slow) slow = setTimeout(() => { slow = -1; sayWhy(); }, SLOW);
-  else if (slow === -1) sayWhy();
+  currentReason = reason;
+  if (!noticeTimer) noticeTimer = setTimeout(() => { noticeTimer = -1; showReason(); }, NOTICE_DELAY);
+  else if (noticeTimer === -1) showReason();
 }
 
-// showNotice shows a text until the state changes, with a button that calls act if there is one.
+// showNotice shows a text until the state changes. If act is given, a button calls it.
 export function showNotice(text, label, act) {
-  const [said, button] = $("notice").children;
-  if (said.textContent !== text) said.textContent = text;
+  const [paragraph, button] = $("notice").children;
+  if (paragraph.textContent !== text) paragraph.textContent = text;
   button.textContent = label ?? "";
   button.hidden = !act;
   button.onclick = act ?? null;
@@ -39,18 +39,18 @@ export function showNotice(text, label, act) {
 }
 
 function hideNotice() {
-  clearTimeout(slow);
-  slow = 0;
+  clearTimeout(noticeTimer);
+  noticeTimer = 0;
   $("notice").hidden = true;
   $("notice").firstElementChild.textContent = "";
 }
 
-function sayWhy() {
-  if (why === "throttled") showNotice("This account has reconnected too often. Live again in a moment.");
-  else if (why === "overloaded") showNotice("The server is busy. Live again as soon as there is room.");
-  else if (why === "shutdown") showNotice("The server is restarting. Live again in a moment.");
+function showReason() {
+  if (currentReason === "throttled") showNotice("This account has reconnected too often. Live again in a moment.");
+  else if (currentReason === "overloaded") showNotice("The server is busy. Live again as soon as there is room.");
+  else if (currentReason === "shutdown") showNotice("The server is restarting. Live again in a moment.");
   else if (!navigator.onLine) showNotice("You are offline. Live again as soon as the network is back.");
-  else showNotice("The server cannot be reached. Trying again…", "Try now", onRetry);
+  else showNotice("The server cannot be reached. Trying again…", "Try now", retry);
 }
 
-for (const type of ["online", "offline"]) addEventListener(type, () => { if (slow === -1) sayWhy(); });
+for (const type of ["online", "offline"]) addEventListener(type, () => { if (noticeTimer === -1) showReason(); });

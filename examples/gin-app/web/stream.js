@@ -1,55 +1,61 @@
 // The event stream of this tab.
 
-const POSITION = "lastEventId"; // in sessionStorage: survives a reload of this tab
-const FIRST_DELAY = 1000;
-const LONGEST_DELAY = 30_000;
-const OPENING = 3000; // how long opening may take before the page says so,
-const PATIENCE = 30_000; // and how much longer before the connection is given up
-const QUIET = 10_000; // how long the page says nothing while it waits as the server has asked
-const MISSED = 3; // heartbeats after which the connection counts as dead
-const GRACE = 2000; // how long events that arrived while the tab did not run may take to be dispatched
-const WATCH = 10_000;
-const SLEPT = 3 * WATCH; // without a look means that nothing has run meanwhile,
-const SLEPT_HIDDEN = 150_000; // and in a hidden tab, whose timers run once a minute, this
-const AWAY = 60_000; // hidden for so long, a tab makes sure of its connection
+const POSITION_KEY = "lastEventId"; // in sessionStorage, which survives a reload of this tab
 
-// A Stream keeps an EventSource open, and resumes where this tab has read to. An
-// EventSource reconnects by itself, with the last event ID it has, as long as it is
-// not CLOSED; a new one, after a reload or for another post, must be told the ID.
+// All times are in milliseconds.
+const FIRST_DELAY = 1000; // before a new attempt after a refusal; it doubles each time,
+const LONGEST_DELAY = 30_000; // up to this
+const OPEN_TIME = 3000; // how long a connection may take to open before the page shows "Reconnecting"
+const GIVE_UP_TIME = 30_000; // how much longer until the stream tries a new connection
+const MAX_SILENT_PAUSE = 10_000; // a longer pause that the server asked for is shown, too
+const MISSED_HEARTBEATS = 3; // so many missing heartbeats mean a dead connection
+const GRACE = 2000; // after a sleep, timers may run this long before the events that arrived
+const SLEEP_CHECK_INTERVAL = 10_000;
+const SLEPT = 3 * SLEEP_CHECK_INTERVAL; // a longer pause between two checks means that the tab slept
+const SLEPT_HIDDEN = 150_000; // the same for a hidden tab, whose timers run once a minute
+const LONG_HIDDEN = 60_000; // a tab that was hidden longer checks its connection
+
+// Stream keeps an EventSource open, and resumes after the last event of this tab.
 //
-// A connection may die without an error. The server sends an event at least once in the
-// interval that sse.open names, if only sse.heartbeat. After three intervals without an event the
-// stream opens a new connection.
+// An EventSource reconnects by itself with its last event ID, unless it is CLOSED. A new
+// EventSource, after a reload or for another post, gets the ID as the parameter lastEventId.
 //
-// It calls state("live" | "reconnecting", reason), where reason is that of sse.reconnect or "",
-// event(type, data) for events of the application, stale() when the page must fetch
-// everything again, await refused() before it tries again after a refusal, and
-// ended(reason) after sse.close: the stream is closed then.
+// A connection may die without an error. The server sends an event, if only sse.heartbeat, at
+// least once in the interval that sse.open names. After three intervals without an event, Stream
+// opens a new connection.
+//
+// Stream calls these functions of on:
+//   state(name, reason)  name is "live" or "reconnecting"; reason is from sse.reconnect, or ""
+//   event(type, data)    for each event of the application
+//   stale()              events are missing: the page must fetch everything again
+//   refused()            the server refused the stream; Stream awaits the result, then tries again
+//   ended(reason)        after sse.close; the stream stays closed
 export class Stream {
   #on;
   #source = null;
-  #query = null; // what the stream was opened with; null while it is closed
-  #delay = FIRST_DELAY;
-  #timer = 0; // while there is no connection: for the next step
-  #down = 0; // since when the stream is not live; 0 while it is
-  #reason = ""; // of the last sse.reconnect
-  #announced = false; // sse.reconnect came, and the connection has not ended yet
+  #query = null; // the parameters of the stream; null while it is closed
+  #retryDelay = FIRST_DELAY;
+  #connectTimer = 0; // for the next attempt, while the stream is not live
+  #downSince = 0; // when the stream stopped being live; 0 while it is live
+  #reason = ""; // the reason of the last sse.reconnect
+  #endAnnounced = false; // sse.reconnect arrived, so the end of the connection is expected
   #heartbeat = 0; // the interval of sse.open, in milliseconds; 0 without a connection or heartbeats
-  #heard = 0; // when the last event came
-  #silence = 0; // the timer that checks that
-  #seen = Date.now();
-  #hidden = document.hidden ? Date.now() : 0; // since when the tab is
+  #lastEventAt = 0; // when the last event arrived
+  #heartbeatTimer = 0; // checks for missing heartbeats
+  #lastRunAt = Date.now(); // when the tab was last known to run
+  #hiddenSince = document.hidden ? Date.now() : 0; // when the tab was hidden; 0 while it is visible
 
   constructor(types, on) {
     this.types = types;
     this.#on = on;
-    addEventListener("online", () => this.again());
-    addEventListener("pageshow", (event) => event.persisted && this.again());
-    document.addEventListener("visibilitychange", () => this.#turned());
-    setInterval(() => this.#notice(), WATCH);
+    addEventListener("online", () => this.reconnect());
+    addEventListener("pageshow", (event) => event.persisted && this.reconnect());
+    document.addEventListener("visibilitychange", () => this.#visibilityChanged());
+    setInterval(() => this.#checkForSleep(), SLEEP_CHECK_INTERVAL);
   }
 
-  // open opens the stream, or another in its place, from where this tab has read to.
+  // open opens the stream with these parameters, or replaces the open one. It resumes after the
+  // last event of this tab.
   open(query) {
     this.#query = query;
     this.#connect();
@@ -57,107 +63,108 @@ export class Stream {
 
   close() {
     this.#query = null;
-    this.#hangUp();
+    this.#disconnect();
   }
 
-  // again reconnects, unless the stream is closed: what looks like a connection may be
-  // one no more, and no event and no error tells so.
-  again() { if (this.#query) this.#connect(); }
+  // reconnect opens a new connection, unless the stream is closed. Use it when the connection may
+  // be dead: a dead connection need not report an error.
+  reconnect() { if (this.#query) this.#connect(); }
 
-  // forget is for another person in this tab.
-  forget() { sessionStorage.removeItem(POSITION); }
+  // clearPosition makes the next stream start at the end. Use it when the user changes.
+  clearPosition() { sessionStorage.removeItem(POSITION_KEY); }
 
-  #hangUp() {
-    clearTimeout(this.#timer);
-    this.#unwatch();
+  #disconnect() {
+    clearTimeout(this.#connectTimer);
+    this.#stopHeartbeatCheck();
     this.#source?.close();
     this.#source = null;
   }
 
-  // unwatch ends the check for heartbeats.
-  #unwatch() {
-    clearTimeout(this.#silence);
+  // stopHeartbeatCheck ends the check for missing heartbeats.
+  #stopHeartbeatCheck() {
+    clearTimeout(this.#heartbeatTimer);
     this.#heartbeat = 0;
   }
 
-  // A laptop that has slept may hold a connection that is long gone, and whose end
-  // it will not hear of.
-  #notice() {
-    const slept = Date.now() - this.#seen > (this.#hidden ? SLEPT_HIDDEN : SLEPT);
-    this.#seen = Date.now();
-    if (slept) this.#doubt();
+  // checkForSleep finds out whether the tab did not run for a while, because the laptop slept. Its
+  // connection may have died without an error.
+  #checkForSleep() {
+    const slept = Date.now() - this.#lastRunAt > (this.#hiddenSince ? SLEPT_HIDDEN : SLEPT);
+    this.#lastRunAt = Date.now();
+    if (slept) this.#checkConnection();
   }
 
-  #turned() {
-    const away = this.#hidden ? Date.now() - this.#hidden : 0;
-    this.#hidden = document.hidden ? Date.now() : 0;
-    this.#seen = Date.now();
-    if (away > AWAY) this.#doubt();
+  #visibilityChanged() {
+    const away = this.#hiddenSince ? Date.now() - this.#hiddenSince : 0;
+    this.#hiddenSince = document.hidden ? Date.now() : 0;
+    this.#lastRunAt = Date.now();
+    if (away > LONG_HIDDEN) this.#checkConnection();
   }
 
-  // doubt reconnects, after a time in which the tab may not have run, if the connection is dead.
-  // Timers may run before the events that arrived in that time, so it waits a moment for one.
-  #doubt() {
-    if (!this.#heartbeat) return this.again(); // no event would show that it lives
-    const heard = this.#heard;
-    const silent = Date.now() - heard;
-    if (silent >= 0 && silent < this.#heartbeat + GRACE) return;
-    clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => { if (this.#heard === heard) this.again(); else this.#watch(); }, GRACE);
+  // checkConnection reconnects if the connection is dead. It is called after a time in which the
+  // tab may not have run. Events that arrived in that time may come after this call, so it waits
+  // for GRACE.
+  #checkConnection() {
+    if (!this.#heartbeat) return this.reconnect(); // without heartbeats it cannot know
+    const before = this.#lastEventAt;
+    const silence = Date.now() - before;
+    if (silence >= 0 && silence < this.#heartbeat + GRACE) return;
+    clearTimeout(this.#heartbeatTimer);
+    this.#heartbeatTimer = setTimeout(() => { if (this.#lastEventAt === before) this.reconnect(); else this.#startHeartbeatCheck(); }, GRACE);
   }
 
-  // watch reconnects when too many heartbeats are missing. If its timer is late, the tab did not
-  // run, and the connection may be fine.
-  #watch() {
-    clearTimeout(this.#silence);
-    const limit = MISSED * this.#heartbeat;
-    this.#heard = Math.min(this.#heard, Date.now()); // the clock may have been set back
-    const due = this.#heard + limit;
-    this.#silence = setTimeout(() => {
+  // startHeartbeatCheck reconnects when too many heartbeats are missing. If its timer is late, the
+  // tab did not run, and the connection may be alive.
+  #startHeartbeatCheck() {
+    clearTimeout(this.#heartbeatTimer);
+    const limit = MISSED_HEARTBEATS * this.#heartbeat;
+    this.#lastEventAt = Math.min(this.#lastEventAt, Date.now()); // the clock may have been set back
+    const due = this.#lastEventAt + limit;
+    this.#heartbeatTimer = setTimeout(() => {
       const now = Date.now();
-      if (now - this.#heard < limit) return this.#watch();
-      if (now - due > GRACE) return this.#doubt();
+      if (now - this.#lastEventAt < limit) return this.#startHeartbeatCheck();
+      if (now - due > GRACE) return this.#checkConnection();
       this.#on.state("reconnecting", "");
       this.#connect();
     }, due - Date.now());
   }
 
   #connect() {
-    this.#hangUp();
+    this.#disconnect();
     const url = new URL("/events", location.href);
     for (const [name, value] of Object.entries(this.#query)) url.searchParams.set(name, value);
-    const position = sessionStorage.getItem(POSITION);
+    const position = sessionStorage.getItem(POSITION_KEY);
     if (position) url.searchParams.set("lastEventId", position);
 
-    this.#announced = false;
+    this.#endAnnounced = false;
     this.#reason = "";
-    this.#expect(0);
+    this.#waitForOpen(0);
     const source = new EventSource(url);
     this.#source = source;
     const listen = (type, handle) =>
       source.addEventListener(type, (event) => {
-        if (source !== this.#source) return; // an event of a stream that was replaced
-        if (event.lastEventId) sessionStorage.setItem(POSITION, event.lastEventId);
-        this.#heard = Date.now();
+        if (source !== this.#source) return; // from a connection that was replaced
+        if (event.lastEventId) sessionStorage.setItem(POSITION_KEY, event.lastEventId);
+        this.#lastEventAt = Date.now();
         handle(event.data && JSON.parse(event.data));
       });
 
     listen("sse.open", ({ resumed, heartbeat }) => {
-      clearTimeout(this.#timer);
-      this.#delay = FIRST_DELAY;
-      this.#down = 0;
+      clearTimeout(this.#connectTimer);
+      this.#retryDelay = FIRST_DELAY;
+      this.#downSince = 0;
       this.#heartbeat = heartbeat ?? 0;
-      if (heartbeat) this.#watch();
+      if (heartbeat) this.#startHeartbeatCheck();
       this.#on.state("live", "");
-      if (!resumed) this.#on.stale(); // it begins now: what came before is in the store
+      if (!resumed) this.#on.stale(); // no earlier events: ask the server for the state
     });
     listen("sse.heartbeat", () => {});
     listen("sse.gap", () => this.#on.stale());
-    listen("sse.reconnect", ({ reason, retry = 0 }) => { // the EventSource does so by itself
-      this.#unwatch();
-      this.#announced = true;
+    listen("sse.reconnect", ({ reason, retry = 0 }) => { // the EventSource reconnects by itself
+      this.#stopHeartbeatCheck();
+      this.#endAnnounced = true;
       this.#reason = reason;
-      this.#expect(retry);
+      this.#waitForOpen(retry);
     });
     listen("sse.close", ({ reason }) => {
       this.close();
@@ -167,41 +174,41 @@ export class Stream {
 
     source.onerror = () => {
       if (source !== this.#source) return;
-      this.#unwatch();
+      this.#stopHeartbeatCheck();
       const refused = source.readyState === EventSource.CLOSED;
-      if (this.#announced && !refused) {
-        this.#announced = false;
+      if (this.#endAnnounced && !refused) {
+        this.#endAnnounced = false;
         return;
       }
       this.#reason = "";
       this.#on.state("reconnecting", "");
-      if (refused) this.#retry();
-      else this.#expect(0);
+      if (refused) this.#retryLater();
+      else this.#waitForOpen(0);
     };
   }
 
-  // expect waits for sse.open, after a pause that the server has asked for. Without a limit it
-  // could wait for ever: HTTP/2 may use a connection that is dead.
-  #expect(pause) {
-    clearTimeout(this.#timer);
-    this.#down ||= Date.now();
-    const whole = pause + OPENING + PATIENCE;
-    const quiet = Math.max(0, OPENING + Math.min(pause, QUIET) - (Date.now() - this.#down)); // counted from the first of several pauses
-    this.#timer = setTimeout(() => {
+  // waitForOpen waits for sse.open, after a pause that the server asked for. It needs a time limit,
+  // because a new stream on a dead HTTP/2 connection reports no error.
+  #waitForOpen(pause) {
+    clearTimeout(this.#connectTimer);
+    this.#downSince ||= Date.now();
+    const giveUp = pause + OPEN_TIME + GIVE_UP_TIME;
+    const silent = Math.max(0, OPEN_TIME + Math.min(pause, MAX_SILENT_PAUSE) - (Date.now() - this.#downSince)); // from the first of several pauses
+    this.#connectTimer = setTimeout(() => {
       this.#on.state("reconnecting", this.#reason);
-      this.#timer = setTimeout(() => this.#retry(), whole - quiet);
-    }, quiet);
+      this.#connectTimer = setTimeout(() => this.#retryLater(), giveUp - silent);
+    }, silent);
   }
 
-  // Any answer but 200 is final to an EventSource. Others can find out whether the
-  // session has ended; if not, the server may be well again later.
-  #retry() {
-    this.#hangUp();
+  // retryLater opens a new EventSource after a delay. An EventSource gives up after any status but
+  // 200. So the page first checks its session, which may have ended.
+  #retryLater() {
+    this.#disconnect();
     const query = this.#query;
-    this.#timer = setTimeout(async () => {
+    this.#connectTimer = setTimeout(async () => {
       await this.#on.refused();
-      if (this.#query === query && !this.#source) this.#connect(); // nobody else did
-    }, this.#delay * (0.5 + Math.random()));
-    this.#delay = Math.min(2 * this.#delay, LONGEST_DELAY);
+      if (this.#query === query && !this.#source) this.#connect(); // unless the page opened another stream
+    }, this.#retryDelay * (0.5 + Math.random()));
+    this.#retryDelay = Math.min(2 * this.#retryDelay, LONGEST_DELAY);
   }
 }

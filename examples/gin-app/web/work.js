@@ -1,13 +1,13 @@
-// How often something is done, and in which order.
+// Helpers for actions that overlap.
 
-let asked = 0;
+let requests = 0;
 
-// askedNow numbers what is asked of the server: what an answer says may be older than what
-// one that was asked for later has said before.
-export const askedNow = () => ++asked;
+// nextRequestNumber returns a number for a request. If two responses differ, the one with the higher
+// number is newer, in whatever order they arrive.
+export const nextRequestNumber = () => ++requests;
 
-// once returns a function that runs an action unless it is under way.
-export function once(action) {
+// ignoreWhileBusy returns a function that runs an action, unless the action is still running.
+export function ignoreWhileBusy(action) {
   let busy = false;
   return async (...given) => {
     if (busy) return;
@@ -20,8 +20,8 @@ export function once(action) {
   };
 }
 
-// coalesce returns a function that runs an action, once at a time. Calls while it is
-// under way become one more: what has changed since it began must be seen too.
+// coalesce returns a function that runs an action, one run at a time. All calls during a run
+// share one more run after it, which sees what changed since the first one began.
 export function coalesce(action) {
   let current = null;
   let next = null;
