@@ -23,7 +23,7 @@ type site struct {
 	url string
 }
 
-// testCost keeps the tests from spending their time on passwords.
+// testCost makes password hashes cheap, so that tests are fast.
 var testCost = passwordCost{Passes: 1, MemoryKiB: 64, Threads: 1}
 
 func newSite(t *testing.T, cfg appConfig) *site {
@@ -31,7 +31,7 @@ func newSite(t *testing.T, cfg appConfig) *site {
 	a := newTestApp(t, cfg)
 	server := httptest.NewServer(a)
 	t.Cleanup(func() {
-		a.registry.Close() // or Close would wait for the streams
+		a.registry.Close() // server.Close waits for streams
 		server.Close()
 	})
 	return &site{t: t, app: a, url: server.URL}
@@ -56,7 +56,7 @@ func newTestApp(t *testing.T, cfg appConfig) *app {
 	return a
 }
 
-// newTLSSite returns a visitor of a site over TLS.
+// newTLSSite returns a visitor of a site that serves HTTPS.
 func newTLSSite(t *testing.T) *visitor {
 	t.Helper()
 	server := httptest.NewTLSServer(newTestApp(t, appConfig{Demo: true}))
@@ -64,21 +64,21 @@ func newTLSSite(t *testing.T) *visitor {
 	return &visitor{t: t, url: server.URL, client: server.Client()}
 }
 
-// demo is a site where three people are signed in, with their tokens.
+// demo returns a site with the demo users, and a signed-in visitor for each.
 func demo(t *testing.T) (s *site, alice, bob, carol *visitor) {
 	t.Helper()
 	s = newSite(t, appConfig{Demo: true})
 	return s, s.signedIn("alice"), s.signedIn("bob"), s.signedIn("carol")
 }
 
-// visitor is a client of the site, with the token of one person or with none.
+// visitor is a client of the site. It sends the token of a user, or none.
 type visitor struct {
 	t      *testing.T
 	url    string
 	client *http.Client
 	token  string
 	user   user
-	header http.Header // of each request, beside the token
+	header http.Header // additional headers of each request
 }
 
 func (s *site) visitor() *visitor {
@@ -108,8 +108,7 @@ type answer struct {
 	body   []byte
 }
 
-// request makes a request with the visitor's token. The body is marshalled,
-// unless it is a string.
+// request returns a request with the visitor's token. A body that is not a string is sent as JSON.
 func (v *visitor) request(method, path string, body any) *http.Request {
 	v.t.Helper()
 	var content io.Reader
@@ -135,7 +134,7 @@ func (v *visitor) request(method, path string, body any) *http.Request {
 	return r
 }
 
-// with returns the same visitor, whose requests have one more header.
+// with returns a copy of the visitor whose requests have one more header.
 func (v *visitor) with(name string, values ...string) *visitor {
 	other := *v
 	other.header = v.header.Clone()
@@ -146,7 +145,7 @@ func (v *visitor) with(name string, values ...string) *visitor {
 	return &other
 }
 
-// requestTimeout ends a test that has got an event stream for an answer.
+// requestTimeout ends a test whose response is an event stream by mistake.
 const requestTimeout = 20 * time.Second
 
 func (v *visitor) send(r *http.Request) answer {
@@ -165,7 +164,7 @@ func (v *visitor) send(r *http.Request) answer {
 	return answer{v.t, response.StatusCode, response.Header, body}
 }
 
-// want makes a request and ends the test unless it is answered with the status.
+// want sends a request and fails the test unless the response has the status.
 func (v *visitor) want(status int, method, path string, body any) answer {
 	v.t.Helper()
 	got := v.send(v.request(method, path, body))
@@ -175,21 +174,20 @@ func (v *visitor) want(status int, method, path string, body any) answer {
 	return got
 }
 
-// post writes a post and returns its path and ID.
+// post adds a post and returns its path and ID.
 func (v *visitor) post(body string) (path string, id int64) {
 	v.t.Helper()
 	id = read[post](v.want(http.StatusCreated, "POST", "/api/posts", textRequest{body})).ID
 	return "/api/posts/" + strconv.FormatInt(id, 10), id
 }
 
-// open opens an event stream and waits until it is open: what is sent from now
-// on reaches it.
+// open opens an event stream and waits until it is open. All events sent from now on reach it.
 func (v *visitor) open(path string, options ...ssetest.Option) *ssetest.Stream {
 	v.t.Helper()
 	return ssetest.Connect(v.t, v.client, v.request("GET", path, nil), options...)
 }
 
-// inboxAnswer is what GET /api/notifications answers with.
+// inboxAnswer is the body of a response to GET /api/notifications.
 type inboxAnswer struct {
 	Notifications []notification
 	ReadThrough   int64 `json:"read_through"`
@@ -202,7 +200,7 @@ func (v *visitor) inbox() (list []notification, unread int) {
 	return got.Notifications, got.Unread
 }
 
-// read returns what an answer holds.
+// read decodes the body of an answer.
 func read[T any](a answer) (v T) {
 	a.t.Helper()
 	return parse[T](a.t, a.body)
@@ -216,7 +214,7 @@ func parse[T any](t *testing.T, text []byte) (v T) {
 	return v
 }
 
-// wantReconnect reads a stream up to its sse.reconnect and checks the reason.
+// wantReconnect reads a stream until sse.reconnect and checks the reason.
 func wantReconnect(t *testing.T, stream *ssetest.Stream, reason string) {
 	t.Helper()
 	text := stream.NextOf("sse.reconnect").Data

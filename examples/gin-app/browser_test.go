@@ -16,17 +16,17 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// patience is how long a browser test waits for what is to come.
+// patience is how long a browser test waits for a condition.
 const patience = 20 * time.Second
 
-// browser is a Chromium with a profile of its own: one person's.
+// browser is a Chromium with its own profile, and so with its own session.
 type browser struct {
 	t   *testing.T
 	ctx context.Context //nolint:containedctx // how chromedp names a browser
 }
 
-// newBrowser starts a browser. Without one on the machine the test is skipped, unless
-// BROWSER_TESTS is "required".
+// newBrowser starts a browser. If the machine has none, the test is skipped, or fails with
+// BROWSER_TESTS=required.
 func newBrowser(t *testing.T) *browser {
 	t.Helper()
 	path, err := findBrowser()
@@ -39,7 +39,7 @@ func newBrowser(t *testing.T) *browser {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("no-sandbox", os.Geteuid() == 0), // which root cannot have
+		chromedp.Flag("no-sandbox", os.Geteuid() == 0), // root cannot use the sandbox
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.WSURLReadTimeout(time.Minute),
@@ -47,7 +47,7 @@ func newBrowser(t *testing.T) *browser {
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // waits until it has ended
+		_ = chromedp.Cancel(ctx) // waits until the browser has ended
 		cancel()
 		stop()
 	})
@@ -64,7 +64,7 @@ func findBrowser() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("there is no browser to test the page with: none of %s", strings.Join(names, ", "))
+	return "", fmt.Errorf("no browser for the tests of the page; install one of %s", strings.Join(names, ", "))
 }
 
 // tab is one page in a browser.
@@ -84,7 +84,7 @@ func (b *browser) open(url string, scripts ...string) *tab {
 			b.t.Errorf("in the page: %s", thrown.ExceptionDetails.Error())
 		}
 	})
-	// The first run makes the tab, which lives as long as this run's context.
+	// The first run creates the tab. Its context is the lifetime of the tab.
 	if err := chromedp.Run(ctx); err != nil {
 		b.t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func (b *browser) open(url string, scripts ...string) *tab {
 	return p
 }
 
-// do runs actions, with patience.
+// do runs actions, for at most patience.
 func (p *tab) do(actions ...chromedp.Action) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeoutCause(p.ctx, patience, errors.New("not in time"))
@@ -109,7 +109,7 @@ func (p *tab) do(actions ...chromedp.Action) {
 	}
 }
 
-// text is what can be read on the page, for a test that has failed.
+// text returns the visible text of the page, for the message of a failed test.
 func (p *tab) text() (text string) {
 	ctx, cancel := context.WithTimeout(p.ctx, time.Second)
 	defer cancel()
@@ -130,14 +130,14 @@ func (p *tab) until(what, expression string) {
 	}
 }
 
-// says waits until an element's text has a part.
+// says waits until a visible element's text contains part.
 func (p *tab) says(selector, part string) {
 	p.t.Helper()
 	p.until(fmt.Sprintf("%s says %q", selector, part),
 		fmt.Sprintf("[...document.querySelectorAll(%q)].some((e) => e.checkVisibility() && e.innerText.includes(%q))", selector, part))
 }
 
-// gone waits until no element of a selector can be seen.
+// gone waits until no element of a selector is visible.
 func (p *tab) gone(selector string) {
 	p.t.Helper()
 	p.until(selector+" is gone", fmt.Sprintf("![...document.querySelectorAll(%q)].some((e) => e.checkVisibility())", selector))
@@ -153,7 +153,7 @@ func (p *tab) enter(selector, text string) {
 	p.do(chromedp.SendKeys(selector, text, chromedp.ByQuery, chromedp.NodeVisible))
 }
 
-// run runs a script in the page, and waits until it is done.
+// run runs a script in the page and waits until it has ended.
 func (p *tab) run(script string) {
 	p.t.Helper()
 	p.do(chromedp.Evaluate("(async () => {"+script+"})()", nil, func(params *runtime.EvaluateParams) *runtime.EvaluateParams {
@@ -175,8 +175,8 @@ func (p *tab) submitSignIn(name string) {
 	p.click("#sign-in .primary")
 }
 
-// live waits until the stream is live and the page shows what there was before it: what
-// comes now comes by the stream.
+// live waits until the stream is live and the page has loaded its first state. Whatever happens
+// from now on reaches the page as an event.
 func (p *tab) live() {
 	p.t.Helper()
 	p.until("the page is live", `connection.dataset.state === "live" && home.ariaBusy === "false"`)

@@ -18,8 +18,8 @@ func TestDemoListsItsUsersAndPassword(t *testing.T) {
 	}
 }
 
-// Everybody knows their password, and their sessions were given to anybody: a
-// program that is no demo any more lets neither in.
+// The password of the demo users is public. So without the demo, neither their password nor
+// their earlier sessions are accepted.
 func TestDemoUsersCannotSignInWithoutDemo(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")
@@ -41,13 +41,13 @@ func TestDemoUsersCannotSignInWithoutDemo(t *testing.T) {
 	dave.want(http.StatusOK, "GET", "/api/me", nil)
 	alice.want(http.StatusOK, "POST", "/api/session", credentials{"dave", "long enough"})
 
-	// The answer takes as long as one to a wrong password: who signs in as alice has
-	// to wait for a hash too, and is sent away when too many do.
+	// A sign-in as alice takes as long as one with a wrong password. It waits for a hash too, and is
+	// refused while the queue is full.
 	release := fillQueue(t, after.app.passwords.queue)
 	wantError(t, alice.want(http.StatusServiceUnavailable, "POST", "/api/session", right), "busy")
 	release()
 
-	// A stream that comes into the registry is looked at once more.
+	// streamOpened checks each stream that joins the registry.
 	for _, open := range before.app.registry.Streams(alice.user.ID) {
 		after.app.streamOpened(open)
 	}
@@ -75,7 +75,7 @@ func TestDemoDoesNotTakeOverAnExistingAccount(t *testing.T) {
 	}
 }
 
-// One of the demo people without their post would never get it.
+// A demo user who exists is not changed, so one without a post would never get it.
 func TestDemoUserAndPostAreAddedTogether(t *testing.T) {
 	t.Parallel()
 	s := newTestStore(t, inMemory)

@@ -49,7 +49,7 @@ func TestReactionTwiceNotifiesOnce(t *testing.T) {
 	if first != second {
 		t.Errorf("the second answer is %+v, the first %+v", second, first)
 	}
-	// Taken back and given again, it is no news either.
+	// Removing the reaction and adding it again does not notify either.
 	bob.want(http.StatusNoContent, "DELETE", path+"/reactions/like", nil)
 	bob.want(http.StatusNoContent, "DELETE", path+"/reactions/like", nil)
 	bob.want(http.StatusCreated, "POST", path+"/reactions", like)
@@ -83,7 +83,7 @@ func TestOwnActivityDoesNotNotify(t *testing.T) {
 	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{"hello, me"})
 	alice.want(http.StatusCreated, "POST", path+"/reactions", map[string]string{"kind": "laugh"})
 
-	// What comes first is what follows, sent to each by somebody else.
+	// The first event of each user is about what follows, a comment by another user.
 	for _, v := range []*visitor{alice, bob, carol} {
 		own, _ := v.post("last")
 		other := alice
@@ -113,7 +113,7 @@ func TestPostTopicReachesStreamsOfThatPost(t *testing.T) {
 		t.Errorf("got %s %+v, want %+v", event.Type, got, made)
 	}
 	wantKeys(t, event.Data, "id", "post_id", "author", "body", "created_at")
-	// One's own words on one's own post are shown to who looks, too.
+	// A comment by the author of the post goes to the topic, too.
 	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{"thank you"})
 	if got := parse[comment](t, []byte(nextOfApp(watching).Data)); got.Body != "thank you" {
 		t.Errorf("got %+v", got)
@@ -144,8 +144,8 @@ func TestStreamResumesAfterReload(t *testing.T) {
 	}
 }
 
-// A laptop that was shut for a while gets what it has missed, once and in order, and
-// then what comes.
+// A laptop that was closed for a while gets the missed events once and in order, and then new
+// ones.
 func TestStreamResumesAfterBeingOffline(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
@@ -173,7 +173,7 @@ func TestStreamResumesAfterBeingOffline(t *testing.T) {
 	}
 }
 
-// The page needs the interval to tell a quiet connection from a dead one.
+// The page needs the interval to distinguish an idle connection from a dead one.
 func TestOpenEventHasTheHeartbeatInterval(t *testing.T) {
 	t.Parallel()
 	_, alice, _, _ := demo(t)
@@ -183,20 +183,20 @@ func TestOpenEventHasTheHeartbeatInterval(t *testing.T) {
 	}
 }
 
-// An event of a committed change is sent even if the client has hung up.
+// The event of a committed change is sent even if the client has disconnected.
 func TestSendOutlivesItsRequest(t *testing.T) {
 	t.Parallel()
 	s, alice, bob, _ := demo(t)
 	stream := alice.open("/events?feed=true")
-	hungUp, cancel := context.WithCancel(t.Context())
+	disconnected, cancel := context.WithCancel(t.Context())
 	cancel()
 	c, _ := gin.CreateTestContext(httptest.NewRecorder())
-	c.Request = httptest.NewRequest(http.MethodPost, "/", http.NoBody).WithContext(hungUp)
+	c.Request = httptest.NewRequest(http.MethodPost, "/", http.NoBody).WithContext(disconnected)
 
 	ctx, done := sendContext(c)
 	defer done()
 	if until, limited := ctx.Deadline(); ctx.Err() != nil || !limited || time.Until(until) > sendTimeout {
-		t.Errorf("it is sent until %v: %v", until, ctx.Err())
+		t.Errorf("the context ends at %v: %v", until, ctx.Err())
 	}
 	s.app.sendNotification(ctx, &notification{Recipient: alice.user.ID, Type: eventComment, notificationData: notificationData{Actor: bob.user}})
 	s.app.publish(ctx, feedTopic, eventPost, post{Author: bob.user})
@@ -233,14 +233,14 @@ func wantKeys(t *testing.T, text string, want ...string) {
 func TestNewPostsGoToStreamsOfTheFeed(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
-	looking, not := alice.open("/events?feed=true"), alice.open("/events")
+	withFeed, without := alice.open("/events?feed=true"), alice.open("/events")
 	posted := bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", textRequest{"hello"})
-	bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", textRequest{"hello"}) // is told once
+	bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", textRequest{"hello"}) // sent once
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"the end"})
-	if got := looking.NextOf("post"); got.Data != string(posted.body) {
+	if got := withFeed.NextOf("post"); got.Data != string(posted.body) {
 		t.Errorf("got %s, posted %s", got.Data, posted.body)
 	}
-	for _, stream := range []*ssetest.Stream{looking, not} {
+	for _, stream := range []*ssetest.Stream{withFeed, without} {
 		for {
 			got := stream.Next()
 			if got.Type == "comment" {

@@ -25,8 +25,8 @@ func TestLocalHostsAndAddresses(t *testing.T) {
 	}
 }
 
-// A page of another site that has its name lead here is not served, on a server that
-// is for this machine only; behind a proxy it may be the page's own name.
+// A site can let its name resolve to 127.0.0.1. A server on a loopback address refuses that name.
+// Behind a proxy the name may be the server's own.
 func TestLoopbackServerRefusesOtherHostNames(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

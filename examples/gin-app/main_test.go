@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 type process struct {
 	t         *testing.T
 	addr, url string
-	stop      func() // as a signal does, and returns when it has ended
+	stop      func() // stops the program as a signal does, and waits until it has ended
 }
 
 func newProcess(t *testing.T, addr, file string, flags ...string) *process {
@@ -60,7 +60,7 @@ func newProcess(t *testing.T, addr, file string, flags ...string) *process {
 	return p
 }
 
-// visitor is somebody of the demo who has signed in.
+// visitor returns a visitor that is signed in as a demo user.
 func (p *process) visitor(name string) *visitor {
 	p.t.Helper()
 	client := &http.Client{Transport: &http.Transport{}}
@@ -79,8 +79,7 @@ func TestShutdownAsksStreamsToReconnect(t *testing.T) {
 	wantReconnect(t, stream, "shutdown")
 }
 
-// What was there before a restart is there after it: people, sessions, posts, what
-// was sent, and what was read of it.
+// Users, sessions, posts, notifications and the read state survive a restart.
 func TestDatabaseSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	file := t.TempDir() + "/feed ?%25#.db" // a name that must be escaped
@@ -98,17 +97,16 @@ func TestDatabaseSurvivesARestart(t *testing.T) {
 	bob.client.CloseIdleConnections()
 
 	second := newProcess(t, first.addr, file)
-	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"three"}) // with the token of before
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"three"}) // with the token from before the restart
 	if got, unread := alice.inbox(); len(got) != 3 || unread != 2 || got[0].ID <= list[0].ID {
 		t.Errorf("alice has %d notifications, %d unread", len(got), unread)
 	}
 	again := alice.open("/events", ssetest.LastEventID(position))
-	again.NextOf("sse.gap") // the stream's history is not kept: the page asks the store
+	again.NextOf("sse.gap") // the event history is in memory only, so the page asks the store
 	second.stop()
 }
 
-// The flags do what the README says, also to what an earlier run has left.
-// Somebody who has announced more than they send does not make it fail.
+// A client that sends less than its Content-Length does not make the shutdown fail.
 func TestShutdownDropsRequestsThatDoNotEnd(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t, "127.0.0.1:0", inMemory)
@@ -123,6 +121,7 @@ func TestShutdownDropsRequestsThatDoNotEnd(t *testing.T) {
 	p.stop() // fails if run does
 }
 
+// The flags also apply to users and sessions of an earlier run.
 func TestRunWithoutDemoAndBehindTLS(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")

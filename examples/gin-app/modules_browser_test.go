@@ -4,24 +4,24 @@ import (
 	"testing"
 )
 
-// The page's modules, by themselves, in a browser: what comes in an order that a test of
-// the whole page cannot bring about.
+// Tests of the page's modules alone, in a browser. They put responses and events into an order
+// that a test of the whole page cannot force.
 
-// modules is a page that is signed out, whose requests are answered by the test.
+// modules returns a signed-out page. The test answers its requests.
 func modules(t *testing.T) *tab {
 	t.Helper()
 	p := newBrowser(t).open(newSite(t, appConfig{}).url)
 	p.says("#sign-in", "Sign in")
 	p.run(`
-		document.body.replaceWith(document.body.cloneNode(true)); // what the page itself listens to is gone
+		document.body.replaceWith(document.body.cloneNode(true)); // removes the page's own listeners
 		window.check = (so, what) => { if (!so) throw new Error(what); };
-		window.turn = () => new Promise((resolve) => setTimeout(resolve)); // all that can happen has
+		window.turn = () => new Promise((resolve) => setTimeout(resolve)); // lets pending promises and timers run
 		// Requests wait in asked, as {path, answer}.
 		window.asked = [];
 		window.fetch = (path) => new Promise((resolve) => asked.push({ path, answer: (body) => resolve({ ok: true, status: 200, json: async () => body }) }));
 		window.answer = async (part, body) => {
 			const i = asked.findIndex(({ path }) => path.endsWith(part));
-			check(i >= 0, "nobody asked for " + part + ", but for " + asked.map(({ path }) => path));
+			check(i >= 0, "there is no request for " + part + ", only for " + asked.map(({ path }) => path));
 			asked.splice(i, 1)[0].answer(body);
 			await turn();
 		};
@@ -47,17 +47,17 @@ func TestActionsRunOnceAtATime(t *testing.T) {
 		check(runs === 1, "ignoreWhileBusy ran " + runs + " times");
 		release(); await turn();
 		one();
-		check(runs === 2, "and never again");
+		check(runs === 2, "ignoreWhileBusy did not run again");
 
 		runs = 0;
 		const run = coalesce(action);
 		run(); run(); const last = run();
 		check(runs === 1, "coalesced, it ran " + runs + " times at a time");
 		release(); await turn();
-		check(runs === 2, "what was asked for meanwhile was forgotten");
+		check(runs === 2, "the calls during the first run were lost");
 		release(); await last; await turn();
 		check(runs === 2, "it ran " + runs + " times");
-		// A failure is told to those who asked, and does not end it.
+		// Each caller gets the error, and later calls still run.
 		let fails = true;
 		const failing = coalesce(async () => { await turn(); if (fails) throw new Error("no"); });
 		const results = await Promise.allSettled([failing(), failing()]);
@@ -86,7 +86,7 @@ func TestFeedHasNoHoles(t *testing.T) {
 		await answer("before=41", posts(40, 21));
 		check(shown().length === 40 && !more.hidden, "40 are listed: " + shown());
 
-		// While older ones are asked for, many new ones come. The list begins anew.
+		// Many new posts arrive while older ones are requested. The list is replaced.
 		more.click();
 		feed.refetch();
 		await answer("limit=20", posts(100, 81));
@@ -94,10 +94,10 @@ func TestFeedHasNoHoles(t *testing.T) {
 		check(shown().join() === posts(100, 81).posts.map(({ id }) => id).join(), "there is a hole: " + shown());
 		more.click();
 		await answer("before=81", posts(80, 61));
-		check(shown().at(-1) === 61 && shown().length === 40, "it goes on from there: " + shown());
+		check(shown().at(-1) === 61 && shown().length === 40, "the list does not continue there: " + shown());
 		feed.arrived(post(101));
 		feed.arrived(post(7)); // below the list
-		check(shown()[0] === 101 && shown().at(-1) === 61, "and takes new ones: " + shown());`)
+		check(shown()[0] === 101 && shown().at(-1) === 61, "the new post is missing: " + shown());`)
 }
 
 func TestFeedIgnoresOlderAnswers(t *testing.T) {
@@ -113,7 +113,7 @@ func TestFeedIgnoresOlderAnswers(t *testing.T) {
 		await answer("/api/posts/1", post(1, { reactions: { like: 1, love: 0, laugh: 0 }, my_reactions: ["like"] }));
 		await answer("limit=20", posts(3, 1));
 		check(like.ariaPressed === "true" && like.textContent.endsWith("1"), "the like is gone: " + like.textContent);
-		// A post that is sent again is answered as it was when it was new.
+		// The response to a repeated request has the post as it was when it was new.
 		feed.arrived(post(1));
 		check(like.ariaPressed === "true", "the like is gone after that");`)
 }
@@ -129,7 +129,7 @@ func TestPostHasNoHolesInItsComments(t *testing.T) {
 		const bodies = () => [...node.querySelectorAll("li .body")].map((body) => Number(body.textContent.slice(8)));
 		check(bodies().join() === "1,2,3,4,5", "comments are " + bodies());
 
-		// 500 come while nobody listens; one that comes by the stream is not all.
+		// 500 comments are added while the page is offline, and only one of them arrives as an event.
 		feed.commented(comments(506, 506)[0]);
 		feed.refresh(1);
 		await answer("/api/posts/1", post(1, { comment_count: 506, comments: comments(307, 506) }));
@@ -141,7 +141,7 @@ func TestPostHasNoHolesInItsComments(t *testing.T) {
 		check(document.activeElement.textContent.includes("comment 306"), "the focus is lost");
 		check(node.querySelector(".toggle").textContent === "506 comments", node.querySelector(".toggle").textContent);
 
-		// Closed, it counts what others write.
+		// A closed post shows the number of comments by other users.
 		feed.show(null);
 		feed.refetch();
 		await answer("limit=20", { posts: [post(1, { comment_count: 510 })] });
@@ -163,17 +163,17 @@ func TestFormReusesAKeyOnlyForARetry(t *testing.T) {
 		const send = async (text) => { body.value = text; fresh.requestSubmit(); await turn(); };
 		home.hidden = false;
 		await send("a"); await send("a");
-		check(keys[0] === keys[1], "sent again, it has another key");
-		check(body.value === "a", "what was not sent is gone");
+		check(keys[0] === keys[1], "the retry has another key");
+		check(body.value === "a", "the text that was not sent is gone");
 		fresh.reset();
 		await send("a");
-		check(keys[2] !== keys[1], "written anew, it has the old key");
+		check(keys[2] !== keys[1], "the text was typed again and has the old key");
 		body.value = ""; body.dispatchEvent(new Event("input", { bubbles: true }));
 		await send("a");
-		check(keys[3] !== keys[2], "written anew after it was deleted, it has the old key");
+		check(keys[3] !== keys[2], "the text was deleted and typed again, and has the old key");
 		fails = false;
 		await send("b");
-		check(body.value === "", "what was sent is still there");
+		check(body.value === "", "the text that was sent is still there");
 		await send("b");
-		check(new Set(keys.slice(4)).size === 2, "two that are alike have one key");`)
+		check(new Set(keys.slice(4)).size === 2, "two equal texts have one key");`)
 }

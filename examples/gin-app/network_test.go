@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// network lies between a browser and a server, and can lose what goes over it.
+// network is a TCP proxy between a browser and a server. It can lose data without an error.
 type network struct {
 	url string
 
@@ -17,11 +17,11 @@ type network struct {
 	conns map[*link]bool
 }
 
-// link is a connection through the network: to the browser and to the server.
+// link is one connection through the network: near is to the browser, far to the server.
 type link struct {
 	near, far net.Conn
-	stream    bool // an event stream comes over it
-	lost      bool // nothing gets through any more, and nobody is told
+	stream    bool // carries an event stream
+	lost      bool // all data is discarded, and neither side gets an error
 }
 
 func newNetwork(t *testing.T, url string) *network {
@@ -64,8 +64,8 @@ func newNetwork(t *testing.T, url string) *network {
 	return n
 }
 
-// forget forgets the connections with event streams, as a router does that has waited
-// too long for a word on them: what is sent over them is lost, to either side.
+// forget discards all further data of the connections with event streams. A router that removed
+// an idle connection from its tables does the same.
 func (n *network) forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

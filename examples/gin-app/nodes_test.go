@@ -14,8 +14,8 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// newNodes returns two sites on one database that share their events: the NATS server
-// runs in the first.
+// newNodes returns two sites that share a database and their events. The NATS server runs in the
+// first.
 func newNodes(t *testing.T) (first, second *site) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "feed.db")
@@ -42,7 +42,7 @@ func TestEventsReachTheStreamsOfAllNodes(t *testing.T) {
 	if one != other {
 		t.Errorf("%+v here, %+v there", one, other)
 	}
-	// A stream goes on at the other node from where it was.
+	// A stream resumes on the other node.
 	here.Close()
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/reactions", map[string]string{"kind": "like"})
 	moved := (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events", ssetest.LastEventID(one.LastEventID))
@@ -51,7 +51,7 @@ func TestEventsReachTheStreamsOfAllNodes(t *testing.T) {
 	}
 	moved.NextOf("reaction")
 
-	// Signing out at one node ends the streams at all.
+	// Signing out on one node closes the streams on all nodes.
 	alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
 	for _, stream := range []*ssetest.Stream{there, moved} {
 		if got := stream.NextOf("sse.close").Data; got != `{"reason":"signed out"}` {
@@ -63,7 +63,7 @@ func TestEventsReachTheStreamsOfAllNodes(t *testing.T) {
 	}
 }
 
-// Who comments or signs out is not kept while the nodes cannot tell each other.
+// Comments and sign-outs succeed, without a long wait, while the nodes are partitioned.
 func TestRequestsSucceedWhileNATSIsDown(t *testing.T) {
 	t.Parallel()
 	first, second := newNodes(t)
@@ -98,13 +98,13 @@ func TestPageShowsEventsOfAnotherNode(t *testing.T) {
 	alice.says("#unread", "2")
 }
 
-// Only who may read the database may read the events.
+// The events are as private as the database.
 func TestNATSServerRequiresTheToken(t *testing.T) {
 	t.Parallel()
 	first, _ := newNodes(t)
 	if nc, err := nats.Connect(first.app.nodes.url); err == nil {
 		nc.Close()
-		t.Error("it lets anybody in")
+		t.Error("the server accepts a client without the token")
 	}
 	if info, err := os.Stat(filepath.Join(first.app.nodes.server.StoreDir(), "..", tokenFile)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)

@@ -32,7 +32,7 @@ func TestPageNotifiesTheAuthorAtOnce(t *testing.T) {
 	alice.says("#unread", "2")
 	alice.says("#notifications .unread:first-child", "bob reacted: like")
 
-	// To the post, by the notification.
+	// A click on the notification opens the post.
 	alice.click("#notifications li:last-child button")
 	alice.says(`[data-post="1"] .comments`, "Which tune?")
 	bob.enter(`[data-post="1"] [name=body]`, "Or all of them?\n")
@@ -48,7 +48,7 @@ func TestPageShowsNewPosts(t *testing.T) {
 	alice.says("article:first-child", "just baked")
 }
 
-// To the comment that a notification is about, and not to the head of a long post.
+// A notification leads to its comment, and not to the top of a long post.
 func TestNotificationOpensItsComment(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -98,7 +98,7 @@ func TestPageSyncsTheReadStateOfTabs(t *testing.T) {
 	two.gone("#unread")
 }
 
-// That something was read may be heard of before it.
+// A read state may arrive before the notifications that it is about.
 func TestPageAcceptsAReadStateBeforeItsNotifications(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -134,7 +134,7 @@ func TestPageReconnectsAfterAServerRestart(t *testing.T) {
 	alice.says(".toast", "and after")
 }
 
-// The laptop sleeps; when it wakes up, its connection looks open and is not.
+// When a laptop wakes up, its connection looks open and may be dead.
 func TestPageReconnectsAfterASleep(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -181,7 +181,7 @@ func TestPageShowsThatItWasReplaced(t *testing.T) {
 	p.says(".toast", "here again")
 }
 
-// Posts that were opened from a notification leave no hole in the list.
+// A post that was opened from a notification leaves no hole in the list.
 func TestPageListsOlderPosts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -235,7 +235,7 @@ func TestPageSendsATextOnce(t *testing.T) {
 	bob.enter("#new-post textarea", "only once")
 	bob.run(`const form = document.getElementById('new-post'); form.requestSubmit(); form.requestSubmit()`)
 	bob.says("article", "only once")
-	// The answer is lost; the same again is the same post.
+	// The response is lost. A retry does not add a second post.
 	bob.run(`const real = window.fetch;
 		window.fetch = async (...given) => { window.fetch = real; await real(...given); throw new TypeError("lost"); }`)
 	bob.enter("#new-post textarea", "this too")
@@ -248,7 +248,7 @@ func TestPageSendsATextOnce(t *testing.T) {
 	}
 }
 
-// What has the focus keeps it when something comes.
+// Events must not move the focus.
 func TestPageKeepsTheFocus(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -297,7 +297,7 @@ func TestPageFitsAPhone(t *testing.T) {
 	alice.says(`[data-post="1"] .comments`, "0001")
 	alice.until("nothing is wider than the screen", "document.documentElement.scrollWidth <= innerWidth")
 
-	// However much somebody says, the bell can be reached.
+	// Long comments must not cover the bell.
 	for range 3 {
 		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{strings.Repeat("very long ", 90)})
 	}
@@ -309,12 +309,12 @@ func TestPageFitsAPhone(t *testing.T) {
 
 	dave := s.visitor()
 	dave.token = read[session](dave.want(http.StatusCreated, "POST", "/api/users", credentials{strings.Repeat("W", 32), "long enough"})).Token
-	dave.post("by somebody with a long name")
-	alice.says("article", "by somebody with a long name")
+	dave.post("by a user with a long name")
+	alice.says("article", "by a user with a long name")
 	alice.until("nothing is wider than the screen", "document.documentElement.scrollWidth <= innerWidth")
 }
 
-// All with the keyboard: sign in, open a post, comment on it.
+// Signing in, opening a post and commenting on it need no mouse.
 func TestPageWorksWithTheKeyboard(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})

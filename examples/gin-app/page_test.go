@@ -24,14 +24,14 @@ func TestPageHasStrictPolicyAndNothingInline(t *testing.T) {
 		if !strings.HasPrefix(policy, "default-src 'none'; script-src 'self';") || strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: the policy is %q", path, policy)
 		}
-		// What the policy would stop, and what would put data into the page as HTML.
+		// Inline code, which the policy would stop, and calls that insert HTML.
 		if found := regexp.MustCompile(`(?i)<script>|\son[a-z]+=|style="|innerHTML|insertAdjacentHTML|document\.write`).Find(got.body); found != nil {
 			t.Errorf("%s has %q", path, found)
 		}
 	}
 }
 
-// A file whose type nobody has named would be shown as something else, or refused.
+// Without a content type a browser would guess one, or refuse the file.
 func TestEveryFileOfThePageHasAContentType(t *testing.T) {
 	t.Parallel()
 	files, err := web.ReadDir("web")

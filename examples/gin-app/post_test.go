@@ -34,7 +34,7 @@ func TestPostsAreListedNewestFirstInPages(t *testing.T) {
 		t.Errorf("before the first: %s", end.body)
 	}
 	if all := read[feed](alice.want(http.StatusOK, "GET", "/api/posts?before=999", nil)).Posts; len(all) != 7 {
-		t.Errorf("before a post to come: %d posts", len(all))
+		t.Errorf("before a post that does not exist yet: %d posts", len(all))
 	}
 	for range maxPage {
 		alice.post("one of many")
@@ -47,7 +47,7 @@ func TestPostsAreListedNewestFirstInPages(t *testing.T) {
 	}
 }
 
-// What is made is answered with, as it is found later.
+// The response to a new post or comment is equal to what a later request returns.
 func TestResponsesHaveTheFieldsOfThePage(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
@@ -76,7 +76,7 @@ func TestTextOfMaximumLengthIsAccepted(t *testing.T) {
 	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{strings.Repeat("ä", maxCommentRunes)})
 }
 
-// However many there are, an answer holds some of them.
+// A response has a limited number of comments.
 func TestPostHasItsNewestCommentsAndEarlierOnesOnRequest(t *testing.T) {
 	t.Parallel()
 	s, alice, bob, _ := demo(t)

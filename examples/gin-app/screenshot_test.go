@@ -14,11 +14,11 @@ import (
 
 var screenshots = flag.String("screenshots", "", "write the screenshots of the README to this `folder`")
 
-// TestScreenshots takes the pictures of the README; make screenshots runs it.
+// TestScreenshots takes the screenshots of the README. Run it with make screenshots.
 func TestScreenshots(t *testing.T) {
 	t.Parallel()
 	if *screenshots == "" {
-		t.Skip("without -screenshots nobody wants them")
+		t.Skip("screenshots are taken with -screenshots only")
 	}
 	s := newSite(t, appConfig{Demo: true})
 	bob, carol := s.signedIn("bob"), s.signedIn("carol")

@@ -37,8 +37,8 @@ func TestPageShowsWhyItWasSignedOut(t *testing.T) {
 	for _, p := range []*tab{one, two} {
 		p.says("#signed-out-reason", "You were signed out, in another tab or on another device.")
 	}
-	// The reason of one session, and an error of the form, are gone after the next session.
-	one.submitSignIn("nobody")
+	// A later session removes the reason and the error of the form.
+	one.submitSignIn("unknown")
 	one.says("#sign-in .error", "The name or the password is wrong.")
 	two.signIn("alice")
 	one.live()
@@ -79,8 +79,8 @@ func TestPageDoesNotExplainItsOwnSignOut(t *testing.T) {
 	p.gone("#signed-out-reason")
 }
 
-// The cookie has become another's without a word to the tab: it does nothing in their
-// name, and shows them.
+// Another user has signed in with the same cookie, and the tab has not noticed. It must not act as
+// that user, and must then show that user's page.
 func TestPageDoesNotActAsAnotherUser(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -103,7 +103,7 @@ func TestPageDoesNotActAsAnotherUser(t *testing.T) {
 	}
 }
 
-// Somebody else has signed in while nobody looked.
+// Another user has signed in while the page was hidden.
 func TestPageChecksTheSessionWhenItBecomesVisible(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -118,7 +118,7 @@ func TestPageChecksTheSessionWhenItBecomesVisible(t *testing.T) {
 	p.until("the draft of another is gone", `document.querySelector("#new-post textarea").value === ""`)
 }
 
-// What was written is still there when the session has ended and begun again.
+// A draft survives the end of the session, until its author signs out.
 func TestPageKeepsADraftForItsAuthor(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -138,7 +138,7 @@ func TestPageKeepsADraftForItsAuthor(t *testing.T) {
 	p.until("after signing out it is not", `document.querySelector("#new-post textarea").value === ""`)
 }
 
-// An answer to one person comes when the page shows another.
+// A response to one user arrives when the page shows another user.
 func TestPageDiscardsALateAnswerToAnotherUser(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})

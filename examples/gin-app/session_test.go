@@ -34,7 +34,7 @@ func TestSignInGivesTokenAndCookie(t *testing.T) {
 	if strings.Contains(cookie, "Secure") {
 		t.Errorf("cookie %q is Secure on a connection that is not", cookie)
 	}
-	// Either way of showing the token will do.
+	// The token is accepted in the cookie and in the Authorization header.
 	r := v.request("GET", "/api/me", nil)
 	r.AddCookie(&http.Cookie{Name: sessionCookie, Value: given.Token})
 	v.token = given.Token
@@ -93,7 +93,7 @@ func TestSignOutEndsEveryStreamAndSession(t *testing.T) {
 		wantError(t, v.want(http.StatusUnauthorized, "GET", "/api/me", nil), "invalid_token")
 		wantError(t, v.want(http.StatusUnauthorized, "GET", "/events", nil), "invalid_token")
 	}
-	// Signing in at once, in the same second, works; and bob has noticed nothing.
+	// Signing in again in the same second works. Bob's stream is not affected.
 	alice.signIn("alice", demoPassword)
 	alice.want(http.StatusOK, "GET", "/api/me", nil)
 	path, _ := bob.post("still there?")
@@ -101,7 +101,7 @@ func TestSignOutEndsEveryStreamAndSession(t *testing.T) {
 	others.NextOf("comment")
 }
 
-// Whichever comes first, signing out or the stream: there is no stream in the end.
+// Whether the sign-out or the stream comes first, no stream is open in the end.
 func TestSignOutEndsStreamsThatAreBeingOpened(t *testing.T) {
 	t.Parallel()
 	s, alice, _, _ := demo(t)
@@ -115,7 +115,7 @@ func TestSignOutEndsStreamsThatAreBeingOpened(t *testing.T) {
 					return
 				}
 				defer response.Body.Close()
-				if _, err := io.Copy(io.Discard, response.Body); err != nil { // until it has ended
+				if _, err := io.Copy(io.Discard, response.Body); err != nil { // until the stream has ended
 					t.Error(err)
 				}
 			})
@@ -135,13 +135,12 @@ func TestSignOutEndsStreamsThatAreBeingOpened(t *testing.T) {
 	}
 }
 
-// A stream that was let through before its person signed out, and came into the
-// registry after, must end too.
+// A stream that passed requireSession before the sign-out, and joined the registry after it, must
+// end too.
 func TestStreamOpenedDuringSignOutEnds(t *testing.T) {
 	t.Parallel()
 	s, alice, _, _ := demo(t)
-	// What signOut does, in the order that hurts: the stream is let through and
-	// attached between the two.
+	// The steps of signOut in the worst order: the stream opens between them.
 	stream := alice.open("/events")
 	stream.NextOf("sse.open")
 	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, time.Now().Add(time.Hour), defaultSessionLifetime); err != nil {
@@ -164,9 +163,9 @@ func TestSignOutRevokesEarlierTokensOnly(t *testing.T) {
 		}
 		return given
 	}
-	for range 3 { // whatever came before, and within one second
+	for range 3 { // several sign-outs within one second
 		before := issue()
-		for range 3 { // the second and the third, as many at once would be, change nothing
+		for range 3 { // repeated sign-outs change nothing
 			if err := s.app.store.EndSessions(ctx, alice.user.ID, before.ExpiresAt, defaultSessionLifetime); err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +179,7 @@ func TestSignOutRevokesEarlierTokensOnly(t *testing.T) {
 			t.Errorf("the session after it lasts %v longer", later.ExpiresAt.Sub(before.ExpiresAt))
 		}
 		if !revoked(after, before.ExpiresAt) || revoked(after, later.ExpiresAt) {
-			t.Errorf("void is what expires until %v: %v is to be, and %v is not", after.RevokedThrough, before.ExpiresAt, later.ExpiresAt)
+			t.Errorf("tokens are revoked until %v, want it to include %v and not %v", after.RevokedThrough, before.ExpiresAt, later.ExpiresAt)
 		}
 	}
 }
@@ -218,8 +217,8 @@ func TestSessionInUseIsRenewedAndIdleOneExpires(t *testing.T) {
 			}
 			cookie = renewed
 		}
-		// The stream lived as long as the token it was opened with, which has not
-		// been renewed by others that were.
+		// The stream ends with the token that it was opened with. Renewing the cookie does not
+		// extend it.
 		wantReconnect(t, stream, "expired")
 		v.token = bearer
 		wantError(t, v.want(http.StatusUnauthorized, "GET", "/api/me", nil), "invalid_token")
@@ -231,8 +230,8 @@ func TestSessionInUseIsRenewedAndIdleOneExpires(t *testing.T) {
 	})
 }
 
-// Behind a proxy that speaks TLS, the cookie is as on a connection of its own, and
-// no other site of the same domain can set it.
+// Behind a proxy that speaks TLS, the cookie is Secure. Its prefix __Host- stops other sites of the
+// domain from setting it.
 func TestCookieIsForHTTPSBehindAProxy(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true, Secure: true})
@@ -253,7 +252,7 @@ func TestCookieIsForHTTPSBehindAProxy(t *testing.T) {
 	inCookie := v.with("Cookie", "__Host-session="+token)
 	inCookie.want(http.StatusOK, "GET", "/api/me", nil)
 
-	// One that is about to expire is renewed under the same name.
+	// A token that is about to expire is renewed under the same name.
 	old, err := s.app.sessions.sign(read[session](given).User, time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
@@ -282,15 +281,15 @@ func TestSessionIsNullForAVisitorWithoutOne(t *testing.T) {
 	}
 	v := &visitor{t: t, url: s.url, client: alice.client}
 	for name, test := range map[string]struct {
-		who  *visitor
+		from *visitor
 		want user
 	}{
 		"bearer":            {alice, alice.user},
 		"cookie":            {v.with("Cookie", sessionCookie+"="+alice.token), alice.user},
 		"meant_for_another": {bob.with("X-User", alice.user.ID), bob.user},
 	} {
-		if got := read[struct{ User user }](test.who.want(http.StatusOK, "GET", "/api/session", nil)).User; got != test.want {
-			t.Errorf("%s: the session is %+v's", name, got)
+		if got := read[struct{ User user }](test.from.want(http.StatusOK, "GET", "/api/session", nil)).User; got != test.want {
+			t.Errorf("%s: the user is %+v", name, got)
 		}
 	}
 	wantError(t, alice.with("Cookie", sessionCookie+"="+bob.token).want(http.StatusBadRequest, "GET", "/api/session", nil), "invalid_request")
@@ -305,8 +304,8 @@ func TestSessionIsNullForAVisitorWithoutOne(t *testing.T) {
 	}
 }
 
-// Alice's page is open in one tab, and bob has signed in from another: in the same
-// browser, and so with the cookie of both.
+// Alice's page is open in one tab, and Bob has signed in in another tab of the same browser. Both
+// tabs send Bob's cookie.
 func TestRequestForAnotherUserIsRefused(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
@@ -339,9 +338,9 @@ func TestRequestForAnotherUserIsRefused(t *testing.T) {
 	}
 	bob.with("X-User", bob.user.ID).want(http.StatusOK, "GET", "/api/me", nil)
 	bob.open("/events?user=" + bob.user.ID).NextOf("sse.open")
-	// Who is not signed in at all is told that first.
-	nobody := &visitor{t: t, url: bob.url, client: bob.client}
-	wantError(t, nobody.with("X-User", alice.user.ID).want(http.StatusUnauthorized, "GET", "/api/me", nil), "unauthenticated")
+	// Without a session the answer is 401, even if X-User names a user.
+	anonymous := &visitor{t: t, url: bob.url, client: bob.client}
+	wantError(t, anonymous.with("X-User", alice.user.ID).want(http.StatusUnauthorized, "GET", "/api/me", nil), "unauthenticated")
 }
 
 func TestCookieIsSecureOverTLS(t *testing.T) {

@@ -45,7 +45,7 @@ func TestHeaderFitsAPhone(t *testing.T) {
 	}
 }
 
-// Toasts used to cover the buttons of the post that they were about.
+// Toasts once covered the buttons of the post that they were about.
 func TestToastsCoverNoButton(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -137,7 +137,7 @@ func TestNotificationNamesItsPost(t *testing.T) {
 	}
 }
 
-// An emoji would be an empty box without a font that has it.
+// Without a suitable font an emoji would be an empty box.
 func TestReactionsNeedNoFont(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, appConfig{Demo: true})
@@ -163,7 +163,7 @@ func TestPageShowsThatTheServerCannotBeReached(t *testing.T) {
 	p.click(`[data-post="1"] .reaction`)
 	p.says(".toast", "The server cannot be reached.")
 	p.click(`[data-post="1"] .reaction`)
-	p.until("it says so once", "toasts.children.length === 1")
+	p.until("there is one toast", "toasts.children.length === 1")
 	p.run("newest().drop()")
 	p.says("#connection", "Reconnecting")
 	p.gone("#notice")

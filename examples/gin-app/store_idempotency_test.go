@@ -55,7 +55,7 @@ func TestRepeatedPostIsAddedOnce(t *testing.T) {
 	if string(first.body) != string(second.body) {
 		t.Errorf("the second answer is %s, the first %s", second.body, first.body)
 	}
-	// The keys of others are others.
+	// Keys of other users are independent.
 	third := bob.with(keyHeader, key).want(http.StatusCreated, "POST", "/api/posts", textRequest{"once"})
 	if got := read[post](third); got.ID == read[post](first).ID || got.Author != bob.user {
 		t.Errorf("bob got %+v", got)
@@ -69,7 +69,7 @@ func TestKeyOfAnotherRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
 	bob = bob.with(keyHeader, "a-key")
-	// What was refused was not made, and has not used up the key.
+	// A refused request adds nothing and does not use up the key.
 	bob.want(http.StatusNotFound, "POST", "/api/posts/999/comments", textRequest{"hello"})
 	bob.want(http.StatusUnprocessableEntity, "POST", "/api/posts/1/comments", textRequest{})
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"hello"})
@@ -142,16 +142,16 @@ func TestKeyExpiresAfterADay(t *testing.T) {
 		for i := range 3 * maxKeysRemoved {
 			add("a post", "key "+strconv.Itoa(i))
 		}
-		last := add("the last", "last key") // and so the last to be removed
+		last := add("the last", "last key") // the newest key, so the last one to be removed
 		time.Sleep(keyLifetime - time.Millisecond)
 		if again := add("the last", "last key"); again != last {
-			t.Errorf("within a day %d was made", again)
+			t.Errorf("within a day the repeated request added post %d", again)
 		}
 		time.Sleep(time.Millisecond)
 		if later := add("something else", "last key"); later == last {
-			t.Error("after a day nothing was made")
+			t.Error("after a day the request added no post")
 		}
-		// Old keys go with new ones, some at a time.
+		// Each new key removes some expired ones.
 		kept := func() (n int) {
 			if err := s.read.QueryRowContext(t.Context(), "SELECT count(*) FROM idempotency_keys").Scan(&n); err != nil {
 				t.Fatal(err)
@@ -165,7 +165,7 @@ func TestKeyExpiresAfterADay(t *testing.T) {
 				t.Errorf("%d keys were removed at once", removed)
 			}
 		}
-		if n := kept(); n != 5 { // those of today
+		if n := kept(); n != 5 { // the keys that are less than a day old
 			t.Errorf("%d keys are kept", n)
 		}
 	})

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// openOnly is the variable that names the file which a process of this test opens.
+// openOnly is the environment variable with the file that a child process of a test opens.
 const openOnly = "GIN_APP_OPEN_ONLY"
 
-// The change to a write-ahead log is refused at once while another writes, however
-// long a statement may wait for its turn.
+// While another connection writes, the switch to a write-ahead log fails at once. busy_timeout does
+// not apply to it.
 func TestOpenWaitsForAnotherWriter(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")
@@ -38,7 +38,7 @@ func TestOpenWaitsForAnotherWriter(t *testing.T) {
 	newTestStore(t, file)
 }
 
-// Whoever is first makes the file and its schema, and the others wait.
+// The first one creates the file and its schema. The others wait.
 func TestConcurrentOpensOfANewFile(t *testing.T) {
 	t.Parallel()
 	for range 10 {

@@ -31,7 +31,7 @@ func TestDatabaseFilesArePrivateAndItsSettingsSafe(t *testing.T) {
 	dir := t.TempDir()
 	s := newTestStore(t, filepath.Join(dir, "feed.db"))
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 3 { // with the write-ahead log
+	if err != nil || len(files) != 3 { // the database, its write-ahead log and its shared memory
 		t.Errorf("%d files, %v", len(files), err)
 	}
 	for _, file := range files {
@@ -39,7 +39,7 @@ func TestDatabaseFilesArePrivateAndItsSettingsSafe(t *testing.T) {
 			t.Errorf("%s is %v, %v", file.Name(), info.Mode(), err)
 		}
 	}
-	for _, name := range []string{"feed.db", "feed.db-wal"} { // as of an older program
+	for _, name := range []string{"feed.db", "feed.db-wal"} { // an older program created them so
 		if err := os.Chmod(filepath.Join(dir, name), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -61,8 +61,8 @@ func TestDatabaseFilesArePrivateAndItsSettingsSafe(t *testing.T) {
 	if _, err := s.read.ExecContext(t.Context(), "DELETE FROM posts"); err == nil {
 		t.Error("the connections for reading can write")
 	}
-	if _, err := s.write.ExecContext(t.Context(), "INSERT INTO posts (author_id, body, created_at) VALUES ('nobody', '', 0)"); err == nil {
-		t.Error("a post has an author who does not exist")
+	if _, err := s.write.ExecContext(t.Context(), "INSERT INTO posts (author_id, body, created_at) VALUES ('unknown', '', 0)"); err == nil {
+		t.Error("a post with an unknown author was accepted")
 	}
 }
 
@@ -116,7 +116,7 @@ func TestDatabaseOfAnOlderProgramIsMigrated(t *testing.T) {
 	}
 }
 
-// What belongs together is kept or not, together.
+// A comment or a reaction and its notification are added together or not at all.
 func TestFailedTransactionChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := newTestStore(t, inMemory)
@@ -152,7 +152,7 @@ func TestFailedTransactionChangesNothing(t *testing.T) {
 	}
 }
 
-// Writers queue, and readers do not wait for them.
+// Writers wait for each other. Readers do not wait.
 func TestConcurrentWritesFromTwoStores(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")
@@ -173,8 +173,8 @@ func TestConcurrentWritesFromTwoStores(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for range 10 {
-				if _, _, told, err := stores[i%2].AddComment(t.Context(), made.ID, bob.ID, "hello", ""); err != nil || told == nil {
-					t.Errorf("%v, %v", told, err)
+				if _, _, notified, err := stores[i%2].AddComment(t.Context(), made.ID, bob.ID, "hello", ""); err != nil || notified == nil {
+					t.Errorf("%v, %v", notified, err)
 				}
 				if _, _, err := stores[i%2].Notifications(t.Context(), alice.ID, 0); err != nil {
 					t.Error(err)

@@ -4,7 +4,7 @@ import "testing"
 
 // Tests of web/stream.js alone, in a browser, with time and events that the test controls.
 
-// stream is a page with a Stream that is not open yet. The calls that it makes are in calls.
+// stream returns a page with a Stream that is not open yet. The array calls records its callbacks.
 func stream(t *testing.T) *tab {
 	t.Helper()
 	p := modules(t)
@@ -82,7 +82,7 @@ func TestStreamReconnectsAndResumes(t *testing.T) {
 
 		// A connection that does not open is given up.
 		await time.pass(33_000);
-		check(streams[4].readyState === 2, "it waits for ever");
+		check(streams[4].readyState === 2, "it waits without a limit");
 		await time.pass(6000);
 		called("refused,reconnecting", "given up");
 		opened(6, "given up");
@@ -145,7 +145,7 @@ func TestStreamReconnectsAfterThreeSilentIntervals(t *testing.T) {
 		openStream({ heartbeat: 4000 });
 		called("live", "back");
 		await time.pass(11_000);
-		opened(2, "with a new connection it counts anew");
+		opened(2, "a new connection starts a new count");
 
 		// Without a connection there are no heartbeats to wait for.
 		newest().drop();
@@ -341,7 +341,7 @@ func TestStreamReportsAnExpectedEndOnlyIfItTakesLong(t *testing.T) {
 		}
 		called("reconnecting throttled,reconnecting throttled,reconnecting throttled", "throttled again and again");
 		openStream();
-		called("live", "throttled no more");
+		called("live", "open again");
 
 		// The connection dies after sse.reconnect, and no end arrives.
 		newest().send("sse.reconnect", { reason: "lifetime", retry: 1000 }, "2");
