@@ -61,7 +61,7 @@ func newApp(ctx context.Context, cfg appConfig) (*app, error) {
 	a := &app{logger: cfg.Logger, nodes: cfg.Nodes, demo: []string{}}
 	var err error
 	if a.store, err = openStore(ctx, cfg.Database); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening the database %s: %w", cfg.Database, err)
 	}
 	if err := a.setUp(ctx, cfg); err != nil {
 		return nil, errors.Join(err, a.store.Close())

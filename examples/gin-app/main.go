@@ -94,7 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		if cfg.Nodes != nil {
 			err = errors.Join(err, cfg.Nodes.Close())
 		}
-		return fmt.Errorf("%s: %w", *database, err)
+		return err
 	}
 	defer func() { err = errors.Join(err, application.Close()) }()
 	listener, err := net.Listen("tcp", *addr)

@@ -141,17 +141,20 @@ func TestRunWithoutDemoAndBehindTLS(t *testing.T) {
 
 func TestRunRefusesInvalidArguments(t *testing.T) {
 	t.Parallel()
-	for name, args := range map[string][]string{
-		"unknown_flag":        {"-nonsense"},
-		"unexpected_argument": {"nonsense"},
-		"bad_address":         {"-addr", "nonsense", "-db", inMemory},
-		"no_such_folder":      {"-db", "/nonsense/feed.db"},
-		"not_a_database":      {"-db", "main_test.go"},
+	for name, test := range map[string]struct {
+		args []string
+		want string // a part of the error
+	}{
+		"unknown_flag":        {[]string{"-nonsense"}, "-nonsense"},
+		"unexpected_argument": {[]string{"nonsense"}, `unexpected argument "nonsense"`},
+		"bad_address":         {[]string{"-addr", "nonsense", "-db", inMemory}, "choose another address with -addr"},
+		"no_such_folder":      {[]string{"-db", "/nonsense/feed.db"}, "opening the database /nonsense/feed.db: "},
+		"not_a_database":      {[]string{"-db", "main_test.go"}, "opening the database main_test.go: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
-				t.Error("there was no error")
+			if err := run(t.Context(), test.args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error is %v, want one with %q", err, test.want)
 			}
 		})
 	}

@@ -269,7 +269,7 @@ func TestPasswordGuessesDoNotBlockOtherUsers(t *testing.T) {
 
 func TestInvalidProxyAddressIsAnError(t *testing.T) {
 	t.Parallel()
-	if err := run(t.Context(), []string{"-proxy", "nonsense", "-db", inMemory}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "nonsense") {
-		t.Errorf("error %v", err)
+	if err := run(t.Context(), []string{"-proxy", "nonsense", "-db", inMemory}, io.Discard, io.Discard); err == nil || !strings.HasPrefix(err.Error(), "proxies must be ") || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("error is %v", err)
 	}
 }

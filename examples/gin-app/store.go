@@ -153,7 +153,7 @@ func (s *store) migrate(ctx context.Context) error {
 	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		var version int
 		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-			return fmt.Errorf("opening the database: %w", err)
+			return fmt.Errorf("reading its version: %w", err)
 		}
 		if version > len(files) {
 			return fmt.Errorf("the database has schema %d, but this program knows schema %d only: start a newer program, or choose another file with -db", version, len(files))
