@@ -211,7 +211,7 @@ func TestPanicIsAnsweredWith500(t *testing.T) {
 	wantError(t, answer{t, w.Code, w.Header(), w.Body.Bytes()}, "internal")
 }
 
-// wantError checks that an answer is an error with a code, in the format of the README.
+// wantError checks that an answer is an error with a code, in the format of API.md.
 func wantError(t *testing.T, a answer, code string) {
 	t.Helper()
 	if got := a.header.Get("Content-Type"); got != "application/json; charset=utf-8" {
