@@ -9,35 +9,34 @@ import (
 	"time"
 )
 
-// backoff says how long to wait before the next attempt: the reconnection time,
-// as the standard has it (WHATWG HTML, section 9.2.3), doubled with each further
-// failure in a row, plus up to a half of it, so that the clients of a server that
-// was away do not come back together.
+// backoff computes the wait before the next attempt. It starts from the reconnection time (WHATWG
+// HTML, section 9.2.3) and doubles it with each further failure in a row. A random part of up to
+// half spreads out the clients of a server that restarts.
 type backoff struct {
-	reconnectionTime time.Duration // the server's last retry; until there is one, the client's own
-	maxAsked         time.Duration // most that a server is obeyed
-	maxGrown         time.Duration // most that failures make of it
+	reconnectionTime time.Duration // the server's last retry; before that, the client's setting
+	maxAsked         time.Duration // the longest wait that a server can ask for
+	maxGrown         time.Duration // the longest wait that failures lead to
 	random           func() float64
 }
 
-// leastPause is the least wait after the second connection in a row that was short, and
-// what failures double if the server has asked for less. Without it a server that asks
-// for no wait and ends each stream at once would be asked again without a pause.
+// leastPause is the shortest wait after the second short connection in a row. If the server has
+// asked for less, failures double leastPause instead. Without it, a client would hammer a server
+// that asks for no wait and ends each stream at once.
 const leastPause = 100 * time.Millisecond
 
-// longestWait keeps sums from overflowing.
+// longestWait keeps additions from overflowing.
 const longestWait = math.MaxInt64 / 2
 
-// retry takes up a retry field.
+// retry sets the reconnection time from a retry field.
 func (b *backoff) retry(d time.Duration) { b.reconnectionTime = min(d, b.maxAsked) }
 
 // streak counts the attempts in a row that ended before they were stable.
 type streak struct {
 	short    int // lived less than StableAfter
-	failures int // of these, the last ones that failed
+	failures int // how many of the last short ones failed in a row
 }
 
-// add takes up the end of an attempt.
+// add counts an attempt that has ended.
 func (s *streak) add(end ending, stableAfter time.Duration) {
 	switch {
 	case end.lived >= stableAfter:
@@ -50,9 +49,8 @@ func (s *streak) add(end ending, stableAfter time.Duration) {
 	}
 }
 
-// wait returns the wait after a streak whose last attempt ended with err. The first
-// failure does not make it longer: the connection may just have been lost, with the
-// server in good health. That the server is down is known when the second one fails.
+// wait returns the wait after a streak whose last attempt ended with err. The first failure does
+// not increase it, because a single lost connection does not mean that the server is down.
 func (b *backoff) wait(s streak, err error) time.Duration {
 	d := b.reconnectionTime
 	if asked := (*ReconnectError)(nil); errors.As(err, &asked) {
@@ -86,9 +84,9 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// RetryTransient is a [Config.RetryStatus] for the statuses that usually pass: 408,
-// 425, 429, 500, 502, 503 and 504, and those with which a CDN reports on the server
-// behind it: 520 to 527, 529 and 530.
+// RetryTransient is a [Config.RetryStatus] that accepts statuses which are usually temporary. These
+// are 408, 425, 429, 500, 502, 503 and 504, and those with which a CDN reports failures of the
+// origin server: 520 to 527, 529 and 530.
 func RetryTransient(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -99,15 +97,14 @@ func RetryTransient(status int) bool {
 	}
 }
 
-// RetryPage is a [Config.RetryContentType] for a page of HTML: a proxy shows one with
-// status 200 while a server is being maintained, and a captive portal until the user has
-// signed in.
+// RetryPage is a [Config.RetryContentType] that accepts HTML pages. A proxy may serve one with
+// status 200 during maintenance, and a captive portal until the user has signed in.
 func RetryPage(contentType string) bool {
 	return contentType == "text/html" || contentType == "application/xhtml+xml"
 }
 
-// retryAfter returns what a Retry-After asks for (RFC 9110, section 10.2.3): so many
-// seconds, or until a date. 0 stands for nothing, and for what is neither.
+// retryAfter returns the wait that a Retry-After asks for (RFC 9110, section 10.2.3), in seconds or
+// as a date. It returns 0 for any other value.
 func retryAfter(value string) time.Duration {
 	const most = math.MaxInt64 / uint64(time.Second)
 	seconds, err := strconv.ParseUint(value, 10, 64)

@@ -61,7 +61,7 @@ func TestBackoffWait(t *testing.T) {
 	}
 }
 
-// However long a server may be obeyed, a wait does not overflow into none.
+// With the largest durations a wait does not overflow to zero or less.
 func TestBackoffDoesNotOverflow(t *testing.T) {
 	t.Parallel()
 	b := backoff{time.Second, math.MaxInt64, math.MaxInt64, func() float64 { return math.Nextafter(1, 0) }}
@@ -100,7 +100,7 @@ func TestStreak(t *testing.T) {
 	}
 }
 
-func TestBackoffObeysRetryUpToALimit(t *testing.T) {
+func TestBackoffLimitsTheRetryField(t *testing.T) {
 	t.Parallel()
 	b := backoff{time.Second, time.Hour, 30 * time.Second, func() float64 { return 0 }}
 	for _, test := range []struct{ retry, want time.Duration }{
@@ -165,8 +165,8 @@ func TestRetryPage(t *testing.T) {
 	}
 }
 
-// The text of an error goes into logs: it must not hold what the URL or a header hides.
-func TestRequestErrorTextHoldsNoSecret(t *testing.T) {
+// Error texts go into logs, so they must not contain secrets of the URL or a header.
+func TestRequestErrorTextContainsNoSecret(t *testing.T) {
 	t.Parallel()
 	request, err := http.NewRequest(http.MethodGet, "https://user:secret@example.com/a%20b?token=secret#secret", http.NoBody)
 	if err != nil {
@@ -178,6 +178,6 @@ func TestRequestErrorTextHoldsNoSecret(t *testing.T) {
 		t.Errorf("the error is %q, want %q", got, want)
 	}
 	if got := newRequestError(&http.Request{}, cause).Error(); got != "GET: no route" {
-		t.Errorf("of an empty request the error is %q", got)
+		t.Errorf("for an empty request the error is %q", got)
 	}
 }

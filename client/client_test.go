@@ -67,7 +67,7 @@ func TestNewNamesTheInvalidField(t *testing.T) {
 	}
 }
 
-func TestNewTakesWhatIsOff(t *testing.T) {
+func TestNewAcceptsNegativeAsOff(t *testing.T) {
 	t.Parallel()
 	if _, err := client.New(client.Config{URL: "https://example.com", IdleTimeout: -1, ConnectTimeout: -1, MaxEventBytes: -1}); err != nil {
 		t.Error(err)
@@ -96,7 +96,7 @@ func TestRequestHeader(t *testing.T) {
 	}
 }
 
-func TestHeaderOfTheCallerWins(t *testing.T) {
+func TestHeaderFromTheConfigReplacesTheDefault(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, status(http.StatusNoContent))
 	want := http.Header{"Accept": {"*/*"}, "Cache-Control": {"max-age=0"}, "Accept-Encoding": {"gzip"}, "User-Agent": {"mine/1"}}
@@ -108,7 +108,7 @@ func TestHeaderOfTheCallerWins(t *testing.T) {
 	}
 }
 
-func TestNewRequestIsAskedForEachAttempt(t *testing.T) {
+func TestNewRequestIsCalledForEachAttempt(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, stream("id: 1\ndata: x\n\n"), status(http.StatusServiceUnavailable), status(http.StatusNoContent))
 	shared := http.Header{"Last-Event-Id": {"stale"}}
@@ -160,7 +160,7 @@ func TestNewRequestMayReturnABareRequest(t *testing.T) {
 	}
 }
 
-func TestNewRequestThatIsNotUsable(t *testing.T) {
+func TestUnusableNewRequestIsFinal(t *testing.T) {
 	t.Parallel()
 	var cached *http.Request
 	for name, newRequest := range map[string]func(context.Context) (*http.Request, error){
@@ -185,7 +185,7 @@ func TestNewRequestThatIsNotUsable(t *testing.T) {
 	}
 }
 
-func TestErrorTextsHoldNoQuery(t *testing.T) {
+func TestErrorTextsContainNoQuery(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]client.Config{
 		"refused": {URL: "http://user:secret@" + refusing + "/events?token=secret"},
@@ -250,7 +250,7 @@ func TestPanicInTheLoopClosesTheConnection(t *testing.T) {
 	func() {
 		defer func() {
 			if recover() == nil {
-				t.Error("the panic did not come through")
+				t.Error("the panic did not reach the caller")
 			}
 		}()
 		for range c.Events(t.Context()) {
@@ -263,7 +263,7 @@ func TestPanicInTheLoopClosesTheConnection(t *testing.T) {
 	}
 }
 
-// Without an HTTPClient, the client has one of its own, and nobody else to clean up.
+// Without an HTTPClient the client owns its transport, so it must close the idle connections.
 func TestEndOfTheLoopLeavesNoConnection(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{}, 10)
@@ -282,7 +282,7 @@ func TestEndOfTheLoopLeavesNoConnection(t *testing.T) {
 	if _, err := rangeOver(t.Context(), c); !isStatus(err, http.StatusNoContent) {
 		t.Fatal(err)
 	}
-	<-closed // it was kept for the second request, and would be for more
+	<-closed // keep-alive held it open until the loop had ended
 }
 
 func TestSecondLoopGetsErrBusy(t *testing.T) {
@@ -308,8 +308,8 @@ func TestSecondLoopGetsErrBusy(t *testing.T) {
 	}
 }
 
-// A loop over functions panics by itself if the rules of iterators are broken; this
-// one counts.
+// A range loop over a function panics if the function breaks the rules of iterators. This test
+// calls the function directly and counts the calls.
 func TestYieldIsNotCalledAfterItsEnd(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, stream("data: a\n\ndata: b\n\n"), status(http.StatusNoContent))
@@ -326,7 +326,7 @@ func TestYieldIsNotCalledAfterItsEnd(t *testing.T) {
 			t.Errorf("%s: yield was called %d times", name, calls)
 		}
 	}
-	// Whoever wants more after an error gets no more.
+	// An error is the last value, even if yield returns true.
 	calls := 0
 	c.Events(t.Context())(func(event client.Event, err error) bool {
 		calls++
@@ -397,8 +397,8 @@ func TestContextThatHasEndedDoesNotConnect(t *testing.T) {
 	}
 }
 
-// What has come but was not seen is not counted as seen.
-func TestContextThatEndsInTheLoopEndsIt(t *testing.T) {
+// Events that have arrived but were not yielded do not count as seen.
+func TestContextThatEndsWithinTheLoopEndsTheLoop(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, hold("id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\n\n"))
 	c := newClient(t, client.Config{URL: s.URL})
@@ -426,7 +426,7 @@ func TestNoReconnectIsOneConnection(t *testing.T) {
 	}{
 		"clean_end":      {stream("data: a\n\n"), 1, func(err error) bool { return err == nil }},
 		"half_an_event":  {stream("data: a\n\ndata: b\n"), 1, func(err error) bool { return err == nil }},
-		"cut":            {cut("data: a\n\n"), 1, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
+		"abort":          {abort("data: a\n\n"), 1, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
 		"no_answer":      {hijack(func(io.Writer) {}), 0, func(err error) bool { return err != nil && !errors.Is(err, io.EOF) }},
 		"refused":        {status(http.StatusServiceUnavailable), 0, func(err error) bool { return isStatus(err, http.StatusServiceUnavailable) }},
 		"not_a_stream":   {status(http.StatusOK), 0, func(err error) bool { return errors.As(err, new(*client.ContentTypeError)) }},
@@ -447,8 +447,8 @@ func TestNoReconnectIsOneConnection(t *testing.T) {
 	}
 }
 
-// It is not the stream that has ended.
-func TestNoReconnectTellsAnEOFOfNewRequest(t *testing.T) {
+// An EOF of NewRequest is not the clean end of a stream.
+func TestNoReconnectReportsAnEOFOfNewRequest(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, client.Config{NoReconnect: true, NewRequest: func(context.Context) (*http.Request, error) { return nil, io.EOF }})
 	if _, err := rangeOver(t.Context(), c); !errors.Is(err, io.EOF) {
@@ -456,9 +456,9 @@ func TestNoReconnectTellsAnEOFOfNewRequest(t *testing.T) {
 	}
 }
 
-func TestCallbacksTellWhatHappens(t *testing.T) {
+func TestCallbacksReportWhatHappens(t *testing.T) {
 	t.Parallel()
-	s := newScript(t, status(http.StatusBadGateway), stream(": hi\n\ndata: a\n\n:there\n\n"), cut(": half"), status(http.StatusNoContent))
+	s := newScript(t, status(http.StatusBadGateway), stream(": hi\n\ndata: a\n\n:there\n\n"), abort(": half"), status(http.StatusNoContent))
 	var log []string
 	c := newClient(t, client.Config{
 		URL:         s.URL,
@@ -483,7 +483,7 @@ func TestCallbacksTellWhatHappens(t *testing.T) {
 		"end ginsse: status 502 Bad Gateway",
 		"open 200 1 0 <nil>", "comment hi", "event a<nil>", "comment there", "end EOF",
 		"open 200 2 0 <nil>", "end unexpected EOF",
-		"event ginsse: status 204 No Content: the server wants no reconnecting",
+		"event ginsse: status 204 No Content: the server asks the client not to reconnect",
 	}, "\n")
 	if got != want {
 		t.Errorf("what happened was\n%s\nwant\n%s", got, want)
@@ -493,7 +493,7 @@ func TestCallbacksTellWhatHappens(t *testing.T) {
 func TestEventsOverHTTP2(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{}, 1)
-	s := &script{steps: []http.HandlerFunc{stream("id: 1\ndata: a\n\n"), cut("id: 2\ndata: b\n\ndata: half"), holdUntil(gone, "id: 3\ndata: c\n\n")}}
+	s := &script{steps: []http.HandlerFunc{stream("id: 1\ndata: a\n\n"), abort("id: 2\ndata: b\n\ndata: half"), holdUntil(gone, "id: 3\ndata: c\n\n")}}
 	server := httptest.NewUnstartedServer(s)
 	server.EnableHTTP2 = true
 	server.StartTLS()
@@ -543,7 +543,7 @@ func TestSilenceOverHTTP2(t *testing.T) {
 	}
 }
 
-// The kit's own server: whatever ends connections, every event arrives once.
+// With a registry of the kit, every event arrives once across dropped connections.
 func TestEventsOfARegistryAcrossConnections(t *testing.T) {
 	t.Parallel()
 	registry := newKit(t, ginsse.RegistryConfig{})
@@ -556,7 +556,7 @@ func TestEventsOfARegistryAcrossConnections(t *testing.T) {
 		}
 	}
 	const events = 30
-	n, opens, cuts := 0, 0, 0
+	n, opens, drops := 0, 0, 0
 	c := newClient(t, client.Config{
 		URL:    server.URL + "/events",
 		Header: http.Header{"X-User": {"alice"}},
@@ -564,8 +564,8 @@ func TestEventsOfARegistryAcrossConnections(t *testing.T) {
 		MaxReconnectionTime: time.Millisecond,
 		OnDisconnect: func(error, time.Duration) {
 			n++
-			send(n) // while nobody listens
-			cuts++
+			send(n) // while the client is disconnected
+			drops++
 		},
 	})
 	var got []int
@@ -602,8 +602,8 @@ func TestEventsOfARegistryAcrossConnections(t *testing.T) {
 			t.Fatalf("got %v", got)
 		}
 	}
-	if cuts < 3 || opens != cuts+1 {
-		t.Errorf("there were %d connections, and %d of them were cut", opens, cuts)
+	if drops < 3 || opens != drops+1 {
+		t.Errorf("there were %d connections, and %d of them were dropped", opens, drops)
 	}
 }
 
@@ -714,8 +714,8 @@ func TestLifetimeAndRestartOfTheRegistryReconnect(t *testing.T) {
 	})
 }
 
-// On a server that is busy with others, blocks of only an id move the position of
-// one for whom there is nothing. Anybody may look at it.
+// On a server that is busy with other users, heartbeats move the position of an idle client. Any
+// goroutine may read the position.
 func TestHeartbeatsMoveTheLastEventID(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -752,7 +752,7 @@ func TestHeartbeatsMoveTheLastEventID(t *testing.T) {
 	})
 }
 
-// newKit returns a registry. Its streams end with the test if the server's do.
+// newKit returns a registry. The caller's server ends its streams.
 func newKit(t *testing.T, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	t.Helper()
 	registry, err := ginsse.NewRegistry(cfg)
@@ -762,7 +762,7 @@ func newKit(t *testing.T, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	return registry
 }
 
-// kitEngine serves registry at /events, to whom the header X-User names.
+// kitEngine serves registry at /events. The header X-User names the user.
 func kitEngine(t *testing.T, registry *ginsse.Registry) http.Handler {
 	t.Helper()
 	quietly()
@@ -777,10 +777,11 @@ func kitEngine(t *testing.T, registry *ginsse.Registry) http.Handler {
 	return r
 }
 
-// quietly keeps gin from telling of its routes.
+// quietly keeps gin from printing its routes.
 var quietly = sync.OnceFunc(func() { gin.SetMode(gin.TestMode) })
 
-// newClient returns a client that waits about a millisecond, unless cfg says more.
+// newClient returns a client that waits about a millisecond between attempts, unless cfg asks for
+// more.
 func newClient(t *testing.T, cfg client.Config) *client.Client {
 	t.Helper()
 	if cfg.ReconnectionTime == 0 {
@@ -790,7 +791,7 @@ func newClient(t *testing.T, cfg client.Config) *client.Client {
 		cfg.MaxBackoff = time.Millisecond
 	}
 	if cfg.HTTPClient == nil {
-		// The default's, but closed with the test, so that servers can be.
+		// Like the default, but closed at the end of the test, so that the servers can close.
 		transport := &http.Transport{}
 		t.Cleanup(transport.CloseIdleConnections)
 		cfg.HTTPClient = &http.Client{Transport: transport}
@@ -820,8 +821,7 @@ func isStatus(err error, status int) bool {
 	return errors.As(err, &refused) && refused.Status == status
 }
 
-// script is a handler that does something else for each request; for the last of
-// them again and again.
+// script is a handler with one step for each request. It repeats the last step.
 type script struct {
 	URL   string
 	steps []http.HandlerFunc
@@ -849,14 +849,14 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.steps[min(n, len(s.steps)-1)](w, r)
 }
 
-// requests returns how many requests there were.
+// requests returns the number of requests so far.
 func (s *script) requests() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.headers)
 }
 
-// header returns the header of a request.
+// header returns the header of request n.
 func (s *script) header(n int) http.Header {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -878,15 +878,15 @@ func stream(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { write(w, text) }
 }
 
-// cut answers with a stream that is cut.
-func cut(text string) http.HandlerFunc {
+// abort answers with a stream and then drops the connection.
+func abort(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		write(w, text)
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// hold answers with a stream that then stays silent.
+// hold answers with a stream that stays open and silent.
 func hold(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		write(w, text)
@@ -894,7 +894,7 @@ func hold(text string) http.HandlerFunc {
 	}
 }
 
-// holdUntil is hold, and tells gone when the client has left.
+// holdUntil is hold, and sends to gone when the client has disconnected.
 func holdUntil(gone chan<- struct{}, text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		hold(text)(w, r)
@@ -905,8 +905,8 @@ func holdUntil(gone chan<- struct{}, text string) http.HandlerFunc {
 // silent does not answer.
 func silent(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// status answers with a status and a header: name, value, and so on. The value of
-// "body" is the body.
+// status answers with a status and header fields, given as name, value, name, value. The value of
+// "body" becomes the body.
 func status(code int, fields ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		body := ""
@@ -922,7 +922,7 @@ func status(code int, fields ...string) http.HandlerFunc {
 	}
 }
 
-// refuseSlowly begins to say why it refuses, and does not go on.
+// refuseSlowly begins the body of a refusal and does not finish it.
 func refuseSlowly(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(http.StatusServiceUnavailable)

@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// connection is an event stream that a server has agreed to send. It is the decoder's
-// reader, so that the position is known whenever the decoder waits.
+// connection is an open event stream. It is the reader of its decoder, so that it can record the
+// last event ID each time the decoder waits for more.
 type connection struct {
 	client    *Client
 	wire      *wire
-	body      io.Reader // of the wire, without compression
+	body      io.Reader // the bytes of wire, decompressed
 	decoder   *Decoder
 	delivered bool // an event that is not the kit's own was yielded
 }
 
-// ending is how an attempt ended.
+// ending describes how an attempt ended.
 type ending struct {
 	err       error         // nil if the loop was left
 	lived     time.Duration // how long the stream was open
 	delivered bool          // an event that is not the kit's own was yielded
 }
 
-// isClean reports whether the stream ended as its server wanted: it was complete, or the
-// server has asked the client to reconnect.
+// isClean reports whether the server ended the stream on purpose: its body was complete, or the
+// server asked the client to reconnect.
 func (e ending) isClean() bool {
 	return e.err == io.EOF || e.isAsked() //nolint:errorlint // a wrapped EOF is no end of the stream
 }
@@ -71,39 +71,38 @@ func (c *Client) connect(iteration context.Context, yield func(Event, error) boo
 	return ending{err: err, lived: time.Since(opened), delivered: k.delivered}
 }
 
-// read yields events until the attempt has ended, and returns why; nil if the loop
-// was left.
+// read yields events until the attempt ends, and returns the reason; nil if the loop was left.
 func (k *connection) read(iteration, attempt context.Context, yield func(Event, error) bool) error {
 	for {
 		event, err := k.decoder.Next()
 		if err == nil && iteration.Err() != nil {
-			return context.Cause(iteration) // this event is not seen, nor counted as seen
+			return context.Cause(iteration) // the event is not yielded, so it does not count as seen
 		}
 		k.client.setLastEventID(k.decoder.LastEventID())
 		switch {
-		case err == io.EOF: //nolint:errorlint // a wrapped one is no clean end
+		case err == io.EOF: //nolint:errorlint // a wrapped EOF is no clean end
 			return k.ended()
 		case errors.As(err, new(*EventTooLargeError)):
-			return finalError{err} // it would come again
+			return finalError{err} // the server would send it again
 		case err != nil:
 			return causeOr(attempt, err)
 		case isHeartbeat(event) && !k.client.cfg.Heartbeats:
 			continue
 		}
 		k.delivered = k.delivered || !isOwn(event)
-		if limit := idleTimeoutBy(event); limit > 0 && k.client.adaptIdle {
+		if limit := idleTimeoutFrom(event); limit > 0 && k.client.adaptIdle {
 			k.wire.limit = limit
 		}
 		if !yield(event, nil) {
 			return nil
 		}
-		if err := endBy(event, k.client.backoff.reconnectionTime); err != nil {
+		if err := endFrom(event, k.client.backoff.reconnectionTime); err != nil {
 			return err
 		}
 	}
 }
 
-// ended returns with what a stream ends whose body is complete.
+// ended returns the error for a stream whose body is complete.
 func (k *connection) ended() error {
 	if k.decoder.LastEventID() == doneID && !k.client.cfg.NoReconnect {
 		return finalError{&ClosedError{Reason: "done"}} // another request would be answered with 204
@@ -111,19 +110,18 @@ func (k *connection) ended() error {
 	return io.EOF
 }
 
-// Read reads from the body. What the decoder has taken up so far is then known,
-// also when it was a block without an event.
+// Read records the last event ID of what has been decoded so far, and reads from the body. So a
+// block without an event moves the ID, too.
 func (k *connection) Read(p []byte) (int, error) {
 	k.client.setLastEventID(k.decoder.LastEventID())
 	return k.body.Read(p)
 }
 
-// wire reads a response's body as it is received, and ends the connection when nothing
-// is received for limit.
+// wire reads the body of a response, and ends the connection when no byte arrives within limit.
 type wire struct {
 	body  io.Reader
 	limit time.Duration
-	idle  *time.Timer // ends the connection; runs while Read waits; nil if off
+	idle  *time.Timer // runs while Read waits, and ends the connection; nil if off
 }
 
 // Read implements io.Reader.
@@ -135,12 +133,12 @@ func (w *wire) Read(p []byte) (int, error) {
 	return w.body.Read(p)
 }
 
-// open sends a request and returns the answer if it is an event stream. cancel ends
-// ctx, which the answer's body depends on.
+// open sends a request, and returns the response if it is an event stream. cancel ends ctx, which
+// the body of the response depends on.
 func (c *Client) open(ctx context.Context, cancel context.CancelCauseFunc) (*http.Response, error) {
 	if limit := c.cfg.ConnectTimeout; limit > 0 {
 		timer := time.AfterFunc(limit, func() {
-			cancel(fmt.Errorf("ginsse: no answer within %v: %w", limit, os.ErrDeadlineExceeded))
+			cancel(fmt.Errorf("ginsse: no response within %v: %w", limit, os.ErrDeadlineExceeded))
 		})
 		defer timer.Stop()
 	}
@@ -152,8 +150,8 @@ func (c *Client) open(ctx context.Context, cancel context.CancelCauseFunc) (*htt
 	if err != nil {
 		return nil, causeOr(ctx, newRequestError(request, err))
 	}
-	// Why it was refused is worth a moment, and no more.
-	timer := time.AfterFunc(maxExcerptTime, func() { cancel(errors.New("ginsse: the refusal does not end")) })
+	// The body of a refusal explains it, but reading it must not take long.
+	timer := time.AfterFunc(maxExcerptTime, func() { cancel(errors.New("ginsse: the body of the refusal did not end in time")) })
 	defer timer.Stop()
 	if err := c.check(request, response); err != nil {
 		_ = response.Body.Close()
@@ -162,7 +160,7 @@ func (c *Client) open(ctx context.Context, cancel context.CancelCauseFunc) (*htt
 	return response, nil
 }
 
-// causeOr returns why ctx has ended, or err if it has not.
+// causeOr returns the cause of ctx if ctx has ended, else err.
 func causeOr(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -170,7 +168,7 @@ func causeOr(ctx context.Context, err error) error {
 	return err
 }
 
-// attemptKey is the key under which an attempt's context holds itself.
+// attemptKey is a context key. Its value identifies the context of one attempt.
 type attemptKey struct{}
 
 // request makes the request of an attempt (section 9.2.4).
@@ -178,7 +176,7 @@ func (c *Client) request(ctx context.Context) (*http.Request, error) {
 	ctx = context.WithValue(ctx, attemptKey{}, ctx)
 	request, err := c.newRequest(ctx)
 	if err != nil {
-		if wrapped, ok := err.(*url.Error); ok { //nolint:errorlint // what the caller has wrapped is the caller's text
+		if wrapped, ok := err.(*url.Error); ok { //nolint:errorlint // a wrapped error has the text that the caller chose
 			err = wrapped.Err // without the URL
 		}
 		return nil, fmt.Errorf("making the request: %w", err)
@@ -186,7 +184,7 @@ func (c *Client) request(ctx context.Context) (*http.Request, error) {
 	if request == nil || request.Context().Value(attemptKey{}) != ctx.Value(attemptKey{}) {
 		return nil, finalError{errForeignRequest}
 	}
-	request.Header = request.Header.Clone() // it may be shared between attempts
+	request.Header = request.Header.Clone() // the caller may share it between attempts
 	if request.Header == nil {
 		request.Header = make(http.Header)
 	}
@@ -204,15 +202,15 @@ func (c *Client) request(ctx context.Context) (*http.Request, error) {
 		if !validFieldValue(id) {
 			return nil, finalError{errUnsendableID}
 		}
-		request.Header.Set(lastEventIDHeader, strings.Trim(id, " \t")) // a header's value has none around it
+		request.Header.Set(lastEventIDHeader, strings.Trim(id, " \t")) // a header's value cannot begin or end with them
 	}
 	return request, nil
 }
 
 var (
-	errForeignRequest  = errors.New("ginsse: the request of Config.NewRequest does not use the context it was given")
-	errRedirectToPlain = errors.New("ginsse: redirected from https to http, which would send credentials in clear")
-	errUnsendableID    = errors.New("ginsse: the last event ID holds a control character, which no header can carry")
+	errForeignRequest  = errors.New("ginsse: the request from Config.NewRequest does not use its ctx")
+	errRedirectToPlain = errors.New("ginsse: refused a redirect from https to http, which would send credentials in clear")
+	errUnsendableID    = errors.New("ginsse: the last event ID contains a control character, which a header cannot carry")
 )
 
 const lastEventIDHeader = "Last-Event-ID"

@@ -11,38 +11,35 @@ import (
 	"unicode/utf8"
 )
 
-// DecoderConfig configures a [Decoder]. The zero value is ready for use.
+// DecoderConfig holds the settings of a [Decoder]. The zero value is ready for use.
 type DecoderConfig struct {
-	// LastEventID is the last event ID until the stream sets one. Default none.
+	// LastEventID is the last event ID until the stream sets one. Default: none.
 	LastEventID string
 
-	// MaxEventBytes is the most bytes of an event, before its blank line: of its
-	// data (with the LF between two lines), its type and its ID taken together,
-	// as received. A comment that is asked for, and the value of a retry field,
-	// have the same limit, each by itself; field names count for nothing. What
-	// nobody wants is passed over at any length: unknown fields, and comments and
-	// retry fields without a function for them. Beyond the limit [Decoder.Next]
-	// fails with [*EventTooLargeError]. Default 2 MiB, twice that of the kit's
-	// registries; negative means no limit.
+	// MaxEventBytes is the largest size of an event: its data, type and ID in bytes as received,
+	// with one LF between lines of data. Field names do not count. A comment that Comment receives,
+	// and the value of a field that Retry receives, have the same limit, each on its own. Unknown
+	// fields, and comments and retry fields without a function, may have any length. For a larger
+	// event [Decoder.Next] fails with [*EventTooLargeError]. Default 2 MiB, twice that of the kit's
+	// registries; negative: no limit.
 	MaxEventBytes int
 
-	// Comment is called for each comment, without the colon and one space. Default
-	// nil: comments are passed over.
+	// Comment is called with the text of each comment, without the colon and one space. Default
+	// nil: comments are skipped.
 	//
-	// Comment and Retry are called by [Decoder.Next], in its goroutine and in the
-	// order of the stream, as soon as their line has ended: before the event they
-	// are in, and whether or not one comes of it. They must not call Next.
+	// [Decoder.Next] calls Comment and Retry on its own goroutine, in the order of the stream, as
+	// soon as their line has ended. That is before the event that contains the line, and also if
+	// the block makes no event. They must not call Next.
 	Comment func(text string)
 
-	// Retry is called for each retry field with the reconnection time that it
-	// sets, in whole milliseconds; a number too large for a Duration arrives as
-	// the largest. Default nil.
+	// Retry is called for each retry field with its reconnection time, in whole milliseconds. A
+	// number too large for a Duration becomes the largest one. Default nil.
 	Retry func(reconnectionTime time.Duration)
 }
 
 // EventTooLargeError is the error of [Decoder.Next] for an event over
-// [DecoderConfig.MaxEventBytes]. Nothing of the event has been returned; the
-// stream cannot be read on.
+// [DecoderConfig.MaxEventBytes]. Nothing of the event has been returned, and the rest of the stream
+// cannot be read.
 type EventTooLargeError struct {
 	// Limit is the limit in bytes.
 	Limit int
@@ -56,63 +53,58 @@ func (e *EventTooLargeError) Error() string {
 const (
 	defaultMaxEventBytes = 2 << 20
 
-	// maxShared is how many bytes a Decoder keeps for the sake of a type or an ID
-	// within them, so as not to copy that for the next event.
+	// maxShared is how many bytes of an event a Decoder keeps to reuse the type or ID in them.
 	maxShared = 4 << 10
 )
 
-// Decoder reads an event stream as section 9.2.6 of WHATWG HTML has it.
+// Decoder reads an event stream as section 9.2.6 of WHATWG HTML says.
 //
-// An event is returned as soon as its blank line has ended. That may be by a CR;
-// the LF which may follow is not waited for. All bytes received have been dealt
-// with when more are asked for.
+// Next returns an event as soon as its blank line has ended. If the line ends with CR, Next does
+// not wait for the LF that may follow. It handles all received bytes before it asks for more.
 //
-// Memory: 4 KiB, more while an event needs it: less than three times the event,
-// and so less than three times [DecoderConfig.MaxEventBytes] for ever. A buffer
-// of more than 64 KiB is given up after 16 reads that began between events and
-// did not need it. Of an event that was returned, up to 4 KiB are kept for the sake
-// of its type and its ID, which the next one may have, too. Each event is one
-// allocation, or none if it is empty and has the type and the last event ID of the
-// one before.
+// Memory: a Decoder uses 4 KiB, and while a larger event is read, less than three times its size;
+// so it never uses three times [DecoderConfig.MaxEventBytes]. It frees a buffer of more than 64 KiB
+// after 16 reads that did not need it. It keeps up to 4 KiB of the last event, because the next one
+// often has the same type and ID. An event takes one allocation, or none if it is empty and has the
+// type and last event ID of the previous one.
 //
-// Concurrency: a Decoder is used by one goroutine at a time. Its reader may call
-// LastEventID while it is being read from.
+// Concurrency: one goroutine at a time may use a Decoder. Its reader may call LastEventID from
+// within Read.
 type Decoder struct {
 	r       io.Reader
 	limit   int
 	comment func(string)
 	retry   func(time.Duration)
-	err     error // why nothing more is to be read
+	err     error // ends the Decoder once the lines in buf are done
 
-	// buf[pos:end] has not been dealt with yet; lf and cr are where the first LF
-	// and the first CR in it are, or end. So no byte is looked at twice.
-	buf         []byte
-	pos, end    int
-	lf, cr      int
-	filled      int  // pos after the last read
-	spare       int  // reads in a row that a smaller buffer would have done for
-	started     bool // a byte order mark has been looked for
-	afterCR     bool // the last line ended in the last CR received: an LF belongs to it
-	passingOver bool // the line at pos goes on from something that nobody wants
+	// buf[pos:end] is the unread part. lf and cr are the offsets of the first LF and the first CR
+	// in it, or end. So no byte is searched twice.
+	buf      []byte
+	pos, end int
+	lf, cr   int
+	filled   int  // pos after the last read
+	spare    int  // consecutive reads for which a smaller buffer would do
+	started  bool // the check for a byte order mark is done
+	afterCR  bool // the last received byte was the CR of a line end; skip an LF after it
+	skipping bool // the line at pos continues one that is not wanted
 
-	// The block so far. Its data is in buf, before pos: the value of the first
-	// data field where it was received, those of others moved up behind it.
+	// The block so far. Its data is in buf[dataStart:dataEnd], before pos. The value of the first
+	// data field stays where it was received; later values are moved up to follow it.
 	hasData            bool
 	dataStart, dataEnd int
 	eventType          []byte
-	hasID              bool // of a block's ID; newID may be empty
+	hasID              bool // the block has an ID; newID may be empty
 	newID              []byte
 
-	// What outlasts a block. lastID is as received; idString is its text unless
-	// idStale.
+	// What outlasts a block. lastID is the ID as received. idString is its text unless idStale.
 	lastID   []byte
 	idString string
 	idStale  bool
-	lastType string // a type that was seen before, to be used again
+	lastType string // an earlier type, reused if the next event has the same
 }
 
-// NewDecoder returns a Decoder of the event stream r. It reads no more of r than
-// [Decoder.Next] asks for, up to its buffer, and does not close it.
+// NewDecoder returns a Decoder for the event stream r. It reads from r only within [Decoder.Next],
+// at most a buffer at a time, and does not close r.
 func NewDecoder(r io.Reader, cfg DecoderConfig) *Decoder {
 	d := &Decoder{r: r, limit: cfg.MaxEventBytes, comment: cfg.Comment, retry: cfg.Retry}
 	switch {
@@ -125,17 +117,16 @@ func NewDecoder(r io.Reader, cfg DecoderConfig) *Decoder {
 	return d
 }
 
-// Decode yields the events of a stream, read with the defaults of
-// [DecoderConfig]. At the end of the stream the iteration ends; at any other
-// error it does, too, after having yielded the error with a zero Event.
+// Decode yields the events of a stream, read with the defaults of [DecoderConfig]. The iteration
+// ends at the end of the stream. Any other error is yielded with a zero Event and ends it, too.
 //
-// The sequence can be ranged over once: what has been read of r is gone.
+// The sequence can be ranged over once, because ranging consumes r.
 func Decode(r io.Reader) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		d := NewDecoder(r, DecoderConfig{})
 		for {
 			e, err := d.Next()
-			if err == io.EOF { //nolint:errorlint // a wrapped EOF is no end of the stream
+			if err == io.EOF { //nolint:errorlint // a wrapped EOF is not the end of the stream
 				return
 			}
 			if !yield(e, err) || err != nil {
@@ -145,13 +136,12 @@ func Decode(r io.Reader) iter.Seq2[Event, error] {
 	}
 }
 
-// Next returns the next event. It waits until there is one.
+// Next waits for the next event and returns it.
 //
-// Errors: [io.EOF] at the end of the stream, which discards a block whose blank
-// line is missing; any other error of the reader as it is, once all events
-// received before it have been returned; [io.ErrNoProgress] for a reader that
-// keeps returning neither bytes nor an error; [*EventTooLargeError]. After an
-// error, every later call returns the same.
+// Errors: [io.EOF] at the end of the stream, where a block without its blank line is discarded; any
+// other error of the reader, unchanged, after all events received before it; [io.ErrNoProgress] for
+// a reader that keeps returning neither bytes nor an error; [*EventTooLargeError]. After an error,
+// every later call returns the same error.
 func (d *Decoder) Next() (Event, error) {
 	for {
 		lineEnd := min(d.lf, d.cr)
@@ -165,8 +155,8 @@ func (d *Decoder) Next() (Event, error) {
 		line := d.buf[d.pos:lineEnd]
 		d.endLine()
 		switch {
-		case d.passingOver:
-			d.passingOver = false
+		case d.skipping:
+			d.skipping = false
 		case len(line) > 0:
 			if err := d.field(line, lineEnd); err != nil {
 				d.fail(err)
@@ -180,8 +170,8 @@ func (d *Decoder) Next() (Event, error) {
 	}
 }
 
-// LastEventID returns what a client would send as Last-Event-ID now, as of the
-// last blank line. A block with an ID and no data moves it, too.
+// LastEventID returns what a client would now send as Last-Event-ID, as of the last blank line. A
+// block with an ID and no data changes it, too.
 func (d *Decoder) LastEventID() string {
 	if d.idStale {
 		d.idString, d.idStale = decodeText(d.lastID), false
@@ -189,7 +179,7 @@ func (d *Decoder) LastEventID() string {
 	return d.idString
 }
 
-// dispatch ends the block, and returns its event if it makes one.
+// dispatch ends the block, and returns its event if it has data.
 func (d *Decoder) dispatch() (Event, bool) {
 	eventType := d.eventType
 	d.eventType = emptied(eventType)
@@ -218,7 +208,7 @@ func (d *Decoder) dispatch() (Event, bool) {
 	if d.idStale {
 		id = d.lastID
 	}
-	// What is new goes into one string.
+	// All new text goes into one string, so that an event is one allocation.
 	var text strings.Builder
 	valid := utf8.Valid(data) && utf8.Valid(eventType) && utf8.Valid(id)
 	if valid {
@@ -245,7 +235,8 @@ func (d *Decoder) dispatch() (Event, bool) {
 	}
 	if d.idStale {
 		e.LastEventID = s[idStart:]
-		// An ID longer than what else would be kept is not copied for each event.
+		// Keep s if the ID is a large part of it. Otherwise a long ID would be copied for each
+		// later event.
 		if len(s) <= maxShared+2*len(id) {
 			d.idString, d.idStale = e.LastEventID, false
 		}
@@ -253,14 +244,14 @@ func (d *Decoder) dispatch() (Event, bool) {
 	return e, true
 }
 
-// fail lets go of everything; from now on Next returns err.
+// fail frees the buffers. From now on Next returns err.
 func (d *Decoder) fail(err error) {
 	d.err = err
 	d.buf, d.pos, d.end, d.lf, d.cr = nil, 0, 0, 0, 0
 	d.eventType, d.newID, d.lastType = nil, nil, ""
 }
 
-// emptied returns an empty slice of b's memory, unless that is worth giving back.
+// emptied returns b[:0], or nil if b is large enough to free.
 func emptied(b []byte) []byte {
 	if cap(b) > minBuffer {
 		return nil

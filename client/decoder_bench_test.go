@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The decoder beside others is in bench/decode_bench_test.go.
+// bench/decode_bench_test.go compares the decoder with others.
 func BenchmarkDecoder(b *testing.B) {
 	for _, test := range []struct{ name, event string }{
 		{"small", "id: 1000\nevent: price\ndata: " + strings.Repeat("x", 100) + "\n\nid: 1001\nevent: price\ndata: " + strings.Repeat("x", 100) + "\n\n"},

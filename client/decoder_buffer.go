@@ -7,13 +7,13 @@ import (
 )
 
 const (
-	// A Decoder's buffer begins with minBuffer. One that has grown over maxIdle is
-	// given back once sparePatience reads in a row had no need of it.
+	// The buffer of a Decoder starts at minBuffer bytes. One larger than maxIdle is freed after
+	// sparePatience consecutive reads that did not need it.
 	minBuffer     = 4 << 10
 	maxIdle       = 64 << 10
 	sparePatience = 16
 
-	// maxEmptyReads in a row are taken for a broken reader.
+	// After maxEmptyReads consecutive empty reads the reader counts as broken.
 	maxEmptyReads = 100
 
 	byteOrderMark = "\uFEFF"
@@ -21,7 +21,7 @@ const (
 
 var errReadCount = errors.New("ginsse: reader returned an impossible count")
 
-// endLine moves pos behind the line's end, which is at the first of lf and cr.
+// endLine moves pos past the line end, which is at the smaller of lf and cr.
 func (d *Decoder) endLine() {
 	if d.lf < d.cr {
 		d.pos = d.lf + 1
@@ -39,7 +39,7 @@ func (d *Decoder) endLine() {
 	d.cr = d.index(d.pos, '\r')
 }
 
-// index returns where the first c is, from an offset on, or end.
+// index returns the offset of the first c in buf[from:end], or end.
 func (d *Decoder) index(from int, c byte) int {
 	if i := bytes.IndexByte(d.buf[from:d.end], c); i >= 0 {
 		return from + i
@@ -47,16 +47,16 @@ func (d *Decoder) index(from int, c byte) int {
 	return d.end
 }
 
-// fill reads on. There is no line end in what there is at pos.
+// fill reads more bytes. The caller has found no line end in buf[pos:end].
 func (d *Decoder) fill() error {
-	if err := d.unended(); err != nil {
+	if err := d.checkPartial(); err != nil {
 		return err
 	}
 	if d.err != nil {
 		return d.err
 	}
 	d.makeRoom()
-	news := d.end
+	unseen := d.end
 	for range maxEmptyReads {
 		n, err := d.r.Read(d.buf[d.end:])
 		if n < 0 || n > len(d.buf)-d.end {
@@ -66,8 +66,8 @@ func (d *Decoder) fill() error {
 		d.err = err
 		if n > 0 {
 			d.skipAtStart()
-			news = max(news, d.pos)
-			d.lf, d.cr = d.index(news, '\n'), d.index(news, '\r')
+			unseen = max(unseen, d.pos)
+			d.lf, d.cr = d.index(unseen, '\n'), d.index(unseen, '\r')
 			d.filled = d.pos
 			return nil
 		}
@@ -78,8 +78,8 @@ func (d *Decoder) fill() error {
 	return io.ErrNoProgress
 }
 
-// skipAtStart takes off what the bytes just read may begin with and no line has:
-// the LF of a CRLF, and at the start of the stream one byte order mark.
+// skipAtStart skips bytes at the start of a read that belong to no line. These are the LF of a CRLF
+// and, at the start of the stream, one byte order mark.
 func (d *Decoder) skipAtStart() {
 	if d.afterCR && d.buf[d.pos] == '\n' {
 		d.pos++
@@ -93,18 +93,18 @@ func (d *Decoder) skipAtStart() {
 		d.pos += len(byteOrderMark)
 		d.started = true
 	} else {
-		d.started = !bytes.HasPrefix([]byte(byteOrderMark), have) // or it may still become one
+		d.started = !bytes.HasPrefix([]byte(byteOrderMark), have) // more bytes may complete the mark
 	}
 }
 
-// makeRoom makes room behind end. Bytes are moved only when the buffer is full,
-// and after that a quarter of it at least is free: so none is moved often.
+// makeRoom makes room after end. It moves bytes only if the buffer is full, and afterwards at least
+// a quarter is free. So each byte is moved only a few times.
 func (d *Decoder) makeRoom() {
 	size := len(d.buf)
 	kept := d.dataEnd - d.dataStart + d.end - d.pos
 	if kept > size/4 {
 		d.spare = 0
-	} else if !d.hasData && d.pos != d.filled { // between events, and lines have ended
+	} else if !d.hasData && d.pos != d.filled { // between events, and the last read completed a line
 		d.spare++
 	}
 	switch {
@@ -130,19 +130,19 @@ func (d *Decoder) makeRoom() {
 	d.buf, d.dataStart, d.pos = buf, 0, d.dataEnd
 }
 
-// unended looks at a line of which more is to come: it must not grow over the
-// limit, and is not kept if nobody wants it.
-func (d *Decoder) unended() error {
-	if !d.passingOver {
+// checkPartial handles an incomplete line. It returns an error if the line exceeds the limit, and
+// discards the line if it is not wanted.
+func (d *Decoder) checkPartial() error {
+	if !d.skipping {
 		line := d.buf[d.pos:d.end]
 		if len(line) <= maxFieldName && bytes.IndexByte(line, ':') < 0 {
-			return nil // the name may go on
+			return nil // the field name may be incomplete
 		}
 		name, value := split(line)
 		if d.wants(name) {
 			return d.check(name, len(value))
 		}
-		d.passingOver = true
+		d.skipping = true
 	}
 	d.pos = d.end
 	return nil

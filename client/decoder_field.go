@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// fieldName is the name of a field, or that a line is a comment.
+// fieldName is the name of a field. A comment is a field without a name.
 type fieldName int
 
 const (
@@ -20,7 +20,7 @@ const (
 
 const maxFieldName = len("retry")
 
-// field processes a line that is not blank, and ends at lineEnd.
+// field processes a line that is not blank. lineEnd is the offset of its end in buf.
 func (d *Decoder) field(line []byte, lineEnd int) error {
 	name, value := split(line)
 	if !d.wants(name) {
@@ -36,7 +36,7 @@ func (d *Decoder) field(line []byte, lineEnd int) error {
 			d.dataStart, d.dataEnd = lineEnd-len(value), lineEnd
 			break
 		}
-		d.buf[d.dataEnd] = '\n' // at the latest in this line's own name
+		d.buf[d.dataEnd] = '\n' // there is room: this line's own name comes after dataEnd
 		d.dataEnd++
 		d.dataEnd += copy(d.buf[d.dataEnd:], value)
 	case nameEvent:
@@ -56,7 +56,7 @@ func (d *Decoder) field(line []byte, lineEnd int) error {
 	return nil
 }
 
-// wants reports whether the values of a field are of use to anyone.
+// wants reports whether the values of a field are used.
 func (d *Decoder) wants(name fieldName) bool {
 	switch name {
 	case nameUnknown:
@@ -70,16 +70,16 @@ func (d *Decoder) wants(name fieldName) bool {
 	}
 }
 
-// check returns an error if the event would be too large with a value of n bytes,
-// which may be no more than the beginning of one.
+// check returns an error if the event would be too large with a value of n bytes. The value may be
+// incomplete.
 func (d *Decoder) check(name fieldName, n int) error {
 	switch name {
 	case nameData:
 		n += d.dataEnd - d.dataStart + len(d.eventType) + len(d.newID)
 		if d.hasData {
-			n++ // the LF between
+			n++ // the LF between two lines
 		}
-	case nameEvent: // instead of an earlier one
+	case nameEvent: // it replaces an earlier one
 		n += d.dataEnd - d.dataStart + len(d.newID)
 	case nameID:
 		n += d.dataEnd - d.dataStart + len(d.eventType)
@@ -90,8 +90,7 @@ func (d *Decoder) check(name fieldName, n int) error {
 	return nil
 }
 
-// split takes a line apart that is not empty. A line without a colon is a field
-// with an empty value.
+// split splits a line that is not empty. A line without a colon is a field with an empty value.
 func split(line []byte) (name fieldName, value []byte) {
 	n := 0
 	for n < len(line) && line[n] != ':' {
@@ -122,7 +121,7 @@ func split(line []byte) (name fieldName, value []byte) {
 	}
 }
 
-// parseRetry reads a reconnection time in milliseconds, of ASCII digits alone.
+// parseRetry parses a reconnection time in milliseconds, which has only ASCII digits.
 func parseRetry(value []byte) (time.Duration, bool) {
 	const most = int64(math.MaxInt64 / time.Millisecond)
 	var ms int64

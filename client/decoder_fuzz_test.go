@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// trace decodes a stream and returns, in order, everything that came of it: its
-// events, comments and reconnection times, and what the last event ID was at last.
+// trace decodes a stream and returns its events, comments and reconnection times in order, then the
+// last event ID.
 func trace(r io.Reader, cfg DecoderConfig) (steps []string, err error) {
 	cfg.Comment = func(text string) { steps = append(steps, traceComment(text)) }
 	cfg.Retry = func(t time.Duration) { steps = append(steps, traceRetry(t)) }
@@ -35,7 +35,7 @@ func traceComment(text string) string   { return fmt.Sprintf("comment %q", text)
 func traceRetry(t time.Duration) string { return fmt.Sprintf("retry %d", t) }
 func traceEnd(id string) string         { return fmt.Sprintf("end %q", id) }
 
-// naive does the same from section 9.2.6, step by step, with the whole text at once.
+// naive returns the same for a whole text, by following section 9.2.6 step by step.
 func naive(stream []byte, id string) (steps []string) {
 	// Streams must be decoded using the UTF-8 decode algorithm.
 	text := naiveUTF8(bytes.TrimPrefix(stream, []byte{0xEF, 0xBB, 0xBF}))
@@ -44,7 +44,7 @@ func naive(stream []byte, id string) (steps []string) {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	text = strings.ReplaceAll(text, "\r", "\n")
 	lines := strings.Split(text, "\n")
-	lines = lines[:len(lines)-1] // after the last line end is no line
+	lines = lines[:len(lines)-1] // the text after the last line end is no line
 
 	var dataBuffer, eventTypeBuffer string
 	lastEventIDBuffer := id
@@ -138,7 +138,7 @@ func naiveUTF8(stream []byte) string {
 	return string(out)
 }
 
-// randomReads returns a reader that reads as networks do: unevenly.
+// randomReads returns a reader that returns a random number of bytes at a time, like a network.
 func randomReads(stream []byte, seed uint64) io.Reader {
 	return &raggedReader{stream, rand.New(rand.NewPCG(seed, 0))}
 }
@@ -160,9 +160,8 @@ func (r *raggedReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// checkAgainstNaive checks that what comes of a stream, however it is cut into
-// reads, is what the standard says; and that where the limit is met is a matter of
-// the stream, not of the reads.
+// checkAgainstNaive checks that the decoder agrees with naive, also with random reads. Where a
+// stream exceeds the limit must not depend on the reads.
 func checkAgainstNaive(t *testing.T, stream []byte, id string, seed uint64, limit int) {
 	t.Helper()
 	got, err := trace(randomReads(stream, seed), DecoderConfig{LastEventID: id, MaxEventBytes: -1})
@@ -189,8 +188,8 @@ func FuzzDecoder(f *testing.F) {
 	})
 }
 
-// Streams put together from what matters in them, which fuzzing takes long to find.
-func TestDecoderAgreesWithANaiveOne(t *testing.T) {
+// The streams combine parts that matter to a decoder. Fuzzing takes long to find these.
+func TestDecoderAgreesWithNaiveDecoder(t *testing.T) {
 	t.Parallel()
 	parts := []string{
 		"data", "data:", "data: ", "event", "event:", "id", "id:", "retry:", ":", " ", "\r", "\n", "\r\n", "\n\n", "\r\r", "\r\n\r\n",

@@ -14,8 +14,8 @@ import (
 	"unsafe"
 )
 
-// rules has the sentences of section 9.2.5 and 9.2.6, in their order, with streams
-// in which they matter. The last step is the last event ID at the end.
+// rules has the sentences of sections 9.2.5 and 9.2.6 in order, each with a stream that tests it.
+// The last step is the last event ID at the end.
 var rules = []struct {
 	name, sentence, stream string
 	want                   []string
@@ -31,7 +31,7 @@ var rules = []struct {
 		[]string{"comment \"\ufffd\"", "event \"\ufffd\" \"a\ufffd\" \"\ufffd\"", "end \"\ufffd\""},
 	},
 	{
-		"maximal_subparts_are_replaced_by_one", "(UTF-8 decode: the bytes of a character cut short are one error.)",
+		"maximal_subparts_are_replaced_by_one", "(UTF-8 decode: the bytes of an incomplete character are one error.)",
 		"data: \xF0\x9F\x98!\xE2\x82\n\n",
 		[]string{"event \"message\" \"\ufffd!\ufffd\" \"\"", `end ""`},
 	},
@@ -257,7 +257,7 @@ func TestDecoderFollowsTheStandard(t *testing.T) {
 	}
 }
 
-func TestDecoderHandsOnTheReadersError(t *testing.T) {
+func TestDecoderReturnsTheErrorOfTheReader(t *testing.T) {
 	t.Parallel()
 	stream := "id: 1\ndata: 1\n\nid: 2\ndata: 2\n"
 	broken := errors.New("broken")
@@ -289,7 +289,7 @@ func TestDecoderHandsOnTheReadersError(t *testing.T) {
 	}
 }
 
-// readerFunc is a reader.
+// readerFunc is an io.Reader.
 type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
@@ -329,7 +329,7 @@ func TestDecoderGivesUpOnAReaderThatReturnsNothing(t *testing.T) {
 	}
 }
 
-func TestDecoderBearsEmptyReads(t *testing.T) {
+func TestDecoderToleratesEmptyReads(t *testing.T) {
 	t.Parallel()
 	stream, reads := strings.NewReader("data: 1\n\n"), 0
 	d := NewDecoder(readerFunc(func(p []byte) (int, error) {
@@ -353,8 +353,8 @@ func TestDecoderRefusesImpossibleCounts(t *testing.T) {
 	}
 }
 
-// An event that ends in CR must not wait for what comes after it: that may be the
-// next event, in an hour.
+// An event that ends with CR must not wait for the next byte. That byte may belong to the next
+// event and arrive an hour later.
 func TestDecoderDispatchesBeforeTheLFOfACRLF(t *testing.T) {
 	t.Parallel()
 	r, w := io.Pipe()
@@ -365,7 +365,7 @@ func TestDecoderDispatchesBeforeTheLFOfACRLF(t *testing.T) {
 				return
 			}
 		}
-		<-t.Context().Done() // no EOF, nothing: Next must not ask
+		<-t.Context().Done() // sends nothing, not even EOF: Next must not read
 	}()
 	d := NewDecoder(r, DecoderConfig{})
 	for _, want := range []string{"1", "2", "3"} {
@@ -375,7 +375,7 @@ func TestDecoderDispatchesBeforeTheLFOfACRLF(t *testing.T) {
 	}
 }
 
-func TestDecoderAsksForMoreOnlyWhenAllIsDealtWith(t *testing.T) {
+func TestDecoderHandlesAllBytesBeforeItReadsMore(t *testing.T) {
 	t.Parallel()
 	var d *Decoder
 	var comments []string
@@ -415,7 +415,7 @@ func TestDecoderBeginsWithTheGivenLastEventID(t *testing.T) {
 	}
 }
 
-func TestDecodeEndsSilentlyAtTheEnd(t *testing.T) {
+func TestDecodeEndsWithoutErrorAtTheEndOfTheStream(t *testing.T) {
 	t.Parallel()
 	var got []string
 	for e, err := range Decode(strings.NewReader("data: 1\n\ndata: 2\n\ndata: 3")) {
@@ -455,7 +455,7 @@ func TestDecodeYieldsAnErrorOnceAndLast(t *testing.T) {
 	}
 }
 
-func TestDecodeReadsNoMoreOnceTheLoopIsLeft(t *testing.T) {
+func TestDecodeStopsReadingWhenTheLoopIsLeft(t *testing.T) {
 	t.Parallel()
 	r := io.MultiReader(strings.NewReader("data: 1\n\n"), readerFunc(func([]byte) (int, error) {
 		t.Error("read on")
@@ -466,7 +466,7 @@ func TestDecodeReadsNoMoreOnceTheLoopIsLeft(t *testing.T) {
 	}
 }
 
-func TestDecoderLimitIsOfTheWholeEvent(t *testing.T) {
+func TestDecoderLimitsTheWholeEvent(t *testing.T) {
 	t.Parallel()
 	x := func(n int) string { return strings.Repeat("x", n) }
 	tests := []struct {
@@ -539,7 +539,7 @@ func TestDecoderReturnsEventsBeforeOneThatIsTooLarge(t *testing.T) {
 	}
 }
 
-// endless returns prefix, and then one byte for ever.
+// endless returns prefix, then repeats one byte without end.
 type endless struct {
 	prefix string
 	b      byte
@@ -556,7 +556,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestDecoderHoldsNoMoreThanTheLimitOfAnEndlessLine(t *testing.T) {
+func TestDecoderLimitsAnEndlessLine(t *testing.T) {
 	t.Parallel()
 	for _, prefix := range []string{"data: ", "data: 1\ndata: ", "event: ", "id: ", "retry: ", ": "} {
 		r := &endless{prefix: prefix, b: '1'}
@@ -568,8 +568,8 @@ func TestDecoderHoldsNoMoreThanTheLimitOfAnEndlessLine(t *testing.T) {
 	}
 }
 
-// A server may pad its heartbeats, and a proxy's buffers may call for much of it.
-func TestDecoderPassesOverWhatNobodyWantsAtAnyLength(t *testing.T) {
+// Servers pad heartbeats to get through the buffers of proxies, sometimes with much padding.
+func TestDecoderSkipsUnwantedLinesOfAnyLength(t *testing.T) {
 	t.Parallel()
 	for _, prefix := range []string{":", "retry:", "unknown", "foo:", "datax", "data "} {
 		var d *Decoder
@@ -586,16 +586,16 @@ func TestDecoderPassesOverWhatNobodyWantsAtAnyLength(t *testing.T) {
 	}
 }
 
-// What has been searched for line ends is not searched again: else a long line that
-// arrives in drips would take quadratic time. Line ends put there later are not seen.
-func TestDecoderLooksAtNoByteTwice(t *testing.T) {
+// The decoder must not search a byte for line ends twice; otherwise a long line that arrives in
+// small reads would take quadratic time. This test puts line ends into searched bytes.
+func TestDecoderSearchesNoByteTwice(t *testing.T) {
 	t.Parallel()
 	const name, value = "data: ", 200_000
 	for _, most := range []int{1, 7, 1000, 4096} {
 		text := strings.NewReader(name + strings.Repeat("x", value) + "\n\n")
 		var d *Decoder
 		d = NewDecoder(readerFunc(func(p []byte) (int, error) {
-			for i := max(d.pos+len(name), d.end-most); i < d.end; i++ { // what the last read brought
+			for i := max(d.pos+len(name), d.end-most); i < d.end; i++ { // the bytes of the last read
 				d.buf[i] = "\r\n"[i%2]
 			}
 			return text.Read(p[:min(len(p), most)])
@@ -606,7 +606,7 @@ func TestDecoderLooksAtNoByteTwice(t *testing.T) {
 	}
 }
 
-// Bytes are moved within the buffer a few times on average, however they arrive.
+// On average the decoder moves each byte only a few times, for reads of any size.
 func TestDecoderMovesFewBytes(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 19
@@ -642,7 +642,7 @@ func TestDecoderMovesFewBytes(t *testing.T) {
 	}
 }
 
-// again reads the same stream for ever, some bytes at a time.
+// again repeats the same stream without end, some bytes at a time.
 type again struct {
 	stream []byte
 	at     int
@@ -699,13 +699,13 @@ func TestDecoderAllocatesOncePerEvent(t *testing.T) {
 	}
 }
 
-func TestDecoderGivesALargeBufferBack(t *testing.T) {
+func TestDecoderFreesALargeBuffer(t *testing.T) {
 	t.Parallel()
 	large := "event: add\nid: 1\ndata: " + strings.Repeat("x", defaultMaxEventBytes-100) + "\n\n"
 	for name, heartbeat := range map[string]string{"comment": ":\n", "block": ":\n\n", "crlf": ":\r\n\r\n", "event": "id: 1\nevent: add\ndata\n\n"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			beats, done := 0, false
+			heartbeats, done := 0, false
 			stream := strings.NewReader(large)
 			var d *Decoder
 			d = NewDecoder(readerFunc(func(p []byte) (int, error) {
@@ -715,9 +715,9 @@ func TestDecoderGivesALargeBufferBack(t *testing.T) {
 				if len(d.buf) >= 3*len(large) {
 					t.Errorf("a buffer of %d bytes for an event of %d", len(d.buf), len(large))
 				}
-				if beats++; beats > sparePatience+1 {
+				if heartbeats++; heartbeats > sparePatience+1 {
 					if len(d.buf) != minBuffer {
-						t.Errorf("after %d heartbeats there is a buffer of %d bytes", beats, len(d.buf))
+						t.Errorf("after %d heartbeats there is a buffer of %d bytes", heartbeats, len(d.buf))
 					}
 					done = true
 					return 0, io.EOF
@@ -761,7 +761,7 @@ func TestDecoderKeepsABufferThatIsNeeded(t *testing.T) {
 	}
 }
 
-func TestDecoderLetsGoOfALargeTypeAndID(t *testing.T) {
+func TestDecoderFreesALargeTypeAndID(t *testing.T) {
 	t.Parallel()
 	large := strings.Repeat("x", 100_000)
 	d := NewDecoder(strings.NewReader("event: "+large+"\nid: "+large+"\ndata\n\nid: 1\ndata\n\nid: 2\ndata\n\n"), DecoderConfig{})
@@ -775,7 +775,7 @@ func TestDecoderLetsGoOfALargeTypeAndID(t *testing.T) {
 	}
 }
 
-// Else a large ID, sent once, would be allocated with each small event after it.
+// Otherwise each small event after a large ID would allocate the ID again.
 func TestEventsShareALargeLastEventID(t *testing.T) {
 	t.Parallel()
 	d := NewDecoder(strings.NewReader("id: "+strings.Repeat("x", 100_000)+"\ndata: 1\n\ndata: 2\n\n"), DecoderConfig{})
@@ -794,7 +794,7 @@ func TestDecoderWithoutLimit(t *testing.T) {
 	}
 }
 
-// What a Decoder keeps of an event must not keep the event's data.
+// The type and ID that a Decoder keeps must not keep the event's data alive.
 func TestDecoderDoesNotKeepLargeData(t *testing.T) {
 	t.Parallel()
 	d := NewDecoder(strings.NewReader("id: 1\nevent: add\ndata: "+strings.Repeat("x", 100_000)+"\n\n"), DecoderConfig{})
@@ -810,7 +810,7 @@ func TestDecoderDoesNotKeepLargeData(t *testing.T) {
 		t.Error("the event is more than one string")
 	}
 	if within(d.lastType) || within(d.idString) || within(d.LastEventID()) {
-		t.Error("the decoder keeps hold of the event")
+		t.Error("the decoder keeps the event alive")
 	}
 	if d.LastEventID() != "1" {
 		t.Errorf("last event ID %q", d.LastEventID())
@@ -854,8 +854,8 @@ func TestUnmarshalErrorsNameTheTypeAndNotTheData(t *testing.T) {
 		"empty":   {``, &v, new(*json.SyntaxError), `ginsse: data of event "add" is not JSON: error at byte 0`},
 		"type":    {`{"count": "secret"}`, &v, new(*json.UnmarshalTypeError), `ginsse: data of event "add" does not fit a Go value of type int: error at byte 18, field Count`},
 		"key":     {`{"when": {"secret": "secret"}}`, &v, new(*json.UnmarshalTypeError), `ginsse: data of event "add" does not fit a Go value of type int: error at byte 28, field When`},
-		"own":     {`{"at": "secret"}`, &v, new(*time.ParseError), `ginsse: data of event "add" was refused by the Go value it was decoded into`},
-		"pointer": {`{}`, v, new(*json.InvalidUnmarshalError), `ginsse: data of event "add" was to be decoded into something other than a pointer`},
+		"own":     {`{"at": "secret"}`, &v, new(*time.ParseError), `ginsse: data of event "add" was refused by the Go value that it was decoded into`},
+		"pointer": {`{}`, v, new(*json.InvalidUnmarshalError), `ginsse: data of event "add" cannot be decoded into a value that is not a pointer`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := Event{Type: "add", Data: test.data}.Unmarshal(test.target)

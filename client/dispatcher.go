@@ -10,9 +10,9 @@ import (
 	"sync"
 )
 
-// Dispatcher hands the events of one stream to several consumers, each at its own
-// speed. A consumer that is too slow ends with a [SlowError]: it neither holds up
-// the others nor misses events without being told.
+// Dispatcher hands the events of one stream to several consumers, each at its own speed. The
+// subscription of a consumer that is too slow ends with a [SlowError]. So a slow consumer does not
+// hold up the others, and never misses events unnoticed.
 //
 // Concurrency: all methods may be called from several goroutines.
 type Dispatcher struct {
@@ -22,26 +22,25 @@ type Dispatcher struct {
 	subscriptions []*Subscription // in the order of Subscribe
 	started       bool
 	ended         bool
-	err           error // of Run, once it has ended
+	err           error // the result of Run, once ended
 }
 
-// NewDispatcher returns a Dispatcher of a client's events. It does nothing until
-// [Dispatcher.Run].
+// NewDispatcher returns a Dispatcher for the events of c. It does nothing until [Dispatcher.Run].
 func NewDispatcher(c *Client) *Dispatcher { return &Dispatcher{client: c} }
 
-// Run reads the client's events and hands each to the subscriptions that want it,
-// until ctx ends or the stream does. It returns why, as [Client.Events] would have
-// yielded it, and so do the subscriptions, after the events that they still have.
+// Run reads the client's events and hands each to the subscriptions that want it. It returns when
+// ctx or the stream ends, with the error that [Client.Events] yielded. The subscriptions end with
+// the same error, after their queued events.
 //
-// What nobody has subscribed to is dropped: subscribe first. A Dispatcher runs once;
-// another time it returns an error and does nothing.
+// Events without a subscription are dropped, so subscribe first. A Dispatcher runs once; a second
+// call returns an error and does nothing.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	d.mu.Lock()
 	started := d.started
 	d.started = true
 	d.mu.Unlock()
 	if started {
-		return errors.New("ginsse: the dispatcher has been run already")
+		return errors.New("ginsse: the dispatcher has already run")
 	}
 	err := errors.New("ginsse: the dispatcher's Run has panicked") // in one of the client's callbacks
 	defer func() { d.end(err) }()
@@ -75,21 +74,21 @@ func (d *Dispatcher) end(err error) {
 	d.subscriptions = nil
 }
 
-// SubscribeConfig says what a consumer wants.
+// SubscribeConfig holds the settings of a [Subscription].
 type SubscribeConfig struct {
-	// Types are the event types to receive. Default: all. The kit's sse.gap comes
-	// whatever they are, as it says that any event may be missing.
+	// Types are the event types to receive. Default: all. The kit's sse.gap is always included,
+	// because any event may be missing.
 	Types []string
-	// MaxQueued is how many events may wait for the consumer. Default: 1024.
+	// MaxQueued is how many events may wait for the consumer. Default 1024.
 	MaxQueued int
-	// MaxQueuedBytes is how many bytes of data may wait in them, beside one event,
-	// which always may. Default: 16 MiB.
+	// MaxQueuedBytes is how many bytes of data may wait for the consumer. A single event may be
+	// larger. Default 16 MiB.
 	MaxQueuedBytes int
 }
 
-// Subscribe adds a consumer, before Run or while it runs: it receives what is
-// dispatched from now on. After Run has ended the subscription has no events, and
-// ends as Run did. A subscription is held until it has ended or is closed.
+// Subscribe adds a consumer, before Run or while it runs. The consumer receives the events that are
+// dispatched from now on. After Run has ended, the subscription has no events and ends with the
+// result of Run. The Dispatcher holds a subscription until it has ended or is closed.
 func (d *Dispatcher) Subscribe(cfg SubscribeConfig) (*Subscription, error) {
 	if cfg.MaxQueued < 0 || cfg.MaxQueuedBytes < 0 {
 		return nil, fmt.Errorf("ginsse: MaxQueued is %d and MaxQueuedBytes %d; they cannot be negative", cfg.MaxQueued, cfg.MaxQueuedBytes)
@@ -116,8 +115,8 @@ func (d *Dispatcher) Subscribe(cfg SubscribeConfig) (*Subscription, error) {
 
 // Subscription is one consumer of a [Dispatcher].
 //
-// Concurrency: Close may be called from anywhere, also from within the loop. The
-// events are for one loop at a time.
+// Concurrency: Close may be called from any goroutine, also from within the loop. Only one loop at
+// a time may range over the events.
 type Subscription struct {
 	dispatcher *Dispatcher
 	types      []string // nil: all
@@ -125,18 +124,17 @@ type Subscription struct {
 	mostBytes  int
 	changed    chan struct{} // holds a token when there may be something new
 
-	mu    sync.Mutex // after the dispatcher's
+	mu    sync.Mutex // taken after the dispatcher's; guards the fields below
 	queue []Event
-	bytes int    // of data in it
-	last  string // the last event ID of what was queued last
+	bytes int    // of data in queue
+	last  string // the last event ID up to which this subscription has seen the stream
 	ended bool
-	err   error // with which the events end; nil: without one
+	err   error // the error at the end of the events; nil for none
 }
 
-// Events yields the events, and at last why there are no more: what Run returned; a
-// *[SlowError], after what was waiting; or the cause of ctx, at once. After Close, or
-// when the stream ended without an error, it ends without one. Leaving the loop loses
-// nothing: the next one goes on.
+// Events yields the events and then, unless it is nil, the error that ended them. That is the
+// result of Run or a *[SlowError], both after the queued events, or at once the cause of ctx. After
+// Close the loop ends without an error. Leaving the loop loses no event: the next loop continues.
 func (s *Subscription) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
@@ -160,7 +158,7 @@ func (s *Subscription) next(ctx context.Context) (event Event, more bool, err er
 		s.mu.Lock()
 		queue, ended, err := s.queue, s.ended, s.err
 		if len(queue) > 0 {
-			event, queue[0] = queue[0], Event{} // not held by the queue's memory
+			event, queue[0] = queue[0], Event{} // so that the queue does not keep it alive
 			s.queue = queue[1:]
 			s.bytes -= len(event.Data)
 		}
@@ -178,7 +176,7 @@ func (s *Subscription) next(ctx context.Context) (event Event, more bool, err er
 	}
 }
 
-// Close ends the subscription: what it still has is dropped, and its loop ends.
+// Close ends the subscription. Queued events are dropped, and a running loop ends.
 func (s *Subscription) Close() {
 	d := s.dispatcher
 	d.mu.Lock()
@@ -187,7 +185,7 @@ func (s *Subscription) Close() {
 	s.end(nil, true)
 }
 
-// offer queues an event if the subscription wants it, and says whether it goes on.
+// offer queues an event if the subscription wants it, and reports whether the subscription goes on.
 func (s *Subscription) offer(event Event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,7 +193,7 @@ func (s *Subscription) offer(event Event) bool {
 	case s.ended:
 		return false
 	case !s.wants(event.Type):
-		s.last = event.LastEventID // passed over, and not to be asked for again
+		s.last = event.LastEventID // skipped, so a client that resumes need not ask for it
 		return true
 	case len(s.queue) >= s.most, len(s.queue) > 0 && s.bytes+len(event.Data) > s.mostBytes:
 		s.ended, s.err = true, &SlowError{LastEventID: s.last}
@@ -227,18 +225,18 @@ func (s *Subscription) end(err error, drop bool) {
 func (s *Subscription) wake() {
 	select {
 	case s.changed <- struct{}{}:
-	default: // the loop has yet to see that something has changed
+	default: // a token is waiting already
 	}
 }
 
-// SlowError ends a [Subscription] whose consumer could not keep up: more than
-// MaxQueued events, or MaxQueuedBytes, were waiting. What was waiting has been yielded before.
+// SlowError ends a [Subscription] whose consumer could not keep up: MaxQueued or MaxQueuedBytes was
+// exceeded. The queued events have been yielded before.
 type SlowError struct {
-	// LastEventID is where the consumer has got to: a client with this ID in its Config
-	// receives what follows, if the server keeps it.
+	// LastEventID is the position of the consumer. A client with this ID in its Config receives the
+	// events after it, if the server keeps them.
 	LastEventID string
 }
 
 func (e *SlowError) Error() string {
-	return "ginsse: more was waiting for the consumer than its SubscribeConfig allows"
+	return "ginsse: the consumer is too slow: its queue is full"
 }

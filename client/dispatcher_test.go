@@ -20,14 +20,14 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// newStory returns a client of a server that has one stream, written by tell; with it the
-// story ends. What comes after a last event ID is what the server goes on with.
-func newStory(t *testing.T, tell func(w io.Writer, after int)) *client.Client {
+// newWriterClient returns a client of a server that calls write for each stream. after is the last
+// event ID of the request. The client does not reconnect.
+func newWriterClient(t *testing.T, write func(w io.Writer, after int)) *client.Client {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		after, _ := strconv.Atoi(r.Header.Get("Last-Event-ID"))
 		w.Header().Set("Content-Type", "text/event-stream")
-		tell(w, after)
+		write(w, after)
 	}))
 	t.Cleanup(server.Close)
 	transport := &http.Transport{}
@@ -39,7 +39,7 @@ func newStory(t *testing.T, tell func(w io.Writer, after int)) *client.Client {
 	return c
 }
 
-// count writes the events after one, up to another, alternately of type even and odd.
+// count writes the events with numbers after+1 to through, alternately of type even and odd.
 func count(w io.Writer, after, through int) {
 	for i := after + 1; i <= through; i++ {
 		fmt.Fprintf(w, "event: %s\ndata: %d\nid: %d\n\n", []string{"even", "odd"}[i%2], i, i)
@@ -72,9 +72,9 @@ func numbers(from, through, step int) (ids []string) {
 	return ids
 }
 
-func TestDispatcherHandsEachItsTypesInOrder(t *testing.T) {
+func TestSubscriptionsReceiveTheirTypesInOrder(t *testing.T) {
 	t.Parallel()
-	d := client.NewDispatcher(newStory(t, func(w io.Writer, after int) { count(w, after, 1000) }))
+	d := client.NewDispatcher(newWriterClient(t, func(w io.Writer, after int) { count(w, after, 1000) }))
 	all, odd := subscribe(t, d, client.SubscribeConfig{}), subscribe(t, d, client.SubscribeConfig{Types: []string{"odd", "strange"}})
 	none := subscribe(t, d, client.SubscribeConfig{Types: []string{"strange"}})
 	var wg sync.WaitGroup
@@ -89,20 +89,20 @@ func TestDispatcherHandsEachItsTypesInOrder(t *testing.T) {
 		t.Error(err)
 	}
 	wg.Wait()
-	// What is over stays over.
+	// An ended subscription stays ended.
 	if got, err := collect(subscribe(t, d, client.SubscribeConfig{}).Events(t.Context())); err != nil || len(got) != 0 {
 		t.Errorf("after the end: %v, %v", got, err)
 	}
 	if d.Run(t.Context()) == nil {
-		t.Error("it has run twice")
+		t.Error("Run ran twice")
 	}
 }
 
-// One that reads nothing is told what it has missed, and the others notice nothing.
-func TestSlowSubscriptionIsToldAndHoldsUpNobody(t *testing.T) {
+// A slow subscription ends with its position, and does not affect the others.
+func TestSlowSubscriptionEndsAndDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
-	story := func(w io.Writer, after int) { count(w, after, 100) }
-	d := client.NewDispatcher(newStory(t, story))
+	write := func(w io.Writer, after int) { count(w, after, 100) }
+	d := client.NewDispatcher(newWriterClient(t, write))
 	slow := subscribe(t, d, client.SubscribeConfig{Types: []string{"odd"}, MaxQueued: 10})
 	others := subscribe(t, d, client.SubscribeConfig{MaxQueued: 100})
 	if err := d.Run(t.Context()); err != nil {
@@ -116,14 +116,14 @@ func TestSlowSubscriptionIsToldAndHoldsUpNobody(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	var slowness *client.SlowError
-	if !errors.As(err, &slowness) || slowness.LastEventID != "20" { // which it did not want
+	if !errors.As(err, &slowness) || slowness.LastEventID != "20" { // a skipped event
 		t.Fatalf("the error is %#v", err)
 	}
-	// From there it misses nothing.
+	// A client that resumes from there misses no event.
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		after, _ := strconv.Atoi(r.Header.Get("Last-Event-ID"))
 		w.Header().Set("Content-Type", "text/event-stream")
-		story(w, after)
+		write(w, after)
 	}))
 	defer server.Close()
 	again, err := client.New(client.Config{URL: server.URL, LastEventID: slowness.LastEventID, NoReconnect: true})
@@ -135,9 +135,9 @@ func TestSlowSubscriptionIsToldAndHoldsUpNobody(t *testing.T) {
 	}
 }
 
-func TestSubscriptionsEndAsRunDoes(t *testing.T) {
+func TestSubscriptionsEndWithTheErrorOfRun(t *testing.T) {
 	t.Parallel()
-	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+	d := client.NewDispatcher(newWriterClient(t, func(w io.Writer, _ int) {
 		count(w, 0, 3)
 		io.WriteString(w, "event: sse.close\ndata: {\"reason\":\"signed out\",\"reconnect\":false}\n\n")
 	}))
@@ -152,13 +152,13 @@ func TestSubscriptionsEndAsRunDoes(t *testing.T) {
 	}
 }
 
-// Everything at once, from within the loops: nothing hangs, and nobody misses an event
-// that they were subscribed to.
-func TestSubscriptionsComeAndGoWhileEventsFlow(t *testing.T) {
+// Subscriptions open and close within their loops, while events arrive. No loop hangs, and no
+// subscription misses an event.
+func TestSubscriptionsOpenAndCloseWhileEventsArrive(t *testing.T) {
 	t.Parallel()
 	const events = 5000
 	begin := make(chan struct{})
-	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+	d := client.NewDispatcher(newWriterClient(t, func(w io.Writer, _ int) {
 		<-begin
 		count(w, 0, events)
 	}))
@@ -198,7 +198,7 @@ func TestSubscriptionsComeAndGoWhileEventsFlow(t *testing.T) {
 	wg.Wait()
 }
 
-func TestSubscriptionStopsWithItsContextAndGoesOn(t *testing.T) {
+func TestSubscriptionContinuesAfterItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		more := make(chan int)
 		server := ssetest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -232,7 +232,7 @@ func TestSubscriptionStopsWithItsContextAndGoesOn(t *testing.T) {
 			}
 		}
 		go func() {
-			synctest.Wait() // it has 3, and waits
+			synctest.Wait() // the loop has event 3, and waits
 			s.Close()
 		}()
 		if got, err := collect(s.Events(t.Context())); err != nil || strings.Join(got, " ") != "3" {
@@ -242,15 +242,15 @@ func TestSubscriptionStopsWithItsContextAndGoesOn(t *testing.T) {
 	})
 }
 
-// That any event may be missing concerns whoever has asked for some.
+// After a gap an event of any type may be missing, so every subscription gets sse.gap.
 func TestGapComesToEverySubscription(t *testing.T) {
 	t.Parallel()
-	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+	d := client.NewDispatcher(newWriterClient(t, func(w io.Writer, _ int) {
 		io.WriteString(w, "event: sse.open\ndata: {}\n\nevent: sse.gap\ndata: {}\nid: 9\n\nevent: comment\ndata: a\n\n")
 	}))
 	types := []string{"comment"}
 	s := subscribe(t, d, client.SubscribeConfig{Types: types})
-	types[0] = "other" // is the caller's
+	types[0] = "other" // Subscribe must have copied the slice
 	if err := d.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func TestGapComesToEverySubscription(t *testing.T) {
 
 func TestQueueIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
-	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+	d := client.NewDispatcher(newWriterClient(t, func(w io.Writer, _ int) {
 		for i := range 3 {
 			fmt.Fprintf(w, "data: %s\nid: %d\n\n", strings.Repeat("x", 1000), i)
 		}
@@ -286,10 +286,10 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// After Close there is nothing: not what was waiting, nor how Run ends.
-func TestClosedSubscriptionHasNothing(t *testing.T) {
+// A closed subscription yields neither queued events nor the error of Run.
+func TestClosedSubscriptionYieldsNothing(t *testing.T) {
 	t.Parallel()
-	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+	d := client.NewDispatcher(newWriterClient(t, func(w io.Writer, _ int) {
 		count(w, 0, 3)
 		io.WriteString(w, "event: sse.close\ndata: {\"reason\":\"signed out\",\"reconnect\":false}\n\n")
 	}))
@@ -306,13 +306,13 @@ func TestClosedSubscriptionHasNothing(t *testing.T) {
 	}
 }
 
-// Each event in its turn: whoever waits is woken for it.
+// Each event is sent only after the previous one was received, so a lost wake-up would hang.
 func TestNoWakeUpIsLost(t *testing.T) {
 	t.Parallel()
 	const events = 5000
 	next := make(chan int, 1)
 	next <- 1
-	d := client.NewDispatcher(newStory(t, func(w io.Writer, _ int) {
+	d := client.NewDispatcher(newWriterClient(t, func(w io.Writer, _ int) {
 		for n := range next {
 			count(w, n-1, n)
 			_ = http.NewResponseController(w.(http.ResponseWriter)).Flush()
@@ -329,7 +329,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 		}
 		last++
 		if event.Data != strconv.Itoa(last) {
-			t.Fatalf("%s instead of %d", event.Data, last)
+			t.Fatalf("got event %s, want %d", event.Data, last)
 		}
 		if last == events {
 			break
@@ -339,9 +339,9 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	close(next)
 }
 
-func TestSubscribeRefusesWhatCannotBe(t *testing.T) {
+func TestSubscribeRefusesInvalidConfigs(t *testing.T) {
 	t.Parallel()
-	d := client.NewDispatcher(newStory(t, func(io.Writer, int) {}))
+	d := client.NewDispatcher(newWriterClient(t, func(io.Writer, int) {}))
 	for field, cfg := range map[string]client.SubscribeConfig{"MaxQueued": {MaxQueued: -1}, "MaxQueuedBytes": {MaxQueuedBytes: -1}, "Types": {Types: []string{"comment", ""}}} {
 		if _, err := d.Subscribe(cfg); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)

@@ -11,33 +11,31 @@ import (
 	"time"
 )
 
-// The conditions that a caller can act on. Test for them with [errors.Is].
+// Errors that a caller can act on. Test for them with [errors.Is].
 var (
-	// ErrIdle is why a connection was ended on which nothing, not even a comment,
-	// came for [Config.IdleTimeout]. The client reconnects; [Config.OnDisconnect]
-	// is told.
+	// ErrIdle means that a connection was closed because no byte, not even a comment, arrived
+	// within [Config.IdleTimeout]. The client reconnects, and [Config.OnDisconnect] receives it.
 	ErrIdle = errors.New("ginsse: nothing received within the idle timeout")
 
-	// ErrBusy ends a second iteration over the events of a [Client] while the first
-	// goes on. The first notices nothing.
-	ErrBusy = errors.New("ginsse: the events of this client are being ranged over already")
+	// ErrBusy ends a second iteration over the events of a [Client] while another is running. The
+	// running one is not affected.
+	ErrBusy = errors.New("ginsse: another loop is ranging over the events of this client")
 
-	// ErrTooManyRedirects ends an iteration: an attempt was redirected more than ten
-	// times.
+	// ErrTooManyRedirects ends an iteration whose attempt was redirected more than ten times.
 	ErrTooManyRedirects = errors.New("ginsse: more than ten redirects")
 )
 
-// StatusError is an answer with another status than 200. It ends the iteration,
-// unless [Config.RetryStatus] has the status tried again. Status 204 is no failure:
-// it says that the server wants no reconnecting.
+// StatusError is a response with a status other than 200. It ends the iteration, unless
+// [Config.RetryStatus] accepts the status. Status 204 is no failure: with it the server asks the
+// client not to reconnect.
 type StatusError struct {
 	// Status is the HTTP status.
 	Status int
-	// Body is the beginning of the answer's body, from its first 512 bytes, if it is
-	// text or JSON. What cannot be printed is left out. It is the server's word: not to
-	// be trusted, or shown to others, without a look.
+	// Body is the beginning of the body, from its first 512 bytes, if the response is text or JSON.
+	// Unprintable characters are left out. It comes from the server: do not trust it, or show it to
+	// others, unchecked.
 	Body string
-	// RetryAfter is what the answer's Retry-After asked for; 0 if it had none.
+	// RetryAfter is the wait that the header Retry-After asked for; 0 if there was none.
 	RetryAfter time.Duration
 }
 
@@ -46,7 +44,7 @@ func (e *StatusError) Error() string {
 	text := fmt.Sprintf("ginsse: status %d %s", e.Status, http.StatusText(e.Status))
 	switch {
 	case e.Status == http.StatusNoContent:
-		return text + ": the server wants no reconnecting"
+		return text + ": the server asks the client not to reconnect"
 	case e.Body != "":
 		return fmt.Sprintf("%s: %q", text, e.Body)
 	default:
@@ -54,14 +52,13 @@ func (e *StatusError) Error() string {
 	}
 }
 
-// ContentTypeError is a response with status 200 that is no event stream which the
-// client can read: it has another content type, or it is compressed, and not by the gzip
-// that the request asked for. It ends the iteration, unless [Config.RetryContentType]
-// has the content type tried again.
+// ContentTypeError is a response with status 200 that the client cannot read as an event stream. It
+// has another content type, or a compression other than the gzip that the request asked for. It
+// ends the iteration, unless [Config.RetryContentType] accepts the content type.
 type ContentTypeError struct {
 	// ContentType is the response's Content-Type; "" if it had none.
 	ContentType string
-	// ContentEncoding is the response's Content-Encoding, if that is what was wrong.
+	// ContentEncoding is the response's Content-Encoding if the compression was the problem.
 	ContentEncoding string
 }
 
@@ -73,28 +70,28 @@ func (e *ContentTypeError) Error() string {
 	case strings.HasSuffix(strings.ToLower(encoding), gzipEncoding):
 		return fmt.Sprintf("ginsse: content encoding %q was not asked for", encoding)
 	default:
-		return fmt.Sprintf("ginsse: content encoding %q cannot be read, only gzip can", encoding)
+		return fmt.Sprintf("ginsse: content encoding %q is not supported, only gzip is", encoding)
 	}
 }
 
-// ClosedError is the end of a stream for good. The server sent the kit's event
-// sse.close, which was yielded before; or it completed a stream of one request, with
-// the last event ID sse.done. It ends the iteration.
+// ClosedError ends an iteration because the server closed the stream permanently. The server sent
+// the kit's event sse.close, which was yielded before, or completed a stream of one request, with
+// the last event ID sse.done.
 type ClosedError struct {
-	// Reason is the server's, such as "signed out"; "done" for a stream that is complete.
+	// Reason is the reason that the server gave, such as "signed out"; "done" for a completed
+	// stream.
 	Reason string
 }
 
 // Error implements error.
 func (e *ClosedError) Error() string {
-	return fmt.Sprintf("ginsse: the server closed the stream for good: %q", clip(e.Reason, 64))
+	return fmt.Sprintf("ginsse: the server closed the stream permanently: %q", clip(e.Reason, 64))
 }
 
-// ReconnectError is why a connection ended on which the server sent the kit's event
-// sse.reconnect. It is no failure: the client reconnects after Retry.
-// [Config.OnDisconnect] receives it.
+// ReconnectError ends a connection on which the server sent the kit's event sse.reconnect. It is no
+// failure: the client reconnects after Retry. [Config.OnDisconnect] receives it.
 type ReconnectError struct {
-	// Reason is the server's, such as "lifetime" or "shutdown".
+	// Reason is the reason that the server gave, such as "lifetime" or "shutdown".
 	Reason string
 	// Retry is the wait that the server asked for.
 	Retry time.Duration
@@ -105,27 +102,26 @@ func (e *ReconnectError) Error() string {
 	return fmt.Sprintf("ginsse: the server asked the client to reconnect: %q", clip(e.Reason, 64))
 }
 
-// finalError marks an error after which trying again makes no sense. The caller
-// gets what is in it.
+// finalError marks an error after which the client must not retry. The caller gets the error
+// inside.
 type finalError struct{ error }
 
 // Unwrap returns the error to yield.
 func (e finalError) Unwrap() error { return e.error }
 
-// requestError is a request that got no answer. Its text says where it went
-// without what may be secret there: user info, query and the values of headers.
+// requestError is a request that got no response. Its text names the target without user info,
+// query and header values, which may be secret.
 type requestError struct {
-	target string // method, scheme, host and path
+	target string // method, scheme, host, path
 	err    error
 }
 
-// newRequestError takes the place of the *url.Error of [http.Client.Do], whose text
-// has the query.
+// newRequestError replaces the *url.Error of [http.Client.Do], whose text contains the query.
 func newRequestError(request *http.Request, err error) error {
 	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
-	if errors.Is(err, io.EOF) { // which stands for the clean end of a stream
+	if errors.Is(err, io.EOF) { // io.EOF means the clean end of a stream
 		err = io.ErrUnexpectedEOF
 	}
 	target := request.Method
@@ -141,18 +137,18 @@ func newRequestError(request *http.Request, err error) error {
 // Error implements error.
 func (e *requestError) Error() string {
 	text := e.err.Error()
-	// These two quote the header they complain about.
+	// These two errors quote the malformed header.
 	if errors.As(e.err, new(textproto.ProtocolError)) || strings.HasPrefix(text, "failed to parse Location header") {
-		text = "the answer's header is malformed"
+		text = "the response's header is malformed"
 	}
-	// Much of it may be the server's words, or a proxy's.
+	// The text may come from the server or a proxy.
 	return e.target + ": " + clip(printable([]byte(text)), 256)
 }
 
 // Unwrap returns the cause.
 func (e *requestError) Unwrap() error { return e.err }
 
-// clip shortens a server's text for an error text.
+// clip shortens s to at most most bytes, for an error text.
 func clip(s string, most int) string {
 	if len(s) > most {
 		return strings.ToValidUTF8(s[:most], "") + "…"

@@ -9,23 +9,21 @@ import (
 // Event is one event of an event stream, as the standard dispatches it (WHATWG
 // HTML, section 9.2.6).
 //
-// Ownership: an Event is the caller's to keep. Its strings may share memory, so
-// that a Type or a LastEventID holds on to the Data it came with: keep a
-// [strings.Clone] of what is to outlive large data.
+// Ownership: the caller owns the Event. Its strings may share memory, so a Type or LastEventID can
+// keep large Data alive. To keep a Type or LastEventID longer than the Data, use [strings.Clone].
 type Event struct {
 	// Type is the event type; "message" if the stream named none.
 	Type string
-	// Data is the data, its lines joined by LF. It may be empty.
+	// Data is the data, with lines joined by LF. It may be empty.
 	Data string
-	// LastEventID is the last event ID at the time of the event: the event's own,
-	// or that of an earlier block, or what was known before the stream began.
-	// Empty if there is none.
+	// LastEventID is the last event ID after this event. It is the event's own ID, or that of an
+	// earlier block, or the one known before the stream began. Empty if there is none.
 	LastEventID string
 }
 
-// Unmarshal decodes the data, which must be JSON, into v, as [json.Unmarshal]
-// does. Its error is of use with [errors.As] for what encoding/json returns; its
-// text names the event type, and what did not fit, but holds none of the data.
+// Unmarshal decodes the data, which must be JSON, into v, as [json.Unmarshal] does. Its error wraps
+// that of encoding/json. The error's text names the event type and the place of the problem, but
+// contains none of the data.
 func (e Event) Unmarshal(v any) error {
 	if err := json.Unmarshal([]byte(e.Data), v); err != nil {
 		return &unmarshalError{eventType: e.Type, cause: err}
@@ -33,8 +31,8 @@ func (e Event) Unmarshal(v any) error {
 	return nil
 }
 
-// unmarshalError stands between the texts of encoding/json, which quote what they
-// read, and logs, in which an application's data has no business.
+// unmarshalError keeps the data of the application out of logs: error texts of encoding/json quote
+// the input.
 type unmarshalError struct {
 	eventType string
 	cause     error
@@ -44,7 +42,7 @@ func (e *unmarshalError) Error() string {
 	var syntax *json.SyntaxError
 	var mismatch *json.UnmarshalTypeError
 	var target *json.InvalidUnmarshalError
-	// The type is the server's, too, and may be long.
+	// The event type comes from the server, too, and may be long.
 	text := fmt.Sprintf("ginsse: data of event %.64q ", e.eventType)
 	switch {
 	case errors.As(e.cause, &syntax):
@@ -56,9 +54,9 @@ func (e *unmarshalError) Error() string {
 		}
 		return text
 	case errors.As(e.cause, &target):
-		return text + "was to be decoded into something other than a pointer"
+		return text + "cannot be decoded into a value that is not a pointer"
 	default:
-		return text + "was refused by the Go value it was decoded into"
+		return text + "was refused by the Go value that it was decoded into"
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// Decode reads any event stream that can be read from: a response's body, a
-// recording, standard input.
+// Decode reads an event stream from any io.Reader, such as a response body, a recording or standard
+// input.
 func ExampleDecode() {
 	recording := strings.NewReader(": a recording\n\n" +
 		"id: 1\nevent: price\ndata: {\"symbol\":\"YHOO\",\"cents\":3218}\n\n" +
@@ -42,8 +42,7 @@ func ExampleDecode() {
 	// 2 message "closing\nin five minutes"
 }
 
-// A Decoder gives what Decode leaves out: comments, the reconnection time and,
-// at any time, the ID to go on from.
+// A Decoder also gives access to comments, the reconnection time and the current last event ID.
 func ExampleDecoder() {
 	stream := strings.NewReader("retry: 2500\n: all quiet\n\nid: 8\ndata: hello\n\nid: 9\n\n")
 	decoder := client.NewDecoder(stream, client.DecoderConfig{

@@ -11,7 +11,7 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// Two parts of a program read one stream: each what concerns it, at its own speed.
+// Two parts of a program read one stream. Each gets its own event types, at its own speed.
 func ExampleDispatcher() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -31,7 +31,7 @@ func ExampleDispatcher() {
 		}
 		consumers.Go(func() {
 			for event, err := range subscription.Events(context.Background()) {
-				if err != nil { // a *client.SlowError, perhaps
+				if err != nil { // for example a *client.SlowError
 					panic(err)
 				}
 				fmt.Println(event.Type, event.Data)

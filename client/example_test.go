@@ -15,7 +15,7 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// Alice's program is told what happens until she signs out.
+// Alice's program receives her events until she signs out.
 func Example() {
 	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
 		return ginsse.Identity{UserID: c.GetHeader("X-User")}, nil
@@ -28,7 +28,7 @@ func Example() {
 		panic(err)
 	}
 	defer registry.Close()
-	quietly() // gin, for the sake of the output
+	quietly() // keeps gin's output out of the example's
 	r := gin.New()
 	r.GET("/events", ginsse.Middleware(auth), registry.Handler())
 	server := httptest.NewServer(r)
@@ -57,7 +57,7 @@ func Example() {
 				panic(err)
 			}
 		case "sse.gap":
-			// Events may be missing: fetch the state anew.
+			// Events may be missing: reload the state.
 		case "comment":
 			var comment struct{ By string }
 			if err := event.Unmarshal(&comment); err != nil {
@@ -75,8 +75,8 @@ func Example() {
 	// closed: signed out
 }
 
-// A program that stops and starts again keeps the last event ID, and misses nothing
-// that the server still has.
+// A program that restarts can store the last event ID, and so misses no event that the server still
+// has.
 func ExampleClient_Events_resume() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -87,7 +87,7 @@ func ExampleClient_Events_resume() {
 	}))
 	defer server.Close()
 
-	lastEventID := "" // from a file, say
+	lastEventID := "" // for example from a file
 	for range 2 {
 		c, err := client.New(client.Config{URL: server.URL, LastEventID: lastEventID})
 		if err != nil {
@@ -108,8 +108,8 @@ func ExampleClient_Events_resume() {
 	// second
 }
 
-// Each attempt can have a token of its own. Here the server ends the first stream,
-// and by the second attempt the first token has expired.
+// Each attempt can have its own token. Here the server ends the first stream, and by the second
+// attempt the first token has expired.
 func ExampleConfig_newRequest() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -124,7 +124,7 @@ func ExampleConfig_newRequest() {
 			if err != nil {
 				return nil, err
 			}
-			tokens++ // ask for one, with ctx
+			tokens++ // get a new token, with ctx
 			request.Header.Set("Authorization", fmt.Sprint("Bearer token-", tokens))
 			return request, nil
 		},
@@ -148,7 +148,7 @@ func ExampleConfig_newRequest() {
 	// hello, Bearer token-2
 }
 
-// A stream that is the answer to a question is over when it ends.
+// A stream that answers one request is read once, without reconnecting.
 func ExampleConfig_noReconnect() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -162,7 +162,7 @@ func ExampleConfig_noReconnect() {
 	}
 	for event, err := range c.Events(context.Background()) {
 		if err != nil {
-			panic(err) // the answer is not complete
+			panic(err) // the answer is incomplete
 		}
 		fmt.Print(event.Data)
 	}

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// The kit's own events, which the streams of a registry carry beside the
-// application's. They all begin with ownPrefix.
+// The kit's own events on the streams of a registry. All begin with ownPrefix.
 const (
 	ownPrefix      = "sse."
 	openEvent      = "sse.open"
@@ -17,13 +16,13 @@ const (
 	reconnectEvent = "sse.reconnect"
 	closeEvent     = "sse.close"
 
-	// doneID is the last event ID with which the kit ends a stream of one request. A
-	// request that has it as Last-Event-ID is answered with 204.
+	// doneID is the last event ID with which the kit completes a stream of one request. The kit
+	// answers a request with this Last-Event-ID with 204.
 	doneID = "sse.done"
 )
 
-// The idle timeout for a server that names its heartbeat interval is idleHeartbeats of
-// them, within these bounds: a packet that is lost and sent again takes its time.
+// If the server names its heartbeat interval, the idle timeout is idleHeartbeats intervals, within
+// these bounds. Several intervals leave time for a packet that is lost and sent again.
 const (
 	idleHeartbeats = 3
 	leastIdle      = time.Second
@@ -33,12 +32,12 @@ const (
 // isOwn reports whether an event is the kit's own.
 func isOwn(event Event) bool { return strings.HasPrefix(event.Type, ownPrefix) }
 
-// isHeartbeat reports whether an event is the kit's heartbeat. With data it is not:
-// then it says something that the application may want.
+// isHeartbeat reports whether an event is the kit's heartbeat. An event of that type with data is
+// not one: the application may want the data.
 func isHeartbeat(event Event) bool { return event.Type == heartbeatEvent && event.Data == "" }
 
-// idleTimeoutBy returns the idle timeout that an event asks for; 0 if it asks for none.
-func idleTimeoutBy(event Event) time.Duration {
+// idleTimeoutFrom returns the idle timeout that follows from an sse.open; 0 if there is none.
+func idleTimeoutFrom(event Event) time.Duration {
 	if event.Type != openEvent {
 		return 0
 	}
@@ -51,9 +50,9 @@ func idleTimeoutBy(event Event) time.Duration {
 	return min(max(idleHeartbeats*milliseconds(data.Heartbeat), leastIdle), mostIdle)
 }
 
-// endBy returns with what an event ends its connection; nil if it does not.
-// reconnectionTime is for a reconnect without a time of its own.
-func endBy(event Event, reconnectionTime time.Duration) error {
+// endFrom returns the error with which an event ends its connection; nil if it does not end it.
+// reconnectionTime is used for a reconnect without a time of its own.
+func endFrom(event Event, reconnectionTime time.Duration) error {
 	if event.Type != closeEvent && event.Type != reconnectEvent {
 		return nil
 	}
@@ -61,7 +60,7 @@ func endBy(event Event, reconnectionTime time.Duration) error {
 		Reason string `json:"reason"`
 		Retry  *int64 `json:"retry"`
 	}
-	_ = json.Unmarshal([]byte(event.Data), &data) // the type says enough
+	_ = json.Unmarshal([]byte(event.Data), &data) // the event type is enough
 	if event.Type == closeEvent {
 		return finalError{&ClosedError{Reason: data.Reason}}
 	}
@@ -72,8 +71,8 @@ func endBy(event Event, reconnectionTime time.Duration) error {
 	return end
 }
 
-// milliseconds returns a duration that is a third of the largest at most, so that it can
-// be multiplied by idleHeartbeats.
+// milliseconds returns n ms, at most a third of the largest duration, so that the result can be
+// multiplied by idleHeartbeats.
 func milliseconds(n int64) time.Duration {
 	return time.Duration(min(n, math.MaxInt64/idleHeartbeats/int64(time.Millisecond))) * time.Millisecond
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// The kit's own events, as its servers write them: with the id last in each block.
+// The kit's own events as its servers write them, with the id last in each block.
 const (
 	kitOpen      = "retry: 3000\nevent: sse.open\ndata: {\"stream\":\"s\",\"resumed\":false,\"heartbeat\":15000}\nid: 0\n\n"
 	kitReconnect = "retry: 4500\nevent: sse.reconnect\ndata: {\"reason\":\"lifetime\",\"retry\":4500}\n\n"
@@ -69,7 +69,7 @@ func TestHeartbeatsAreNotYielded(t *testing.T) {
 	}
 }
 
-// Any goroutine may look at the position while the loop waits.
+// Any goroutine may read the position while the loop waits.
 func TestHeartbeatsMoveTheLastEventIDWhileNothingElseArrives(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -86,8 +86,8 @@ func TestHeartbeatsMoveTheLastEventIDWhileNothingElseArrives(t *testing.T) {
 		}))
 		c := newClient(t, client.Config{URL: server.URL, HTTPClient: server.Client})
 		var ids []string
-		var looking sync.WaitGroup
-		looking.Go(func() {
+		var reading sync.WaitGroup
+		reading.Go(func() {
 			for range 3 {
 				time.Sleep(16 * time.Second)
 				ids = append(ids, c.LastEventID())
@@ -99,7 +99,7 @@ func TestHeartbeatsMoveTheLastEventIDWhileNothingElseArrives(t *testing.T) {
 		if len(events) != 1 || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, %v", events, err)
 		}
-		looking.Wait()
+		reading.Wait()
 		if got := fmt.Sprint(ids); got != "[1 2 3]" {
 			t.Errorf("the last event IDs were %s", got)
 		}
@@ -151,7 +151,7 @@ func TestHeartbeatIntervalOfTheServerSetsTheIdleTimeout(t *testing.T) {
 	}
 }
 
-// The next server may have another interval, or not send heartbeats.
+// The server of the next connection may have another interval, or send no heartbeats.
 func TestHeartbeatIntervalHoldsForItsConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -166,24 +166,24 @@ func TestHeartbeatIntervalHoldsForItsConnection(t *testing.T) {
 	})
 }
 
-func TestHeartbeatsAreASignOfLife(t *testing.T) {
+func TestHeartbeatsRestartTheIdleTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		beats := func(w http.ResponseWriter, _ *http.Request) {
+		slowHeartbeats := func(w http.ResponseWriter, _ *http.Request) {
 			write(w, kitOpen)
 			for id := range 100 {
 				time.Sleep(44 * time.Second)
 				write(w, kitHeartbeat(id))
 			}
 		}
-		events, ends, _, err := inBubble(t, client.Config{}, beats, status(http.StatusNoContent))
+		events, ends, _, err := inBubble(t, client.Config{}, slowHeartbeats, status(http.StatusNoContent))
 		if len(events) != 1 || len(ends) != 1 || ends[0] != io.EOF || !isStatus(err, http.StatusNoContent) {
 			t.Errorf("got %v, %v, %v", events, ends, err)
 		}
 	})
 }
 
-// It is what the server wants: no failure, however often.
+// A reconnect that the server asks for is never a failure.
 func TestSSEReconnectWaitsAsLongAsTheServerAsks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestSSEReconnectWaitsAsLongAsTheServerAsks(t *testing.T) {
 		if len(events) != 7 || !isStatus(err, http.StatusNoContent) {
 			t.Errorf("got %v, %v", events, err)
 		}
-		// retry is a field too in kitReconnect, and so what all later waits are.
+		// kitReconnect also has a retry field, which sets all later waits.
 		expectWaits(t, waits, 2, 60, 2, 4.5, 4.5, 3600, 4.5, 4.5)
 		want := []client.ReconnectError{{"lifetime", 2 * time.Second}, {"overloaded", time.Minute}, {"shutdown", 2 * time.Second}, {"lifetime", 4500 * time.Millisecond}}
 		for i, want := range want {
@@ -210,7 +210,7 @@ func TestSSEReconnectWaitsAsLongAsTheServerAsks(t *testing.T) {
 	})
 }
 
-// Nothing follows it, and a proxy may leave the connection open.
+// A proxy may leave the connection open after sse.reconnect.
 func TestSSEReconnectEndsTheConnectionAtOnce(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{}, 1)
@@ -225,13 +225,12 @@ func TestSSEReconnectEndsTheConnectionAtOnce(t *testing.T) {
 	}
 }
 
-// Nothing follows sse.close, whatever the server still sends, and the client does not
-// wait for the end.
+// The client ignores what follows sse.close, and does not wait for the end of the connection.
 func TestSSECloseIsFinal(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ text, reason string }{
 		"of_the_kit":         {kitClose, "signed out"},
-		"behind_a_retry":     {"retry: 3600000\nevent: sse.close\ndata: {\"reason\":\"replaced\"}\n\n", "replaced"},
+		"after_a_retry":      {"retry: 3600000\nevent: sse.close\ndata: {\"reason\":\"replaced\"}\n\n", "replaced"},
 		"without_reason":     {"event: sse.close\ndata: {}\n\n", ""},
 		"of_another_kit":     {"event: sse.close\ndata: bye\n\n", ""},
 		"reason_is_a_number": {"event: sse.close\ndata: {\"reason\":1}\n\n", ""},
@@ -245,7 +244,7 @@ func TestSSECloseIsFinal(t *testing.T) {
 			if types(events) != "sse.close" || !errors.As(err, &closed) || closed.Reason != test.reason {
 				t.Fatalf("got %v, %v", events, err)
 			}
-			if want := fmt.Sprintf("ginsse: the server closed the stream for good: %q", test.reason); err.Error() != want {
+			if want := fmt.Sprintf("ginsse: the server closed the stream permanently: %q", test.reason); err.Error() != want {
 				t.Errorf("the text is %s, want %s", err, want)
 			}
 			<-gone
@@ -256,8 +255,8 @@ func TestSSECloseIsFinal(t *testing.T) {
 	}
 }
 
-// The kit answers a request that names sse.done with 204: it does not have to be made.
-func TestStreamThatIsDoneIsFinal(t *testing.T) {
+// The kit would answer a request for sse.done with 204, so the client need not send it.
+func TestCompletedStreamIsFinal(t *testing.T) {
 	t.Parallel()
 	const text = "data: a\n\nid: sse.done\n\n"
 	for name, test := range map[string]struct {
@@ -268,9 +267,9 @@ func TestStreamThatIsDoneIsFinal(t *testing.T) {
 	}{
 		"complete":     {[]http.HandlerFunc{stream(text)}, client.Config{}, 1, func(err error) bool { return isClosed(err, "done") }},
 		"no_reconnect": {[]http.HandlerFunc{stream(text)}, client.Config{NoReconnect: true}, 1, func(err error) bool { return err == nil }},
-		// The client cannot tell whether more was to follow. The server can.
-		"cut_after_the_id": {[]http.HandlerFunc{cut(text), status(http.StatusNoContent)}, client.Config{}, 2, func(err error) bool { return isStatus(err, http.StatusNoContent) }},
-		"cut_in_the_id":    {[]http.HandlerFunc{cut("data: a\n\nid: sse.done\n"), stream("id: sse.done\n\n")}, client.Config{}, 2, func(err error) bool { return isClosed(err, "done") }},
+		// The client does not know whether more was to follow. The server does.
+		"dropped_after_the_id": {[]http.HandlerFunc{abort(text), status(http.StatusNoContent)}, client.Config{}, 2, func(err error) bool { return isStatus(err, http.StatusNoContent) }},
+		"dropped_in_the_id":    {[]http.HandlerFunc{abort("data: a\n\nid: sse.done\n"), stream("id: sse.done\n\n")}, client.Config{}, 2, func(err error) bool { return isClosed(err, "done") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -284,7 +283,7 @@ func TestStreamThatIsDoneIsFinal(t *testing.T) {
 	}
 }
 
-// The kit's own server: its work is done once.
+// With a server of the kit, the work of a completed stream is done once.
 func TestStreamOfOneRequestIsReadOnce(t *testing.T) {
 	t.Parallel()
 	quietly()
@@ -321,9 +320,9 @@ func TestNoReconnectEndsWithSSEReconnect(t *testing.T) {
 	}
 }
 
-// A connection that ends anywhere, cleanly or not, loses no event and doubles none: the
+// A connection may end after any byte, cleanly or not. No event is lost or repeated, because the
 // client resumes after the last event that was yielded.
-func TestEndAtEveryByteOfABlockLosesNothing(t *testing.T) {
+func TestEndAtAnyByteLosesNoEvent(t *testing.T) {
 	t.Parallel()
 	blocks := []string{
 		"event: sse.open\ndata: {\"stream\":\"s\",\"resumed\":false,\"heartbeat\":15000}\nid: 1\n\n",
@@ -337,7 +336,7 @@ func TestEndAtEveryByteOfABlockLosesNothing(t *testing.T) {
 	whole := strings.Join(blocks, "")
 	for name, lineEnd := range map[string]string{"lf": "\n", "crlf": "\r\n", "cr": "\r"} {
 		whole := strings.ReplaceAll(whole, "\n", lineEnd)
-		for how, end := range map[string]func(string) http.HandlerFunc{"cut": cut, "clean": stream} {
+		for how, end := range map[string]func(string) http.HandlerFunc{"dropped": abort, "clean": stream} {
 			t.Run(name+"_"+how, func(t *testing.T) {
 				t.Parallel()
 				for at := range len(whole) + 1 {
@@ -352,7 +351,7 @@ func TestEndAtEveryByteOfABlockLosesNothing(t *testing.T) {
 					})
 					events, err := rangeOver(t.Context(), newClient(t, client.Config{URL: s.URL}))
 					if !isClosed(err, "signed out") {
-						t.Fatalf("cut after %d bytes: %v", at, err)
+						t.Fatalf("connection ended after %d bytes: %v", at, err)
 					}
 					var got []string
 					for _, event := range events {
@@ -360,7 +359,7 @@ func TestEndAtEveryByteOfABlockLosesNothing(t *testing.T) {
 					}
 					want := []string{`1 "{\"stream\":\"s\",\"resumed\":false,\"heartbeat\":15000}"`, `2 "first\nline"`, `4 "second"`, `16 "third"`, `16 "{\"reason\":\"signed out\"}"`}
 					if fmt.Sprint(got) != fmt.Sprint(want) {
-						t.Errorf("cut after %d bytes, in %q: got %s", at, whole[:at], got)
+						t.Errorf("connection ended after %d bytes, in %q: got %s", at, whole[:at], got)
 					}
 				}
 			})

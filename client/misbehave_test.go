@@ -22,11 +22,11 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// Servers that misbehave, in every way that has been met.
+// Tests with servers and networks that misbehave.
 
 func TestHalfAnEventIsDeliveredOnceAndWhole(t *testing.T) {
 	t.Parallel()
-	for name, step := range map[string]func(string) http.HandlerFunc{"ended": stream, "cut": cut, "short": short} {
+	for name, step := range map[string]func(string) http.HandlerFunc{"ended": stream, "dropped": abort, "short": short} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newScript(t, step("id: 1\ndata: a\n\nid: 2\ndata: b\n"), stream("id: 2\ndata: b\n\n"), status(http.StatusNoContent))
@@ -41,8 +41,8 @@ func TestHalfAnEventIsDeliveredOnceAndWhole(t *testing.T) {
 	}
 }
 
-// A reset discards what the client's kernel has and the client has not read, so
-// this one comes when all is read.
+// A reset discards bytes that the client has not read yet, so the server resets only after the
+// client has read all.
 func TestResetMidStreamReconnects(t *testing.T) {
 	t.Parallel()
 	read := make(chan struct{})
@@ -85,7 +85,7 @@ func TestBlockOfOnlyAnIDMovesTheLastEventID(t *testing.T) {
 	}
 }
 
-func TestIDThatNoHeaderCarriesIsFinalWhenItIsToBeSent(t *testing.T) {
+func TestIDThatAHeaderCannotCarryIsFinal(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, stream("id: a\x01secret\ndata: a\n\ndata: b\n\n"), status(http.StatusNoContent))
 	c := newClient(t, client.Config{URL: s.URL})
@@ -126,8 +126,8 @@ func TestContentType(t *testing.T) {
 		"text/event-stream":                 true,
 		"text/event-stream; charset=utf-8":  true,
 		"Text/Event-Stream;charset=UTF-8":   true,
-		" text/event-stream ; a=b; a=c; ;=": true, // malformed, and of no meaning
-		"text/event-stream;charset=utf-16":  true, // it is UTF-8 nevertheless (9.2.5)
+		" text/event-stream ; a=b; a=c; ;=": true, // malformed parameters are ignored
+		"text/event-stream;charset=utf-16":  true, // still decoded as UTF-8 (9.2.5)
 		"":                                  false,
 		"text/plain":                        false,
 		"text/html; x=text/event-stream":    false,
@@ -204,7 +204,7 @@ func TestStatusError(t *testing.T) {
 			"no_content",
 			status(http.StatusNoContent),
 			client.StatusError{Status: 204},
-			"ginsse: status 204 No Content: the server wants no reconnecting",
+			"ginsse: status 204 No Content: the server asks the client not to reconnect",
 		},
 		{
 			"created",
@@ -231,7 +231,7 @@ func TestStatusError(t *testing.T) {
 	}
 }
 
-// An ID stays what the next request resumes from, also over streams that have none.
+// The last event ID is kept across streams that have no IDs.
 func TestLastEventIDOutlivesStreamsWithoutOne(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, stream("retry: 0\nid: 1\ndata: a\n\n"), stream(""), stream("data: b\n\n"), status(http.StatusNoContent))
@@ -246,8 +246,8 @@ func TestLastEventIDOutlivesStreamsWithoutOne(t *testing.T) {
 	}
 }
 
-// A dead connection over HTTP/2 is not what the next attempt goes over.
-func TestDeadHTTP2ConnectionIsLeft(t *testing.T) {
+// The next attempt does not reuse a dead HTTP/2 connection.
+func TestDeadHTTP2ConnectionIsNotReused(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -288,11 +288,11 @@ func TestDeadHTTP2ConnectionIsLeft(t *testing.T) {
 		mu.Unlock()
 	}
 	if len(dialled) != 3 {
-		t.Errorf("it has taken %d connections for 3 streams", len(dialled))
+		t.Errorf("3 streams used %d connections", len(dialled))
 	}
 }
 
-// deafConn is a connection whose other side is gone, at some time, without a word.
+// deafConn is a connection whose writes are lost once deaf is set, as if the peer had vanished.
 type deafConn struct {
 	net.Conn
 
@@ -306,8 +306,8 @@ func (c *deafConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// What the server says in an error is short, and nothing that a terminal acts on.
-func TestErrorTextsHoldLittleOfTheServersWords(t *testing.T) {
+// The server's text in an error is short and has no control characters.
+func TestServerTextInErrorsIsShortAndPrintable(t *testing.T) {
 	t.Parallel()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -331,7 +331,7 @@ func TestErrorTextsHoldLittleOfTheServersWords(t *testing.T) {
 	}
 }
 
-func TestHostInHeaderIsTheRequests(t *testing.T) {
+func TestHostInHeaderSetsTheHostOfTheRequest(t *testing.T) {
 	t.Parallel()
 	host := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -355,7 +355,7 @@ func TestRetryStatusTriesAgain(t *testing.T) {
 	}
 }
 
-func TestRefusalThatIsNotFinishedIsReadForAMoment(t *testing.T) {
+func TestUnfinishedRefusalIsReadForALimitedTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := ssetest.NewServer(t, http.HandlerFunc(refuseSlowly))
@@ -398,7 +398,7 @@ func TestRedirectLoopIsFinal(t *testing.T) {
 	}
 }
 
-// On the same host net/http would send the credentials again, in clear.
+// On the same host, net/http would send the credentials again, in clear.
 func TestRedirectFromHTTPSToHTTPIsFinal(t *testing.T) {
 	t.Parallel()
 	plain := newScript(t, status(http.StatusNoContent))
@@ -415,7 +415,7 @@ func TestRedirectFromHTTPSToHTTPIsFinal(t *testing.T) {
 	}
 }
 
-func TestRedirectToAnotherHostTellsNoSecret(t *testing.T) {
+func TestRedirectToAnotherHostSendsNoSecret(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, status(http.StatusFound, "Location", "http://two.test/"), status(http.StatusNoContent))
 	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -522,8 +522,8 @@ func TestMaxFailures(t *testing.T) {
 	}
 }
 
-// inBubble runs a client with cfg against steps, where time takes no time, and
-// returns how its connections ended and how long it waited after each.
+// inBubble runs a client with cfg against steps, in a bubble of synctest. It returns how its
+// connections ended and how long it waited after each.
 func inBubble(t *testing.T, cfg client.Config, steps ...http.HandlerFunc) (events []client.Event, ends []error, waits []time.Duration, last error) {
 	t.Helper()
 	server := ssetest.NewServer(t, &script{steps: steps})
@@ -549,12 +549,12 @@ func inBubble(t *testing.T, cfg client.Config, steps ...http.HandlerFunc) (event
 	}
 	events, last = rangeOver(t.Context(), c)
 	if fmt.Sprint(announced) != fmt.Sprint(waits) {
-		t.Errorf("waited %v, and announced %v", waits, announced)
+		t.Errorf("waited %v, but OnDisconnect received %v", waits, announced)
 	}
 	return events, ends, waits, last
 }
 
-// between reports whether a wait is d and a random part.
+// between reports whether a wait is d plus a random part of up to half.
 func between(wait, d time.Duration) bool { return wait >= d && wait <= d+d/2 }
 
 func TestServerThatEndsAtOnceIsNotHammered(t *testing.T) {
@@ -563,13 +563,13 @@ func TestServerThatEndsAtOnceIsNotHammered(t *testing.T) {
 		"clean_without_an_event": stream(": a\n\n"),
 		"clean_after_sse_open":   stream("event: sse.open\ndata: {\"stream\":\"x\",\"resumed\":false}\n\n"),
 		"clean_after_heartbeats": stream("event: sse.heartbeat\ndata:\nid: 1\n\n"),
-		"lost_after_an_event":    cut("data: a\n\n"),
+		"lost_after_an_event":    abort("data: a\n\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				_, _, waits, err := inBubble(t, client.Config{MaxFailures: 9}, step)
-				if err == nil || !strings.Contains(err.Error(), "giving up after 9 attempts") {
+				if err == nil || !strings.Contains(err.Error(), "giving up after 9 consecutive attempts") {
 					t.Errorf("the iteration ended with %v", err)
 				}
 				expectWaits(t, waits, 1, 2, 4, 8, 16, 30, 30, 30)
@@ -578,8 +578,7 @@ func TestServerThatEndsAtOnceIsNotHammered(t *testing.T) {
 	}
 }
 
-// A server that ends each response after an event works as it is meant to, as with
-// long polling.
+// Ending each response after an event is how long polling works, so it is no failure.
 func TestCleanEndAfterAnEventDoesNotRaiseTheBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -593,8 +592,8 @@ func TestCleanEndAfterAnEventDoesNotRaiseTheBackoff(t *testing.T) {
 	})
 }
 
-// A server that asks for no wait, and ends each response at once, gets a pause after the
-// second one.
+// If a server asks for no wait and ends each response at once, the client still waits from the
+// second one on.
 func TestServerThatAsksForNoWaitIsNotHammered(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
@@ -615,7 +614,7 @@ func TestServerThatAsksForNoWaitIsNotHammered(t *testing.T) {
 	}
 }
 
-// expectWaits compares waits with those that are due, in seconds, before their random part.
+// expectWaits compares waits with the wanted ones, given in seconds without the random part.
 func expectWaits(t *testing.T, waits []time.Duration, seconds ...float64) {
 	t.Helper()
 	if len(waits) != len(seconds) {
@@ -628,7 +627,7 @@ func expectWaits(t *testing.T, waits []time.Duration, seconds ...float64) {
 	}
 }
 
-func TestStableConnectionEndsTheGrowing(t *testing.T) {
+func TestStableConnectionResetsTheBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		fail := status(http.StatusBadGateway)
@@ -649,7 +648,7 @@ func TestStableConnectionEndsTheGrowing(t *testing.T) {
 	})
 }
 
-func TestRetryIsObeyedAcrossConnections(t *testing.T) {
+func TestRetryFieldAppliesAcrossConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, _, waits, err := inBubble(t, client.Config{},
@@ -668,7 +667,7 @@ func TestRetryIsObeyedAcrossConnections(t *testing.T) {
 	})
 }
 
-func TestRetryAfterIsObeyed(t *testing.T) {
+func TestRetryAfterIsRespected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		date := func(w http.ResponseWriter, r *http.Request) {
@@ -683,7 +682,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 		if !isStatus(err, http.StatusNoContent) || len(waits) != 4 {
 			t.Fatalf("the iteration ended with %v after %v", err, waits)
 		}
-		// The dates of HTTP are whole seconds; the fourth failure waits 8.
+		// HTTP dates are whole seconds. The fourth failure waits 8 s.
 		for i, want := range []time.Duration{2 * time.Minute, 10*time.Minute - time.Second, time.Hour, 8 * time.Second} {
 			if waits[i] < want || waits[i] > want+want/2+2*time.Second {
 				t.Errorf("wait %d is %v, want %v and a half of it at most", i, waits[i], want)
@@ -712,7 +711,7 @@ func TestSilenceEndsTheConnection(t *testing.T) {
 		if len(ends) != 2 || ends[0] != client.ErrIdle || ends[1] != client.ErrIdle {
 			t.Errorf("the connections ended with %v", ends)
 		}
-		for _, wait := range waits { // they had lived long
+		for _, wait := range waits { // long-lived connections do not increase the wait
 			if !between(wait, time.Second) {
 				t.Errorf("waited %v", waits)
 			}
@@ -772,7 +771,7 @@ func TestIdleTimeoutOffWaits(t *testing.T) {
 	})
 }
 
-func TestHeaderThatNeverComes(t *testing.T) {
+func TestMissingResponseHeaderTimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -789,7 +788,7 @@ func TestHeaderThatNeverComes(t *testing.T) {
 	})
 }
 
-func TestRequestThatIsNeverMade(t *testing.T) {
+func TestSlowNewRequestTimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(t, client.Config{MaxFailures: 1, NewRequest: func(ctx context.Context) (*http.Request, error) {
@@ -806,7 +805,7 @@ func TestRequestThatIsNeverMade(t *testing.T) {
 	})
 }
 
-// short answers with a stream of fewer bytes than announced.
+// short answers with a stream of fewer bytes than its Content-Length.
 func short(text string) http.HandlerFunc {
 	return hijack(func(conn io.Writer) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\n"+text)
@@ -818,10 +817,10 @@ func hijackTCP(f func(*net.TCPConn)) http.HandlerFunc {
 	return hijack(func(conn io.Writer) { f(conn.(*net.TCPConn)) })
 }
 
-// refusing is an address at which nobody listens, and no test can be given.
+// refusing is an address without a listener. No test can listen on it.
 const refusing = "127.0.0.1:1"
 
-// unused returns an address that nobody listens at.
+// unused returns an address without a listener.
 func unused(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -13,18 +13,18 @@ import (
 const (
 	mediaType = "text/event-stream"
 
-	// maxExcerptBytes is how much of a refusal is read, and maxExcerptTime for how long.
+	// maxExcerptBytes and maxExcerptTime limit how much of a refusal is read, and for how long.
 	maxExcerptBytes = 512
 	maxExcerptTime  = 5 * time.Second
 )
 
-// check returns nil if the response is an event stream that the client can read. Of
-// another it reads the beginning. The caller closes it.
+// check returns nil if the response is an event stream that the client can read. It reads the
+// beginning of any other response. The caller closes the body.
 func (c *Client) check(request *http.Request, response *http.Response) error {
 	encoding := contentEncoding(response)
 	isReadable := encoding == "" || encoding == gzipEncoding && asksForGzip(request)
 	contentType := response.Header.Get("Content-Type")
-	// What parameters there are, and whether they parse, makes no difference.
+	// Parameters make no difference, even malformed ones.
 	essence, _, _ := strings.Cut(contentType, ";")
 	essence = strings.ToLower(strings.Trim(essence, " \t"))
 	if status := response.StatusCode; status != http.StatusOK {
@@ -50,19 +50,19 @@ func (c *Client) check(request *http.Request, response *http.Response) error {
 	return nil
 }
 
-// excerpt returns the beginning of a refusal, as far as it can be read.
+// excerpt returns the beginning of a refusal, as text on one line.
 func excerpt(body io.Reader) string {
 	beginning, _ := io.ReadAll(io.LimitReader(body, maxExcerptBytes))
 	return printable(beginning)
 }
 
-// printable returns text on one line, without what cannot be printed.
+// printable returns text on one line, without unprintable characters.
 func printable(text []byte) string {
 	line := strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
-		case r == unicode.ReplacementChar || !unicode.IsPrint(r): // the excerpt may end within a character
+		case r == unicode.ReplacementChar || !unicode.IsPrint(r): // text may end within a character
 			return -1
 		default:
 			return r
@@ -78,7 +78,7 @@ func contentEncoding(response *http.Response) string {
 	switch encoding := strings.ToLower(strings.Join(response.Header.Values("Content-Encoding"), ",")); encoding {
 	case "identity":
 		return ""
-	case "x-gzip": // the same (RFC 9110, section 8.4.1.3)
+	case "x-gzip": // an alias (RFC 9110, section 8.4.1.3)
 		return gzipEncoding
 	default:
 		return encoding
@@ -103,7 +103,7 @@ func asksForGzip(request *http.Request) bool {
 	return false
 }
 
-// decoded returns the reader of a response's body without its compression.
+// decoded returns a reader that decompresses body if the response is in gzip.
 func decoded(response *http.Response, body io.Reader) io.Reader {
 	if contentEncoding(response) == gzipEncoding {
 		return &gunzip{source: bufio.NewReader(body)}
@@ -111,8 +111,8 @@ func decoded(response *http.Response, body io.Reader) io.Reader {
 	return body
 }
 
-// gunzip decodes gzip as it arrives: what the server has flushed is returned before more
-// is asked for. It reads nothing before the first Read.
+// gunzip decodes gzip as it arrives: it returns all that the server has flushed before it waits for
+// more. It reads nothing before the first Read.
 type gunzip struct {
 	source *bufio.Reader
 	member *gzip.Reader // nil before the first
@@ -126,17 +126,17 @@ func (g *gunzip) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		n, err := g.member.Read(p)
-		if err != io.EOF { //nolint:errorlint // only the member's end is not wrapped
+		if err != io.EOF { //nolint:errorlint // the end of a member is an unwrapped EOF
 			return n, err
 		}
-		// What the member ended with is returned before the next one is waited for.
+		// Return the last bytes of the member before waiting for the next member.
 		if g.ended = true; n > 0 {
 			return n, nil
 		}
 	}
 }
 
-// begin reads the header of the next member, if the one before has ended.
+// begin reads the header of the next member if the current one has ended.
 func (g *gunzip) begin() (err error) {
 	switch {
 	case g.member == nil:

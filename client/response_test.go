@@ -16,7 +16,7 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// packed returns text in gzip.
+// packed returns text compressed with gzip.
 func packed(text string) string {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -25,7 +25,7 @@ func packed(text string) string {
 	return b.String()
 }
 
-// inGzip has the response that follows say that it is in gzip.
+// inGzip sets Content-Encoding to gzip and runs the next handler.
 func inGzip(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
@@ -33,7 +33,7 @@ func inGzip(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// inMemory returns a client that asks for gzip, for a server that time can pass for.
+// inMemory returns a client that asks for gzip, and a server in memory for bubbles of synctest.
 func inMemory(t *testing.T, cfg client.Config, steps ...http.HandlerFunc) *client.Client {
 	t.Helper()
 	server := ssetest.NewServer(t, &script{steps: steps})
@@ -81,7 +81,7 @@ func TestGzipThatWasAskedForIsDecoded(t *testing.T) {
 	}
 }
 
-// An event is yielded once its server has flushed it, and not when more follows.
+// An event is yielded as soon as the server has flushed it, before more follows.
 func TestGzipIsDecodedAsItArrives(t *testing.T) {
 	t.Parallel()
 	for name, flush := range map[string]func(*gzip.Writer, io.Writer){
@@ -126,7 +126,7 @@ func TestGzipBombIsBoundByTheLimitOfAnEvent(t *testing.T) {
 		write(w, "")
 		z := gzip.NewWriter(w)
 		_, _ = io.WriteString(z, "data: a\nid: 1\n\ndata: ")
-		for zeros := strings.Repeat("0", 1<<16); r.Context().Err() == nil; { // without end
+		for zeros := strings.Repeat("0", 1<<16); r.Context().Err() == nil; { // until the client disconnects
 			_, _ = io.WriteString(z, zeros)
 		}
 		gone <- struct{}{}
@@ -153,7 +153,7 @@ func TestBrokenGzipReconnects(t *testing.T) {
 		want   error
 	}{
 		"truncated":       {stream(half), 1, io.ErrUnexpectedEOF},
-		"cut":             {cut(half), 1, io.ErrUnexpectedEOF},
+		"dropped":         {abort(half), 1, io.ErrUnexpectedEOF},
 		"truncated_head":  {stream(whole[:5]), 0, io.ErrUnexpectedEOF},
 		"wrong_checksum":  {stream(string(damaged)), 2, gzip.ErrChecksum},
 		"not_gzip_at_all": {stream("data: a\n\ndata: b\n\n"), 0, gzip.ErrHeader},
@@ -216,7 +216,7 @@ func TestExcerptOfACompressedRefusal(t *testing.T) {
 	}
 }
 
-// The page of a captive portal, or of a proxy during maintenance, gives way to the stream.
+// The client retries until the page of a captive portal or of maintenance has gone.
 func TestRetryContentTypeTriesAgain(t *testing.T) {
 	t.Parallel()
 	page := status(http.StatusOK, "Content-Type", "Text/HTML; charset=utf-8", "body", "<h1>Sign in to the Wi-Fi</h1>")
@@ -243,7 +243,7 @@ func TestRetryContentTypeTriesAgain(t *testing.T) {
 	}
 }
 
-func TestRetryContentTypeIsAskedForResponsesOfStatus200(t *testing.T) {
+func TestRetryContentTypeIsCalledOnlyForStatus200(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name    string
@@ -267,13 +267,13 @@ func TestRetryContentTypeIsAskedForResponsesOfStatus200(t *testing.T) {
 				return contentType != "application/json"
 			}}))
 			if err == nil || asked != test.asked || (s.requests() == 2) != test.retried {
-				t.Errorf("after %d requests and questions for %q: %v", s.requests(), asked, err)
+				t.Errorf("after %d requests and calls for %q: %v", s.requests(), asked, err)
 			}
 		})
 	}
 }
 
-func TestPageInTheStreamsPlaceIsAFailure(t *testing.T) {
+func TestPageInsteadOfAStreamIsAFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		page := status(http.StatusOK, "Content-Type", "text/html")

@@ -5,8 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// decodeText decodes as the standard's UTF-8 decode does: what is not UTF-8
-// becomes U+FFFD.
+// decodeText decodes text like the standard's UTF-8 decode: invalid bytes become U+FFFD.
 func decodeText(text []byte) string {
 	if utf8.Valid(text) {
 		return string(text)
@@ -17,11 +16,11 @@ func decodeText(text []byte) string {
 	return b.String()
 }
 
-// textLen returns how many bytes writeText writes.
+// textLen returns how many bytes writeText writes for text.
 func textLen(text []byte) int {
 	n := 0
 	for len(text) > 0 {
-		valid, invalid := cutInvalid(text)
+		valid, invalid := scanInvalid(text)
 		n += valid
 		if invalid > 0 {
 			n += len("\uFFFD")
@@ -31,15 +30,14 @@ func textLen(text []byte) int {
 	return n
 }
 
-// writeText writes decoded text to b. If text is known to be valid, it is not
-// looked at.
+// writeText writes decoded text to b. With isValid, text is written unchecked.
 func writeText(b *strings.Builder, text []byte, isValid bool) {
 	if isValid {
 		b.Write(text)
 		return
 	}
 	for len(text) > 0 {
-		valid, invalid := cutInvalid(text)
+		valid, invalid := scanInvalid(text)
 		b.Write(text[:valid])
 		if invalid > 0 {
 			b.WriteString("\uFFFD")
@@ -48,9 +46,9 @@ func writeText(b *strings.Builder, text []byte, isValid bool) {
 	}
 }
 
-// cutInvalid returns how many bytes of UTF-8 text begins with, and how many of
-// those that follow become one U+FFFD.
-func cutInvalid(text []byte) (valid, invalid int) {
+// scanInvalid returns how many bytes at the start of text are valid UTF-8, and how many of the
+// bytes after them become one U+FFFD.
+func scanInvalid(text []byte) (valid, invalid int) {
 	for valid < len(text) {
 		r, size := utf8.DecodeRune(text[valid:])
 		if r == utf8.RuneError && size == 1 {
@@ -61,9 +59,9 @@ func cutInvalid(text []byte) (valid, invalid int) {
 	return valid, 0
 }
 
-// maximalSubpart returns how many bytes the standard's decoder takes together as
-// one error, in text that begins with one: those that a character could begin
-// with, or one. Go, where it ranges over a string, takes each byte by itself.
+// maximalSubpart returns how many bytes at the start of text the standard's decoder treats as one
+// error. These are the bytes with which a character could begin, or else one byte. A range over a
+// Go string treats each byte as an error of its own.
 func maximalSubpart(text []byte) int {
 	lower, upper, follow := byte(0x80), byte(0xBF), 0
 	switch lead := text[0]; {

@@ -29,8 +29,8 @@ func TestRefusesArgumentsThatDoNotFit(t *testing.T) {
 		{"attempts_of_a_post", []string{"-attempts", "2", "-d", "secret", "http://a"}, "-once=false"},
 		{"retry_of_a_put", []string{"-retry", "-X", "PUT", "http://a"}, "-once=false"},
 		{"negative_attempts", []string{"-attempts", "-1", "http://a"}, "-attempts is -1"},
-		{"header_value", []string{"-d", "{}", "-H", "X-A: secret\x01", "http://a"}, "X-A in Header has a control character"},
-		{"content_length", []string{"-d", "{}", "-H", "Content-Length: 7", "http://a"}, "Content-Length is in Header; it cannot be set"},
+		{"header_value", []string{"-d", "{}", "-H", "X-A: secret\x01", "http://a"}, "X-A in Header contains a control character"},
+		{"content_length", []string{"-d", "{}", "-H", "Content-Length: 7", "http://a"}, "Content-Length is in Header, where it has no effect"},
 		{"token_in_clear", []string{"-token", "secret", "example.com/events"}, "Authorization would be sent in clear; put https:// in front"},
 		{"header_in_clear", []string{"-once", "-connect-timeout", "1ms", "-H", "X-Pin: secret", "192.0.2.1/events"}, "X-Pin would be sent in clear"},
 		{"cookie_in_clear", []string{"-H", "Cookie: a=secret", "10.0.0.1:8080/events"}, "Cookie would be sent in clear"},
@@ -84,7 +84,7 @@ func TestEndsAfterAttempts(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	got := ssecat(t.Context(), nil, "-attempts", "3", server.URL)
-	if got.code != exitFailed || requests != 3 || !strings.Contains(got.stderr, "giving up after 3 attempts") {
+	if got.code != exitFailed || requests != 3 || !strings.Contains(got.stderr, "giving up after 3 consecutive attempts") {
 		t.Errorf("got %+v after %d requests", got, requests)
 	}
 }
@@ -117,7 +117,7 @@ func TestLastErrorNamesNoPackage(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 	t.Cleanup(server.Close)
 	got := ssecat(t.Context(), nil, "-retry", "-attempts", "1", server.URL)
-	if want := "ssecat: giving up after 1 attempts in a row that failed or lived less than 10s: status 502 Bad Gateway\n"; got != (result{code: exitRefused, stderr: want}) {
+	if want := "ssecat: giving up after 1 consecutive attempts that failed or lived less than 10s: status 502 Bad Gateway\n"; got != (result{code: exitRefused, stderr: want}) {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -152,7 +152,7 @@ func TestSaysThatTheServerAsksForAReconnect(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	got := ssecat(t.Context(), nil, "-type", "n", server.URL)
-	if got.code != exitOver || got.stdout != "" || !strings.Contains(got.stderr, `the server asked the client to reconnect: "lifetime"; reconnecting in `) || !strings.Contains(got.stderr, `closed the stream for good: "signed out"`) {
+	if got.code != exitOver || got.stdout != "" || !strings.Contains(got.stderr, `the server asked the client to reconnect: "lifetime"; reconnecting in `) || !strings.Contains(got.stderr, `closed the stream permanently: "signed out"`) {
 		t.Errorf("got %+v", got)
 	}
 }
