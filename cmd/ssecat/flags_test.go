@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-func TestRefusesArgumentsThatDoNotFit(t *testing.T) {
+func TestRefusesInvalidArguments(t *testing.T) {
 	t.Parallel()
 	noPEM := writeFile(t, "secret")
 	for _, test := range []struct {
-		name string
-		args []string
-		says string
+		name       string
+		args       []string
+		wantStderr string
 	}{
 		{"last_event_id", []string{"-H", "last-event-id: secret", "http://a"}, "-resume ID"},
 		{"empty_method", []string{"-X", "", "http://a"}, "-X"},
@@ -24,8 +24,8 @@ func TestRefusesArgumentsThatDoNotFit(t *testing.T) {
 		{"no_such_certificate", []string{"-cacert", "/no/such/file", "https://a"}, "-cacert: open /no/such/file: no such file"},
 		{"no_certificate", []string{"-cacert", noPEM, "https://a"}, "no certificate in PEM"},
 		{"two_forms", []string{"-json", "-data", "http://a"}, "-json and -data"},
-		{"attempts_and_once", []string{"-attempts", "2", "-once", "http://a"}, "-once turns off"},
-		{"retry_and_once", []string{"-retry", "-once", "http://a"}, "-once turns off"},
+		{"attempts_and_once", []string{"-attempts", "2", "-once", "http://a"}, "which turns off reconnecting"},
+		{"retry_and_once", []string{"-retry", "-once", "http://a"}, "which turns off reconnecting"},
 		{"attempts_of_a_post", []string{"-attempts", "2", "-d", "secret", "http://a"}, "-once=false"},
 		{"retry_of_a_put", []string{"-retry", "-X", "PUT", "http://a"}, "-once=false"},
 		{"negative_attempts", []string{"-attempts", "-1", "http://a"}, "-attempts is -1"},
@@ -35,9 +35,9 @@ func TestRefusesArgumentsThatDoNotFit(t *testing.T) {
 		{"header_in_clear", []string{"-once", "-connect-timeout", "1ms", "-H", "X-Pin: secret", "192.0.2.1/events"}, "X-Pin would be sent in clear"},
 		{"cookie_in_clear", []string{"-H", "Cookie: a=secret", "10.0.0.1:8080/events"}, "Cookie would be sent in clear"},
 		{"password_in_clear", []string{"user:secret@localhost.example.com"}, "the password in the URL would be sent in clear"},
-		{"resume_of_input", []string{"-resume", "secret", "-"}, "-resume is for a request, and - reads standard input"},
-		{"body_of_input", []string{"-d", "secret", "-"}, "-d is for a request"},
-		{"raw_body_of_input", []string{"-data-raw", "secret", "-"}, "-data-raw is for a request"},
+		{"resume_of_input", []string{"-resume", "secret", "-"}, "-resume applies to requests, but - reads standard input"},
+		{"body_of_input", []string{"-d", "secret", "-"}, "-d applies to requests"},
+		{"raw_body_of_input", []string{"-data-raw", "secret", "-"}, "-data-raw applies to requests"},
 		{"data_for_body", []string{"-data", "secret", "http://a"}, "-data takes no value, and -d or -data-raw sends data"},
 		{"raw_without_text", []string{"-data-raw", "http://a"}, "0 URLs"},
 		{"input_and_url", []string{"-", "http://a"}, "2 URLs"},
@@ -45,17 +45,17 @@ func TestRefusesArgumentsThatDoNotFit(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			got := ssecat(t.Context(), nil, test.args...)
-			if got.code != exitUsage || got.stdout != "" || !strings.Contains(got.stderr, test.says) || strings.Count(got.stderr, "\n") != 1 {
+			if got.code != exitUsage || got.stdout != "" || !strings.Contains(got.stderr, test.wantStderr) || strings.Count(got.stderr, "\n") != 1 {
 				t.Errorf("got %+v", got)
 			}
 			if strings.Contains(got.stderr, "secret") {
-				t.Errorf("it tells: %s", got.stderr)
+				t.Errorf("standard error contains a secret: %s", got.stderr)
 			}
 		})
 	}
 }
 
-func TestSaysItsVersion(t *testing.T) {
+func TestPrintsItsVersion(t *testing.T) {
 	t.Parallel()
 	got := ssecat(t.Context(), nil, "-version")
 	if got != (result{stdout: "ssecat " + version() + " " + runtime.Version() + "\n"}) {
@@ -89,7 +89,7 @@ func TestEndsAfterAttempts(t *testing.T) {
 	}
 }
 
-func TestRetriesAPageInTheStreamsPlace(t *testing.T) {
+func TestRetriesAPageInsteadOfAStream(t *testing.T) {
 	t.Parallel()
 	for flag, want := range map[string]result{
 		"-retry":      {code: 0, stdout: "back\n", stderr: "text/html"},
@@ -112,7 +112,7 @@ func TestRetriesAPageInTheStreamsPlace(t *testing.T) {
 	}
 }
 
-func TestLastErrorNamesNoPackage(t *testing.T) {
+func TestErrorTextNamesNoPackage(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 	t.Cleanup(server.Close)
@@ -122,7 +122,7 @@ func TestLastErrorNamesNoPackage(t *testing.T) {
 	}
 }
 
-func TestHeartbeatsArePrintedOnDemand(t *testing.T) {
+func TestPrintsHeartbeatsOnRequest(t *testing.T) {
 	t.Parallel()
 	url, _ := newServer(t, "data: a\nid: 1\n\nevent: sse.heartbeat\ndata:\nid: 2\n\ndata: b\nid: 3\n\n")
 	const a, heartbeat, b = "data: a\nid: 1\n\n", "event: sse.heartbeat\ndata: \nid: 2\n\n", "data: b\nid: 3\n\n"
@@ -140,7 +140,7 @@ func TestHeartbeatsArePrintedOnDemand(t *testing.T) {
 	}
 }
 
-func TestSaysThatTheServerAsksForAReconnect(t *testing.T) {
+func TestReportsThatTheServerAsksForAReconnect(t *testing.T) {
 	t.Parallel()
 	requests := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -9,8 +9,8 @@ import (
 
 const redacted = "[redacted]"
 
-// shownHeaders are the names of the headers whose values are shown, because they hold no
-// credentials. Any other may: servers choose names for credentials as they like.
+// shownHeaders are the headers whose values are shown, because they contain no credentials. Any
+// other header may contain some, since servers choose the names.
 var shownHeaders = map[string]bool{
 	"Accept":                           true,
 	"Accept-Charset":                   true,
@@ -36,7 +36,7 @@ var shownHeaders = map[string]bool{
 	"Expires":                          true,
 	"Host":                             true,
 	"Keep-Alive":                       true,
-	"Last-Event-Id":                    true, // which the output has as well
+	"Last-Event-Id":                    true, // the output contains it, too
 	"Last-Modified":                    true,
 	"Origin":                           true,
 	"Pragma":                           true,
@@ -58,16 +58,16 @@ var shownHeaders = map[string]bool{
 	"X-Ratelimit-Limit":                true,
 	"X-Ratelimit-Remaining":            true,
 	"X-Ratelimit-Reset":                true,
-	"X-Request-Id":                     true, // which a support team asks for
+	"X-Request-Id":                     true, // support teams ask for it
 }
 
-// authSchemes are the words that may be shown of an authentication header.
+// authSchemes are the authentication schemes that are shown.
 var authSchemes = []string{"basic", "bearer", "digest", "dpop", "negotiate", "ntlm"}
 
-// mayBeSecret reports whether the value of a header is not shown.
+// mayBeSecret reports whether the value of a header must not be shown.
 func mayBeSecret(name string) bool { return !shownHeaders[http.CanonicalHeaderKey(name)] }
 
-// shownValue returns what of a header's value may be shown.
+// shownValue returns the part of a header's value that may be shown.
 func shownValue(name, value string) string {
 	switch http.CanonicalHeaderKey(name) {
 	case "Location", "Content-Location", "Referer":
@@ -78,7 +78,7 @@ func shownValue(name, value string) string {
 			return seconds + "=" + shownReference(target)
 		}
 	case "Authorization", "Proxy-Authorization", "Www-Authenticate", "Proxy-Authenticate":
-		// The scheme says whether a word was forgotten, or which one the server asks for.
+		// The scheme helps to find a missing scheme, and shows which one the server wants.
 		scheme, _, found := strings.Cut(value, " ")
 		if found && slices.Contains(authSchemes, strings.ToLower(scheme)) {
 			return scheme + " " + redacted
@@ -90,27 +90,27 @@ func shownValue(name, value string) string {
 	return value
 }
 
-// isRefreshPrefix reports whether text is what stands in front of the = of a Refresh
-// header: seconds and the word url.
+// isRefreshPrefix reports whether text is a number of seconds and the word url, as before the = of
+// a Refresh header.
 func isRefreshPrefix(text string) bool {
 	seconds, word, found := strings.Cut(text, ";")
 	return found && strings.EqualFold(strings.TrimSpace(word), "url") && strings.Trim(seconds, "0123456789. ") == ""
 }
 
-// shownReference returns what of a URL in a header may be shown.
+// shownReference returns the part of a URL in a header that may be shown.
 func shownReference(value string) string {
 	u, err := url.Parse(value)
 	if err != nil || u.Opaque != "" || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" {
 		return redacted
 	}
 	shown := shownURL(u)
-	if strings.ContainsAny(shown, "@;") { // user info of a URL that is malformed, or a session's ID
+	if strings.ContainsAny(shown, "@;") { // user info of a malformed URL, or a session ID
 		return redacted
 	}
 	return shown
 }
 
-// shownURL returns a URL without user info, query and fragment, which may be secret.
+// shownURL returns a URL without user info, query and fragment, which may contain secrets.
 func shownURL(u *url.URL) string {
 	shown := *u
 	shown.User, shown.RawQuery, shown.Fragment, shown.RawFragment = nil, "", "", ""

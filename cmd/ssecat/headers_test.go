@@ -2,7 +2,7 @@ package main
 
 import "testing"
 
-func TestShowsOnlyWhatIsKnownToHoldNoCredentials(t *testing.T) {
+func TestShowsOnlyHeadersWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, header, value, want string }{
 		{"known", "content-type", "text/event-stream", "text/event-stream"},

@@ -19,7 +19,7 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// result is what a run of the command has left.
+// result is the outcome of one run of the command.
 type result struct {
 	code           int
 	stdout, stderr string
@@ -35,7 +35,7 @@ func ssecatWith(ctx context.Context, stdin io.Reader, env map[string]string, arg
 	return result{code, stdout.String(), stderr.String()}
 }
 
-// newServer serves one stream, and notes the last request.
+// newServer serves one stream, and records the last request.
 func newServer(t *testing.T, stream string) (url string, last *http.Request) {
 	t.Helper()
 	last = new(http.Request)
@@ -48,15 +48,15 @@ func newServer(t *testing.T, stream string) (url string, last *http.Request) {
 	return server.URL, last
 }
 
-const story = "id: 1\ndata: hello\n\n" +
-	": not for you\n\n" +
+const sampleStream = "id: 1\ndata: hello\n\n" +
+	": a comment\n\n" +
 	"event: comment\ndata: {\"a\": \"<b>\",\ndata: \"c\": 1}\n\n" +
 	"event: empty\ndata:\nid: 2\n\n" +
-	"data: cut off"
+	"data: incomplete"
 
 func TestPrintsEventsAsAnEventStream(t *testing.T) {
 	t.Parallel()
-	url, _ := newServer(t, story)
+	url, _ := newServer(t, sampleStream)
 	got := ssecat(t.Context(), nil, "-once", url)
 	const want = "data: hello\nid: 1\n\n" +
 		"event: comment\ndata: {\"a\": \"<b>\",\ndata: \"c\": 1}\n\n" +
@@ -64,15 +64,15 @@ func TestPrintsEventsAsAnEventStream(t *testing.T) {
 	if got != (result{stdout: want}) {
 		t.Errorf("got %+v", got)
 	}
-	// Which says the same as the one that was read.
-	if read, printed := ssetest.Parse([]byte(story)), ssetest.Parse([]byte(got.stdout)); fmt.Sprint(read) != fmt.Sprint(printed) {
+	// The output decodes to the same events as the input.
+	if read, printed := ssetest.Parse([]byte(sampleStream)), ssetest.Parse([]byte(got.stdout)); fmt.Sprint(read) != fmt.Sprint(printed) {
 		t.Errorf("read %v, printed %v", read, printed)
 	}
 }
 
 func TestPrintsObjects(t *testing.T) {
 	t.Parallel()
-	url, _ := newServer(t, story)
+	url, _ := newServer(t, sampleStream)
 	got := ssecat(t.Context(), nil, "-json", "-once", url)
 	const want = `{"event":"message","data":"hello","lastEventId":"1"}` + "\n" +
 		`{"event":"comment","data":"{\"a\": \"<b>\",\n\"c\": 1}","lastEventId":"1"}` + "\n" +
@@ -82,9 +82,9 @@ func TestPrintsObjects(t *testing.T) {
 	}
 }
 
-func TestChoosesAndCounts(t *testing.T) {
+func TestFiltersAndCountsEvents(t *testing.T) {
 	t.Parallel()
-	url, _ := newServer(t, story)
+	url, _ := newServer(t, sampleStream)
 	got := ssecat(t.Context(), nil, url, "-type", "comment", "-type", "empty", "-n", "1", "-json") // flags may come last
 	if got.code != 0 || strings.Count(got.stdout, "\n") != 1 || !strings.Contains(got.stdout, `"comment"`) {
 		t.Errorf("got %+v", got)
@@ -95,7 +95,7 @@ func TestChoosesAndCounts(t *testing.T) {
 	}
 }
 
-func TestSendsWhatItWasTold(t *testing.T) {
+func TestSendsTheRequestOfTheFlags(t *testing.T) {
 	t.Parallel()
 	url, last := newServer(t, "")
 	got := ssecat(t.Context(), nil, "-once", "-token", "secret", "-resume", "41", "-H", "X-One: 1", "-H", "X-One:2", "-H", "Cookie: a=b; c=d", url)
@@ -119,7 +119,7 @@ func TestSendsWhatItWasTold(t *testing.T) {
 	}
 }
 
-func TestSaysWhyItEnds(t *testing.T) {
+func TestReportsWhyItEnds(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/401", func(w http.ResponseWriter, _ *http.Request) {
@@ -133,18 +133,18 @@ func TestSaysWhyItEnds(t *testing.T) {
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	nobody := httptest.NewServer(nil)
-	nobody.Close()
+	closed := httptest.NewServer(nil)
+	closed.Close()
 	for name, test := range map[string]struct {
-		args []string
-		code int
-		says string
+		args       []string
+		code       int
+		wantStderr string
 	}{
 		"status":          {[]string{server.URL + "/401?token=secret"}, exitRefused, `401 Unauthorized: "who are you?"`},
 		"no_event_stream": {[]string{server.URL + "/html?token=secret"}, exitRefused, "text/html"},
 		"no_content":      {[]string{server.URL + "/204?token=secret"}, exitOver, "204"},
 		"closed":          {[]string{server.URL + "/close?token=secret"}, exitOver, "signed out"},
-		"unreachable":     {[]string{"-once", nobody.URL + "/events?token=secret"}, exitFailed, "connection refused"},
+		"unreachable":     {[]string{"-once", closed.URL + "/events?token=secret"}, exitFailed, "connection refused"},
 		"no_url":          {nil, exitUsage, "0 URLs"},
 		"two_urls":        {[]string{"http://a", "http://b"}, exitUsage, "2 URLs"},
 		"empty_url":       {[]string{""}, exitUsage, "URL is not an absolute http or https URL"},
@@ -159,11 +159,11 @@ func TestSaysWhyItEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := ssecat(t.Context(), nil, test.args...)
-			if got.code != test.code || !strings.Contains(got.stderr, test.says) || strings.Count(got.stderr, "\n") != 1 {
+			if got.code != test.code || !strings.Contains(got.stderr, test.wantStderr) || strings.Count(got.stderr, "\n") != 1 {
 				t.Errorf("got %+v", got)
 			}
 			if strings.Contains(got.stderr, "secret") {
-				t.Errorf("it tells: %s", got.stderr)
+				t.Errorf("standard error contains a secret: %s", got.stderr)
 			}
 		})
 	}
@@ -172,7 +172,7 @@ func TestSaysWhyItEnds(t *testing.T) {
 	}
 }
 
-func TestReconnectsResumesAndCanBeInterrupted(t *testing.T) {
+func TestReconnectsAndResumesUntilInterrupted(t *testing.T) {
 	t.Parallel()
 	var asked []string
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -198,7 +198,7 @@ func TestReconnectsResumesAndCanBeInterrupted(t *testing.T) {
 	}
 }
 
-func TestRetriesWhatMayPass(t *testing.T) {
+func TestRetriesTemporaryStatuses(t *testing.T) {
 	t.Parallel()
 	first := true
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -208,7 +208,7 @@ func TestRetriesWhatMayPass(t *testing.T) {
 			return
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
-		io.WriteString(w, story)
+		io.WriteString(w, sampleStream)
 	}))
 	t.Cleanup(server.Close)
 	if got := ssecat(t.Context(), nil, "-retry", "-n", "1", server.URL); got.code != 0 || got.stdout == "" || !strings.Contains(got.stderr, "503") {
@@ -216,8 +216,8 @@ func TestRetriesWhatMayPass(t *testing.T) {
 	}
 }
 
-// What was not asked for is not printed, but that something is missing is said.
-func TestSaysThatEventsMayBeMissing(t *testing.T) {
+// With -type, sse.gap is not printed but reported.
+func TestReportsThatEventsMayBeMissing(t *testing.T) {
 	t.Parallel()
 	url, _ := newServer(t, "event: sse.gap\ndata: {\"reason\":\"trimmed\"}\n\nevent: comment\ndata: a\n\n")
 	got := ssecat(t.Context(), nil, "-once", "-type", "comment", url)
@@ -226,7 +226,7 @@ func TestSaysThatEventsMayBeMissing(t *testing.T) {
 	}
 }
 
-func TestTerminalIsShownNothingThatItActsOn(t *testing.T) {
+func TestTerminalOutputHasNoControlCharacters(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	p := &printer{w: &out, terminal: true}
@@ -246,9 +246,9 @@ func TestTerminalIsShownNothingThatItActsOn(t *testing.T) {
 	}
 }
 
-// The bytes 0x80 to 0x9f are controls to a terminal that does not read UTF-8, and the
-// characters U+0080 to U+009F to one that does.
-func TestControlsOfTheUpperHalfAreNotShown(t *testing.T) {
+// The bytes 0x80 to 0x9f are controls to a terminal without UTF-8. The characters U+0080 to U+009F
+// are controls to one with UTF-8.
+func TestC1ControlsAreNotShown(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, text, want string }{
 		{"byte", "a\x9b31mb", "a\ufffd31mb"},
@@ -258,14 +258,14 @@ func TestControlsOfTheUpperHalfAreNotShown(t *testing.T) {
 		{"overlong", "\xc1\x9bb", "\ufffdb"},
 		{"first_character", "a\u0080b", `a\u0080b`},
 		{"last_character", "a\u009fb", `a\u009fb`},
-		{"letter_with_such_a_byte", "\u00db\u4e9b", "\u00db\u4e9b"}, // whose UTF-8 has 0x9b
+		{"letter_with_such_a_byte", "\u00db\u4e9b", "\u00db\u4e9b"}, // its UTF-8 contains 0x9b
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			if got := visible(test.text); got != test.want {
 				t.Errorf("visible(%q) is %q, want %q", test.text, got, test.want)
 			}
-			// On the ways to a terminal: an event, a header, and an error.
+			// Events, headers and errors can reach a terminal.
 			var out bytes.Buffer
 			p := &printer{w: &out, form: formData, terminal: true}
 			if err := p.print(client.Event{Data: test.text}); err != nil || out.String() != test.want+"\n" {
@@ -277,15 +277,15 @@ func TestControlsOfTheUpperHalfAreNotShown(t *testing.T) {
 				t.Errorf("it shows %q, want %q", out.String(), want)
 			}
 			if got := plain(errors.New(test.text)); got != test.want {
-				t.Errorf("it says %q", got)
+				t.Errorf("it wantStderr %q", got)
 			}
 		})
 	}
 }
 
-func TestSaysWhenItCannotWrite(t *testing.T) {
+func TestReportsThatItCannotWrite(t *testing.T) {
 	t.Parallel()
-	url, _ := newServer(t, story)
+	url, _ := newServer(t, sampleStream)
 	read, write := io.Pipe()
 	read.Close()
 	var stderr bytes.Buffer
@@ -295,7 +295,7 @@ func TestSaysWhenItCannotWrite(t *testing.T) {
 	}
 }
 
-// The kit's own server, at which a token ends and a stream resumes.
+// A server of the kit ends the stream when the token expires, and resumes a later one.
 func TestReadsTheKitsStreams(t *testing.T) {
 	t.Parallel()
 	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {

@@ -9,7 +9,7 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// form is how events are printed.
+// form is the output format of events.
 type form int
 
 const (
@@ -18,13 +18,13 @@ const (
 	formData              // the data and a line end
 )
 
-// printer writes events. Each is one write, so that a reader of the output sees whole
-// events, and at once.
+// printer writes each event with one write, so that a reader of the output sees whole events at
+// once.
 type printer struct {
 	w           io.Writer
 	form        form
-	terminal    bool   // which control characters would act on
-	lastEventID string // what the output says so far
+	terminal    bool   // escape control characters
+	lastEventID string // the last one printed
 	buffer      bytes.Buffer
 }
 
@@ -59,7 +59,7 @@ func (p *printer) object(event client.Event) error {
 	}{event.Type, event.Data, event.LastEventID})
 }
 
-// lines writes an event as an event stream has it, so that the output is one too.
+// lines writes an event as in an event stream, so that the output is an event stream, too.
 func (p *printer) lines(event client.Event) {
 	field := func(name, value string) {
 		p.buffer.WriteString(name + ": " + value + "\n")

@@ -9,27 +9,27 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// isBound reports whether the request is for the host that the user named, and no other:
-// it is no plain GET, or carries something that the user gave.
+// isBound reports whether the request must go only to the host that the user named. That holds for
+// all but a plain GET that carries nothing the user gave.
 func (s settings) isBound() bool {
 	u, err := url.Parse(s.client.URL)
 	return !s.isPlain() || s.hasHeader || s.client.LastEventID != "" || err != nil || u.User != nil
 }
 
-// checkBoundRedirect is the redirect policy of a request that is bound to its host.
-// net/http would send the body and most headers to any other host.
+// checkBoundRedirect is the redirect policy of a request that is bound to its host. net/http would
+// send the body and most headers to any other host as well.
 func checkBoundRedirect(request *http.Request, via []*http.Request) error {
 	from, to := origin(via[0].URL), origin(request.URL)
 	switch {
 	case from != to:
-		return fmt.Errorf("the server redirects to %s, and the request was not sent there: a body, headers and credentials go to %s only; use the URL at %s instead, if you trust it", to, from, to)
+		return fmt.Errorf("the server redirects to %s, but a body, headers and credentials are sent only to %s; if you trust %s, use the URL there", to, from, to)
 	case len(via) > 10:
 		return client.ErrTooManyRedirects
 	}
 	return nil
 }
 
-// origin returns a URL's scheme, host and port.
+// origin returns the scheme, host and port of a URL.
 func origin(u *url.URL) string {
 	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
 	switch scheme {

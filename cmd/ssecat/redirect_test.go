@@ -74,7 +74,7 @@ func TestPasswordInTheURLIsNotRedirectedToAnotherHost(t *testing.T) {
 	}
 }
 
-// A redirect within the host may be the first of two.
+// A redirect within the host may be followed by one to another host.
 func TestBodyFollowsRedirectsWithinTheHostOnly(t *testing.T) {
 	t.Parallel()
 	other, requests := newRecorder(t, answer("data: a\n\n"))

@@ -21,8 +21,8 @@ import (
 
 const heartbeatEvent = "sse.heartbeat"
 
-// open returns the events that the settings ask for, without connecting. closeIdle is to
-// be called after the last one. An error is one of the arguments, or that ctx has ended.
+// open returns the events of the stream, without connecting. The caller must call closeIdle after
+// the last event. An error means that the arguments are invalid or ctx has ended.
 func (s settings) open(ctx context.Context, stdin io.Reader, stderr io.Writer) (events iter.Seq2[client.Event, error], closeIdle func(), err error) {
 	if s.stdin {
 		return s.decode(interruptible(ctx, stdin)), func() {}, nil
@@ -38,7 +38,7 @@ func (s settings) open(ctx context.Context, stdin io.Reader, stderr io.Writer) (
 	if s.showResponse {
 		s.client.HTTPClient.Transport = &tracer{next: transport, w: stderr, showRequest: s.showRequest}
 	}
-	c, err := client.New(s.client) // which checks the URL and the header
+	c, err := client.New(s.client) // checks the URL and the header
 	if err == nil && !s.isPlain() {
 		c, err = s.newClient(ctx, stdin)
 	}
@@ -48,7 +48,7 @@ func (s settings) open(ctx context.Context, stdin io.Reader, stderr io.Writer) (
 	return c.Events(ctx), transport.CloseIdleConnections, nil
 }
 
-// newClient returns the client for a request with a body, or of another method than GET.
+// newClient returns the client for a request with a body, or with a method other than GET.
 func (s settings) newClient(ctx context.Context, stdin io.Reader) (*client.Client, error) {
 	body, err := s.body(ctx, stdin)
 	if err != nil {
@@ -63,7 +63,7 @@ func (s settings) newClient(ctx context.Context, stdin io.Reader) (*client.Clien
 		if err != nil {
 			return nil, err
 		}
-		request.Header = header // which the client copies
+		request.Header = header // the client copies it
 		request.Host = header.Get("Host")
 		return request, nil
 	}
@@ -74,7 +74,7 @@ func (s settings) newClient(ctx context.Context, stdin io.Reader) (*client.Clien
 	return client.New(s.client)
 }
 
-// body returns what -d names and -data-raw has, joined by &.
+// body returns the data of -d and -data-raw, joined by &.
 func (s settings) body(ctx context.Context, stdin io.Reader) ([]byte, error) {
 	parts := make([][]byte, len(s.data))
 	for i, data := range s.data {
@@ -86,7 +86,7 @@ func (s settings) body(ctx context.Context, stdin io.Reader) ([]byte, error) {
 		case data.text == "-", data.text == "@-":
 			parts[i], err = io.ReadAll(interruptible(ctx, stdin))
 		case isFile:
-			parts[i], err = os.ReadFile(name) //nolint:gosec // the caller names it
+			parts[i], err = os.ReadFile(name) //nolint:gosec // the user names the file
 		default:
 			parts[i] = []byte(data.text)
 		}
@@ -97,8 +97,8 @@ func (s settings) body(ctx context.Context, stdin io.Reader) ([]byte, error) {
 	return bytes.Join(parts, []byte("&")), nil
 }
 
-// contentType returns the media type of a body for which -H names none: JSON is sent to
-// most interfaces that answer with an event stream, and a form is what curl takes it for.
+// contentType returns the default media type of a body. Most interfaces that answer with an event
+// stream take JSON; for anything else curl's default is used.
 func contentType(body []byte) string {
 	if text := bytes.TrimSpace(body); json.Valid(text) && (text[0] == '{' || text[0] == '[') {
 		return "application/json"
@@ -106,10 +106,10 @@ func contentType(body []byte) string {
 	return "application/x-www-form-urlencoded"
 }
 
-// transport returns what the requests are sent with.
+// transport returns the transport for the requests.
 func (s settings) transport() (*http.Transport, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // nothing has replaced it
-	// Over HTTP/2 a ping finds out that a connection is dead.
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // this program does not replace it
+	// HTTP/2 pings detect dead connections.
 	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second}
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: s.insecure} //nolint:gosec // -k asks for it
 	if s.caFile != "" {
@@ -132,7 +132,7 @@ func (s settings) transport() (*http.Transport, error) {
 	return transport, nil
 }
 
-// decode returns the events of a stream that is read from r.
+// decode returns the events of the stream r.
 func (s settings) decode(r io.Reader) iter.Seq2[client.Event, error] {
 	return func(yield func(client.Event, error) bool) {
 		decoder := client.NewDecoder(r, client.DecoderConfig{MaxEventBytes: s.client.MaxEventBytes})
@@ -151,14 +151,14 @@ func (s settings) decode(r io.Reader) iter.Seq2[client.Event, error] {
 	}
 }
 
-// interruptible returns a reader of r whose reads end with ctx. A read of a terminal or a
-// pipe does not.
+// interruptible returns a reader of r whose reads end with ctx. Reads of a terminal or a pipe do
+// not end with ctx.
 func interruptible(ctx context.Context, r io.Reader) io.Reader {
 	read, write := io.Pipe()
 	context.AfterFunc(ctx, func() { _ = read.CloseWithError(context.Cause(ctx)) })
 	go func() {
 		_, err := io.Copy(write, r)
-		_ = write.CloseWithError(err) // nil stands for io.EOF
+		_ = write.CloseWithError(err) // nil becomes io.EOF
 	}()
 	return read
 }

@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// received is a request as the server got it.
+// received is a request as the server received it.
 type received struct{ method, contentType, lastEventID, body string }
 
 // newRecorder serves answer for each request, and returns the requests so far.
@@ -108,19 +108,19 @@ func TestSendsABody(t *testing.T) {
 	}
 }
 
-// A POST has effects, and a stream that ended is no reason to have them twice.
+// A POST has effects, so it must not be repeated because its stream has ended.
 func TestRequestWithABodyIsSentOnce(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		name   string
-		answer http.HandlerFunc
-		code   int
-		says   string
+		name       string
+		answer     http.HandlerFunc
+		code       int
+		wantStderr string
 	}{
 		{"clean_end", answer("data: a\n\n"), 0, ""},
 		{"no_events", answer(""), 0, ""},
 		{"reconnect", answer("retry: 1\nevent: sse.reconnect\ndata: {\"reason\":\"shutdown\",\"retry\":1}\n\n"), 0, ""},
-		{"cut", func(w http.ResponseWriter, r *http.Request) {
+		{"dropped", func(w http.ResponseWriter, r *http.Request) {
 			answer("data: a\n\ndata: ha")(w, r)
 			panic(http.ErrAbortHandler)
 		}, exitFailed, "unexpected EOF; the request is not repeated"},
@@ -131,7 +131,7 @@ func TestRequestWithABodyIsSentOnce(t *testing.T) {
 			t.Parallel()
 			url, requests := newRecorder(t, test.answer)
 			got := ssecat(t.Context(), nil, "-d", "{}", url)
-			if got.code != test.code || !strings.Contains(got.stderr, test.says) || (test.says == "") != (got.stderr == "") {
+			if got.code != test.code || !strings.Contains(got.stderr, test.wantStderr) || (test.wantStderr == "") != (got.stderr == "") {
 				t.Errorf("got %+v", got)
 			}
 			if n := len(requests()); n != 1 {
@@ -158,8 +158,8 @@ func TestOnceFalseRepeatsARequestWithABody(t *testing.T) {
 	}
 }
 
-// A stream of a model, as OpenAI's interface has it.
-func TestReadsTheAnswerOfAModel(t *testing.T) {
+// The stream has the form of OpenAI's API.
+func TestReadsTheResponseOfAModel(t *testing.T) {
 	t.Parallel()
 	url, requests := newRecorder(t, answer("data: {\"delta\":\"Forty\"}\n\ndata: {\"delta\":\"-two\"}\n\ndata: [DONE]\n\n"))
 	got := ssecat(t.Context(), map[string]string{"SSECAT_TOKEN": "k"}, "-data", url+"/v1/chat/completions", "-d", `{"model":"m","stream":true}`)
@@ -170,7 +170,7 @@ func TestReadsTheAnswerOfAModel(t *testing.T) {
 
 func TestURLWithoutASchemeIsHTTP(t *testing.T) {
 	t.Parallel()
-	url, last := newServer(t, story)
+	url, last := newServer(t, sampleStream)
 	_, address, _ := strings.Cut(url, "://")
 	got := ssecat(t.Context(), nil, "-once", "-token", "secret", "-n", "1", address+"/events?from=http://example.com")
 	if got.code != 0 || got.stdout == "" || last.URL.Path != "/events" || last.Header.Get("Authorization") == "" {
@@ -187,10 +187,10 @@ func TestCertificates(t *testing.T) {
 	t.Cleanup(server.Close)
 	own := writeFile(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
 	for _, test := range []struct {
-		name string
-		args []string
-		code int
-		says string
+		name       string
+		args       []string
+		code       int
+		wantStderr string
 	}{
 		{"unknown_authority", nil, exitFailed, "certificate"},
 		{"insecure", []string{"-k"}, 0, "< HTTP/2.0 200 OK"},
@@ -199,7 +199,7 @@ func TestCertificates(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			got := ssecat(t.Context(), nil, append(test.args, "-once", "-i", server.URL)...)
-			if got.code != test.code || !strings.Contains(got.stderr, test.says) || (got.stdout == "data: a\n\n") != (test.code == 0) {
+			if got.code != test.code || !strings.Contains(got.stderr, test.wantStderr) || (got.stdout == "data: a\n\n") != (test.code == 0) {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -220,7 +220,7 @@ func TestUnixSocket(t *testing.T) {
 	})}}
 	server.Start()
 	t.Cleanup(server.Close)
-	// A token may go there without a scheme: it does not leave the machine.
+	// A token may be sent without a scheme, because it does not leave the machine.
 	got := ssecat(t.Context(), map[string]string{"SSECAT_TOKEN": "secret"}, "-once", "-unix-socket", path, "example.com/events")
 	if got != (result{stdout: "data: a\n\n"}) || host != "example.com/events" {
 		t.Errorf("got %+v at %s", got, host)
@@ -232,13 +232,13 @@ func TestUnixSocket(t *testing.T) {
 
 func TestReadsStandardInput(t *testing.T) {
 	t.Parallel()
-	const stream = story + "\n\nevent: sse.heartbeat\ndata:\nid: 3\n\nevent: sse.gap\ndata: {\"reason\":\"trimmed\"}\n\ndata: last\n\n"
+	const stream = sampleStream + "\n\nevent: sse.heartbeat\ndata:\nid: 3\n\nevent: sse.gap\ndata: {\"reason\":\"trimmed\"}\n\ndata: last\n\n"
 	for _, test := range []struct {
 		name string
 		args []string
 		want result
 	}{
-		{"all", []string{"-data"}, result{stdout: "hello\n{\"a\": \"<b>\",\n\"c\": 1}\n\ncut off\n{\"reason\":\"trimmed\"}\nlast\n"}},
+		{"all", []string{"-data"}, result{stdout: "hello\n{\"a\": \"<b>\",\n\"c\": 1}\n\nincomplete\n{\"reason\":\"trimmed\"}\nlast\n"}},
 		{"some", []string{"-type", "message", "-json", "-n", "1"}, result{stdout: `{"event":"message","data":"hello","lastEventId":"1"}` + "\n"}},
 		{"heartbeats", []string{"-type", "sse.heartbeat"}, result{stdout: "event: sse.heartbeat\ndata: \nid: 3\n\n", stderr: "ssecat: events may be missing: \"{\\\"reason\\\":\\\"trimmed\\\"}\"\n"}},
 		{"too_few", []string{"-type", "empty", "-n", "2", "-data"}, result{exitOver, "\n", "ssecat: events may be missing: \"{\\\"reason\\\":\\\"trimmed\\\"}\"\nssecat: the stream has ended after 1 of 2 events\n"}},
@@ -254,7 +254,7 @@ func TestReadsStandardInput(t *testing.T) {
 	}
 }
 
-// A read of a pipe does not end by itself.
+// A read of a pipe does not end with the context.
 func TestInterruptEndsTheReadingOfStandardInput(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
@@ -269,7 +269,7 @@ func TestInterruptEndsTheReadingOfStandardInput(t *testing.T) {
 			defer write.Close()
 			go func() {
 				io.WriteString(write, "data: a\n\n")
-				io.WriteString(write, "data: half") // after which the first has been read
+				io.WriteString(write, "data: half") // the first event has been read when this returns
 				interrupt()
 			}()
 			if got := ssecatWith(ctx, read, nil, args...); got.code != exitInterrupted || got.stderr != "" {

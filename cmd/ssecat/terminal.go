@@ -18,9 +18,9 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// visible returns text with all that a terminal would act on, or that would change the
-// order of what is read, written out. Bytes that are not UTF-8 become U+FFFD: a terminal may
-// take them for controls, such as 0x9b for the start of a command.
+// visible returns text with control characters escaped, including those that change the direction
+// of text. Bytes that are not UTF-8 become U+FFFD, because a terminal may take them for controls:
+// 0x9b starts a command, for example.
 func visible(text string) string {
 	text = strings.ToValidUTF8(text, string(unicode.ReplacementChar))
 	hidden := func(r rune) bool {
@@ -32,7 +32,7 @@ func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {
 		if hidden(r) {
-			fmt.Fprintf(&b, `\u%04x`, r) // as JSON has it
+			fmt.Fprintf(&b, `\u%04x`, r) // as in JSON
 		} else {
 			b.WriteRune(r)
 		}

@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// tracer is an http.RoundTripper that shows headers as curl does, without values that
-// may be credentials:
-// a line of a request begins with >, a line of a response with <.
+// tracer is an http.RoundTripper that shows headers like curl, without values that may be
+// credentials. Lines of a request begin with >, lines of a response with <.
 type tracer struct {
 	next        http.RoundTripper
 	w           io.Writer
@@ -34,7 +33,7 @@ func (t *tracer) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// show writes a header with one write.
+// show writes a header in one write.
 func (t *tracer) show(prefix, first, second string, header http.Header) {
 	var b strings.Builder
 	line := func(text string) { b.WriteString(prefix + visible(text) + "\n") }

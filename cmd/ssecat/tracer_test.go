@@ -49,7 +49,7 @@ func TestShowsHeadersWithoutCredentials(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, got.stderr)
 		}
 	}
-	// -i shows responses alone.
+	// -i shows only responses.
 	got = ssecat(t.Context(), nil, append([]string{"-i"}, args...)...)
 	if strings.Contains(got.stderr, "> POST") || strings.Contains(got.stderr, "secret") || !strings.Contains(got.stderr, "< HTTP/1.1 200 OK\n") {
 		t.Errorf("it shows:\n%s", got.stderr)
