@@ -15,18 +15,18 @@ type Server struct {
 	URL string
 	// Client is connected to the server.
 	Client *http.Client
-	// Config is the server that runs, for Shutdown and RegisterOnShutdown.
+	// Config is the running server, for Shutdown and RegisterOnShutdown.
 	Config *http.Server
 }
 
-// NewServer serves handler over HTTP/1.1 until the end of the test. Each of
-// configure may change the http.Server before it starts.
+// NewServer serves handler over HTTP/1.1 until the end of the test. The configure functions may
+// change the http.Server before it starts.
 func NewServer(tb testing.TB, handler http.Handler, configure ...func(*http.Server)) *Server {
 	tb.Helper()
 	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	transport := &http.Transport{
 		DialContext:        l.dial,
-		DisableCompression: true, // as for a browser's EventSource, nothing is undone behind the test's back
+		DisableCompression: true, // the test must see the response as it was sent
 	}
 	s := &Server{
 		URL:    "http://ssetest.invalid",
@@ -51,7 +51,7 @@ func NewServer(tb testing.TB, handler http.Handler, configure ...func(*http.Serv
 	return s
 }
 
-// Open opens the event stream at a path of the server; see [Connect].
+// Open opens the event stream at path on the server; see [Connect].
 func (s *Server) Open(tb testing.TB, path string, options ...Option) *Stream {
 	tb.Helper()
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s.URL+path, http.NoBody)
@@ -63,7 +63,7 @@ func (s *Server) Open(tb testing.TB, path string, options ...Option) *Stream {
 
 // pipeListener is a net.Listener whose connections are pipes.
 type pipeListener struct {
-	conns  chan net.Conn // from dial to Accept
+	conns  chan net.Conn // dial sends, Accept receives
 	once   sync.Once
 	closed chan struct{} // closed by Close
 }

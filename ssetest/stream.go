@@ -16,29 +16,29 @@ import (
 // limit is the default of [Stream.Patience].
 const limit = 20 * time.Second
 
-// Stream is the client's end of one event stream. It reads all the time, whether
-// or not the test asks for events.
+// Stream is the client's end of one event stream. It reads continuously, even while the test asks
+// for no events.
 type Stream struct {
-	// Response is the answer's status and headers. Its body belongs to the Stream.
+	// Response has the status and header of the response. Its body belongs to the Stream.
 	Response *http.Response
-	// Patience is how long methods wait before they give the test up. Default 20
-	// seconds, which in a bubble of testing/synctest may be too little.
+	// Patience is how long methods wait before they end the test. Default 20 s. In a bubble of
+	// testing/synctest a test may need more.
 	Patience time.Duration
 
 	tb      testing.TB
 	cancel  context.CancelFunc
 	decoder *client.Decoder // used by pump alone
-	done    chan struct{}   // closed by pump, when the stream has ended
+	done    chan struct{}   // pump closes it when the stream has ended
 
 	mu    sync.Mutex    // guards the fields below
-	queue []Event       // read and not yet asked for
-	news  chan struct{} // holds a token when the queue or err has changed
-	err   error         // why reading ended
+	queue []Event       // events that were read but not returned yet
+	news  chan struct{} // holds a token when queue or err has changed
+	err   error         // the error that ended reading
 	id    string        // the decoder's last event ID
 	retry time.Duration
 	notes []string
 
-	heartbeats int // read
+	heartbeats int // how many were read
 }
 
 // Option changes the request that opens a stream.
@@ -52,12 +52,12 @@ func Header(name, value string) Option {
 	return func(r *http.Request) { r.Header.Set(name, value) }
 }
 
-// LastEventID resumes from an event ID, as a browser does when it reconnects.
+// LastEventID resumes after an event ID, like a browser that reconnects.
 func LastEventID(id string) Option { return Header("Last-Event-ID", id) }
 
-// Connect opens the event stream that answers request, over any client: that of
-// an httptest.Server, say. It ends the test unless the answer is an event stream.
-// The stream is closed at the end of the test.
+// Connect opens the event stream that answers request, with any client, such as that of an
+// httptest.Server. It ends the test unless the response is an event stream. The stream is closed at
+// the end of the test.
 func Connect(tb testing.TB, httpClient *http.Client, request *http.Request, options ...Option) *Stream {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(request.Context())
@@ -88,7 +88,7 @@ func Connect(tb testing.TB, httpClient *http.Client, request *http.Request, opti
 		news:     make(chan struct{}, 1),
 	}
 	s.decoder = client.NewDecoder(body{response.Body, s}, client.DecoderConfig{
-		MaxEventBytes: -1, // a test decides by itself what is too large
+		MaxEventBytes: -1, // the test decides what is too large
 		Comment:       s.addComment,
 		Retry:         s.setRetry,
 	})
@@ -97,8 +97,8 @@ func Connect(tb testing.TB, httpClient *http.Client, request *http.Request, opti
 	return s
 }
 
-// body is what a stream is decoded from. The decoder asks it for more when it has
-// dealt with all it had, which is when an ID that came without an event shows.
+// body is the reader of a stream's decoder. The decoder reads only when it has handled all previous
+// bytes, so Read can record an ID that came without an event.
 type body struct {
 	io.Reader
 	s *Stream
@@ -148,11 +148,11 @@ func (s *Stream) pump() {
 	}
 }
 
-// heartbeat is the type of the event by which a stream shows that it lives.
+// heartbeat is the type of the kit's heartbeat event.
 const heartbeat = "sse.heartbeat"
 
-// Next returns the next event, whatever its type, except for heartbeats. It ends the
-// test if the stream ends first, or if none has come within [Stream.Patience].
+// Next returns the next event of any type except a heartbeat. It ends the test if the stream ends
+// first, or if no event arrives within [Stream.Patience].
 func (s *Stream) Next() Event {
 	s.tb.Helper()
 	e, err := s.TryNext(s.Patience)
@@ -162,24 +162,25 @@ func (s *Stream) Next() Event {
 	return e
 }
 
-// NextOf is [Stream.Next] for the next event of a type; it passes over others. It is
-// also the way to wait for a heartbeat, of type "sse.heartbeat".
+// NextOf returns the next event of a type and skips others. It ends the test as [Stream.Next] does.
+// To wait for a heartbeat, use the type "sse.heartbeat".
 func (s *Stream) NextOf(eventType string) Event {
 	s.tb.Helper()
-	var passed []string
+	var skipped []string
 	for {
 		e, err := s.tryNext(s.Patience, eventType == heartbeat)
 		if err != nil {
-			s.tb.Fatalf("ssetest: waiting for an event of type %q (Patience is %v): %v; passed over %q", eventType, s.Patience, err, passed)
+			s.tb.Fatalf("ssetest: waiting for an event of type %q (Patience is %v): %v; skipped %q", eventType, s.Patience, err, skipped)
 		}
 		if e.Type == eventType {
 			return e
 		}
-		passed = append(passed, e.Type)
+		skipped = append(skipped, e.Type)
 	}
 }
 
-// Collect returns the next n events of a type; it passes over others.
+// Collect returns the next n events of a type and skips others. It ends the test as [Stream.Next]
+// does.
 func (s *Stream) Collect(eventType string, n int) []Event {
 	s.tb.Helper()
 	events := make([]Event, n)
@@ -189,11 +190,11 @@ func (s *Stream) Collect(eventType string, n int) []Event {
 	return events
 }
 
-// errNone is what TryNext returns when its time is up.
-var errNone = errors.New("none came in time")
+// errNone is the error of TryNext when its time is up.
+var errNone = errors.New("no event arrived in time")
 
-// TryNext returns the next event that is no heartbeat, or an error if the stream ended
-// (io.EOF when it did so cleanly) or if none has come within d.
+// TryNext returns the next event that is not a heartbeat. It returns an error if the stream has
+// ended, [io.EOF] for a clean end, or if no event arrives within d.
 func (s *Stream) TryNext(d time.Duration) (Event, error) { return s.tryNext(d, false) }
 
 func (s *Stream) tryNext(d time.Duration, heartbeats bool) (Event, error) {
@@ -222,8 +223,8 @@ func (s *Stream) tryNext(d time.Duration, heartbeats bool) (Event, error) {
 	}
 }
 
-// WaitEnd waits for the stream to end and returns the events that were not asked
-// for, without heartbeats, and why it ended: nil for a clean end.
+// WaitEnd waits for the stream to end. It returns the events that were not returned before, without
+// heartbeats, and the error that ended the stream: nil for a clean end.
 func (s *Stream) WaitEnd() ([]Event, error) {
 	s.tb.Helper()
 	timer := time.NewTimer(s.Patience)
@@ -243,31 +244,29 @@ func (s *Stream) WaitEnd() ([]Event, error) {
 	return rest, s.err
 }
 
-// LastEventID returns what a client would send to resume, as of the last block
-// that was read.
+// LastEventID returns the ID that a client would send to resume, as of the last block that was
+// read.
 func (s *Stream) LastEventID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.id
 }
 
-// ReconnectionTime returns the last reconnection time that the stream has set, as
-// of the last line that was read; 0 if none.
+// ReconnectionTime returns the last reconnection time that the stream has set; 0 if none.
 func (s *Stream) ReconnectionTime() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.retry
 }
 
-// Comments returns the comments so far, as of the last line that was read, without
-// the colon and one space.
+// Comments returns the text of the comments so far, without the colon and one space.
 func (s *Stream) Comments() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.notes...)
 }
 
-// Heartbeats returns how many heartbeats have been read, events and comments.
+// Heartbeats returns how many heartbeats have arrived, as events or as comments.
 func (s *Stream) Heartbeats() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -280,8 +279,8 @@ func (s *Stream) Heartbeats() int {
 	return n
 }
 
-// Close closes the connection, as a client that leaves, and waits until nothing
-// more is read. It may be repeated.
+// Close closes the connection, like a client that disconnects, and waits until reading has ended.
+// It may be called more than once.
 func (s *Stream) Close() {
 	s.cancel()
 	<-s.done

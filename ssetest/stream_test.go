@@ -13,8 +13,8 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// serve opens a stream that sends each of chunks by itself, and ends after end if
-// that is not nil, or when its client leaves.
+// serve opens a stream that flushes each chunk separately. The stream ends when end is closed, or
+// when the client disconnects.
 func serve(t testing.TB, end <-chan struct{}, chunks ...string) *ssetest.Stream {
 	t.Helper()
 	server := ssetest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -36,7 +36,7 @@ func TestStreamReturnsEventsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
 		large := strings.Repeat("x", 3<<20)
-		stream := serve(t, end, "data: 1\n\nevent: a\nda", "ta: 2\nid: 2\n\nevent: b\ndata: 3\n\nevent: b\ndata: "+large, "\n\nevent: a\ndata: 5\n\ndata: cut off\n")
+		stream := serve(t, end, "data: 1\n\nevent: a\nda", "ta: 2\nid: 2\n\nevent: b\ndata: 3\n\nevent: b\ndata: "+large, "\n\nevent: a\ndata: 5\n\ndata: incomplete\n")
 		if got, want := stream.Next(), (ssetest.Event{Type: "message", Data: "1"}); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
@@ -56,8 +56,8 @@ func TestStreamReturnsEventsInOrder(t *testing.T) {
 	})
 }
 
-// What is no event shows as well, while the stream is open and after it.
-func TestStreamKeepsWhatIsNoEvent(t *testing.T) {
+// IDs, comments and reconnection times without an event can be read during and after the stream.
+func TestStreamKeepsFieldsWithoutAnEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
@@ -90,8 +90,8 @@ func TestStreamKeepsWhatIsNoEvent(t *testing.T) {
 	})
 }
 
-// An ID that came with the last bytes, and with no event, is known at the end.
-func TestStreamKnowsTheLastIDOfAStreamThatEndedAtOnce(t *testing.T) {
+// An ID in the last bytes of the stream, without an event, is known at the end.
+func TestStreamKeepsTheLastIDOfAStreamWithoutEvents(t *testing.T) {
 	t.Parallel()
 	server := ssetest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -106,7 +106,7 @@ func TestStreamKnowsTheLastIDOfAStreamThatEndedAtOnce(t *testing.T) {
 	}
 }
 
-// A stream that waited for the LF of a CRLF would hold back a complete event.
+// Waiting for the LF of a CRLF would delay a complete event.
 func TestStreamDispatchesBeforeTheLFOfACRLF(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
