@@ -17,11 +17,10 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// serveHTTP3 serves an engine over QUIC on loopback, and returns the server's URL
-// and a client of it.
+// serveHTTP3 serves an engine over QUIC on loopback. It returns the server's URL and a client.
 func serveHTTP3(t *testing.T, engine *gin.Engine) (url string, client *http.Client) {
 	t.Helper()
-	issuer := httptest.NewTLSServer(nil) // for its certificate
+	issuer := httptest.NewTLSServer(nil) // only for its certificate
 	issuer.Close()
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -58,7 +57,7 @@ func TestStreamWorksOverHTTP3(t *testing.T) {
 		request := newRequest(t, http.MethodGet, url+"/events", map[string]string{"Authorization": as(t, "alice")})
 		stream := ssetest.Connect(t, client, request)
 		if stream.Response.ProtoMajor != 3 {
-			t.Fatalf("the answer came over %s", stream.Response.Proto)
+			t.Fatalf("the response came over %s", stream.Response.Proto)
 		}
 		stream.NextOf("sse.open")
 		return stream
@@ -85,7 +84,7 @@ func TestStreamWorksOverHTTP3(t *testing.T) {
 			t.Errorf("got %+v, sent %+v", e, receipt)
 		}
 	}
-	// Idle for longer than the write deadline: it must not be left armed.
+	// The stream is idle for longer than the write deadline, which must not stay set.
 	if e, err := stream.TryNext(600 * time.Millisecond); e.Type != "" || !registry.Online("alice") {
 		t.Errorf("while nothing was sent: %+v, %v", e, err)
 	}
@@ -104,7 +103,7 @@ func TestStreamWorksOverHTTP3(t *testing.T) {
 	wantEnd(ginsse.ReasonDisconnected)
 }
 
-func TestStreamOfAStalledReaderIsCutOverHTTP3(t *testing.T) {
+func TestStreamOfAStalledReaderIsClosedOverHTTP3(t *testing.T) {
 	t.Parallel()
 	ended := make(chan ginsse.Reason, 1)
 	registry := newRegistry(t, ginsse.RegistryConfig{

@@ -10,8 +10,8 @@ import (
 
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.TestMode)
-	// rapid's own default is 100. A plan takes about 5 ms, or 20 ms with -race, and
-	// some faults show in one of a hundred. -rapid.checks on the command line wins.
+	// rapid's own default is 100 runs. A plan takes about 5 ms, or 20 ms with -race, and some
+	// faults show in one of a hundred plans. -rapid.checks on the command line overrides this.
 	if err := flag.Set("rapid.checks", "300"); err != nil {
 		panic(err)
 	}

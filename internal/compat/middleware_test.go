@@ -22,23 +22,23 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// place is where a middleware stands on a stream's route.
+// place is the position of a middleware on the route of a stream.
 type place int
 
 const (
 	first  place = iota // Engine.Use, before ginsse.Middleware
-	second              // on the route, behind it
+	second              // on the route, after it
 )
 
-func (p place) String() string { return [...]string{"before", "behind"}[p] }
+func (p place) String() string { return [...]string{"before", "after"}[p] }
 
-// newTimeout returns the one middleware of its kind: making another writes to
-// variables that the first one reads.
+// newTimeout returns the only instance of this middleware. A second call of timeout.New would write
+// to variables that the first instance reads.
 var newTimeout = sync.OnceValue(func() gin.HandlerFunc { return timeout.New(timeout.WithTimeout(10 * time.Second)) })
 
-// A middleware that compresses or holds back leaves the stream alone, or the request is
-// refused before the 200, with an error that names the writer: whatever its options
-// are, and wherever it is registered. No stream comes late or cannot be decoded.
+// Middleware that compresses or buffers must not affect a stream. Otherwise the request is refused
+// before the 200, with an error that names the writer. This holds for all options and positions, so
+// no stream is delayed or undecodable.
 func TestStreamWorksOrIsRefusedBehindMiddleware(t *testing.T) {
 	t.Parallel()
 	const gzipWriter, timeoutWriter = "*gzip.gzipWriter", "*timeout.Writer"
@@ -47,9 +47,9 @@ func TestStreamWorksOrIsRefusedBehindMiddleware(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		middleware func() gin.HandlerFunc
-		compresses bool // the page, from before
-		// The writer that is refused at each place; "" where the stream works.
-		before, behind string
+		compresses bool // compresses the page when registered first
+		// The writer that is refused at each position; "" if the stream works.
+		before, after string
 	}{
 		{"none", func() gin.HandlerFunc { return func(*gin.Context) {} }, false, "", ""},
 		{"gzip", func() gin.HandlerFunc { return gingzip.Gzip(gingzip.DefaultCompression) }, true, gzipWriter, ""},
@@ -87,11 +87,11 @@ func TestStreamWorksOrIsRefusedBehindMiddleware(t *testing.T) {
 					engine := around(newAuth(t), test.middleware(), at, func(c *gin.Context) { served <- registry.Serve(c) })
 					refused := test.before
 					if at == second {
-						refused = test.behind
+						refused = test.after
 					}
 					limit := serverWriteTimeout
 					if refused != "" {
-						limit = 0 // an ordinary answer is not to be cut by a slow machine
+						limit = 0 // a slow machine must not end an ordinary response
 					}
 					server := serve(t, engine, start, limit)
 					if test.compresses && at == first {
@@ -121,7 +121,7 @@ func TestServeIsRefusedBehindMiddlewareThatHoldsBack(t *testing.T) {
 		"gzip_before":                 {gingzip.Gzip(gingzip.DefaultCompression), first, "*gzip.gzipWriter"},
 		"gzip_with_min_length_before": {gingzip.Gzip(gingzip.DefaultCompression, gingzip.WithMinLength(2048)), first, "*gzip.gzipWriter"},
 		"timeout_before":              {newTimeout(), first, "*timeout.Writer"},
-		"timeout_behind":              {newTimeout(), second, "*timeout.Writer"},
+		"timeout_after":               {newTimeout(), second, "*timeout.Writer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -136,8 +136,8 @@ func TestServeIsRefusedBehindMiddlewareThatHoldsBack(t *testing.T) {
 	}
 }
 
-// around returns an engine with a middleware at its place: a stream at /events,
-// and a page at /page.
+// around returns an engine with a middleware at the given position, a stream at /events and a page
+// at /page.
 func around(auth *ginsse.Auth, middleware gin.HandlerFunc, at place, stream gin.HandlerFunc) *gin.Engine {
 	engine := gin.New()
 	handlers := []gin.HandlerFunc{ginsse.Middleware(auth), stream}
@@ -151,7 +151,7 @@ func around(auth *ginsse.Auth, middleware gin.HandlerFunc, at place, stream gin.
 	return engine
 }
 
-// page answers with 7,000 bytes, unless the request's context has ended.
+// page responds with 7,000 bytes, unless the request's context has ended.
 func page(c *gin.Context) {
 	if err := c.Request.Context().Err(); err != nil {
 		c.String(http.StatusInternalServerError, "the context has ended: %v", err)
@@ -160,8 +160,8 @@ func page(c *gin.Context) {
 	c.String(http.StatusOK, strings.Repeat("a page ", 1000))
 }
 
-// checkCompresses wants the page compressed: without that the test of the stream
-// beside it would show nothing.
+// checkCompresses requires that the page is compressed. Otherwise the test of the stream would
+// prove nothing.
 func checkCompresses(t *testing.T, server *httptest.Server) {
 	t.Helper()
 	response, body := get(t, server, http.MethodGet, "/page", nil)
@@ -170,7 +170,7 @@ func checkCompresses(t *testing.T, server *httptest.Server) {
 	}
 }
 
-// checkRefusal wants an answer in JSON, and an error that names the writer.
+// checkRefusal requires a JSON response, and an error that names the writer.
 func checkRefusal(t *testing.T, server *httptest.Server, served <-chan error, writer string) {
 	t.Helper()
 	response, body := get(t, server, http.MethodGet, "/events", map[string]string{"Authorization": as(t, "alice")})
@@ -185,7 +185,7 @@ func checkRefusal(t *testing.T, server *httptest.Server, served <-chan error, wr
 	wantError(t, response, body, http.StatusInternalServerError, "stream_unsupported")
 }
 
-// wantError checks an answer that is no stream.
+// wantError checks a response that is not a stream.
 func wantError(t *testing.T, response *http.Response, body []byte, status int, code string) {
 	t.Helper()
 	var answer struct {
@@ -195,7 +195,7 @@ func wantError(t *testing.T, response *http.Response, body []byte, status int, c
 		} `json:"error"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		t.Errorf("the answer %q: %v", body, err)
+		t.Errorf("the response %q: %v", body, err)
 	}
 	if got := response.Header.Get("Content-Type"); response.StatusCode != status || !strings.HasPrefix(got, "application/json") {
 		t.Errorf("got status %d of type %q, want %d and JSON", response.StatusCode, got, status)
@@ -204,11 +204,11 @@ func wantError(t *testing.T, response *http.Response, body []byte, status int, c
 		t.Errorf("got the error %+v, want code %q", answer.Error, code)
 	}
 	if got := response.Header.Get("X-Accel-Buffering"); got != "" {
-		t.Errorf("an answer that is no stream has X-Accel-Buffering: %s", got)
+		t.Errorf("a response that is not a stream has X-Accel-Buffering: %s", got)
 	}
 }
 
-// get returns an answer and its body, decompressed.
+// get returns a response and its decompressed body.
 func get(t *testing.T, server *httptest.Server, method, path string, header map[string]string) (*http.Response, []byte) {
 	t.Helper()
 	response, err := server.Client().Do(newRequest(t, method, server.URL+path, header))
@@ -224,13 +224,13 @@ func get(t *testing.T, server *httptest.Server, method, path string, header map[
 	}
 	body, err := io.ReadAll(reader)
 	if err != nil {
-		t.Fatalf("reading the answer: %v", err)
+		t.Fatalf("reading the response: %v", err)
 	}
 	return response, body
 }
 
-// A page of another origin reads the stream, and learns why it is refused, if
-// cors stands before authentication.
+// If cors is registered before authentication, a page of another origin can read the stream, and
+// the reason of a refusal.
 func TestStreamAndRefusalKeepTheHeadersOfCORS(t *testing.T) {
 	t.Parallel()
 	const origin = "https://app.example.com"

@@ -16,30 +16,30 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// received is an event with when the client read it.
+// received is an event with the time at which the client read it.
 type received struct {
 	ssetest.Event
 	at time.Time
 }
 
-// clientEnd is one connection as its client sees it. It reads no more than it is
-// allowed to, so that a test decides at which byte a reader stalls or leaves.
+// clientEnd is the client's end of one connection. It reads only as many bytes as it is allowed to,
+// so that a test decides at which byte a reader stalls or disconnects.
 type clientEnd struct {
 	cancel  context.CancelFunc
 	body    io.ReadCloser
-	decoder *client.Decoder // used by the client's goroutine alone
+	decoder *client.Decoder // used only by the client's goroutine
 
 	mu     sync.Mutex
-	more   *sync.Cond // the allowance was raised, or the client left
-	allow  int        // bytes that it may still read; below 0 is no limit
-	leaves bool       // once it has used its allowance
+	more   *sync.Cond // signals more allowance, or that the client left
+	allow  int        // bytes that the client may still read; negative: no limit
+	leaves bool       // whether the client leaves when the allowance is used up
 	left   bool
 	events []received
-	lastID string        // the decoder's, which moves also without an event
+	lastID string        // the decoder's last event ID, which also moves without an event
 	retry  time.Duration // the reconnection time
-	status string        // of an answer that is no stream
-	ended  bool          // the answer, or the attempt to get one
-	err    error         // with which it ended
+	status string        // of a response that is not a stream
+	ended  bool          // the response, or the attempt to get one, has ended
+	err    error         // the error at that end
 }
 
 var errLeft = errors.New("the client has left")
@@ -127,7 +127,7 @@ func (c *clientEnd) setRetry(d time.Duration) {
 	c.retry = d
 }
 
-// permit sets what the client may read from now on; below 0 is no limit.
+// permit sets how many bytes the client may read from now on; negative: no limit.
 func (c *clientEnd) permit(bytes int, leaves bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,18 +148,17 @@ func (c *clientEnd) leaveLocked() {
 	c.more.Broadcast()
 }
 
-// gate holds a stream's handler in one of its reads of the log, before or after
-// the log has answered.
+// gate holds a stream's handler in one of its reads of the log, before or after the log's answer.
 type gate struct {
 	mu      sync.Mutex
 	reads   int // begun so far
-	at      int // the read to hold; 0 is none
+	at      int // the number of the read to hold; 0: none
 	after   bool
 	holding bool
 	release chan struct{}
 }
 
-// arm has the n-th read from now on held.
+// arm makes the gate hold the n-th read from now on.
 func (g *gate) arm(n int, after bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -168,7 +167,7 @@ func (g *gate) arm(n int, after bool) {
 	}
 }
 
-// open lets go what the gate holds, and holds nothing more.
+// open releases a held read, and makes the gate hold no more reads.
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -178,8 +177,7 @@ func (g *gate) open() {
 	}
 }
 
-// step lets go what the gate holds, and holds the next read before the log has
-// answered it.
+// step releases the held read, and makes the gate hold the next one before the log answers it.
 func (g *gate) step() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -189,7 +187,7 @@ func (g *gate) step() {
 	}
 }
 
-// state returns whether the gate holds a read, and whether that is the first.
+// state returns whether the gate holds a read, and whether it is the stream's first read.
 func (g *gate) state() (holding, first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -229,7 +227,7 @@ func (l gatedLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.
 	return page, err
 }
 
-// shorten is text for a message, without the bulk of large data.
+// shorten returns data for a message, without its padding.
 func shorten(data string) string {
 	head, bulk, _ := strings.Cut(data, " ")
 	return head + " and " + strconv.Itoa(len(bulk)) + " bytes"

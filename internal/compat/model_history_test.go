@@ -9,33 +9,33 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// record is an event that was sent, as the model sees it.
+// record is an event that was sent, as known to the model.
 type record struct {
 	seq     uint64
-	id      string // "" if no receipt named it
+	id      string // "" if no receipt had it
 	subject string
 	data    string
-	cost    int64     // what it counts for in MaxBytes
-	sent    time.Time // when
+	cost    int64     // its share of MaxBytes
+	sent    time.Time // when it was sent
 	lost    time.Time // when it left the history by count or bytes; zero if it did not
 }
 
-// history is the naive model of the log: everything that was ever sent, in order,
-// with when it was lost. It looks at all of it for every question.
+// history is the naive model of the log: all events that were ever sent, in order, with the time at
+// which they were lost. It scans all of them for each question.
 type history struct {
 	cfg      ginsse.MemoryLogConfig // without zeros
-	overhead int64                  // of an entry, beside its frame and subject
-	records  []*record              // the one with sequence n is at n-1
+	overhead int64                  // cost of an entry beside its frame and subject
+	records  []*record              // sequence n is at index n-1
 }
 
 func (h *history) head() uint64 { return uint64(len(h.records)) }
 
-// cost is what an event counts for in MaxBytes.
+// cost returns an event's share of MaxBytes.
 func (h *history) cost(subject, data string) int64 {
 	return h.overhead + int64(len(subject)+len("event: n\ndata: \n\n")+len(data))
 }
 
-// add takes in an event that was sent now.
+// add records an event that was sent now.
 func (h *history) add(subject, data, id string) {
 	now := time.Now()
 	h.records = append(h.records, &record{
@@ -48,7 +48,7 @@ func (h *history) add(subject, data, id string) {
 	}
 	for {
 		var bytes int64
-		var quiet *record // the newest of the subject that has been quiet for longest
+		var quiet *record // the newest record of the least recently used subject
 		newest := make(map[string]*record)
 		for _, r := range h.records {
 			if r.lost.IsZero() {
@@ -75,7 +75,7 @@ func bytesOf(records []*record) (bytes int64) {
 	return bytes
 }
 
-// kept returns the records of a subject that count and bytes have spared.
+// kept returns the records of a subject that were not lost by count or bytes.
 func (h *history) kept(subject string) []*record {
 	var kept []*record
 	for _, r := range h.records {
@@ -86,8 +86,7 @@ func (h *history) kept(subject string) []*record {
 	return kept
 }
 
-// next returns the first event of the subjects behind a position, lost or not,
-// or nil.
+// next returns the first event of the subjects after a position, lost or not, or nil.
 func (h *history) next(subjects []string, after uint64) *record {
 	for _, r := range h.records[after:] {
 		if slices.Contains(subjects, r.subject) {
@@ -97,8 +96,7 @@ func (h *history) next(subjects []string, after uint64) *record {
 	return nil
 }
 
-// lostBetween reports whether an event of the subjects in (after, through] was
-// lost by the time at.
+// lostBetween reports whether an event of the subjects in (after, through] was lost by the time at.
 func (h *history) lostBetween(subjects []string, after, through uint64, at time.Time) bool {
 	for _, r := range h.records[after:through] {
 		if slices.Contains(subjects, r.subject) &&
@@ -109,8 +107,8 @@ func (h *history) lostBetween(subjects []string, after, through uint64, at time.
 	return false
 }
 
-// entryOverhead finds out what a MemoryLog counts for an entry beside its frame
-// and subject: the smallest log that takes an empty one.
+// entryOverhead measures how many bytes a MemoryLog counts for an entry beside its frame and
+// subject. It finds the smallest log that accepts an empty entry.
 func entryOverhead(tb testing.TB) int64 {
 	tb.Helper()
 	for bytes := int64(1); bytes < 1<<14; bytes++ {

@@ -12,12 +12,12 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// phase is where a stream is on the server, as far as the model knows.
+// phase is the state of a stream on the server, as far as the model knows.
 type phase int
 
 const (
-	opening phase = iota // it may or may not have been attached yet
-	joining              // it is attached, and held in its first read
+	opening phase = iota // not known to be attached yet
+	joining              // attached, and held in its first read
 	live
 	gone
 )
@@ -26,21 +26,21 @@ const (
 type position struct {
 	id  string // "" for none
 	seq uint64
-	gap ginsse.GapReason // why the log must refuse it, if it must
+	gap ginsse.GapReason // the gap that must follow, if the log must refuse the position
 }
 
-// ending is an end that the model gave a stream.
+// ending is an end that the model expects of a stream.
 type ending struct {
 	reason    ginsse.Reason
 	reconnect bool
 	from, to  uint64 // the last event before it lies in this range
 }
 
-// unknown is the position of an end that comes while a read is under way.
+// unknown is the position of an end that happens during a read.
 const unknown = math.MaxUint64
 
-// chain is what a page has seen over its reconnections: the events from its start
-// position on, except those that it was told to have missed.
+// chain is what a page has received across its reconnections: the events from its start position
+// on, except those that sse.gap covers.
 type chain struct {
 	name     string
 	subjects []string
@@ -49,7 +49,7 @@ type chain struct {
 	start    uint64
 	got      []uint64
 	gaps     [][2]uint64 // (from, to]
-	last     position    // of its last event ID
+	last     position    // its last event ID
 }
 
 // session is one stream of a page, with what the model expects of it.
@@ -59,41 +59,40 @@ type session struct {
 	topics   []string
 	subjects []string
 	asked    position
-	since    uint64 // the head when it was asked for
+	since    uint64 // the head at the time of the request
 	client   *clientEnd
 	gate     *gate
 	chain    *chain
 
-	// The server's end.
+	// The state on the server.
 	phase      phase
-	heldBefore bool // it was held before its first read's answer, so it starts later
+	heldBefore bool // held before the answer of its first read, so it starts later
 	endings    []ending
 	ended      bool      // one of the endings has happened
-	late       bool      // it may have been cut for not reading, or not have drained in time
-	limited    time.Time // since when it has been read from slowly, or held; zero if not
+	late       bool      // it may have ended for not reading or not draining in time
+	limited    time.Time // when it was first read slowly or held; zero if never
 
-	// The client's end, as of the events that were looked at.
-	seen     int        // events looked at
-	at       uint64     // everything up to here was delivered, or said to be missing
-	opened   bool       // sse.open came
-	heard    time.Time  // when the last event came
-	wantsGap bool       // sse.open came without a position
-	dropped  bool       // sse.gap came for what the end left undelivered
-	closed   *ending    // sse.close or sse.reconnect came
-	over     bool       // the client has read everything it will
-	ids      []position // last event IDs it has had, oldest first
-	alone    []string   // sent to it alone and not yet received
+	// The state on the client, as of the events that look has checked.
+	seen      int        // events checked by look
+	at        uint64     // everything up to here was delivered or covered by a gap
+	opened    bool       // sse.open came
+	lastHeard time.Time  // when the last event was received
+	wantsGap  bool       // sse.open came without a position
+	dropped   bool       // sse.gap came for events left undelivered at the end
+	closed    *ending    // sse.close or sse.reconnect came
+	over      bool       // the client reads no more
+	ids       []position // its last event IDs so far, oldest first
+	alone     []string   // sent to this stream alone and not yet received
 }
 
-// fragile reports whether the stream may end at any time without a word from the
-// model.
+// fragile reports whether the stream may end at any time without an ending of the model.
 func (s *session) fragile() bool {
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
 	return s.client.left || s.client.leaves || s.late
 }
 
-// flows reports whether everything that is sent reaches the client at once.
+// flows reports whether the client receives everything at once.
 func (s *session) flows() bool {
 	holding, _ := s.gate.state()
 	s.client.mu.Lock()
@@ -101,26 +100,25 @@ func (s *session) flows() bool {
 	return !holding && !s.client.left && s.client.allow < 0
 }
 
-// sure reports whether the stream is attached without doubt.
+// sure reports whether the stream is certainly attached.
 func (s *session) sure() bool {
 	return (s.phase == joining || s.phase == live) && len(s.endings) == 0 && !s.fragile()
 }
 
-// counts says whether a receipt for an event sent now must, and may, count the
-// stream.
+// counts reports whether a receipt for an event sent now must count the stream, and whether it may.
 func (s *session) counts(subject string) (must, may bool) {
 	if !slices.Contains(s.subjects, subject) || s.phase == gone {
 		return false, false
 	}
-	// A stream that will start at the head, later than the event, does not get it.
+	// A stream that will start at a later head does not get the event.
 	if s.phase == joining && s.heldBefore && (s.asked.id == "" || s.asked.gap != "") {
 		return false, false
 	}
 	return s.phase == live && s.sure(), true
 }
 
-// end has the model give the stream an end: nothing later is delivered, not even by
-// a read of the log that is under way. It says whether the end is certain.
+// end makes the model expect the end of the stream. Nothing later is delivered, not even by a read
+// that is under way. It reports whether the end is certain.
 func (s *session) end(reason ginsse.Reason, reconnect bool, head uint64) (sure bool) {
 	if s.ended || s.phase == gone {
 		return false
@@ -133,7 +131,7 @@ func (s *session) end(reason ginsse.Reason, reconnect bool, head uint64) (sure b
 	return sure
 }
 
-// last returns what the page would resume from, as of what was looked at.
+// last returns the position that the page would resume from, as of the last look.
 func (s *session) last() position {
 	if len(s.ids) > 0 {
 		return s.ids[len(s.ids)-1]
@@ -141,8 +139,7 @@ func (s *session) last() position {
 	return s.asked
 }
 
-// look takes in what the client has read since it was last looked at, and reports
-// what breaks a promise.
+// look checks what the client has read since the last look, and reports broken promises.
 func (s *session) look(h *history) error {
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
@@ -156,7 +153,7 @@ func (s *session) look(h *history) error {
 		s.seen++
 	}
 	if s.client.status != "" {
-		return fmt.Errorf("was answered with %s", s.client.status)
+		return fmt.Errorf("got the response %s", s.client.status)
 	}
 	if err := s.moved(h, s.client.lastID); err != nil {
 		return err
@@ -165,14 +162,14 @@ func (s *session) look(h *history) error {
 	switch err := s.client.err; {
 	case !s.over || s.client.left:
 	case s.closed != nil && !errors.Is(err, io.EOF) && !s.late:
-		return fmt.Errorf("after its last event the answer ended with %w", err)
+		return fmt.Errorf("after its last event the response ended with %w", err)
 	case s.closed == nil && !s.late:
 		return fmt.Errorf("ended without sse.close or sse.reconnect: %w", err)
 	}
 	return nil
 }
 
-// take takes in one event.
+// take checks one event.
 func (s *session) take(h *history, e received) error {
 	switch {
 	case !s.opened && e.Type != "sse.open" && e.Type != "sse.reconnect":
@@ -181,10 +178,10 @@ func (s *session) take(h *history, e received) error {
 		return fmt.Errorf("got %s where sse.gap must follow sse.open", e.Type)
 	case s.dropped && e.Type != "sse.close":
 		return fmt.Errorf("got %s where sse.close must follow sse.gap", e.Type)
-	case s.opened && s.limited.IsZero() && e.at.Sub(s.heard) > maxHeartbeat:
-		return fmt.Errorf("got %s after a silence of %v", e.Type, e.at.Sub(s.heard))
+	case s.opened && s.limited.IsZero() && e.at.Sub(s.lastHeard) > maxHeartbeat:
+		return fmt.Errorf("got %s after a silence of %v", e.Type, e.at.Sub(s.lastHeard))
 	}
-	s.heard = e.at
+	s.lastHeard = e.at
 	if e.Type != "sse.gap" && e.Type != "sse.open" && e.Type != "n" {
 		if err := s.moved(h, e.LastEventID); err != nil {
 			return err
@@ -317,7 +314,7 @@ func (s *session) takeEvent(h *history, e received) error {
 		return fmt.Errorf("got %d as %s, want %s", seq, shorten(e.Data), shorten(want.data))
 	case s.ended && !slices.ContainsFunc(s.endings, func(end ending) bool { return seq <= end.to }):
 		return fmt.Errorf("got %d, sent after its end", seq)
-	// A client that never kept its stream waiting reads what the log has just read.
+	// A client that was never slow or held receives an event right after the log is read.
 	case s.limited.IsZero() && e.at.Sub(want.sent) >= h.cfg.MaxAge:
 		return fmt.Errorf("got %d, %v after it was sent", seq, e.at.Sub(want.sent))
 	}
@@ -341,12 +338,12 @@ func (s *session) takeEnd(h *history, e received) error {
 	if i < 0 {
 		return fmt.Errorf("ended with %s for %q, want one of %v", e.Type, data.Reason, s.endings)
 	}
-	if told := s.client.retry.Milliseconds(); reconnect != (data.Retry > 0) || reconnect && data.Retry != told {
-		return fmt.Errorf("%s says to come back after %d ms, and its retry field %d ms", e.Type, data.Retry, told)
+	if retry := s.client.retry.Milliseconds(); reconnect != (data.Retry > 0) || reconnect && data.Retry != retry {
+		return fmt.Errorf("%s asks for a reconnect after %d ms, but its retry field for %d ms", e.Type, data.Retry, retry)
 	}
 	s.closed, s.ended, s.phase = &s.endings[i], true, gone
-	// What a page is not to come back for must have been delivered, or said to be missing;
-	// on the way back the page gets it.
+	// Without a reconnect, everything must have been delivered or covered by sse.gap. With a
+	// reconnect, the page can get the rest later.
 	if !s.opened || s.late && reconnect || s.dropped {
 		return nil
 	}
@@ -359,8 +356,8 @@ func (s *session) takeEnd(h *history, e received) error {
 	return nil
 }
 
-// moved takes in the client's last event ID, which moves also without an event. It
-// must not pass over any.
+// moved records the client's last event ID, which also moves without an event. It must not pass an
+// event that was not delivered.
 func (s *session) moved(h *history, id string) error {
 	if id == "" || s.last().id == id {
 		return nil
@@ -379,7 +376,7 @@ func (s *session) moved(h *history, id string) error {
 	return nil
 }
 
-// position takes in a last event ID that is not an event's.
+// position records a last event ID that did not come with an event.
 func (s *session) position(h *history, id string) (uint64, error) {
 	seq, err := s.parse(h, id)
 	if err == nil {
@@ -407,7 +404,7 @@ func (s *session) begin(seq uint64) {
 	}
 }
 
-// check reports what is missing when everything has come to rest.
+// check reports what is missing when nothing moves.
 func (s *session) check(h *history) error {
 	switch {
 	case !s.flows() || s.late:
@@ -422,8 +419,8 @@ func (s *session) check(h *history) error {
 		return errors.New("got no sse.open")
 	case s.wantsGap:
 		return errors.New("got no sse.gap after an sse.open without position")
-	case s.limited.IsZero() && time.Since(s.heard) > maxHeartbeat:
-		return fmt.Errorf("is silent for %v", time.Since(s.heard))
+	case s.limited.IsZero() && time.Since(s.lastHeard) > maxHeartbeat:
+		return fmt.Errorf("is silent for %v", time.Since(s.lastHeard))
 	}
 	if left := h.next(s.subjects, s.at); left != nil {
 		return fmt.Errorf("is at %d and did not get %d", s.at, left.seq)
@@ -434,7 +431,7 @@ func (s *session) check(h *history) error {
 	return nil
 }
 
-// check compares what a page has seen with what was sent.
+// check compares what a page has received with what was sent.
 func (c *chain) check(h *history) error {
 	if !c.started {
 		return nil

@@ -43,7 +43,7 @@ func (w *world) settle() {
 	}
 }
 
-// look takes in what the clients have read.
+// look checks what the clients have read since the last look.
 func (w *world) look() {
 	for _, s := range w.sessions {
 		if err := s.look(w.h); err != nil {
@@ -52,8 +52,8 @@ func (w *world) look() {
 	}
 }
 
-// place finds out where a stream is now that nothing moves. Where the model could
-// not know, the registry says it.
+// place updates the phase of a session when nothing moves. If the model could not know the phase,
+// the registry's answer counts.
 func (w *world) place(s *session, attached bool) {
 	holding, first := s.gate.state()
 	s.client.mu.Lock()
@@ -72,11 +72,11 @@ func (w *world) place(s *session, attached bool) {
 		s.phase = live
 	}
 	if attached {
-		s.endings = nil // what might have ended it did not
+		s.endings = nil // none of the possible endings happened
 	}
 }
 
-// pass lets time go by.
+// pass lets time pass.
 func (w *world) pass(d time.Duration) {
 	w.settle()
 	time.Sleep(d)
@@ -90,7 +90,7 @@ func (w *world) pass(d time.Duration) {
 	if d <= maxHeartbeat {
 		return
 	}
-	// A user who was idle all the time resumes from a fresh position.
+	// Heartbeats must have moved the position of an idle stream to the head.
 	for _, s := range w.sessions {
 		if s.phase == live && s.flows() && !s.late && s.last().seq != w.h.head() {
 			w.tb.Fatalf("session %d of %s: after %v without an event its last event ID is %d of %d", s.n, s.user, d, s.last().seq, w.h.head())
@@ -98,7 +98,7 @@ func (w *world) pass(d time.Duration) {
 	}
 }
 
-// end ends the registry and checks what remains.
+// end closes the registry and checks the final state.
 func (w *world) end(how string) {
 	switch how {
 	case "close":
@@ -132,7 +132,7 @@ func (w *world) end(how string) {
 	w.checkHooks()
 }
 
-// free lets go what is held, and has all clients read on.
+// free releases all held streams, and lets all clients read without a limit.
 func (w *world) free() {
 	for _, s := range w.sessions {
 		w.release(s)
@@ -153,7 +153,7 @@ func (w *world) close() {
 	w.registry.Close()
 }
 
-// shutdown has events go out while the streams are ended one after another.
+// shutdown sends events while Shutdown ends the streams one after another.
 func (w *world) shutdown() {
 	for _, s := range w.sessions {
 		if s.phase != gone {
@@ -174,7 +174,7 @@ func (w *world) shutdown() {
 		}
 		w.h.add("all", data, receipt.ID)
 	}
-	// The longest that a stream may take after the window is what one write may.
+	// After the window, a stream may take as long as one write may.
 	time.Sleep(5*time.Second + 2*writeTimeout)
 	w.closed = true
 	select {
@@ -187,8 +187,8 @@ func (w *world) shutdown() {
 	}
 }
 
-// checkHooks wants both hooks once for each stream that has opened, the second
-// with why it ended.
+// checkHooks requires that both hooks ran once for each opened stream, the second with the reason
+// of its end.
 func (w *world) checkHooks() {
 	synctest.Wait()
 	w.mu.Lock()

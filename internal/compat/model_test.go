@@ -13,20 +13,19 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// The promises of the kit, checked against a naive model of them. A plan is a
-// list of commands: to send, to open streams at any position, to read from them
-// byte by byte or not at all, to hold a stream between two of its steps, to leave,
-// to disconnect, to let time pass. It is drawn first and run afterwards, in a
-// bubble of testing/synctest, so that time takes none and "nothing moves" can be
-// waited for; a failure comes back as text, and the plan is made smaller.
+// The promises of the kit, checked against a naive model of them. A plan is a list of commands.
+// They send, open streams at any position, read byte by byte or not at all, hold a stream between
+// two of its steps, close the connection, disconnect, and let time pass. A plan is drawn first and
+// run afterwards in a bubble of testing/synctest, where waiting takes no time and the test can wait
+// until nothing moves. A failure comes back as text, and rapid makes the plan smaller.
 //
-// What the model promises, for each stream: the events of its subjects from its
-// position on, in order, each once; sse.gap where, and only where, events were
-// lost; last event IDs that only grow, and never past what was not delivered;
-// everything that was sent before its end, or sse.gap instead of it, nothing after,
-// and then sse.close or sse.reconnect; a heartbeat after each silence. For each page: the same over all its reconnections. For each receipt: the streams
-// that get the event. What the model cannot know while things move, it leaves
-// open in the narrowest range; where nothing moves, it is exact.
+// For each stream the model promises the events of its subjects from its position on, in order,
+// each once. sse.gap comes where events were lost, and only there. Last event IDs only grow, and
+// never pass an event that was not delivered. Everything that was sent before the end is delivered,
+// or replaced by sse.gap, and nothing sent after it; then comes sse.close or sse.reconnect. A
+// heartbeat follows each silence. For each page the same holds across its reconnections. Each
+// receipt counts the streams that get the event. While things move, the model allows the narrowest
+// possible range; when nothing moves, it is exact.
 func TestPromisesHoldForAnyCourseOfEvents(t *testing.T) {
 	t.Parallel()
 	overhead := entryOverhead(t)
@@ -54,7 +53,7 @@ func TestPromisesHoldForAnyCourseOfEvents(t *testing.T) {
 				p.log.EventsPerSubject = orElse(p.log.EventsPerSubject, 1<<20)
 				p.log.MaxAge = orElse(p.log.MaxAge, math.MaxInt64)
 				p.log.MaxBytes = orElse(p.log.MaxBytes, 1<<40)
-				// Scenes of a few commands each: of one list, rapid draws short ones mostly.
+				// Draw scenes of a few commands each, because rapid mostly draws short lists.
 				scene := rapid.SliceOfN(rapid.Custom(drawCommand), 1, 20)
 				p.commands = slices.Concat(rapid.SliceOfN(scene, 1, 20).Draw(rt, "scenes")...)
 				p.end = rapid.SampledFrom([]string{"settle and close", "close", "shutdown"}).Draw(rt, "end")
@@ -99,7 +98,7 @@ type sending struct {
 	size  int
 }
 
-// subjects returns what the event is addressed to; a user once.
+// subjects returns the subjects of the event, each user once.
 func (s sending) subjects() []string {
 	switch {
 	case s.all:
@@ -122,8 +121,8 @@ func (s sending) String() string {
 	return fmt.Sprintf("send %d bytes to %s", s.size, strings.Join(s.subjects(), ", "))
 }
 
-// command is one step of a plan. Numbers that pick something are taken modulo
-// what there is to pick from.
+// command is one step of a plan. A number that picks something counts modulo the number of
+// candidates.
 type command struct {
 	do     string
 	settle bool // wait until nothing moves, and check
@@ -136,7 +135,7 @@ type command struct {
 	topics     []string
 	sameTopics bool
 	read       int  // bytes the client may read; below 0 is no limit
-	leaves     bool // after them
+	leaves     bool // whether the client disconnects after them
 	holdAt     int  // hold the n-th read of the log from now on; 0 is none
 	holdAfter  bool
 	reason     ginsse.Reason
@@ -173,7 +172,7 @@ func (c command) String() string {
 
 func drawCommand(t *rapid.T) command {
 	c := command{
-		// The number of times is the weight.
+		// Repetition is the weight.
 		do: rapid.SampledFrom([]string{
 			"send", "send", "send", "send", "send", "send", "send",
 			"open", "open", "open", "open", "open",
@@ -223,8 +222,8 @@ func drawCommand(t *rapid.T) command {
 	return c
 }
 
-// drawReading limits what the client reads: to a place within the first blocks, or
-// within a large event.
+// drawReading limits how much the client reads, to a point within the first blocks or a large
+// event.
 func drawReading(t *rapid.T, c *command) {
 	c.read = rapid.OneOf(rapid.IntRange(0, 300), rapid.IntRange(0, 70_000)).Draw(t, "read")
 	c.leaves = rapid.Bool().Draw(t, "leaves")

@@ -27,7 +27,7 @@ var (
 
 const writeTimeout = 10 * time.Second
 
-// world runs commands against the kit and the model at once.
+// world runs the commands of a plan against the kit and the model.
 type world struct {
 	tb       *bubbleTB
 	h        *history
@@ -36,23 +36,23 @@ type world struct {
 	foreign  position // of another log
 	sessions []*session
 	chains   []*chain
-	sent     int // events made
+	sent     int // how many events data has made
 	closed   bool
 
 	mu    sync.Mutex       // guards the fields below, which handlers and hooks use
 	gates []*gate          // by session
-	hooks []map[string]int // by session: how often which hook ran for what
+	hooks []map[string]int // by session: how often each hook ran, and for which reason
 }
 
-// bubbleTB is the testing.TB of a run whose failure is a finding, to be reported
-// once it has been made small: it does not fail the test.
+// bubbleTB is the testing.TB of a run. It records a failure without failing the test, so that rapid
+// can make the plan smaller first.
 type bubbleTB struct {
 	testing.TB
 	mu      sync.Mutex
 	failure string // the first
 }
 
-// errFailed is what Fatalf panics with.
+// errFailed is the value with which Fatalf panics.
 var errFailed = errors.New("the run has failed")
 
 func (tb *bubbleTB) Errorf(format string, args ...any) {
@@ -70,7 +70,7 @@ func (tb *bubbleTB) Fatalf(format string, args ...any) {
 
 func (tb *bubbleTB) Fatal(args ...any) { tb.Fatalf("%s", fmt.Sprint(args...)) }
 
-// run executes a plan in a bubble of its own, and returns what went wrong, or "".
+// run executes a plan in its own bubble, and returns the failure or "".
 func run(t *testing.T, p plan) string {
 	tb := new(bubbleTB)
 	synctest.Test(t, func(t *testing.T) {
@@ -81,7 +81,7 @@ func run(t *testing.T, p plan) string {
 			}
 		}()
 		w := newWorld(tb, p)
-		defer w.letGo()
+		defer w.releaseAll()
 		step := "at the start"
 		defer func() {
 			if tb.failure != "" {
@@ -159,8 +159,8 @@ func newWorld(tb *bubbleTB, p plan) *world {
 	return w
 }
 
-// letGo frees everything that waits, for the bubble to end.
-func (w *world) letGo() {
+// releaseAll releases everything that waits, so that the bubble can end.
+func (w *world) releaseAll() {
 	for _, s := range w.sessions {
 		s.gate.open()
 		s.client.leave()
@@ -211,8 +211,8 @@ func (w *world) do(c command) {
 	}
 }
 
-// pick returns one of the sessions whose client has not left, or nil. The newest
-// come first: a smaller number is simpler.
+// pick returns a session whose client has not left, or nil. A smaller n picks a newer session, so
+// that smaller plans are simpler.
 func (w *world) pick(n int) *session {
 	var present []*session
 	for _, s := range w.sessions {
@@ -226,7 +226,7 @@ func (w *world) pick(n int) *session {
 	return present[len(present)-1-n%len(present)]
 }
 
-// mark notes since when a session may have kept its stream waiting.
+// mark records when a session first may have delayed its stream.
 func (w *world) mark(s *session, limited bool) {
 	if limited && s.limited.IsZero() {
 		s.limited = time.Now()
@@ -240,13 +240,13 @@ func (w *world) release(s *session) {
 	s.gate.open()
 }
 
-// data makes an event's data, unlike any other's.
+// data returns unique data for an event.
 func (w *world) data(size int) string {
 	w.sent++
 	return fmt.Sprintf("event%d %s", w.sent, strings.Repeat("x", size))
 }
 
-// bounds returns how many streams a receipt must, and may, count.
+// bounds returns how many streams a receipt must count, and how many it may.
 func (w *world) bounds(subject string) (least, most int) {
 	for _, s := range w.sessions {
 		must, may := s.counts(subject)
@@ -260,7 +260,7 @@ func (w *world) bounds(subject string) (least, most int) {
 	return least, most
 }
 
-// emit sends an event by the registry's method for it.
+// emit sends an event with the matching method of the registry.
 func (w *world) emit(what sending, data string) (ginsse.Receipt, error) {
 	e := ginsse.Event{Type: "n", Data: data}
 	switch {
@@ -311,7 +311,7 @@ func (w *world) send(what sending) {
 	}
 }
 
-// storm sends from several goroutines at once. The log says in which order.
+// storm sends from several goroutines at once. The receipts show the order in the log.
 func (w *world) storm(senders [][]sending) {
 	type sent struct {
 		seq               uint64
@@ -397,7 +397,7 @@ func (w *world) open(c command) {
 			s.topics = old.topics
 		}
 		if old.over && old.chain.newest == old && slices.Equal(old.topics, s.topics) {
-			s.chain = old.chain // the page that lost this stream comes back
+			s.chain = old.chain // the page of that stream reconnects
 		}
 	case old != nil:
 		s.asked = old.ids[c.pick%len(old.ids)]
@@ -498,7 +498,7 @@ func orDisconnected(reason ginsse.Reason) ginsse.Reason {
 	return reason
 }
 
-// one ends, or sends to, the stream of one session.
+// one ends the stream of one session, or sends to it.
 func (w *world) one(s *session, c command) {
 	if !s.sure() {
 		return
@@ -519,8 +519,8 @@ func (w *world) one(s *session, c command) {
 	}
 }
 
-// overstay ends a stream that then takes longer than it may to deliver what was sent
-// before: each of the events is a page of the log's.
+// overstay ends a stream that then delivers its backlog too slowly. Each event of the backlog is a
+// page of the log.
 func (w *world) overstay(s *session, c command) {
 	if s.phase != live || !s.sure() || !s.flows() {
 		return
@@ -532,12 +532,12 @@ func (w *world) overstay(s *session, c command) {
 	}
 	w.settle()
 	if holding, _ := s.gate.state(); !holding {
-		return // the log is too small for the events
+		return // the events do not fit into the log
 	}
 	w.one(s, command{do: "disconnect_one", reason: c.reason})
-	s.gate.step() // the read is repeated, as it may have gone beyond the end
+	s.gate.step() // the stream repeats the read, because it may have passed the end
 	synctest.Wait()
-	s.gate.step() // and the stream sees that it has ended
+	s.gate.step() // the stream sees that it has ended
 	w.pass(16 * time.Second)
 	w.release(s)
 }

@@ -35,17 +35,17 @@ func onEachTransport(t *testing.T, test func(t *testing.T, start func(*httptest.
 	}
 }
 
-// serverWriteTimeout would end every stream that lives longer, were it in force.
+// serverWriteTimeout would end every longer stream if the kit did not override it.
 const serverWriteTimeout = 500 * time.Millisecond
 
-// serve serves a handler over sockets whose kernel buffers are small, so that a
-// reader who has stopped is noticed soon.
+// serve serves a handler over sockets with small kernel buffers, so that a stalled reader is
+// noticed soon.
 func serve(t *testing.T, handler http.Handler, start func(*httptest.Server), writeTimeout time.Duration) *httptest.Server {
 	t.Helper()
 	return serveConnections(t, handler, start, writeTimeout, func(ctx context.Context, _ net.Conn) context.Context { return ctx })
 }
 
-// serveConnections is serve with a function for http.Server.ConnContext.
+// serveConnections is serve with an http.Server.ConnContext.
 func serveConnections(t *testing.T, handler http.Handler, start func(*httptest.Server), writeTimeout time.Duration,
 	connContext func(context.Context, net.Conn) context.Context,
 ) *httptest.Server {
@@ -90,7 +90,7 @@ func newAuth(t *testing.T) *ginsse.Auth {
 	return auth
 }
 
-// as returns the header value of a user's good token.
+// as returns the header value for a valid token of a user.
 func as(t *testing.T, userID string) string {
 	t.Helper()
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
@@ -103,8 +103,8 @@ func as(t *testing.T, userID string) string {
 	return "Bearer " + token
 }
 
-// newRequest makes a request of a client that decompresses by itself, as fetch
-// does, and undoes nothing that the test wants to see.
+// newRequest returns a request that accepts compressed responses, like fetch. The client does not
+// decompress them, so that the test sees what was sent.
 func newRequest(t *testing.T, method, url string, header map[string]string) *http.Request {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
@@ -118,8 +118,8 @@ func newRequest(t *testing.T, method, url string, header map[string]string) *htt
 	return request
 }
 
-// checkStream wants a stream that carries every event as soon as it is sent, outlives
-// the server's write timeout, and leaves its connection fit for the next request.
+// checkStream requires that every event arrives as soon as it is sent. The stream must outlive the
+// server's write timeout, and its connection must serve the next request.
 func checkStream(t *testing.T, server *httptest.Server, registry *ginsse.Registry) {
 	t.Helper()
 	var carried, reused net.Conn
@@ -130,7 +130,7 @@ func checkStream(t *testing.T, server *httptest.Server, registry *ginsse.Registr
 		t.Fatalf("the stream has the encoding %q", encoding)
 	}
 	stream.NextOf("sse.open")
-	// Each is awaited before the next is sent: nothing on the way may hold it back.
+	// Wait for each event before sending the next, so that a delay on the way is noticed.
 	exchange := func(n int) {
 		receipt, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Type: "n", Data: n})
 		if err != nil {
@@ -164,13 +164,13 @@ func checkStream(t *testing.T, server *httptest.Server, registry *ginsse.Registr
 	}
 }
 
-// traceConn notes the connection of a request.
+// traceConn records the connection of a request in conn.
 func traceConn(ctx context.Context, conn *net.Conn) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { *conn = info.Conn }})
 }
 
-// stall opens a stream that nobody reads, and sends it more than any buffer takes,
-// but less than the log keeps: after a gap there would be nothing left to write.
+// stall opens a stream that it does not read, and sends more than all buffers hold. It sends less
+// than the log keeps, because after a gap there would be nothing left to write.
 func stall(t *testing.T, client *http.Client, url string, registry *ginsse.Registry) {
 	t.Helper()
 	request := newRequest(t, http.MethodGet, url+"/events", map[string]string{"Authorization": as(t, "stalled")})
@@ -187,15 +187,15 @@ func stall(t *testing.T, client *http.Client, url string, registry *ginsse.Regis
 	}
 }
 
-// wantSlow wants the stream that nobody reads to be cut by its own deadline.
+// wantSlow requires that the stalled stream ends at its own deadline.
 func wantSlow(t *testing.T, ended <-chan ginsse.Reason) {
 	t.Helper()
 	select {
 	case reason := <-ended:
 		if reason != ginsse.ReasonSlow {
-			t.Errorf("the stream that nobody reads ended for %q", reason)
+			t.Errorf("the stalled stream ended for %q", reason)
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("the stream that nobody reads goes on")
+		t.Error("the stalled stream has not ended")
 	}
 }

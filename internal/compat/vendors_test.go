@@ -39,44 +39,44 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// What becomes of a stream behind a middleware.
+// How a stream behaves behind a middleware.
 const (
 	works   = "works"
 	warns   = "works, with a warning about "
 	refused = "refused: "
 )
 
-// vendor is a middleware as its vendor says to register it: a row of README.md.
+// vendor is a row of README.md: a middleware, registered as its vendor documents.
 type vendor struct {
 	name    string
 	module  string
 	use     func(t *testing.T) []gin.HandlerFunc            // with Engine.Use
 	wrap    func(t *testing.T, h http.Handler) http.Handler // or around the engine
-	behind  bool                                            // or use on the route, behind ginsse.Middleware
+	after   bool                                            // or use on the route, after ginsse.Middleware
 	outcome string
 }
 
-const aroundEngine, engineUse, onRoute = "around the engine", "`Engine.Use`", "on the route, behind `ginsse.Middleware`"
+const aroundEngine, engineUse, onRoute = "around the engine", "`Engine.Use`", "on the route, after `ginsse.Middleware`"
 
-// registered says where the middleware is.
+// registered describes where the middleware is registered.
 func (v vendor) registered() string {
 	switch {
 	case v.wrap != nil:
 		return aroundEngine
-	case v.behind:
+	case v.after:
 		return onRoute
 	default:
 		return engineUse
 	}
 }
 
-// handler returns a server's handler with the middleware in its place.
+// handler returns a handler with the middleware registered.
 func (v vendor) handler(t *testing.T, stream gin.HandlerFunc) http.Handler {
 	engine := gin.New()
 	route := []gin.HandlerFunc{ginsse.Middleware(newAuth(t))}
 	switch {
 	case v.use == nil:
-	case v.behind:
+	case v.after:
 		route = append(route, v.use(t)...)
 	default:
 		engine.Use(v.use(t)...)
@@ -190,7 +190,7 @@ var vendors = []vendor{
 		outcome: refused + "`*gzip.gzipWriter`",
 	},
 	{
-		name: "`gzip.Gzip`", module: "github.com/gin-contrib/gzip", behind: true,
+		name: "`gzip.Gzip`", module: "github.com/gin-contrib/gzip", after: true,
 		use:     use(func() gin.HandlerFunc { return gingzip.Gzip(gingzip.DefaultCompression) }),
 		outcome: works,
 	},
@@ -200,7 +200,7 @@ var vendors = []vendor{
 		outcome: refused + "`*timeout.Writer`",
 	},
 	{
-		name: "`timeout.New`", module: "github.com/gin-contrib/timeout", behind: true,
+		name: "`timeout.New`", module: "github.com/gin-contrib/timeout", after: true,
 		use:     use(newTimeout),
 		outcome: refused + "`*timeout.Writer`",
 	},
@@ -218,12 +218,12 @@ var vendors = []vendor{
 	},
 }
 
-// use is for a middleware that needs no test to be made.
+// use adapts a middleware whose constructor needs no testing.T.
 func use(middleware func() gin.HandlerFunc) func(*testing.T) []gin.HandlerFunc {
 	return func(*testing.T) []gin.HandlerFunc { return []gin.HandlerFunc{middleware()} }
 }
 
-// instrument puts all of promhttp's instruments around a handler.
+// instrument wraps a handler in all instruments of promhttp.
 func instrument(_ *testing.T, h http.Handler) http.Handler {
 	counter := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "requests_total", Help: "of a test"}, []string{"code", "method"})
 	h = promhttp.InstrumentHandlerCounter(counter, h)
@@ -250,11 +250,11 @@ func newMetrics() middleware.Middleware {
 	return middleware.New(middleware.Config{Recorder: metrics.NewRecorder(metrics.Config{Registry: prometheus.NewRegistry()})})
 }
 
-// newManager returns the one session manager: each has a goroutine that cannot be ended
-// without a race.
+// newManager returns the only session manager. Each manager has a goroutine that cannot be stopped
+// without a data race.
 var newManager = sync.OnceValue(scs.New)
 
-// loadAndSave has a session that each request changes.
+// loadAndSave wraps a handler with a session that each request changes.
 func loadAndSave(_ *testing.T, h http.Handler) http.Handler {
 	manager := newManager()
 	return manager.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -263,7 +263,7 @@ func loadAndSave(_ *testing.T, h http.Handler) http.Handler {
 	}))
 }
 
-// newRelic returns an application that reports to nobody.
+// newRelic returns an application that sends no reports.
 func newRelic(t *testing.T) *newrelic.Application {
 	app, err := newrelic.NewApplication(
 		newrelic.ConfigAppName("service"),
@@ -276,11 +276,11 @@ func newRelic(t *testing.T) *newrelic.Application {
 	return app
 }
 
-// Each middleware of README.md, as its vendor says to register it. Where the stream
-// works, its first block and each event come at once, it ends cleanly, and the next
-// request on its connection is unharmed. It also outlives http.Server.WriteTimeout and a
-// reader that has stopped is cut, unless the registry has warned that there are no write
-// deadlines: then only on HTTP/1 with ginsse.ConnContext, and without the warning.
+// Each middleware of README.md is registered as its vendor documents. Where the stream works, its
+// first block and each event arrive at once, it ends cleanly, and its connection serves the next
+// request. It also outlives http.Server.WriteTimeout, and a stalled reader's stream is closed. If
+// the registry has warned that it cannot set write deadlines, these last two need HTTP/1.1 and
+// ginsse.ConnContext, with which there is no warning.
 func TestStreamBehindTheMiddlewareOfVendors(t *testing.T) {
 	t.Parallel()
 	for _, v := range vendors {
@@ -315,8 +315,8 @@ func checkVendorRefused(t *testing.T, v vendor, start func(*httptest.Server), wr
 	checkRefusal(t, server, served, writer)
 }
 
-// checkVendorWorks checks the stream, with write deadlines or without, and returns what
-// the registry has logged.
+// checkVendorWorks checks the stream, with or without write deadlines, and returns the registry's
+// log.
 func checkVendorWorks(t *testing.T, v vendor, start func(*httptest.Server), deadlines bool,
 	connContext func(context.Context, net.Conn) context.Context,
 ) string {
@@ -338,7 +338,7 @@ func checkVendorWorks(t *testing.T, v vendor, start func(*httptest.Server), dead
 	server := serveConnections(t, v.handler(t, registry.Handler()), start, limit, connContext)
 	checkStream(t, server, registry)
 	if !deadlines {
-		checkStream(t, server, registry) // does not warn again
+		checkStream(t, server, registry) // the registry warns only once
 	} else {
 		stall(t, server.Client(), server.URL, registry)
 		wantSlow(t, ended)
@@ -346,7 +346,7 @@ func checkVendorWorks(t *testing.T, v vendor, start func(*httptest.Server), dead
 	return logged.String()
 }
 
-// logBuffer is a bytes.Buffer for several goroutines.
+// logBuffer is a bytes.Buffer that several goroutines may use.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -364,8 +364,8 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// The table of README.md holds exactly what is tested, with the versions of go.mod.
-func TestTableOfVendorsIsWhatIsTested(t *testing.T) {
+// The table of README.md lists exactly the tested middleware, with the versions of go.mod.
+func TestTableOfVendorsMatchesTheTests(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
