@@ -19,8 +19,8 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// Streams that were replaced still write to their clients for a while. They are bounded,
-// as live ones are.
+// Replaced streams still write to their clients for a while. Their number is bounded, like that of
+// live streams.
 func TestHandlersOfReplacedStreamsAreBounded(t *testing.T) {
 	t.Parallel()
 	const most = 8
@@ -48,9 +48,9 @@ func TestHandlersOfReplacedStreamsAreBounded(t *testing.T) {
 	}
 }
 
-// An answer that says when to come back is bounded like any stream, and does not say to
-// come back at once.
-func TestThrottledClientIsNotAskedBackAtOnce(t *testing.T) {
+// A stream that only asks the client to reconnect later is bounded like any stream. It must not ask
+// for an immediate reconnect.
+func TestThrottledClientIsAskedToReconnectLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		registry := newRegistry(t, ginsse.RegistryConfig{MaxOpensPerMinute: 1000})
@@ -63,7 +63,7 @@ func TestThrottledClientIsNotAskedBackAtOnce(t *testing.T) {
 	})
 }
 
-// openAndLeave opens n streams of alice, whose clients leave at once.
+// openAndLeave opens n streams of alice, whose clients disconnect at once.
 func openAndLeave(t *testing.T, registry *ginsse.Registry, n int) {
 	t.Helper()
 	engine := newEngine(t, registry)
@@ -76,7 +76,7 @@ func openAndLeave(t *testing.T, registry *ginsse.Registry, n int) {
 	}
 }
 
-// The work was cut off, not finished: with a new credential it may be done again.
+// The work was interrupted, so a request with a new credential may do it again.
 func TestExpiredStreamOfOneRequestDoesNotEndAsDone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -95,8 +95,8 @@ func TestExpiredStreamOfOneRequestDoesNotEndAsDone(t *testing.T) {
 	})
 }
 
-// What a handler relays behind Middleware must not become a page of the application.
-func TestBodyThatIsNoStreamIsPlainText(t *testing.T) {
+// Text that a handler relays behind Middleware must not become a page of the application.
+func TestBodyThatIsNotAStreamIsPlainText(t *testing.T) {
 	t.Parallel()
 	engine := gin.New()
 	engine.GET("/", ginsse.Middleware(headerAuth(t)), func(c *gin.Context) {
@@ -111,7 +111,7 @@ func TestBodyThatIsNoStreamIsPlainText(t *testing.T) {
 	}
 }
 
-// A cause may hold what a client sent. It stays one line of a log, and a short one.
+// A cause may contain input of a client. It must stay a short line in a log.
 func TestErrorsOfAuthenticationAreOneLine(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{"a\nb", "a\r\nb", "a\x1b[2Jb", "a\u2028b", "a\u0085b", strings.Repeat("x", 10_000)} {

@@ -19,104 +19,104 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// AuthConfig says how a JSON Web Token proves which user a request comes from.
+// AuthConfig holds the settings of an [Auth] that authenticates requests by JSON Web Tokens.
 //
-// A request may carry several tokens, as in an old cookie beside a new one. One that
-// verifies is enough. If several do, they must be of one user, and the latest expiry
-// counts; otherwise the request is refused with 400. So is a request with more than 8
-// different tokens.
+// A request may carry several tokens, for example an old cookie beside a new one. One valid token
+// is enough. Several valid tokens must belong to one user, and the latest expiry counts; otherwise
+// the request is refused with 400. A request with more than 8 different tokens is refused with 400,
+// too.
 type AuthConfig struct {
-	// Key verifies the signatures: for HS256, HS384 and HS512 a []byte or string
-	// of at least 32, 48 or 64 bytes; for RS* and PS* an *rsa.PublicKey of at
-	// least 2048 bits; for ES* an *ecdsa.PublicKey; for EdDSA an ed25519.PublicKey.
-	// Exactly one of Key and Keyfunc must be set.
+	// Key verifies the signatures. Exactly one of Key and Keyfunc must be set. The algorithm
+	// decides the type of Key:
+	//
+	//   - HS256, HS384, HS512: a []byte or string of at least 32, 48 or 64 bytes
+	//   - RS* and PS*: an *rsa.PublicKey of at least 2048 bits
+	//   - ES*: an *ecdsa.PublicKey
+	//   - EdDSA: an ed25519.PublicKey
 	Key any
 
-	// Keyfunc finds the key for a token, by its kid in a JWKS say. It is called
-	// with a token that is not verified yet. Its keys must meet the same rules as Key.
+	// Keyfunc returns the key for a token, for example from a JWKS by the token's kid. The token is
+	// not verified yet. The rules of Key apply to the returned keys.
 	//
-	// An error refuses the token with 401, unless it is temporary: an [*AuthError] with a
-	// Status of 500 or more, the end of a context, a timeout, or a network error of
-	// package net. That refuses the request with 503, even if another of its tokens
-	// verifies. No error's text reaches the client.
+	// An error refuses the token with 401. A temporary error refuses the whole request with 503,
+	// even if another of its tokens is valid. Temporary errors are an [*AuthError] with a Status of
+	// 500 or more, the end of a context, a timeout, and a network error of package net. The client
+	// never receives the error's text.
 	//
-	// It may block. It is called from many goroutines, up to 8 times for a request.
+	// It may block. It may be called from several goroutines, and up to 8 times for one request.
 	Keyfunc jwt.Keyfunc
 
-	// Methods are the signature algorithms accepted, such as "HS256". Required.
-	// HMAC cannot be mixed with others: a public key would then be a secret.
+	// Methods are the accepted signature algorithms, such as "HS256". Required. HMAC algorithms
+	// cannot be combined with others, because a public key could then serve as an HMAC secret.
 	Methods []string
 
-	// Issuer, if set, is the only iss accepted.
+	// Issuer, if set, is the only accepted iss.
 	Issuer string
 
-	// Audience, if set, must be among the token's aud. Set it when the issuer
-	// signs tokens for other services, or of other kinds, with the same key.
+	// Audience, if set, must be among the token's aud. Set it if the issuer signs tokens for other
+	// services, or of other kinds, with the same key.
 	Audience string
 
-	// Leeway is how far clocks may be apart: how long after exp, and before nbf,
-	// a token is accepted. A stream ends at exp plus Leeway. Default 0.
+	// Leeway is how much clocks may differ. A token is accepted that long before nbf and after exp,
+	// and a stream ends at exp plus Leeway. Default 0.
 	Leeway time.Duration
 
-	// UserIDClaim is the claim that holds the user ID: a string, or an integer
-	// between -2^53 and 2^53. Default "sub".
+	// UserIDClaim is the claim with the user ID, which is a string or an integer between -2^53 and
+	// 2^53. Default "sub".
 	UserIDClaim string
 
-	// CheckFunc, if set, has the last word on a token that is good in every other
-	// way: that its session has not been revoked, say. An error refuses the token, with
-	// 401 unless it is an [*AuthError], or temporary as described at Keyfunc; its text never
-	// reaches the client. If another token of the request passes, that one counts.
+	// CheckFunc, if set, is called for each token that is otherwise valid, for example to check
+	// that the session is not revoked. An error refuses the token with 401, unless the error is an
+	// [*AuthError], or temporary as described at Keyfunc. The client never receives the error's
+	// text. If another token of the request passes, that one counts.
 	//
-	// It may block, and must not keep or change the claims. It is called from many
-	// goroutines, once for each good token of a request: mostly one, at most 8.
+	// It may block, and must not keep or change the claims. It may be called from several
+	// goroutines, and up to 8 times for one request.
 	CheckFunc func(ctx context.Context, claims jwt.MapClaims) error
 
-	// Cookie, if set, is the name of a cookie that may hold the token, beside the
-	// Authorization header. Make it HttpOnly, Secure and SameSite. Requests from
-	// other sites' pages are then refused; see AllowedOrigins.
+	// Cookie, if set, is the name of a cookie that may hold the token instead of the Authorization
+	// header. Make it HttpOnly, Secure and SameSite. Requests from pages of other sites may not use
+	// it; see AllowedOrigins.
 	//
-	// Give it a name that begins with "__Host-", with Secure, Path=/ and no Domain. A page
-	// on another port or a subdomain of the host can set a cookie of any other name
-	// for the host, and so shut a person out: with a token of another user, or with more than
-	// 8 tokens.
+	// Use a name that begins with "__Host-", with Secure, Path=/ and no Domain. A page on another
+	// port or a subdomain of the host can set a cookie of any other name for the host. So it could
+	// lock a user out, with a token of another user or with more than 8 tokens.
 	Cookie string
 
-	// AllowedOrigins are the origins, such as "https://app.example.com", whose
-	// pages may use the cookie beside those of the request's own host. Capitals, a default
-	// port and a host that is not ASCII mean what they mean to a browser. Patterns are
-	// refused; see AllowOriginFunc. Without Cookie it has no effect.
+	// AllowedOrigins are the origins whose pages may use the cookie, such as
+	// "https://app.example.com", beside the request's own host. Upper case, a default port and a
+	// host that is not ASCII are read as browsers read them. Patterns are refused; see
+	// AllowOriginFunc. Without Cookie it has no effect.
 	AllowedOrigins []string
 
-	// AllowOriginFunc, if set, is asked whether the pages of an origin that AllowedOrigins
-	// does not have may use the cookie: for a host for each of many tenants, say. It
-	// is asked only for a request that a good cookie authenticates.
+	// AllowOriginFunc, if set, reports whether pages of an origin outside AllowedOrigins may use
+	// the cookie, for example with one host for each tenant. It is called only for a request that a
+	// valid cookie authenticates.
 	//
-	// The origin is in the form of browsers: in lower case, without a default port, its
-	// host in ASCII. It is never "null". Compare all of it, or the prefix "https://" and a
-	// suffix that begins with a dot: "http://a.example.com" can be anyone's on an open network, and
-	// "https://evil-example.com" ends in "example.com". gin-contrib/cors takes the same
-	// function.
+	// The origin is in the form that browsers send: in lower case, without a default port, with the
+	// host in ASCII. It is never "null". Compare all of it, or the prefix "https://" and a suffix
+	// that begins with a dot. Without the prefix, an attacker on the network can serve
+	// "http://a.example.com". Without the dot, "https://evil-example.com" matches "example.com".
+	// gin-contrib/cors takes the same function.
 	//
-	// It is called from many goroutines. The request waits for it, and it has no context
-	// to end with: look the origin up in memory.
+	// It may be called from several goroutines. The request waits for it without a timeout, so look
+	// the origin up in memory.
 	AllowOriginFunc func(origin string) bool
 
-	// InsecureQueryParameter, if set, is the name of a query parameter that may
-	// hold the token. URLs end up in logs, histories and Referer headers, and
-	// RFC 9700, section 4.3.2, forbids it; use a cookie where you can. It works
-	// only when [Auth.HideQueryToken] is wrapped around the engine.
+	// InsecureQueryParameter, if set, is the name of a query parameter that may hold the token.
+	// Prefer a cookie: URLs end up in logs, histories and Referer headers, and RFC 9700, section
+	// 4.3.2, forbids tokens in them. It works only if [Auth.HideQueryToken] wraps the engine.
 	InsecureQueryParameter string
 
-	// Realm is named in WWW-Authenticate. Default "events".
+	// Realm is the realm in WWW-Authenticate. Default "events".
 	Realm string
 }
 
-// Auth finds out who a request comes from. Make one with [NewAuth] or
-// [NewAuthFunc] and use it for all routes.
+// Auth authenticates requests. Make one with [NewAuth] or [NewAuthFunc] and use it for all routes.
 //
 // Concurrency: all methods may be called from several goroutines.
 type Auth struct {
-	identify func(*gin.Context) (Identity, error) // of NewAuthFunc, else nil
+	identify func(*gin.Context) (Identity, error) // the function given to NewAuthFunc; nil for NewAuth
 
 	parser  *jwt.Parser
 	keyfunc jwt.Keyfunc
@@ -124,7 +124,7 @@ type Auth struct {
 	claim   string
 	leeway  time.Duration
 	cookie  string
-	missing error // of a request without a token
+	missing error // the cause of the refusal of a request without a token
 	query   string
 	realm   string
 	origins map[origin]bool
@@ -132,8 +132,8 @@ type Auth struct {
 	allowOrigin func(string) bool // nil if not set
 }
 
-// NewAuth returns an Auth for cfg, or an error that names the field that is
-// wrong: no algorithm, an algorithm and a key that do not fit, a weak key.
+// NewAuth returns an Auth for cfg. Its error names the invalid field: no algorithm, for example, or
+// a key that is weak or does not fit the algorithm.
 func NewAuth(cfg AuthConfig) (*Auth, error) {
 	if err := checkMethods(cfg.Methods); err != nil {
 		return nil, err
@@ -150,7 +150,7 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 		case string:
 			key = []byte(secret)
 		case []byte:
-			key = bytes.Clone(secret) // the application may wipe its own
+			key = bytes.Clone(secret) // the application may wipe its copy
 		}
 		for _, method := range cfg.Methods {
 			if err := checkKey(method, key); err != nil {
@@ -165,9 +165,9 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 		return nil, fmt.Errorf("ginsse: AuthConfig.Leeway is %v; it must not be negative", cfg.Leeway)
 	}
 	if strings.ContainsFunc(cfg.Realm, func(r rune) bool { return headerText(string(r)) == "" }) {
-		return nil, fmt.Errorf("ginsse: AuthConfig.Realm %q contains a character that a header cannot hold", cfg.Realm)
+		return nil, fmt.Errorf("ginsse: AuthConfig.Realm %q contains a character that a header cannot contain", cfg.Realm)
 	}
-	if cookie := (http.Cookie{Name: cfg.Cookie}); cfg.Cookie != "" && cookie.Valid() != nil { //nolint:gosec // it is not set
+	if cookie := (http.Cookie{Name: cfg.Cookie}); cfg.Cookie != "" && cookie.Valid() != nil { //nolint:gosec // only its name is checked
 		return nil, fmt.Errorf("ginsse: AuthConfig.Cookie %q is not a cookie name", cfg.Cookie)
 	}
 	origins, err := parseOrigins(cfg.AllowedOrigins)
@@ -178,7 +178,7 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 		jwt.WithValidMethods(slices.Clone(cfg.Methods)),
 		jwt.WithExpirationRequired(),
 		jwt.WithJSONNumber(),     // an integer user ID must not pass through a float
-		jwt.WithStrictDecoding(), // a token has one spelling
+		jwt.WithStrictDecoding(), // one token must not have two spellings
 		jwt.WithLeeway(cfg.Leeway),
 	}
 	if cfg.Issuer != "" {
@@ -203,14 +203,15 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 	}, nil
 }
 
-// NewAuthFunc returns an Auth for an application that has authentication of its
-// own: identify is called for each request, after the application's middleware,
-// and says who it comes from. An error refuses the request, with 401 unless it is
-// an [*AuthError] that says otherwise, or temporary as described at [AuthConfig.Keyfunc];
-// its text never reaches the client.
+// NewAuthFunc returns an Auth that calls identify to authenticate requests. Use it if the
+// application has its own authentication; identify runs for each request, after the application's
+// middleware.
 //
-// The kit then looks for no token. If identify relies on a cookie, it is for the
-// application to refuse requests from other sites' pages.
+// An error refuses the request with 401, unless the error is an [*AuthError] with another Status,
+// or temporary as described at [AuthConfig.Keyfunc]. The client never receives the error's text.
+//
+// The Auth does not look for tokens. If identify relies on a cookie, the application must refuse
+// requests from pages of other sites.
 func NewAuthFunc(identify func(c *gin.Context) (Identity, error)) (*Auth, error) {
 	if identify == nil {
 		return nil, errors.New("ginsse: NewAuthFunc: identify is nil")
@@ -218,15 +219,15 @@ func NewAuthFunc(identify func(c *gin.Context) (Identity, error)) (*Auth, error)
 	return &Auth{identify: identify, realm: "events"}, nil
 }
 
-// Authenticate returns the identity that the credentials of c prove. The error is an
-// [*AuthError], or wraps one, unless a function given to [NewAuthFunc] returned another.
+// Authenticate returns the identity that the credentials of c prove. The error is or wraps an
+// [*AuthError], unless the function given to [NewAuthFunc] returned another error.
 //
-// It does not compare the request's origin with [AuthConfig.AllowedOrigins]. Most callers
-// want [Middleware] or [Auth.RequireUser], which do.
+// It does not check [AuthConfig.AllowedOrigins]. Most callers need [Middleware] or
+// [Auth.RequireUser], which do.
 func (a *Auth) Authenticate(c *gin.Context) (Identity, error) { return a.identity(c, nil) }
 
-// identity is Authenticate with a look at the origin: mayUseCookie, if not nil, says
-// whether a token counts that is in cookies only.
+// identity is Authenticate with an origin check. mayUseCookie, if not nil, returns an error if a
+// token found only in cookies must not count.
 func (a *Auth) identity(c *gin.Context, mayUseCookie func() error) (Identity, error) {
 	if a.identify != nil {
 		identity, err := a.identify(c)
@@ -244,8 +245,8 @@ func (a *Auth) identity(c *gin.Context, mayUseCookie func() error) (Identity, er
 	return a.authenticate(c.Request, mayUseCookie)
 }
 
-// verify returns the identity that a token proves. Nothing of the token is used before
-// its signature and its times are found good.
+// verify returns the identity that a token proves. It uses nothing in the token before its
+// signature and times are verified.
 func (a *Auth) verify(ctx context.Context, token string) (Identity, *refusal) {
 	claims := jwt.MapClaims{}
 	parsed, err := a.parser.ParseWithClaims(token, claims, a.keyfunc)
@@ -279,7 +280,7 @@ func (a *Auth) verify(ctx context.Context, token string) (Identity, *refusal) {
 	return Identity{UserID: userID, Expiry: expiry.Add(a.leeway)}, nil
 }
 
-// checkRefused says what an error of CheckFunc means.
+// checkRefused returns the refusal for an error of CheckFunc.
 func checkRefused(err error) *refusal {
 	var own *AuthError
 	switch chosen := errors.As(err, &own); {
@@ -292,7 +293,7 @@ func checkRefused(err error) *refusal {
 	}
 }
 
-// unavailable is the refusal of a token of which nothing is known at this time.
+// unavailable returns the refusal for a token that cannot be verified at this time.
 func unavailable(err error) *refusal {
 	var own *AuthError
 	if errors.As(err, &own) {
@@ -305,9 +306,8 @@ func refuseForNow(cause error) *AuthError {
 	return refuse(codeUnavailable, "authentication is not possible at this time", cause)
 }
 
-// isTemporary reports whether an application's error says that it could not find out,
-// rather than no: a status of 500 or more, the end of a context, a timeout, or a network
-// that cannot be reached.
+// isTemporary reports whether an error of the application means that it could not decide. Such
+// errors are a status of 500 or more, the end of a context, a timeout, and a network error.
 func isTemporary(err error) bool {
 	var own *AuthError
 	if errors.As(err, &own) {
@@ -322,28 +322,28 @@ func isTemporary(err error) bool {
 		errors.As(err, &network) || errors.As(err, &lookup) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// maxSeconds bounds exp and nbf: beyond it they cannot be added to and compared in an int64.
+// maxSeconds bounds exp and nbf, so that adding to them does not overflow an int64.
 const maxSeconds = 1 << 62
 
-// checkTimes refuses times that no clock can hold. jwt takes 1e400 and 1e300, which it
-// converts without a look, for a time in the past, and would accept such an nbf.
+// checkTimes refuses times out of range. The jwt package converts 1e300 and 1e400 without a range
+// check to a time in the past, and would accept such an nbf.
 func checkTimes(claims jwt.MapClaims) error {
 	for _, name := range []string{"exp", "nbf"} {
 		number, ok := claims[name].(json.Number)
 		if !ok {
-			continue // missing, or refused by jwt for its type
+			continue // missing, or of a type that jwt refuses
 		}
 		if seconds, err := number.Float64(); err != nil || math.Abs(seconds) > maxSeconds {
-			return fmt.Errorf("claim %q is a time that no clock can hold", name)
+			return fmt.Errorf("claim %q is a time out of range", name)
 		}
 	}
 	return nil
 }
 
-// read returns what a token says that is good by its signature and its times.
+// read returns the user ID and expiry of a token whose signature and times are verified.
 func (a *Auth) read(token *jwt.Token, claims jwt.MapClaims) (userID string, expiry *jwt.NumericDate, err error) {
-	// RFC 7515, section 4.1.11: what is marked critical and not understood makes
-	// a token invalid. This code understands no extension.
+	// RFC 7515, section 4.1.11: an extension that is marked critical and not understood makes the
+	// token invalid. This package understands none.
 	if _, found := token.Header["crit"]; found {
 		return "", nil, errors.New("the header has crit")
 	}
@@ -355,13 +355,12 @@ func (a *Auth) read(token *jwt.Token, claims jwt.MapClaims) (userID string, expi
 	return userID, expiry, err
 }
 
-// userID reads the user ID claim. Another claim that differs from it only in
-// case is refused: the next reader of the token may match names without case,
-// and would take it for somebody else's.
+// userID reads the user ID claim. It refuses a token with another claim that differs only in case:
+// another reader of the token may match names without case, and see another user.
 func (a *Auth) userID(claims jwt.MapClaims) (string, error) {
 	for name := range claims {
 		if name != a.claim && strings.EqualFold(name, a.claim) {
-			return "", fmt.Errorf("claim %q stands beside %q", clip(name), a.claim)
+			return "", fmt.Errorf("claim %q differs from %q only in case", clip(name), a.claim)
 		}
 	}
 	var userID string
@@ -369,23 +368,23 @@ func (a *Auth) userID(claims jwt.MapClaims) (string, error) {
 	case string:
 		userID = value
 	case json.Number:
-		// Beyond 2^53 other readers of the token round, and two users become one.
+		// Other readers of the token may round beyond 2^53, which would merge two users.
 		n, err := strconv.ParseInt(value.String(), 10, 64)
 		if err != nil || n > 1<<53 || n < -1<<53 || strconv.FormatInt(n, 10) != value.String() {
 			return "", fmt.Errorf("claim %q is a number other than an integer up to 2^53", a.claim)
 		}
 		userID = value.String()
 	default:
-		return "", fmt.Errorf("claim %q is missing or neither a string nor an integer", a.claim)
+		return "", fmt.Errorf("claim %q is missing, or is neither a string nor an integer", a.claim)
 	}
 	return userID, checkUserID(userID)
 }
 
-// checkUserID is checkName for the user ID of an identity. Decoders of JSON put U+FFFD
-// in place of bytes that are no UTF-8, and so make one user of several.
+// checkUserID is checkName for the user ID of an identity. It also refuses U+FFFD: decoders of JSON
+// replace bytes that are not UTF-8 with it, which would merge several users.
 func checkUserID(userID string) error {
 	if strings.ContainsRune(userID, utf8.RuneError) {
-		return fmt.Errorf("%w: the user ID contains U+FFFD, or bytes that are no UTF-8", ErrInvalidSubject)
+		return fmt.Errorf("%w: the user ID contains U+FFFD, or bytes that are not UTF-8", ErrInvalidSubject)
 	}
 	return checkName("user ID", userID)
 }

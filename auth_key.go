@@ -19,23 +19,23 @@ var acceptedMethods = []string{
 	"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 }
 
-// ecdsaBits are the sizes of the curves of RFC 7518, section 3.4.
+// ecdsaBits are the sizes of the curves in RFC 7518, section 3.4.
 var ecdsaBits = map[string]int{"ES256": 256, "ES384": 384, "ES512": 521}
 
-// hmacBytes are the shortest keys by RFC 7518, section 3.2. With an empty key, as
-// from an unset variable, anyone could sign tokens.
+// hmacBytes are the shortest keys in RFC 7518, section 3.2. With an empty key, as from an unset
+// variable, anyone could sign tokens.
 var hmacBytes = map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}
 
-// checkMethods refuses lists that leave an algorithm open or that would let a
-// public key be used as an HMAC secret (RFC 8725, section 2.1).
+// checkMethods refuses an empty list, unknown algorithms, and lists with which a public key could
+// be used as an HMAC secret (RFC 8725, section 2.1).
 func checkMethods(methods []string) error {
 	if len(methods) == 0 {
-		return errors.New("ginsse: AuthConfig.Methods is empty; name the algorithms your tokens are signed with")
+		return errors.New("ginsse: AuthConfig.Methods is empty; name the algorithms that sign your tokens")
 	}
 	hmac := 0
 	for _, method := range methods {
 		if !slices.Contains(acceptedMethods, method) {
-			return fmt.Errorf("ginsse: AuthConfig.Methods: %q is not an algorithm this package accepts%s; it accepts %s",
+			return fmt.Errorf("ginsse: AuthConfig.Methods: %q is not an accepted algorithm%s; accepted are %s",
 				method, meantMethod(method), strings.Join(acceptedMethods, ", "))
 		}
 		if hmacBytes[method] != 0 {
@@ -43,13 +43,13 @@ func checkMethods(methods []string) error {
 		}
 	}
 	if hmac != 0 && hmac != len(methods) {
-		return errors.New("ginsse: AuthConfig.Methods mixes HMAC with other algorithms; use an Auth for each")
+		return errors.New("ginsse: AuthConfig.Methods mixes HMAC with other algorithms; use one Auth for each kind")
 	}
 	return nil
 }
 
-// meantMethod returns a question that names the algorithm whose name differs from
-// method in case or punctuation only, or "".
+// meantMethod returns a "did you mean" text for an algorithm whose name differs from method only in
+// case or punctuation, or "".
 func meantMethod(method string) string {
 	plain := strings.NewReplacer("-", "", "_", "", " ", "").Replace(method)
 	for _, accepted := range acceptedMethods {
@@ -60,8 +60,8 @@ func meantMethod(method string) string {
 	return ""
 }
 
-// checkKey refuses a key that does not fit its algorithm or is too weak for it.
-// No error holds any part of the key.
+// checkKey refuses a key that does not fit its algorithm or is too weak for it. Its errors contain
+// no part of the key.
 func checkKey(method string, key any) error {
 	switch method[:2] {
 	case "HS":
@@ -72,7 +72,7 @@ func checkKey(method string, key any) error {
 			return keyMismatch(method, "an *rsa.PublicKey", key)
 		}
 		if bits := public.N.BitLen(); bits < 2048 {
-			return fmt.Errorf("%s needs at least 2048 bits, and the key has %d", method, bits)
+			return fmt.Errorf("%s needs at least 2048 bits, but the key has %d", method, bits)
 		}
 	case "ES":
 		public, ok := key.(*ecdsa.PublicKey)
@@ -80,7 +80,7 @@ func checkKey(method string, key any) error {
 			return keyMismatch(method, "an *ecdsa.PublicKey", key)
 		}
 		if bits := ecdsaBits[method]; public.Curve.Params().BitSize != bits {
-			return fmt.Errorf("%s needs a curve of %d bits, and the key's has %d", method, bits, public.Curve.Params().BitSize)
+			return fmt.Errorf("%s needs a curve of %d bits, but the key's curve has %d", method, bits, public.Curve.Params().BitSize)
 		}
 	default:
 		public, ok := key.(ed25519.PublicKey)
@@ -99,21 +99,20 @@ func checkSecret(method string, key any) error {
 	case !ok:
 		return keyMismatch(method, "a secret of type []byte", key)
 	case len(secret) == 0:
-		return fmt.Errorf("%s needs at least %d bytes, and the key has 0: is the variable that holds it set?", method, least)
+		return fmt.Errorf("%s needs at least %d bytes, but the key has 0: is its variable set?", method, least)
 	case len(secret) < least:
-		return fmt.Errorf("%s needs at least %d bytes, and the key has %d", method, least, len(secret))
+		return fmt.Errorf("%s needs at least %d bytes, but the key has %d", method, least, len(secret))
 	case isPEM(secret) && !bytes.Contains(secret, []byte("PRIVATE KEY-----")):
-		return fmt.Errorf("%s needs a secret, and the key is the PEM text of a public key, which anyone may have: "+
+		return fmt.Errorf("%s needs a secret, but the key is the PEM text of a public key, which is not secret: "+
 			"parse it, and name its algorithm in Methods, such as RS256", method)
 	}
 	return nil
 }
 
-// isPEM reports whether a key is text that still has to be parsed.
+// isPEM reports whether a key is PEM text, which must still be parsed.
 func isPEM(key []byte) bool { return bytes.Contains(key, []byte("-----BEGIN ")) }
 
-// keyMismatch says that a key is not of the type that the method wants, and how to get
-// one that is.
+// keyMismatch returns an error for a key of a wrong type. It names the wanted type and a remedy.
 func keyMismatch(method, want string, key any) error {
 	if text, ok := key.(string); ok && method[:2] != "HS" {
 		key = []byte(text)
@@ -150,7 +149,7 @@ func keyMismatch(method, want string, key any) error {
 	return fmt.Errorf("%s needs %s, not %s%s", method, want, typeName(key), remedy)
 }
 
-// bytesRemedy says how to make a public key of bytes.
+// bytesRemedy describes how to parse bytes into a public key.
 func bytesRemedy(method string, key []byte) string {
 	parse := map[string]string{
 		"RS": "jwt.ParseRSAPublicKeyFromPEM", "PS": "jwt.ParseRSAPublicKeyFromPEM",
@@ -158,7 +157,7 @@ func bytesRemedy(method string, key []byte) string {
 	}[method[:2]]
 	switch {
 	case len(key) == 0:
-		return "the key has 0 bytes: is the variable that holds it set?"
+		return "the key has 0 bytes: is its variable set?"
 	case isPEM(key) && bytes.Contains(key, []byte("PRIVATE KEY-----")):
 		return "it is the PEM text of a private key; tokens are verified with the public key, parsed by " + parse
 	case isPEM(key):
@@ -167,7 +166,7 @@ func bytesRemedy(method string, key []byte) string {
 	return "parse it, with " + parse + " if it is PEM text, or with x509.ParsePKIXPublicKey if it is DER"
 }
 
-// methodOf names an algorithm that a public key may be for.
+// methodOf returns an algorithm that a public key fits.
 func methodOf(key any) string {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
@@ -184,7 +183,7 @@ func methodOf(key any) string {
 	}
 }
 
-// typeName is the type of a key as a Go programmer writes it.
+// typeName returns the type of a key, with []byte for []uint8.
 func typeName(key any) string {
 	if _, ok := key.([]byte); ok {
 		return "[]byte"
@@ -192,15 +191,14 @@ func typeName(key any) string {
 	return fmt.Sprintf("%T", key)
 }
 
-// checkedKeyfunc holds the keys that an application's function returns to the
-// same rules as a fixed key.
+// checkedKeyfunc returns a Keyfunc that applies the rules of a fixed key to the keys of find.
 func checkedKeyfunc(find jwt.Keyfunc) jwt.Keyfunc {
 	return func(token *jwt.Token) (any, error) {
 		key, err := find(token)
 		if err != nil {
 			return nil, err
 		}
-		method := token.Method.Alg() // one of Methods: the parser has looked
+		method := token.Method.Alg() // the parser has checked that it is one of Methods
 		set, ok := key.(jwt.VerificationKeySet)
 		if !ok {
 			return key, checkKey(method, key)

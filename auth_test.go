@@ -96,7 +96,7 @@ func TestAuthAcceptsSeveralAlgorithmsOfOneKind(t *testing.T) {
 	}
 }
 
-func TestAuthTakesTheUserIDVerbatim(t *testing.T) {
+func TestAuthKeepsTheUserIDVerbatim(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("u", ginsse.MaxNameBytes)
 	tests := []struct {
@@ -142,8 +142,8 @@ func TestAuthAcceptsIssuerAndAudienceThatMatch(t *testing.T) {
 	}
 }
 
-// The clock is that of the bubble.
-func TestAuthHonoursTimesToTheInstantWithLeeway(t *testing.T) {
+// The test uses the clock of the bubble.
+func TestAuthChecksTimesExactlyWithLeeway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) { cfg.Leeway = 10 * time.Second })
@@ -174,7 +174,7 @@ func TestAuthHonoursTimesToTheInstantWithLeeway(t *testing.T) {
 	})
 }
 
-func TestAuthTakesAFarExpiryAsFar(t *testing.T) {
+func TestAuthAcceptsAFarExpiry(t *testing.T) {
 	t.Parallel()
 	auth := authtestAuth(t, nil)
 	for _, exp := range []string{"1e12", "253402300800", "1000000000000000000"} {
@@ -212,7 +212,7 @@ func TestAuthRefusesTokensThatProveNothing(t *testing.T) {
 		{"signed_with_nothing", authtestSign(t, jwt.SigningMethodHS256, []byte{}, authtestClaims("iss", authtestIssuer, "aud", authtestAudience))},
 		{"payload_exchanged", header + "." + otherPayload + "." + signature},
 		{"signature_missing", header + "." + payload + "."},
-		{"signature_cut", strings.TrimSuffix(good, good[len(good)-8:])},
+		{"signature_truncated", strings.TrimSuffix(good, good[len(good)-8:])},
 		{"signature_padded", good + "="},
 		{"signature_in_another_spelling", authtestRespell(good)},
 		{"line_feed_behind", good + "\n"},
@@ -258,7 +258,7 @@ func TestAuthRefusesTokensThatProveNothing(t *testing.T) {
 	}
 }
 
-func TestAuthRefusesUserIDsThatNameNobody(t *testing.T) {
+func TestAuthRefusesInvalidUserIDs(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, claims string }{
 		{"missing", `"name":"alice"`},
@@ -303,7 +303,7 @@ func TestAuthRefusesUserIDsThatNameNobody(t *testing.T) {
 	}
 }
 
-func TestAuthSaysWhenTheTokenExpired(t *testing.T) {
+func TestAuthReportsThatTheTokenExpired(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, exp string }{
 		{"hour_ago", authtestIn(-time.Hour)},
@@ -322,9 +322,9 @@ func TestAuthSaysWhenTheTokenExpired(t *testing.T) {
 	}
 }
 
-// jwt converts such numbers without a look, so that they mean a time in the past on some
-// machines: an nbf that is always over.
-func TestAuthRefusesTimesThatNoClockCanHold(t *testing.T) {
+// jwt converts such numbers without a range check. On some machines the result is a time in the
+// past, so an nbf would always hold.
+func TestAuthRefusesTimesOutOfRange(t *testing.T) {
 	t.Parallel()
 	auth := authtestAuth(t, nil)
 	for _, number := range []string{"9223372036854775807", "1e19", "-1e19", "1e300", "-1e300", "1e400", "-1e400", "1" + strings.Repeat("0", 400)} {
@@ -341,14 +341,14 @@ func TestAuthRefusesTimesThatNoClockCanHold(t *testing.T) {
 	}
 }
 
-// A peer that cannot sign learns nothing about the times in a token.
-func TestAuthDoesNotSayThatAForgedTokenExpired(t *testing.T) {
+// A peer that cannot sign must learn nothing about the times in a token.
+func TestAuthDoesNotReportTheExpiryOfAForgedToken(t *testing.T) {
 	t.Parallel()
 	token := authtestSign(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 64)), authtestClaims("exp", 1))
 	authtestRefused(t, authtestAuth(t, nil), authtestBearer(token), authtestInvalid, token)
 }
 
-func TestAuthTakesNoPublicKeyForAnHMACSecret(t *testing.T) {
+func TestAuthRefusesAPublicKeyAsAnHMACSecret(t *testing.T) {
 	t.Parallel()
 	public := &authtestKeys().rsa.PublicKey
 	text := authtestPEM(t, public)
@@ -439,7 +439,7 @@ func TestAuthAcceptsTheKeysOfAKeyfunc(t *testing.T) {
 	}
 }
 
-func TestNewAuthNamesTheFieldThatIsWrong(t *testing.T) {
+func TestNewAuthNamesTheInvalidField(t *testing.T) {
 	t.Parallel()
 	keys := authtestKeys()
 	key := func(key any, methods ...string) func(*ginsse.AuthConfig) {
@@ -464,16 +464,16 @@ func TestNewAuthNamesTheFieldThatIsWrong(t *testing.T) {
 		{"two_keys", func(cfg *ginsse.AuthConfig) {
 			cfg.Keyfunc = func(*jwt.Token) (any, error) { return authtestSecret, nil }
 		}, []string{"AuthConfig", "Key", "Keyfunc"}},
-		{"hmac_empty", key([]byte{}, "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0: is the variable that holds it set?"}},
-		{"hmac_nil_slice", key([]byte(nil), "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0: is the variable that holds it set?"}},
-		{"hmac_empty_string", key("", "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0: is the variable that holds it set?"}},
+		{"hmac_empty", key([]byte{}, "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0: is its variable set?"}},
+		{"hmac_nil_slice", key([]byte(nil), "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0: is its variable set?"}},
+		{"hmac_empty_string", key("", "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 0: is its variable set?"}},
 		{"hs256_short", key(authtestSecret[:31], "HS256"), []string{"AuthConfig.Key", "at least 32 bytes", "has 31"}},
 		{"hs384_short", key(authtestSecret[:47], "HS384"), []string{"AuthConfig.Key", "at least 48 bytes", "has 47"}},
 		{"hs512_short", key(authtestSecret[:63], "HS512"), []string{"AuthConfig.Key", "at least 64 bytes", "has 63"}},
 		{"short_for_one_of_two", key(authtestSecret[:32], "HS256", "HS512"), []string{"AuthConfig.Key", "HS512"}},
 		{"hmac_with_public_key", key(&keys.rsa.PublicKey, "HS256"), []string{"AuthConfig.Key", "[]byte", "*rsa.PublicKey", "such as RS256"}},
 		{"rsa_with_bytes", key(authtestSecret, "RS256"), []string{"AuthConfig.Key", "*rsa.PublicKey", "[]byte", "x509.ParsePKIXPublicKey"}},
-		{"rsa_with_no_bytes", key([]byte{}, "RS256"), []string{"AuthConfig.Key", "0 bytes: is the variable that holds it set?"}},
+		{"rsa_with_no_bytes", key([]byte{}, "RS256"), []string{"AuthConfig.Key", "0 bytes: is its variable set?"}},
 		{"rsa_with_pem", key(public, "RS256"), []string{"AuthConfig.Key", "PEM text", "jwt.ParseRSAPublicKeyFromPEM"}},
 		{"rsa_with_pem_string", key(string(public), "PS384"), []string{"AuthConfig.Key", "PEM text", "jwt.ParseRSAPublicKeyFromPEM"}},
 		{"ecdsa_with_pem", key(public, "ES256"), []string{"AuthConfig.Key", "PEM text", "jwt.ParseECPublicKeyFromPEM"}},
@@ -522,7 +522,7 @@ func TestNewAuthNamesTheFieldThatIsWrong(t *testing.T) {
 			}
 			for _, secret := range []string{string(authtestSecret), string(public), string(authtestPEM(t, keys.rsa))} {
 				if authtestShares(err.Error(), secret) {
-					t.Errorf("error %q tells the key", err)
+					t.Errorf("error %q contains the key", err)
 				}
 			}
 		})
@@ -538,7 +538,7 @@ func TestNewAuthKeepsItsOwnCopyOfTheConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims())
-	clear(secret) // as a careful application does; a key of zeros is known to all
+	clear(secret) // like a careful application; anyone can guess a key of zeros
 	methods[0] = "HS512"
 	if userID := authtestUser(t, auth, authtestBearer(token)); userID != "alice" {
 		t.Errorf("user ID %q, want %q", userID, "alice")
@@ -547,7 +547,7 @@ func TestNewAuthKeepsItsOwnCopyOfTheConfig(t *testing.T) {
 	authtestRefused(t, auth, authtestBearer(forged), authtestInvalid, forged)
 }
 
-func TestAuthenticateTellsTheCauseToTheLogOnly(t *testing.T) {
+func TestAuthenticateReportsTheCauseOnlyToTheLog(t *testing.T) {
 	t.Parallel()
 	token := authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("exp", 1))
 	c, _ := gin.CreateTestContext(httptest.NewRecorder())
@@ -604,7 +604,7 @@ func TestNewAuthFuncPassesTheIdentity(t *testing.T) {
 		"without expiry": {UserID: strings.Repeat("u", ginsse.MaxNameBytes)},
 	} {
 		auth := authtestFunc(t, want, nil)
-		// A token is for the application to look at.
+		// The Auth must ignore tokens; the application checks them.
 		w := authtestServe(auth, authtestBearer("opaque"))
 		if got := w.Header().Get("Test-User"); w.Code != http.StatusOK || got != want.UserID {
 			t.Errorf("%s: got %d and user ID %q, want 200 and %q", name, w.Code, got, want.UserID)
@@ -615,7 +615,7 @@ func TestNewAuthFuncPassesTheIdentity(t *testing.T) {
 	}
 }
 
-// A stream that expired before it began would have a browser reconnect for ever.
+// With a stream that expires before it begins, a browser would reconnect again and again.
 func TestNewAuthFuncRefusesAnExpiredIdentity(t *testing.T) {
 	t.Parallel()
 	auth := authtestFunc(t, ginsse.Identity{UserID: "alice", Expiry: time.Now()}, nil)
@@ -623,7 +623,7 @@ func TestNewAuthFuncRefusesAnExpiredIdentity(t *testing.T) {
 		`Bearer realm="events", error="invalid_token", error_description="the credential expired"`})
 }
 
-func TestNewAuthFuncErrorsAnswerTheClient(t *testing.T) {
+func TestNewAuthFuncErrorsSetTheResponse(t *testing.T) {
 	t.Parallel()
 	alice := ginsse.Identity{UserID: "alice"}
 	forbidden := &ginsse.AuthError{Status: http.StatusForbidden, Code: "account_locked", Description: "the account is locked", Err: errors.New("internal detail")}
@@ -641,7 +641,7 @@ func TestNewAuthFuncErrorsAnswerTheClient(t *testing.T) {
 			400, "invalid_request", "two tokens",
 			`Bearer realm="events", error="invalid_request", error_description="two tokens"`,
 		}},
-		// The header holds what RFC 6750, section 3, allows; JSON can hold it all.
+		// The header contains only characters that RFC 6750, section 3, allows; JSON contains all.
 		{"auth_error_that_no_header_can_hold", alice, badHeader, authtestAnswer{
 			401, badHeader.Code, badHeader.Description,
 			`Bearer realm="events", error="invalid_token", error_description="not good  "`,
@@ -678,14 +678,14 @@ func TestRealmIsNamedInTheChallenge(t *testing.T) {
 	authtestRefused(t, auth, httptest.NewRequest(http.MethodGet, "/events", http.NoBody), want)
 }
 
-// Below are the helpers that the tests of authentication share.
+// Helpers that the tests of authentication share.
 
 const (
 	authtestIssuer   = "https://issuer.example"
 	authtestAudience = "live-events"
 )
 
-func TestCheckFuncHasTheLastWordOnAGoodToken(t *testing.T) {
+func TestCheckFuncDecidesAboutAValidToken(t *testing.T) {
 	t.Parallel()
 	var checked []string
 	auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) {
@@ -718,7 +718,7 @@ func TestCheckFuncHasTheLastWordOnAGoodToken(t *testing.T) {
 
 var authtestSecret = []byte("q7FJw2vXk9TzB4mN8pLs6RdY3hGc5KaE1uVoWiZxQbCnMtSfHyUjDrPeAlO0g_-K")
 
-// authtestWeakRSA has a modulus of 1024 bits. It need not be a key that works.
+// authtestWeakRSA has a modulus of 1024 bits. It does not have to be a working key.
 var authtestWeakRSA = &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 1023, 1), E: 65537}
 
 type authtestKeySet struct {
@@ -727,7 +727,7 @@ type authtestKeySet struct {
 	ed               ed25519.PrivateKey
 }
 
-// authtestKeys returns one private key of each kind, the same at each call.
+// authtestKeys returns one private key of each kind, the same for each call.
 var authtestKeys = sync.OnceValue(func() (keys authtestKeySet) {
 	must := func(err error) {
 		if err != nil {
@@ -767,7 +767,7 @@ func authtestPEM(t testing.TB, key any) []byte {
 	return pem.EncodeToMemory(block)
 }
 
-// authtestAuth returns an Auth for HS256 and authtestSecret, after change.
+// authtestAuth returns an Auth for HS256 and authtestSecret. change may modify its config.
 func authtestAuth(t testing.TB, change func(*ginsse.AuthConfig)) *ginsse.Auth {
 	t.Helper()
 	cfg := ginsse.AuthConfig{Key: authtestSecret, Methods: []string{"HS256"}}
@@ -798,7 +798,7 @@ func authtestFunc(t testing.TB, identity ginsse.Identity, err error) *ginsse.Aut
 	return auth
 }
 
-// authtestClaims returns claims of alice for an hour, with names and values set.
+// authtestClaims returns claims of alice for one hour, with the given names and values.
 func authtestClaims(pairs ...any) jwt.MapClaims {
 	claims := jwt.MapClaims{"sub": "alice", "exp": time.Now().Add(time.Hour).Unix()}
 	for i := 0; i < len(pairs); i += 2 {
@@ -816,8 +816,8 @@ func authtestSign(t testing.TB, method jwt.SigningMethod, key any, claims jwt.Ma
 	return token
 }
 
-// authtestSignRaw signs header and payload as they are, with authtestSecret and
-// HS256, whatever the header says.
+// authtestSignRaw signs header and payload unchanged, with authtestSecret and HS256, even if the
+// header names another algorithm.
 func authtestSignRaw(header, payload string) string {
 	text := authtestEncode(header) + "." + authtestEncode(payload)
 	signature, err := jwt.SigningMethodHS256.Sign(text, authtestSecret)
@@ -827,7 +827,7 @@ func authtestSignRaw(header, payload string) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// authtestSignPayload signs a token for an hour with the members given as JSON.
+// authtestSignPayload signs a token for one hour with the given JSON members.
 func authtestSignPayload(members string) string {
 	return authtestSignRaw(`{"alg":"HS256","typ":"JWT"}`, authtestPayload(members))
 }
@@ -841,8 +841,8 @@ func authtestIn(d time.Duration) string { return fmt.Sprint(time.Now().Add(d).Un
 
 func authtestEncode(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
-// authtestRespell returns other base64url text for the same bytes: the last character
-// holds bits that are not used.
+// authtestRespell returns another base64url text for the same bytes, by changing unused bits of the
+// last character.
 func authtestRespell(text string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := strings.IndexByte(alphabet, text[len(text)-1])
@@ -861,8 +861,8 @@ func authtestBearer(token string) *http.Request {
 	return r
 }
 
-// authtestEngine serves a stream at /events and an ordinary route at /ordinary.
-// Both answer 200 and say in headers who was let in, and until when.
+// authtestEngine serves a stream at /events and an ordinary route at /ordinary. Both respond with
+// 200, and report the user and the expiry in headers.
 func authtestEngine(auth *ginsse.Auth) http.Handler {
 	answer := func(c *gin.Context) {
 		c.Header("Test-User", ginsse.UserID(c))
@@ -882,8 +882,8 @@ func authtestServe(auth *ginsse.Auth, r *http.Request) *httptest.ResponseRecorde
 	return w
 }
 
-// authtestUser returns the user ID that both routes find in a request, and fails
-// the test if they let it in for different users or not at all.
+// authtestUser returns the user ID that both routes see. It fails the test if a route refuses the
+// request, or if the routes see different users.
 func authtestUser(t testing.TB, auth *ginsse.Auth, r *http.Request) string {
 	t.Helper()
 	ordinary := r.Clone(r.Context())
@@ -899,11 +899,11 @@ func authtestUser(t testing.TB, auth *ginsse.Auth, r *http.Request) string {
 	return userID
 }
 
-// authtestAnswer is how a request is refused.
+// authtestAnswer is the expected response to a refused request.
 type authtestAnswer struct {
 	status        int
 	code, message string
-	challenge     string // the whole of WWW-Authenticate
+	challenge     string // the whole WWW-Authenticate header
 }
 
 var (
@@ -928,8 +928,8 @@ var (
 	authtestCrossSite   = authtestAnswer{status: 403, code: "cross_site_request", message: "requests from other sites are not accepted here"}
 )
 
-// authtestRefused fails the test unless a stream and an ordinary route both
-// refuse the request with the answer, which holds no part of the secrets.
+// authtestRefused fails the test unless both routes refuse the request with the wanted response.
+// The response must contain no part of the secrets.
 func authtestRefused(t testing.TB, auth *ginsse.Auth, r *http.Request, want authtestAnswer, secrets ...string) {
 	t.Helper()
 	ordinary := r.Clone(r.Context())
@@ -988,8 +988,8 @@ var authtestLibraryErrors = []error{
 	jwt.ErrTokenInvalidId, jwt.ErrTokenInvalidClaims, jwt.ErrInvalidType, rsa.ErrVerification, jwt.ErrECDSAVerification,
 }
 
-// authtestShares reports whether text holds any ten bytes of secret in a row, or
-// all of a secret that is shorter.
+// authtestShares reports whether text contains ten consecutive bytes of secret, or all of a shorter
+// secret.
 func authtestShares(text, secret string) bool {
 	const row = 10
 	if len(secret) <= row {

@@ -9,32 +9,32 @@ import (
 	"time"
 )
 
-// connKey is the key of a request's connection on its context.
+// connKey is the context key of a request's connection.
 type connKey struct{}
 
 // ConnContext prepares the connections of a server for streams. Set it as
-// [http.Server.ConnContext], or call it from a function of your own:
+// [http.Server.ConnContext], or call it from your own function:
 //
 //	server := &http.Server{Handler: engine, ConnContext: ginsse.ConnContext}
 //
-// On Linux a client that vanished without a word, such as a phone that changed
-// networks, is then noticed 35 s after the first write that it does not
-// acknowledge: with the default heartbeat, within 50 s. Otherwise TCP keeps trying
-// for about 15 minutes, and [Registry.Online] counts the client for as long. A
-// client whose system answers, but which takes no byte for 35 s, is dropped
-// too: the stream ends with [ReasonClientGone], and a longer [StreamConfig.WriteTimeout]
-// has no effect. A connection of HTTP/2 that takes nothing is closed with its streams.
+// On Linux, a client that vanishes silently, such as a phone that changes networks, is noticed 35 s
+// after the first write that it does not acknowledge; with the default heartbeat, within 50 s.
+// Without ConnContext, TCP retries for about 15 minutes, and [Registry.Online] counts the client
+// for as long.
 //
-// It also gives streams a way to end a stalled write where a middleware's response
-// writer hides it. It never fails: what a system or a connection does not support is
-// left as it is.
+// A client whose system responds, but which takes no byte for 35 s, is dropped too: the stream ends
+// with [ReasonClientGone], and a longer [StreamConfig.WriteTimeout] has no effect. An HTTP/2
+// connection that takes nothing is closed with all its streams.
+//
+// ConnContext also restores the write deadlines of streams if a middleware's response writer hides
+// them; see [Middleware]. It never fails: it skips what a system or a connection does not support.
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	conn = transportOf(conn)
 	limitUnacknowledged(conn)
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// transportOf returns the connection under TLS.
+// transportOf returns the connection below TLS.
 func transportOf(conn net.Conn) net.Conn {
 	if c, ok := conn.(*tls.Conn); ok {
 		return c.NetConn()
@@ -42,11 +42,12 @@ func transportOf(conn net.Conn) net.Conn {
 	return conn
 }
 
-// connection is the two ends of a TCP connection; the zero connection is unknown.
+// connection holds the addresses of both ends of a TCP connection. The zero value is an unknown
+// connection.
 type connection struct{ local, remote netip.AddrPort }
 
-// connectionOf returns the ends of the connection of r. ConnContext knows them for
-// sure; without it, middleware may have changed r.RemoteAddr.
+// connectionOf returns the ends of the connection of r. They are reliable with ConnContext. Without
+// it, middleware may have changed r.RemoteAddr.
 func connectionOf(r *http.Request) connection {
 	if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
 		return connection{addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())}
@@ -72,18 +73,19 @@ func (c connection) known() bool {
 	return c.local.IsValid() && c.remote.IsValid() && c.local.Addr().Is4() == c.remote.Addr().Is4()
 }
 
-// delivery says how far the bytes written to a connection have come, as far as this
-// host can see.
+// delivery describes how far the written bytes of a connection have come, as far as this host
+// knows.
 type delivery struct {
-	// taken counts the bytes that the peer has taken since the connection was opened:
-	// what its system has acknowledged; and if the peer is on this host, as a proxy may
-	// be, less what waits there for the program to read it.
+	// taken counts the bytes that the peer has taken since the connection was opened. These are the
+	// bytes that its system has acknowledged. If the peer is on this host, like some proxies, bytes
+	// that its program has not read yet do not count.
 	taken uint64
-	// waiting counts the bytes written beyond those.
+	// waiting counts the written bytes that are not taken yet.
 	waiting uint64
-	// onTheWay is set if bytes have been sent that are not acknowledged, and the peer's
-	// system would take more of them: the network is slow, the peer is not.
+	// onTheWay is set if sent bytes are not acknowledged yet although the peer's system would take
+	// more. Then the network is slow, not the peer.
 	onTheWay bool
-	// heard is how long ago the peer's system acknowledged anything, were it the same again.
+	// heard is how long ago the last acknowledgement of the peer's system came, including repeated
+	// ones.
 	heard time.Duration
 }

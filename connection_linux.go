@@ -8,15 +8,13 @@ import (
 	"time"
 )
 
-// userTimeout is how long sent bytes may stay unacknowledged before the kernel
-// drops a connection prepared by ConnContext.
+// userTimeout is how long sent bytes may stay unacknowledged before the kernel drops a connection.
 const userTimeout = 35 * time.Second
 
-// tcpUserTimeout is TCP_USER_TIMEOUT of linux/tcp.h, in milliseconds.
+// tcpUserTimeout is the option TCP_USER_TIMEOUT of linux/tcp.h. Its value is in milliseconds.
 const tcpUserTimeout = 18
 
-// limitUnacknowledged has the kernel drop conn when its peer acknowledges nothing
-// for userTimeout.
+// limitUnacknowledged makes the kernel drop conn if its peer acknowledges nothing for userTimeout.
 func limitUnacknowledged(conn net.Conn) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -31,10 +29,10 @@ func limitUnacknowledged(conn net.Conn) {
 	})
 }
 
-// delivery asks the kernel how far the bytes of a connection have come. ok is false if
-// the kernel does not know the connection.
+// delivery asks the kernel how far the bytes of the connection have come. ok is false if the kernel
+// does not know the connection.
 //
-// A write shows little of it: the kernel accepts megabytes for a slow reader, and then
+// The progress of writes shows little: the kernel accepts megabytes for a slow reader, and then
 // nothing until the reader has taken a third of them.
 func (c connection) delivery() (d delivery, ok bool) {
 	if !c.known() {
@@ -50,25 +48,25 @@ func (c connection) delivery() (d delivery, ok bool) {
 	if there, ok := diagnose(c.remote, c.local); ok { // the peer is on this host
 		d.taken -= min(d.taken, there.unread)
 		d.waiting += there.unread
-		if there.unread == 0 && here.unacknowledged > 0 { // and has read all that has come
+		if there.unread == 0 && here.unacknowledged > 0 { // the peer has read all received bytes
 			d.onTheWay, d.heard = true, 0
 		}
 	}
 	return d, true
 }
 
-// socket is what the kernel says of a TCP socket.
+// socket is the kernel's information about a TCP socket.
 type socket struct {
-	unread         uint64        // bytes received and not yet read by the program
-	unacknowledged uint64        // bytes written by the program and not yet acknowledged
-	acknowledged   uint64        // bytes acknowledged since the connection was opened
-	segment        uint32        // the most that is sent in one segment
-	window         uint32        // how much the peer would take; 0 before Linux 5.4
-	heard          time.Duration // since the peer acknowledged anything, or repeated it
+	unread         uint64        // received bytes that the program has not read yet
+	unacknowledged uint64        // written bytes that are not acknowledged yet
+	acknowledged   uint64        // acknowledged bytes since the connection was opened
+	segment        uint32        // the largest segment that is sent
+	window         uint32        // the send window; 0 before Linux 5.4
+	heard          time.Duration // time since the last acknowledgement, including repeated ones
 }
 
-// The messages of netlink's sock_diag(7), from linux/sock_diag.h, linux/inet_diag.h
-// and linux/tcp.h. Integers are in the machine's order, ports in the network's.
+// Messages of netlink's sock_diag(7), from linux/sock_diag.h, linux/inet_diag.h and linux/tcp.h.
+// Integers are in the machine's byte order, ports in the network's.
 const (
 	netlinkSockDiag  = 4
 	sockDiagByFamily = 20
@@ -90,8 +88,8 @@ const (
 	stateListen = 10 // TCP_LISTEN
 )
 
-// diagnose asks the kernel for one socket of this network namespace by its ends. It
-// takes some microseconds and needs no privilege.
+// diagnose asks the kernel for the socket with these ends in this network namespace. It takes some
+// microseconds and needs no privilege.
 func diagnose(local, remote netip.AddrPort) (socket, bool) {
 	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, netlinkSockDiag)
 	if err != nil {
@@ -132,10 +130,9 @@ func diagnosisRequest(local, remote netip.AddrPort) []byte {
 	return b
 }
 
-// parseDiagnosis reads the kernel's answer, which may be an error. Where there is no
-// connection between the ends, the kernel answers with a socket that listens at the local
-// end. That says nothing of a connection; a client could have it found by its choice of a
-// port.
+// parseDiagnosis parses the kernel's reply, which may be an error. If there is no connection
+// between the ends, the kernel replies with a socket that listens at the local end. Such a reply
+// must be ignored: a client could cause it by its choice of a port.
 func parseDiagnosis(b []byte) (socket, bool) {
 	order := binary.NativeEndian
 	if len(b) < headerBytes+replyBytes || order.Uint16(b[4:]) != sockDiagByFamily {

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// pairOf returns the two ends of a connection: of the one that listens, and its peer's.
+// pairOf returns the two ends of a connection: that of the listener and that of its peer.
 func pairOf(t testing.TB, network, listen, dial string) (here, peer net.Conn) {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), network, listen)
@@ -43,7 +43,7 @@ func pairOf(t testing.TB, network, listen, dial string) (here, peer net.Conn) {
 	return here, peer
 }
 
-// endsOf returns what ConnContext knows of a connection.
+// endsOf returns the ends of a connection as ConnContext knows them.
 func endsOf(conn net.Conn) connection {
 	return connectionOf(httptest.NewRequest(http.MethodGet, "/", http.NoBody).WithContext(ConnContext(context.Background(), conn)))
 }
@@ -60,14 +60,14 @@ func TestDeliveryFollowsTheBytesOfAConnection(t *testing.T) {
 			t.Parallel()
 			here, peer := pairOf(t, test.network, test.listen, test.dial)
 			ends := endsOf(here)
-			// The kernel acknowledges within some milliseconds, not at once.
+			// The kernel acknowledges after some milliseconds, not at once.
 			want := func(what string, want delivery) {
 				t.Helper()
 				var got delivery
 				var ok bool
 				for start := time.Now(); time.Since(start) < 10*time.Second; <-time.After(time.Millisecond) {
 					got, ok = ends.delivery()
-					got.heard, got.onTheWay = 0, false // TestDeliverySaysWhatIsOnTheWay looks at these
+					got.heard, got.onTheWay = 0, false // TestDeliveryReportsBytesOnTheWay checks these
 					if ok && got == want {
 						return
 					}
@@ -106,7 +106,7 @@ func TestDeliveryFollowsTheBytesOfAConnection(t *testing.T) {
 	}
 }
 
-// drop has the kernel drop what comes in for a connection, as if the network had lost it.
+// drop makes the kernel drop incoming packets of a connection, as if the network had lost them.
 func drop(t *testing.T, conn net.Conn, all bool) {
 	t.Helper()
 	raw, err := conn.(*net.TCPConn).SyscallConn()
@@ -125,7 +125,7 @@ func drop(t *testing.T, conn net.Conn, all bool) {
 	}
 }
 
-// deliveryUntil asks until what the kernel says is right.
+// deliveryUntil asks the kernel until the delivery is right.
 func deliveryUntil(t *testing.T, ends connection, what string, right func(d delivery) bool) delivery {
 	t.Helper()
 	for start := time.Now(); ; <-time.After(time.Millisecond) {
@@ -139,7 +139,7 @@ func deliveryUntil(t *testing.T, ends connection, what string, right func(d deli
 	}
 }
 
-func TestDeliverySaysWhatIsOnTheWay(t *testing.T) {
+func TestDeliveryReportsBytesOnTheWay(t *testing.T) {
 	t.Parallel()
 	t.Run("lost", func(t *testing.T) {
 		t.Parallel()
@@ -162,7 +162,7 @@ func TestDeliverySaysWhatIsOnTheWay(t *testing.T) {
 			}
 		}
 		heard("the peer is silent", func(d time.Duration) bool { return d > 150*time.Millisecond })
-		// It is on this host, and known to wait all the same.
+		// The peer is on this host, and its unread bytes are known.
 		deliveryUntil(t, ends, "what is lost is on its way", func(d delivery) bool { return d == delivery{0, 5000, true, 0} })
 		drop(t, peer, false)
 		if _, err := io.ReadFull(peer, make([]byte, 5000)); err != nil {
@@ -182,14 +182,14 @@ func TestDeliverySaysWhatIsOnTheWay(t *testing.T) {
 		ends := endsOf(here)
 		written := make(chan error, 1)
 		go func() {
-			_, err := here.Write(make([]byte, 32<<20)) // more than the kernel takes for both
+			_, err := here.Write(make([]byte, 32<<20)) // more than the kernel buffers on both ends
 			written <- err
 		}()
 		var before delivery
 		since := time.Now()
 		got := deliveryUntil(t, ends, "what the peer does not take waits", func(d delivery) bool {
 			if d.waiting != before.waiting || d.onTheWay {
-				since, before = time.Now(), d // it still goes on
+				since, before = time.Now(), d // it still progresses
 			}
 			return time.Since(since) > 300*time.Millisecond
 		})
@@ -201,8 +201,9 @@ func TestDeliverySaysWhatIsOnTheWay(t *testing.T) {
 	})
 }
 
-// A client chooses its port. The kernel, asked for a connection that there is not, answers
-// with a socket that listens at the port; it must not be taken for the client's end.
+// A client chooses its port. If the kernel is asked for a connection that does not exist, it
+// replies with a socket that listens at the port. That socket must not be taken for the client's
+// end.
 func TestListenerIsNotTakenForTheClient(t *testing.T) {
 	t.Parallel()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", ":0")
@@ -243,9 +244,9 @@ func TestUnknownConnectionsHaveNoDelivery(t *testing.T) {
 	}
 }
 
-// Middleware may set the remote address from a header, which is what a client says.
-// ConnContext is not misled by it, and without it the stream knows nothing.
-func TestConnectionIsNotWhatAHeaderSays(t *testing.T) {
+// Middleware may set the remote address from a header, which a client controls. ConnContext ignores
+// it, and without ConnContext the stream does not know its connection.
+func TestConnectionIsNotTakenFromAHeader(t *testing.T) {
 	t.Parallel()
 	here, peer := pairOf(t, "tcp4", "127.0.0.1:0", "")
 	another, _ := pairOf(t, "tcp4", "127.0.0.1:0", "")
@@ -253,7 +254,7 @@ func TestConnectionIsNotWhatAHeaderSays(t *testing.T) {
 	base := context.WithValue(context.Background(), http.LocalAddrContextKey, here.LocalAddr())
 	for _, test := range []struct {
 		name, remote string
-		want         bool // the connection can be told without ConnContext
+		want         bool // the connection is known without ConnContext
 	}{
 		{"true", peer.LocalAddr().String(), true},
 		{"mapped", "[::ffff:127.0.0.1]:" + portOf(peer.LocalAddr()), true},
@@ -281,10 +282,10 @@ func portOf(a net.Addr) string {
 	return port
 }
 
-// hidden is a connection of a listener that wraps its connections.
+// hidden is a connection that a listener has wrapped.
 type hidden struct{ net.Conn }
 
-func TestConnContextTakesEveryConnection(t *testing.T) {
+func TestConnContextAcceptsEveryConnection(t *testing.T) {
 	t.Parallel()
 	tcp, _ := pairOf(t, "tcp4", "127.0.0.1:0", "")
 	secured, _ := pairOf(t, "tcp6", "[::1]:0", "")
@@ -297,7 +298,7 @@ func TestConnContextTakesEveryConnection(t *testing.T) {
 		name    string
 		conn    net.Conn
 		below   net.Conn
-		limited bool // the kernel drops it if nothing is acknowledged
+		limited bool // the kernel drops it if the peer acknowledges nothing
 		known   bool
 	}{
 		{"tcp", tcp, tcp, true, true},
@@ -321,7 +322,7 @@ func TestConnContextTakesEveryConnection(t *testing.T) {
 	}
 }
 
-func TestConnContextTakesAConnectionThatIsClosed(t *testing.T) {
+func TestConnContextAcceptsAClosedConnection(t *testing.T) {
 	t.Parallel()
 	closed, _ := pairOf(t, "tcp4", "127.0.0.1:0", "")
 	_ = closed.Close()
@@ -330,8 +331,8 @@ func TestConnContextTakesAConnectionThatIsClosed(t *testing.T) {
 	}
 }
 
-// userTimeoutOf returns TCP_USER_TIMEOUT of a connection; 0 is the system's own limit, and
-// what no other kind of connection has.
+// userTimeoutOf returns TCP_USER_TIMEOUT of a connection. 0 means the system's own limit, or a
+// connection of another kind.
 func userTimeoutOf(t *testing.T, conn net.Conn) (d time.Duration) {
 	t.Helper()
 	tcp, ok := conn.(*net.TCPConn)
@@ -352,7 +353,7 @@ func userTimeoutOf(t *testing.T, conn net.Conn) (d time.Duration) {
 	return d
 }
 
-// diagnosisReply is what the kernel answers.
+// diagnosisReply returns a reply of the kernel.
 func diagnosisReply(kind uint16, state byte, unread, unacked uint32, attributes ...[]byte) []byte {
 	order := binary.NativeEndian
 	b := make([]byte, headerBytes+replyBytes)
@@ -365,7 +366,7 @@ func diagnosisReply(kind uint16, state byte, unread, unacked uint32, attributes 
 	return b
 }
 
-// withSize returns the reply with another size in its head.
+// withSize returns the reply with another size in its header.
 func withSize(reply []byte, size uint32) []byte {
 	b := bytes.Clone(reply)
 	binary.NativeEndian.PutUint32(b, size)
@@ -378,7 +379,7 @@ func attribute(kind uint16, size int, value []byte) []byte {
 	return append(b, make([]byte, (4-len(b)%4)%4)...)
 }
 
-// tcpInfo is a struct tcp_info of a kernel, of a size that kernels have had.
+// tcpInfo returns a struct tcp_info of the given size, which differs between kernels.
 func tcpInfo(size int, acknowledged uint64) []byte {
 	b := make([]byte, max(size, infoBytesAckd+8))
 	order := binary.NativeEndian
@@ -454,7 +455,7 @@ func FuzzParseDiagnosis(f *testing.F) {
 		if !bytes.Contains(reply[headerBytes+replyBytes:order.Uint32(reply)], acknowledged) {
 			t.Errorf("%d bytes acknowledged are not in %x", got.acknowledged, reply)
 		}
-		// What is cut off by a byte is no answer, unless there was more than the answer.
+		// A reply without its last byte is invalid, unless more bytes followed the reply.
 		if _, ok := parseDiagnosis(reply[:order.Uint32(reply)-1]); ok {
 			t.Errorf("took a part of %x for an answer", reply)
 		}

@@ -4,9 +4,8 @@ package ginsse
 
 import "net"
 
-// limitUnacknowledged does nothing: the system's own limit stays.
+// limitUnacknowledged does nothing. The system's own limit remains.
 func limitUnacknowledged(net.Conn) {}
 
-// delivery knows nothing here: a write that the kernel has accepted is the only sign
-// of progress.
+// delivery is not available. The only sign of progress is a write that the kernel has accepted.
 func (connection) delivery() (delivery, bool) { return delivery{}, false }

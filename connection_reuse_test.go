@@ -20,17 +20,17 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// A stream takes the response over and gives it back. These tests use what is left: the
-// request's context, until the handler returns, and the connection, for more requests.
+// A stream takes over the response and gives it back. These tests use what remains afterwards: the
+// request's context until the handler returns, and the connection for more requests.
 
 const (
 	// streamTimeout is the write timeout of the streams here.
 	streamTimeout = 2 * time.Second
-	// aMoment is how long a context is watched. A spoiled one ends at once.
+	// aMoment is how long a context is watched. A spoiled context ends at once.
 	aMoment = 100 * time.Millisecond
 )
 
-// lives returns why ctx has ended within d, or nil if it has not.
+// lives returns nil if ctx does not end within d, else its cause.
 func lives(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -40,17 +40,17 @@ func lives(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// answer is a way in which the kit answers a request.
+// answer is a way in which the kit responds to a request.
 type answer struct {
 	name   string
 	status int    // 0 stands for 200
-	says   string // a part of the response's body
+	body   string // a part of the response's body
 	head   bool   // the request is a HEAD request
-	// handler returns the handler that answers so.
+	// handler returns the handler that responds in this way.
 	handler func(t *testing.T) gin.HandlerFunc
 }
 
-// producing is a handler that serves a stream of one request.
+// producing returns a handler that serves a stream of one request.
 func producing(produce func(ctx context.Context, s *ginsse.Stream) error) func(*testing.T) gin.HandlerFunc {
 	return func(*testing.T) gin.HandlerFunc {
 		return func(c *gin.Context) {
@@ -59,8 +59,8 @@ func producing(produce func(ctx context.Context, s *ginsse.Stream) error) func(*
 	}
 }
 
-// serving is a handler that serves a stream of a registry to alice, when others have
-// opened theirs.
+// serving returns a handler that serves a stream of a registry to alice, after others have opened
+// streams.
 func serving(cfg ginsse.RegistryConfig, options []ginsse.ServeOption, others ...string) func(*testing.T) gin.HandlerFunc {
 	return func(t *testing.T) gin.HandlerFunc {
 		cfg := cfg
@@ -87,33 +87,33 @@ func sendX(ctx context.Context, s *ginsse.Stream) error {
 }
 
 var answers = []answer{
-	{name: "serve", says: "data: x\n", handler: producing(sendX)},
-	{name: "serve_that_fails", says: "data: x\n", handler: producing(func(ctx context.Context, s *ginsse.Stream) error {
+	{name: "serve", body: "data: x\n", handler: producing(sendX)},
+	{name: "serve_that_fails", body: "data: x\n", handler: producing(func(ctx context.Context, s *ginsse.Stream) error {
 		_ = sendX(ctx, s)
 		return errors.New("the model is out")
 	})},
-	{name: "serve_that_panics", says: "data: x\n", handler: producing(func(ctx context.Context, s *ginsse.Stream) error {
+	{name: "serve_that_panics", body: "data: x\n", handler: producing(func(ctx context.Context, s *ginsse.Stream) error {
 		_ = sendX(ctx, s)
 		panic("boom")
 	})},
-	{name: "serve_seq", says: "data: x\n", handler: func(*testing.T) gin.HandlerFunc {
+	{name: "serve_seq", body: "data: x\n", handler: func(*testing.T) gin.HandlerFunc {
 		return func(c *gin.Context) {
 			_ = ginsse.ServeSeq(c, ginsse.StreamConfig{WriteTimeout: streamTimeout}, func(context.Context) iter.Seq2[ginsse.Event, error] {
 				return func(yield func(ginsse.Event, error) bool) { yield(ginsse.Event{Data: "x"}, nil) }
 			})
 		}
 	}},
-	{name: "without_write_timeout", says: "data: x\n", handler: func(*testing.T) gin.HandlerFunc {
+	{name: "without_write_timeout", body: "data: x\n", handler: func(*testing.T) gin.HandlerFunc {
 		return func(c *gin.Context) { _ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: -1}, sendX) }
 	}},
-	{name: "disconnected", says: `"reason":"over"`, handler: serving(ginsse.RegistryConfig{
+	{name: "disconnected", body: `"reason":"over"`, handler: serving(ginsse.RegistryConfig{
 		ConnectFunc: func(s *ginsse.Stream) { s.Disconnect("over") },
 	}, nil)},
-	{name: "expired", says: `"reason":"lifetime"`, handler: serving(ginsse.RegistryConfig{
+	{name: "expired", body: `"reason":"lifetime"`, handler: serving(ginsse.RegistryConfig{
 		Stream: ginsse.StreamConfig{MaxLifetime: 50 * time.Millisecond},
 	}, nil)},
-	{name: "registry_full", says: `"reason":"overloaded"`, handler: serving(ginsse.RegistryConfig{MaxStreams: 1}, nil, "bob")},
-	{name: "registry_closed", says: `"reason":"shutdown"`, handler: func(t *testing.T) gin.HandlerFunc {
+	{name: "registry_full", body: `"reason":"overloaded"`, handler: serving(ginsse.RegistryConfig{MaxStreams: 1}, nil, "bob")},
+	{name: "registry_closed", body: `"reason":"shutdown"`, handler: func(t *testing.T) gin.HandlerFunc {
 		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{WriteTimeout: streamTimeout}})
 		registry.Close()
 		auth := ginsse.Middleware(headerAuth(t))
@@ -123,11 +123,11 @@ var answers = []answer{
 			_ = registry.Serve(c)
 		}
 	}},
-	{name: "too_many_streams", status: http.StatusTooManyRequests, says: "too_many_streams",
+	{name: "too_many_streams", status: http.StatusTooManyRequests, body: "too_many_streams",
 		handler: serving(ginsse.RegistryConfig{MaxStreamsPerUser: 1, RefuseNewest: true}, nil, "alice")},
-	{name: "option_refused", status: http.StatusBadRequest, says: "invalid_request",
+	{name: "option_refused", status: http.StatusBadRequest, body: "invalid_request",
 		handler: serving(ginsse.RegistryConfig{}, []ginsse.ServeOption{ginsse.WithTopics("")})},
-	{name: "writer_refused", status: http.StatusInternalServerError, says: "stream_unsupported", handler: func(t *testing.T) gin.HandlerFunc {
+	{name: "writer_refused", status: http.StatusInternalServerError, body: "stream_unsupported", handler: func(t *testing.T) gin.HandlerFunc {
 		serve := producing(sendX)(t)
 		return func(c *gin.Context) {
 			c.Header("Content-Encoding", "br")
@@ -138,8 +138,7 @@ var answers = []answer{
 	{name: "head_of_registry", head: true, handler: serving(ginsse.RegistryConfig{}, nil)},
 }
 
-// requestBody is a body that a request may have, and what the handler does with it
-// before it streams.
+// requestBody is a request's body, and what the handler does with it before it streams.
 type requestBody struct {
 	name   string
 	body   func() io.Reader // nil for a GET request
@@ -152,10 +151,10 @@ const smallJSON = `{"prompt":"hello"}`
 
 func small() io.Reader { return strings.NewReader(smallJSON) }
 
-// chunked is a body whose length the client does not announce.
+// chunked returns a body without a Content-Length.
 func chunked() io.Reader { return io.MultiReader(strings.NewReader(smallJSON)) }
 
-// large is a body of which net/http reads no more than 256 KiB by itself.
+// large returns a body larger than the 256 KiB that net/http would read itself.
 func large() io.Reader { return bytes.NewReader(make([]byte, 600<<10)) }
 
 func unread(*gin.Context) error { return nil }
@@ -173,8 +172,7 @@ func bind(c *gin.Context) error {
 	return nil
 }
 
-// bounded puts the body behind http.MaxBytesReader, as middleware does, with the writer
-// that middleware of gin has.
+// bounded wraps the body in http.MaxBytesReader, like middleware of gin, with gin's writer.
 func bounded(limit int64, use func(c *gin.Context) error) func(c *gin.Context) error {
 	return func(c *gin.Context) error {
 		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, limit)
@@ -203,7 +201,7 @@ var requestBodies = []requestBody{
 	{name: "limited_and_unread", body: small, use: bounded(1<<20, unread)},
 	{name: "limited_and_too_large", body: small, use: bounded(3, readTooMuch)},
 	{name: "limited_by_a_byte", body: small, use: bounded(int64(len(smallJSON))-1, readTooMuch)},
-	// With net/http's own writer MaxBytesReader has the connection closed.
+	// With net/http's own writer, MaxBytesReader makes net/http close the connection.
 	{name: "limited_below_gin", body: small, closes: true, use: func(c *gin.Context) error {
 		w := c.Writer.(interface{ Unwrap() http.ResponseWriter }).Unwrap()
 		c.Request.Body = http.MaxBytesReader(w, c.Request.Body, 3)
@@ -233,12 +231,12 @@ var requestBodies = []requestBody{
 	{name: "large_and_unread", body: large, closes: true, use: unread},
 }
 
-func TestConnectionIsAsGoodAfterAStreamAsBefore(t *testing.T) {
+func TestConnectionIsUsableAfterAStream(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
 		var wg sync.WaitGroup
-		// Many wait at the same time, but not all begin at once: a stream whose handler has
-		// no processor for half of its write timeout looks like one whose body is withheld.
+		// Many subtests wait at the same time, but not all begin at once. A stream whose handler
+		// gets no processor for half of its write timeout looks like one whose body is withheld.
 		begin := make(chan struct{}, 16)
 		for _, answer := range answers {
 			for _, body := range requestBodies {
@@ -254,11 +252,11 @@ func TestConnectionIsAsGoodAfterAStreamAsBefore(t *testing.T) {
 	})
 }
 
-// useConnectionAgain sends a request that is answered with a stream, and then others over
-// the same connection.
+// useConnectionAgain sends a request for a stream, and then other requests over the same
+// connection.
 func useConnectionAgain(t *testing.T, tr transport, answer answer, body requestBody, begin chan struct{}) {
 	t.Helper()
-	after := make(chan error, 1) // how the request's context fared after the stream
+	after := make(chan error, 1) // the state of the request's context after the stream
 	r := gin.New()
 	r.Any("/stream", func(c *gin.Context) {
 		if err := body.use(c); err != nil {
@@ -270,7 +268,7 @@ func useConnectionAgain(t *testing.T, tr transport, answer answer, body requestB
 	r.Any("/work", func(c *gin.Context) {
 		read, err := io.Copy(io.Discard, c.Request.Body)
 		d := aMoment
-		if c.Query("long") != "" { // longer than any deadline that the stream has had
+		if c.Query("long") != "" { // longer than any deadline of the stream
 			d += streamTimeout
 		}
 		if err == nil {
@@ -282,7 +280,7 @@ func useConnectionAgain(t *testing.T, tr transport, answer answer, body requestB
 		c.String(http.StatusOK, "%d %s", read, strings.Repeat("y", 20_000))
 	})
 	server := tr.start(t, r, nil)
-	// Else the client sends its body without waiting for 100 Continue.
+	// Otherwise the client sends its body without waiting for 100 Continue.
 	server.Client().Transport.(*http.Transport).ExpectContinueTimeout = 10 * time.Second
 
 	method := http.MethodGet
@@ -303,8 +301,8 @@ func useConnectionAgain(t *testing.T, tr transport, answer answer, body requestB
 		defer func() { <-begin }()
 		first = exchange(t, server.Client(), method, server.URL+"/stream", content, header)
 	}()
-	if first.status != cmp.Or(answer.status, http.StatusOK) || !strings.Contains(first.text, answer.says) {
-		t.Errorf("got status %d, %q, want %q in it", first.status, first.text, answer.says)
+	if first.status != cmp.Or(answer.status, http.StatusOK) || !strings.Contains(first.text, answer.body) {
+		t.Errorf("got status %d, %q, want %q in it", first.status, first.text, answer.body)
 	}
 	if err := within(t, "the handler", after); err != nil {
 		t.Errorf("the request's context ended before its handler returned: %v", err)
@@ -329,14 +327,14 @@ func useConnectionAgain(t *testing.T, tr transport, answer answer, body requestB
 	}
 }
 
-// response is what a client has got.
+// response is what a client has received.
 type response struct {
 	status     int
 	text       string
 	connection string // the client's end of it
 }
 
-// exchange sends a request and reads the response, which must come whole.
+// exchange sends a request and reads the response, which must be complete.
 func exchange(t *testing.T, client *http.Client, method, url string, body io.Reader, header http.Header) (got response) {
 	t.Helper()
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{

@@ -68,24 +68,23 @@ var errNilContext = errors.New("ginsse: the context is nil; pass context.Backgro
 // errNoPosition is what a log gets for finding no place for a new stream.
 var errNoPosition = errors.New("ginsse: the log has no position")
 
-// AuthError is a refused request: what the client is told, and apart from it
-// what the log is told. A function given to [NewAuthFunc] returns one to choose
-// the answer.
+// AuthError is the refusal of a request. It holds what the client receives and, apart from that,
+// the cause for logs. A function given to [NewAuthFunc] returns one to choose the response.
 type AuthError struct {
-	// Status is the HTTP status: 400, 401, 403 or 503. Any other from 400 to 599 is
-	// sent as it is; the rest become 401.
+	// Status is the HTTP status: 400, 401, 403 or 503 from the kit. A function of the application
+	// may use any from 400 to 599; others become 401.
 	Status int
-	// Code is the error code of RFC 6750, section 3.1, such as "invalid_token".
-	// With "" no code is sent: the request carried no credential at all.
+	// Code is the error code of RFC 6750, section 3.1, such as "invalid_token". It is "" if the
+	// request carried no credential; then no code is sent.
 	Code string
-	// Description is one sentence for the client's developer. It must not hold
-	// internal detail, nor any part of a credential.
+	// Description is one sentence for the client's developer. It must not contain internal details
+	// or any part of a credential.
 	Description string
 	// Err is the cause, for logs only. It never reaches the client.
 	Err error
 }
 
-// Error implements error. The text holds no part of the token.
+// Error implements error. The text contains no part of the token.
 func (e *AuthError) Error() string {
 	text := "ginsse: " + e.Description
 	if e.Err != nil {
@@ -94,8 +93,8 @@ func (e *AuthError) Error() string {
 	return text
 }
 
-// logText makes one line of a text that may hold what a client sent, and bounds it: a
-// line break in the kid of a token must not become a line of the log.
+// logText makes a short line of text that may contain input of a client. A line break in the kid of
+// a token must not become a line of the log.
 func logText(text string) string {
 	const most = 512
 	if len(text) > most {
@@ -113,7 +112,7 @@ func logText(text string) string {
 // Unwrap returns the cause.
 func (e *AuthError) Unwrap() error { return e.Err }
 
-// refuse builds an AuthError of the kit's own.
+// refuse returns an AuthError of the kit.
 func refuse(code, description string, cause error) *AuthError {
 	status := http.StatusUnauthorized
 	switch code {
@@ -127,12 +126,12 @@ func refuse(code, description string, cause error) *AuthError {
 	return &AuthError{Status: status, Code: code, Description: description, Err: cause}
 }
 
-// The first three error codes are those of RFC 6750, section 3.1; without
-// credentials there is none on the header.
+// Error codes. The first three are those of RFC 6750, section 3.1. Without credentials, the header
+// has no code.
 const (
 	codeInvalidRequest    = "invalid_request"
 	codeInvalidToken      = "invalid_token"
-	codeInsufficientScope = "insufficient_scope" // an application's, never the kit's
+	codeInsufficientScope = "insufficient_scope" // used by applications, never by the kit
 	codeCrossSite         = "cross_site_request"
 	codeUnavailable       = "temporarily_unavailable"
 	codeNoCredentials     = ""

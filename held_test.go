@@ -22,8 +22,8 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// The work of a stream that was cut short may be done again.
-func TestStreamCutShortDoesNotEndAsDone(t *testing.T) {
+// The work of an interrupted stream may be done again.
+func TestInterruptedStreamDoesNotEndAsDone(t *testing.T) {
 	t.Parallel()
 	produce := map[string]func(ctx context.Context, s *ginsse.Stream) error{
 		"lifetime": func(ctx context.Context, _ *ginsse.Stream) error { <-ctx.Done(); return ctx.Err() },
@@ -54,8 +54,7 @@ func TestStreamCutShortDoesNotEndAsDone(t *testing.T) {
 	}
 }
 
-// A writer that panics gives the response back as it is: nothing of the stream touches
-// it afterwards.
+// If a writer panics, the stream gives the response back and does not touch it afterwards.
 func TestPanicBelowTheFirstWriteReleasesTheResponse(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
@@ -68,7 +67,7 @@ func TestPanicBelowTheFirstWriteReleasesTheResponse(t *testing.T) {
 		engine.GET("/slow", func(c *gin.Context) {
 			select {
 			case <-c.Request.Context().Done():
-			case <-time.After(6 * timeout): // longer than the watchdog would have waited
+			case <-time.After(6 * timeout): // longer than the watchdog waits
 			}
 			c.String(http.StatusOK, "fine")
 		})
@@ -93,8 +92,8 @@ func TestPanicBelowTheFirstWriteReleasesTheResponse(t *testing.T) {
 	})
 }
 
-// A node that cannot see what others have sent does not know that it has delivered all.
-func TestFinalEndOnANodeThatIsAwayIsAGap(t *testing.T) {
+// A partitioned node does not know whether it has delivered all events.
+func TestFinalEndOnAPartitionedNodeIsAGap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
@@ -111,7 +110,7 @@ func TestFinalEndOnANodeThatIsAwayIsAGap(t *testing.T) {
 	})
 }
 
-// No context ends a read of a request's body.
+// The end of a context does not end a read of the request's body.
 func TestProducerThatReadsAWithheldBodyIsFreed(t *testing.T) {
 	t.Parallel()
 	for name, head := range map[string]string{"announced": "Content-Length: 10\r\n\r\nabc", "chunked": "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"} {
@@ -144,7 +143,7 @@ func TestProducerThatReadsAWithheldBodyIsFreed(t *testing.T) {
 	}
 }
 
-// While a user's only stream is replaced the user is online, and can be reached.
+// While a user's only stream is being replaced, the user is online and receives events.
 func TestUserIsOnlineWhileAStreamIsReplaced(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreamsPerUser: 1, MaxOpensPerMinute: -1})
@@ -175,7 +174,7 @@ func TestUserIsOnlineWhileAStreamIsReplaced(t *testing.T) {
 	}
 }
 
-// What has ended for good is not asked to come back, even if it had not quite begun.
+// A disconnected client is not asked to reconnect, even if its stream was still opening.
 func TestStreamDisconnectedWhileItOpensIsClosed(t *testing.T) {
 	t.Parallel()
 	log := &endingLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
@@ -186,7 +185,7 @@ func TestStreamDisconnectedWhileItOpensIsClosed(t *testing.T) {
 	wantClose(t, stream, "signed out")
 }
 
-// endingLog fails, and ends a user's streams, while a stream finds its place.
+// endingLog fails and ends a user's streams while a stream looks up its position.
 type endingLog struct {
 	*ginsse.MemoryLog
 
@@ -202,8 +201,8 @@ func (l *endingLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginss
 	return l.MemoryLog.Read(ctx, q, dst)
 }
 
-// What Close or a reason of producers ends is bounded on a registry's stream, as any end.
-func TestClosedStreamOfARegistryDoesNotDrainForEver(t *testing.T) {
+// The end of a registry's stream by Close, or by a reason of producers, has a time limit.
+func TestClosedStreamOfARegistryDrainsForALimitedTime(t *testing.T) {
 	t.Parallel()
 	for _, reason := range []ginsse.Reason{ginsse.ReasonDone, ginsse.ReasonFailed, "own"} {
 		t.Run(string(reason), func(t *testing.T) {

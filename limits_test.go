@@ -19,7 +19,7 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// A connection that is dead and not yet noticed must not keep a living page out.
+// A dead connection that is not noticed yet must not lock out a live page.
 func TestNewestStreamReplacesTheOldest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestNewestStreamReplacesTheOldest(t *testing.T) {
 		bob := server.Open(t, "/events", as("bob"))
 		var streams []*ssetest.Stream
 		for range 5 {
-			pass(time.Second) // so that one is the oldest
+			pass(time.Second) // so that the first stream is the oldest
 			streams = append(streams, server.Open(t, "/events", as("alice")))
 		}
 		for _, replaced := range streams[:2] {
@@ -46,7 +46,7 @@ func TestNewestStreamReplacesTheOldest(t *testing.T) {
 	})
 }
 
-// What was sent before the stream was replaced is delivered.
+// Events sent before the stream was replaced are delivered.
 func TestReplacedStreamDeliversWhatWasSentBefore(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreamsPerUser: 1})
@@ -75,7 +75,7 @@ func TestReplacingWorksInAFullRegistry(t *testing.T) {
 	wantClose(t, old, "replaced")
 }
 
-// Seventeen tabs that reconnect without waiting must not evict each other for ever.
+// Seventeen tabs that reconnect without waiting must not replace each other endlessly.
 func TestOpeningStreamsTooOftenIsThrottled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -122,20 +122,20 @@ func TestOpeningStreamsTooOftenIsThrottled(t *testing.T) {
 	})
 }
 
-func TestThrottlingForgetsUsersWhoAreDone(t *testing.T) {
+func TestThrottlingForgetsIdleUsers(t *testing.T) {
 	t.Parallel()
 	var opens ginsse.Opens
 	now := time.Now()
 	for n := range 100_000 {
 		opens.Take(6, fmt.Sprint("user", n), now)
-		now = now.Add(time.Millisecond) // 10,000 users have opened one in the last ten seconds
+		now = now.Add(time.Millisecond) // 10,000 users have opened a stream in the last ten seconds
 	}
 	if n := opens.Len(); n > 25_000 {
 		t.Errorf("%d users are remembered", n)
 	}
 }
 
-// wantEventReason fails unless the data of e names the reason.
+// wantEventReason fails the test unless the data of e contains the reason.
 func wantEventReason(t testing.TB, e ssetest.Event, reason string) {
 	t.Helper()
 	if !strings.Contains(e.Data, fmt.Sprintf(`"reason":%q`, reason)) {
@@ -143,7 +143,7 @@ func wantEventReason(t testing.TB, e ssetest.Event, reason string) {
 	}
 }
 
-// However often a client reconnects, no more hooks run than the user may have streams.
+// A client that reconnects often must not cause more running hooks than its user may have streams.
 func TestHooksThatDoNotReturnTakePlaces(t *testing.T) {
 	t.Parallel()
 	for name, configure := range map[string]func(cfg *ginsse.RegistryConfig, hook func()){
@@ -221,13 +221,13 @@ func TestHooksThatDoNotReturnTakePlaces(t *testing.T) {
 	}
 }
 
-// A promise has no third case: what a stream cannot deliver before its end, it says.
+// A stream that cannot deliver its backlog before its end must report a gap.
 func TestBacklogThatCannotBeDeliveredBeforeTheEndIsAGap(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		reason ginsse.Reason
-		gap    bool // or the client comes back and reads on
+		gap    bool // false if the client reconnects and resumes
 	}{
 		{"disconnected", "signed out", true},
 		{"lifetime", ginsse.ReasonLifetime, false},
@@ -250,7 +250,7 @@ func TestBacklogThatCannotBeDeliveredBeforeTheEndIsAGap(t *testing.T) {
 				}
 				var text []byte
 				piece := make([]byte, 8<<10)
-				for { // 8 KiB/s: all of it would take four minutes
+				for { // 8 KiB/s: the backlog would take four minutes
 					n, err := response.Body.Read(piece)
 					text = append(text, piece[:n]...)
 					if err != nil {
@@ -273,7 +273,7 @@ func TestBacklogThatCannotBeDeliveredBeforeTheEndIsAGap(t *testing.T) {
 				} else if last.Type != "sse.reconnect" && last.Type != "n" {
 					t.Errorf("the stream ended with %.80s", fmt.Sprint(last))
 				}
-				// A client that comes back gets the rest.
+				// A client that reconnects gets the rest.
 				again := server.Open(t, "/events", as("alice"), ssetest.LastEventID(last.LastEventID))
 				if open := again.NextOf("sse.open"); !strings.Contains(open.Data, `"resumed":true`) {
 					t.Errorf("got %s", open.Data)
@@ -292,7 +292,7 @@ func TestBacklogThatCannotBeDeliveredBeforeTheEndIsAGap(t *testing.T) {
 	}
 }
 
-// The wall clock goes on while a machine sleeps, and may be set; timers do not.
+// While a machine sleeps, the wall clock advances, but timers do not.
 func TestStreamEndsWithItsTokenThoughTheClockJumps(t *testing.T) {
 	t.Parallel()
 	for _, heartbeat := range []time.Duration{15 * time.Second, -1} {
@@ -314,9 +314,8 @@ func TestStreamEndsWithItsTokenThoughTheClockJumps(t *testing.T) {
 	}
 }
 
-// A second stream in one handler, or an option that is not valid, must not write into
-// the stream of the first.
-func TestServeLeavesAResponseThatHasBegunAlone(t *testing.T) {
+// A second stream in one handler, or an invalid option, must not write into the first stream.
+func TestServeDoesNotTouchAResponseThatHasBegun(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{RefuseNewest: true, MaxStreamsPerUser: 1})
 	for name, second := range map[string]func(c *gin.Context) error{
@@ -384,7 +383,7 @@ func TestNilLogInAnInterfaceIsAnError(t *testing.T) {
 	}
 }
 
-// The person who can repair it reads the log, not the answer.
+// The developer who can fix it reads the log, not the response.
 func TestForgottenMiddlewareIsLogged(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

@@ -12,29 +12,27 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Middleware authenticates the request, puts the user ID and its expiry on the
-// gin context, and then sets the event-stream headers. A request that is refused
-// gets the status and WWW-Authenticate header of RFC 6750, none of those headers,
-// and as its body the JSON {"error": {"code": ..., "message": ...}}.
+// Middleware authenticates the request, puts the user ID and its expiry on the gin context, and
+// sets the event-stream headers. A refused request gets the status and WWW-Authenticate header of
+// RFC 6750, none of those headers, and the JSON body {"error": {"code": ..., "message": ...}}.
 //
-// Handlers after it may still answer with an error: any status but 200, or no
-// answer at all, takes Content-Type and X-Accel-Buffering off again. So does an answer
-// with status 200 that is no event stream, JSON for example: it keeps the Content-Type
-// that gin or net/http gives it, and the first one of each Middleware puts a
-// warning on gin's error list. [Auth.RequireUser] is for such routes.
+// A later handler may still respond with an error: a status other than 200, or no response at all,
+// removes Content-Type and X-Accel-Buffering. So does a response with status 200 that is not an
+// event stream, such as JSON: it keeps the Content-Type that gin or net/http gives it. The first
+// such response of each Middleware puts a warning on gin's error list. Use [Auth.RequireUser] for
+// such routes.
 //
-// It also removes Accept-Encoding from the request, so that compression
-// registered after it leaves the stream alone. Compression registered before it
-// (with Engine.Use, say) has already wrapped the writer, and must exclude the
-// route: [Serve] and [Registry.Serve] refuse such a writer with
-// [ErrUnsupportedWriter], and so one that holds the response back.
+// Middleware also removes Accept-Encoding from the request, so that compression registered after it
+// does not compress the stream. Compression registered before it, for example with Engine.Use, has
+// already wrapped the writer and must exclude the route. [Serve] and [Registry.Serve] refuse a
+// writer that compresses or buffers, with [ErrUnsupportedWriter].
 //
-// Streams work behind a middleware whose response writer has no method Unwrap()
-// http.ResponseWriter, but without write deadlines: a client that takes no byte keeps its
-// handler until TCP gives up, and http.Server.WriteTimeout ends every stream. On HTTP/1
-// [ConnContext] gives the deadlines back. Without it a warning that names the writer and
-// the remedies goes to [RegistryConfig.Logger], once for each registry and type; without a
-// registry to gin's error list, once for each process and type.
+// If the response writer of a middleware has no method Unwrap() http.ResponseWriter, streams work,
+// but without write deadlines: a client that takes no byte keeps its handler until TCP gives up,
+// and http.Server.WriteTimeout ends every stream. On HTTP/1, [ConnContext] restores the deadlines.
+// Without it, a warning names the writer and the remedies. The warning goes to
+// [RegistryConfig.Logger], once for each registry and type, or without a registry to gin's error
+// list, once for each process and type.
 //
 // Middleware panics if auth is nil.
 func Middleware(auth *Auth) gin.HandlerFunc {
@@ -43,7 +41,7 @@ func Middleware(auth *Auth) gin.HandlerFunc {
 	}
 	var warned atomic.Bool
 	return func(c *gin.Context) {
-		defer auth.redact(c) // also of a request that is refused, or whose check panics
+		defer auth.redact(c) // even if the request is refused or authentication panics
 		if !auth.admit(c, true) {
 			return
 		}
@@ -51,7 +49,7 @@ func Middleware(auth *Auth) gin.HandlerFunc {
 		guard := &headerGuard{ResponseWriter: c.Writer}
 		c.Writer = guard
 		setStreamHeaders(guard.Header())
-		// Also when a handler panics: the answer that Recovery writes is not a stream.
+		// Run even if a handler panics: the response of Recovery is not a stream.
 		defer func() {
 			guard.release(c)
 			if guard.misused && !warned.Swap(true) {
@@ -62,8 +60,8 @@ func Middleware(auth *Auth) gin.HandlerFunc {
 	}
 }
 
-// RequireUser is [Middleware] without the event-stream headers, for ordinary
-// routes: it authenticates and puts the user ID on the gin context.
+// RequireUser is [Middleware] for ordinary routes. It authenticates the request and puts the user
+// ID on the gin context, but sets no event-stream headers.
 func (a *Auth) RequireUser() gin.HandlerFunc {
 	return func(c *gin.Context) {
 		defer a.redact(c)
@@ -74,7 +72,7 @@ func (a *Auth) RequireUser() gin.HandlerFunc {
 	}
 }
 
-// admit authenticates c, or answers it and returns false.
+// admit authenticates c. If it cannot, it writes the refusal and returns false.
 func (a *Auth) admit(c *gin.Context, stream bool) bool {
 	identity, err := a.identity(c, func() error { return a.checkOrigin(c.Request, stream) })
 	if err != nil {
@@ -85,7 +83,7 @@ func (a *Auth) admit(c *gin.Context, stream bool) bool {
 	return true
 }
 
-// refuse answers c by RFC 6750, section 3.
+// refuse writes a refusal (RFC 6750, section 3).
 func (a *Auth) refuse(c *gin.Context, err error) {
 	var refused *AuthError
 	switch {
@@ -98,7 +96,7 @@ func (a *Auth) refuse(c *gin.Context, err error) {
 	_ = c.Error(refused)
 	status := refused.Status
 	if status < 400 || status > 599 {
-		status = http.StatusUnauthorized // the application set none; 0 would become 200
+		status = http.StatusUnauthorized // the application set no error status, and 0 would become 200
 	}
 	dropStreamHeaders(c.Writer.Header())
 	if status == http.StatusUnauthorized || refused.Code == codeInvalidRequest || refused.Code == codeInsufficientScope {
@@ -115,8 +113,8 @@ func (a *Auth) refuse(c *gin.Context, err error) {
 	abortJSON(c, status, code, refused.Description)
 }
 
-// headerText keeps to the characters that RFC 6750, section 3, allows in the
-// values of error and error_description.
+// headerText removes characters that RFC 6750, section 3, does not allow in error and
+// error_description.
 func headerText(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
@@ -126,26 +124,24 @@ func headerText(s string) string {
 	}, s)
 }
 
-// Identity is who a request comes from, as authentication found it.
+// Identity is the authenticated user of a request.
 type Identity struct {
-	// UserID is whom [Registry.SendTo] reaches. Between 1 and [MaxNameBytes]
-	// bytes of UTF-8 without control characters and without U+FFFD, which stands for
-	// bytes that could not be decoded.
+	// UserID is the ID to use with [Registry.SendTo]. It has 1 to [MaxNameBytes] bytes of UTF-8,
+	// without control characters and without U+FFFD, which replaces bytes that are not UTF-8.
 	UserID string
-	// Expiry is when the credential ends, and every stream it opened with it.
-	// The zero Time means never.
+	// Expiry is when the credential expires, and with it each stream that it opened. The zero Time
+	// means never.
 	Expiry time.Time
 }
 
-// identityKey is the key on the gin context; being a type of this package it
-// collides with nobody's.
+// identityKey is the key on the gin context. An unexported type cannot collide with other keys.
 type identityKey struct{}
 
-// UserID returns the user ID that [Middleware] or [Auth.RequireUser] put on c,
-// or "" on a route that has neither.
+// UserID returns the user ID that [Middleware] or [Auth.RequireUser] put on c, or "" on a route
+// without either.
 func UserID(c *gin.Context) string { return identityOf(c).UserID }
 
-// Expiry returns when the credential of c ends; the zero Time means never.
+// Expiry returns when the credential of c expires. The zero Time means never.
 func Expiry(c *gin.Context) time.Time { return identityOf(c).Expiry }
 
 func identityOf(c *gin.Context) Identity {
@@ -156,9 +152,9 @@ func identityOf(c *gin.Context) Identity {
 
 const contentType = "text/event-stream"
 
-// setStreamHeaders sets what an event stream needs. The type has no charset
-// parameter, since intermediaries compare it literally; no-transform keeps
-// compressing proxies from buffering, X-Accel-Buffering nginx.
+// setStreamHeaders sets the headers of an event stream. The type has no charset parameter, because
+// some intermediaries compare it literally. no-transform prevents buffering by compressing proxies,
+// and X-Accel-Buffering by nginx.
 func setStreamHeaders(h http.Header) {
 	h["Content-Type"] = []string{contentType}
 	h["Cache-Control"] = []string{"private, no-cache, no-store, no-transform"}
@@ -168,8 +164,8 @@ func setStreamHeaders(h http.Header) {
 	delete(h, "Etag")
 }
 
-// dropStreamHeaders takes off what would make an error answer a stream. Without
-// this gin's JSON renderer would keep the Content-Type it finds.
+// dropStreamHeaders removes the headers of a stream from an error response. Otherwise gin's JSON
+// renderer would keep the Content-Type.
 func dropStreamHeaders(h http.Header) {
 	if h.Get("Content-Type") == contentType {
 		delete(h, "Content-Type")
@@ -177,19 +173,19 @@ func dropStreamHeaders(h http.Header) {
 	}
 }
 
-// headerGuard takes the event-stream headers off an answer that is no stream. Only the
-// goroutine that writes the answer uses it.
+// headerGuard removes the event-stream headers from a response that is not a stream. Only the
+// goroutine that writes the response uses it.
 type headerGuard struct {
 	gin.ResponseWriter
 
-	withheld bool // Content-Type is off, so that a renderer can set its own
-	begun    bool // the first bytes of the body were seen
-	misused  bool // they were no event stream
+	withheld bool // Content-Type is removed, so that a renderer can set its own
+	begun    bool // the first bytes of the body were checked
+	misused  bool // they were not an event stream
 }
 
-// WriteHeader implements http.ResponseWriter. gin calls it before a renderer sets its
-// Content-Type, which it does only if there is none. gin passes -1 for a renderer that
-// sets the status itself, a redirect's, or leaves it alone, as c.SSEvent does.
+// WriteHeader implements http.ResponseWriter. gin calls it before a renderer sets its Content-Type,
+// which the renderer does only if there is none. The status is -1 for renderers that set the status
+// themselves, such as a redirect, or leave it alone, such as c.SSEvent.
 func (g *headerGuard) WriteHeader(status int) {
 	switch {
 	case g.Written():
@@ -216,34 +212,34 @@ func (g *headerGuard) Flush() {
 
 // Write implements io.Writer.
 func (g *headerGuard) Write(p []byte) (int, error) {
-	g.look(string(p[:min(len(p), headBytes)]))
+	g.checkBody(string(p[:min(len(p), headBytes)]))
 	return g.ResponseWriter.Write(p)
 }
 
 // WriteString implements io.StringWriter.
 func (g *headerGuard) WriteString(s string) (int, error) {
-	g.look(s[:min(len(s), headBytes)])
+	g.checkBody(s[:min(len(s), headBytes)])
 	return g.ResponseWriter.WriteString(s)
 }
 
-// headBytes is how much of a body look needs.
+// headBytes is how much of a body checkBody needs.
 const headBytes = 32
 
-// look decides by the first bytes of the body whether the answer is a stream.
-func (g *headerGuard) look(head string) {
+// checkBody decides by the first bytes of the body whether the response is a stream.
+func (g *headerGuard) checkBody(head string) {
 	if g.begun || head == "" {
 		return
 	}
 	g.begun = true
 	header := g.Header()
 	set := header.Get("Content-Type")
-	others := set != "" && !strings.HasPrefix(set, contentType) // a renderer's
+	others := set != "" && !strings.HasPrefix(set, contentType) // set by a renderer
 	encoded := header.Get("Content-Encoding") != ""
 	if g.Status() == http.StatusOK && (others || !encoded && !beginsStream(head)) {
 		g.misused = true
 		g.dropHeaders()
 		if header.Get("Content-Type") == "" && !encoded {
-			// Not for net/http to guess: what is relayed here must not become a page.
+			// Otherwise net/http guesses the type, and relayed text could become a page.
 			header["Content-Type"] = []string{"text/plain; charset=utf-8"}
 		}
 		return
@@ -251,9 +247,8 @@ func (g *headerGuard) look(head string) {
 	g.restore()
 }
 
-// beginsStream reports whether head may be the beginning of an event stream: of a
-// comment, a blank line or a field (section 9.2.5), cut off anywhere. A field may be
-// unknown if it has a colon.
+// beginsStream reports whether head may be the beginning of an event stream (section 9.2.5). That
+// is a comment, a blank line or a field, possibly incomplete. An unknown field needs a colon.
 func beginsStream(head string) bool {
 	line := strings.TrimPrefix(head, "\ufeff")
 	end := strings.IndexFunc(line, func(r rune) bool {
@@ -270,7 +265,7 @@ func beginsStream(head string) bool {
 	}
 }
 
-// restore puts a withheld Content-Type back.
+// restore sets a withheld Content-Type again.
 func (g *headerGuard) restore() {
 	if g.withheld && g.Status() == http.StatusOK && g.Header().Get("Content-Type") == "" {
 		g.Header()["Content-Type"] = []string{contentType}
@@ -278,24 +273,24 @@ func (g *headerGuard) restore() {
 	g.withheld = false
 }
 
-// dropHeaders takes off what would make the answer a stream.
+// dropHeaders removes the headers that would make the response a stream.
 func (g *headerGuard) dropHeaders() {
 	dropStreamHeaders(g.Header())
-	delete(g.Header(), "X-Accel-Buffering") // also beside another Content-Type
+	delete(g.Header(), "X-Accel-Buffering") // even with another Content-Type
 	g.withheld = false
 }
 
-// misuse says what is wrong with the route of c.
+// misuse returns the error for a route that serves no event stream.
 func misuse(c *gin.Context) error {
-	return fmt.Errorf("ginsse: Middleware: the handler of %s %s wrote a body that is no event stream: "+
-		"use Auth.RequireUser on routes that serve no event stream (reported once)", c.Request.Method, c.FullPath())
+	return fmt.Errorf("ginsse: Middleware: the handler of %s %s wrote a body that is not an event stream: "+
+		"use Auth.RequireUser on such routes (reported once)", c.Request.Method, c.FullPath())
 }
 
-// Unwrap lets http.ResponseController find the writer below.
+// Unwrap returns the wrapped writer, for http.ResponseController.
 func (g *headerGuard) Unwrap() http.ResponseWriter { return g.ResponseWriter }
 
-// release ends the guard. An empty answer with the headers of a stream would
-// have a browser reconnect for ever.
+// release removes the guard from c. It also removes the headers of a stream from an empty response,
+// with which a browser would reconnect again and again.
 func (g *headerGuard) release(c *gin.Context) {
 	if !g.Written() {
 		g.dropHeaders()

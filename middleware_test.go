@@ -28,7 +28,7 @@ func TestMiddlewareSetsExactlyTheHeadersOfAStream(t *testing.T) {
 	}
 	tests := []struct {
 		name    string
-		earlier http.Header // set by a middleware before
+		earlier http.Header // set by an earlier middleware
 	}{
 		{"alone", nil},
 		{"over_those_of_a_page", http.Header{
@@ -64,7 +64,7 @@ func TestMiddlewareKeepsTheHeadersOfOthers(t *testing.T) {
 	}
 }
 
-func TestAnswersThatAreNoStreamHaveNoStreamHeaders(t *testing.T) {
+func TestResponsesWithoutAStreamHaveNoStreamHeaders(t *testing.T) {
 	t.Parallel()
 	recovery := gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, _ any) {
 		c.JSON(http.StatusInternalServerError, gin.H{"error": "internal"})
@@ -111,9 +111,9 @@ func TestAnswersThatAreNoStreamHaveNoStreamHeaders(t *testing.T) {
 	}
 }
 
-// RequireUser is for such routes. The answer is what it would be behind RequireUser, and
-// the developer hears of it once.
-func TestABodyThatIsNoStreamKeepsItsTypeAndIsReportedOnce(t *testing.T) {
+// RequireUser is meant for such routes. The response is the same as with RequireUser, and the
+// developer gets one warning.
+func TestABodyThatIsNotAStreamKeepsItsTypeAndIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	const asText = "text/plain; charset=utf-8"
 	tests := []struct {
@@ -170,7 +170,7 @@ func TestABodyThatIsNoStreamKeepsItsTypeAndIsReportedOnce(t *testing.T) {
 			guard := ginsse.Middleware(authtestFunc(t, ginsse.Identity{UserID: "alice"}, nil))
 			engine.GET("/api/:name", guard, test.handler)
 			engine.GET("/again", guard, test.handler)
-			// net/http finds a type for a body that has none; a recorder does not.
+			// net/http sets a type for a body without one; a recorder does not.
 			server := startServer(t, engine, nil, (*httptest.Server).Start)
 			var header http.Header
 			for _, path := range []string{"/api/me", "/again", "/again"} {
@@ -206,7 +206,7 @@ func TestABodyThatIsNoStreamKeepsItsTypeAndIsReportedOnce(t *testing.T) {
 	}
 }
 
-// gin's own events set a type of theirs, and pass no status.
+// gin's own events set their own type, and pass no status.
 func TestEventsOfGinKeepTheHeadersOfAStream(t *testing.T) {
 	t.Parallel()
 	w := middletestServe(t, func(c *gin.Context) {
@@ -224,7 +224,7 @@ func TestEventsOfGinKeepTheHeadersOfAStream(t *testing.T) {
 	}
 }
 
-func TestRefusalTakesOffStreamHeadersThatOthersSet(t *testing.T) {
+func TestRefusalRemovesStreamHeadersThatOthersSet(t *testing.T) {
 	t.Parallel()
 	auth := authtestAuth(t, nil)
 	for name, guard := range map[string]gin.HandlerFunc{"Middleware": ginsse.Middleware(auth), "RequireUser": auth.RequireUser()} {
@@ -321,8 +321,8 @@ func TestRequireUserSetsNoStreamHeaders(t *testing.T) {
 	}
 }
 
-// Compression decides by this header whether to wrap the writer.
-func TestMiddlewareHidesAcceptEncodingFromWhatFollows(t *testing.T) {
+// Compression middleware decides by this header whether to wrap the writer.
+func TestMiddlewareRemovesAcceptEncodingForLaterHandlers(t *testing.T) {
 	t.Parallel()
 	engine := gin.New()
 	engine.GET("/events", ginsse.Middleware(authtestFunc(t, ginsse.Identity{UserID: "alice"}, nil)), func(c *gin.Context) {
@@ -335,7 +335,7 @@ func TestMiddlewareHidesAcceptEncodingFromWhatFollows(t *testing.T) {
 	engine.ServeHTTP(httptest.NewRecorder(), request)
 }
 
-func TestMiddlewareWriterUnwrapsToTheServers(t *testing.T) {
+func TestMiddlewareWriterUnwrapsToTheServersWriter(t *testing.T) {
 	t.Parallel()
 	auth := authtestFunc(t, ginsse.Identity{UserID: "alice"}, nil)
 	server := startServer(t, serveAt(func(c *gin.Context) {
@@ -357,7 +357,7 @@ func TestMiddlewareWriterUnwrapsToTheServers(t *testing.T) {
 	}
 }
 
-func TestMiddlewareGivesTheWriterBack(t *testing.T) {
+func TestMiddlewareRestoresTheWriter(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]gin.HandlerFunc{
 		"returns": func(c *gin.Context) { c.Writer.WriteHeaderNow() },
@@ -392,8 +392,8 @@ func middletestStream(c *gin.Context) {
 	})
 }
 
-// middletestServe serves one request with handler behind the earlier handlers and
-// a Middleware that lets everybody in.
+// middletestServe serves one request with handler after the earlier handlers and a Middleware that
+// accepts every request.
 func middletestServe(t *testing.T, handler gin.HandlerFunc, earlier ...gin.HandlerFunc) *httptest.ResponseRecorder {
 	t.Helper()
 	engine := gin.New()

@@ -23,10 +23,10 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// These tests have a network of their own, with links that the kernel makes slow or has
-// swallow everything. Each runs in a process of its own, which needs ip and tc, and root or
-// a kernel that gives a user namespaces. Without them the tests are skipped, unless
-// NETWORK_TESTS is "required". Then the long ones are run, too.
+// These tests have their own network, with links that the kernel slows down or makes lossy. Each
+// test runs in its own process, which needs ip and tc, and either root or a kernel that allows user
+// namespaces. Without these the tests are skipped, unless NETWORK_TESTS is "required". Then the
+// long tests run, too.
 
 func TestNetworks(t *testing.T) {
 	t.Parallel()
@@ -35,18 +35,18 @@ func TestNetworks(t *testing.T) {
 	run("event_arrives_over_a_slow_network", eventArrivesOverASlowNetwork)
 	run("large_event_arrives_over_a_slow_network", largeEventArrivesOverASlowNetwork)
 	run("event_arrives_over_a_slow_loopback", eventArrivesOverASlowLoopback)
-	run("stalled_client_elsewhere_is_cut", stalledClientElsewhereIsCut)
+	run("stalled_client_on_another_host_ends", stalledClientOnAnotherHostEnds)
 	run("vanished_client_is_noticed_within_a_minute", vanishedClientIsNoticedWithinAMinute)
 }
 
 const (
 	networkTests  = "NETWORK_TESTS"
-	insideNetwork = "NETWORK_TESTS_INSIDE" // set in the process of a test
+	insideNetwork = "NETWORK_TESTS_INSIDE" // set in the process of one test
 )
 
 func networkRequired() bool { return os.Getenv(networkTests) == "required" }
 
-// inNetwork runs the test in a network of its own.
+// inNetwork runs the test in its own network.
 func inNetwork(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	if os.Getenv(insideNetwork) != "" {
@@ -91,7 +91,7 @@ func inNetwork(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-// run runs a command, and returns what it complains of.
+// run runs a command, and returns its error output as an error.
 func run(command string, arguments ...string) error {
 	output, err := exec.CommandContext(context.Background(), command, arguments...).CombinedOutput()
 	if err != nil {
@@ -100,7 +100,7 @@ func run(command string, arguments ...string) error {
 	return nil
 }
 
-// link is a link of this network to another, where clients are.
+// link connects this network to another, which has the clients.
 type link struct {
 	name        string
 	near4, far4 string // the addresses of its ends
@@ -110,7 +110,7 @@ type link struct {
 
 var links atomic.Int64
 
-// newLink makes a link. Tests are skipped if the kernel does not let them.
+// newLink makes a link. It skips the test if the kernel does not allow that.
 func newLink(t *testing.T) *link {
 	t.Helper()
 	n := links.Add(1)
@@ -122,7 +122,7 @@ func newLink(t *testing.T) *link {
 	}
 	thread := make(chan int)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with this goroutine
+		runtime.LockOSThread() // never unlocked, so that the thread ends with this goroutine
 		if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
 			thread <- 0
 			return
@@ -167,8 +167,7 @@ func (l *link) inFar(do func()) {
 	<-done
 }
 
-// limit makes a device slow, in the direction of what it sends. What is beyond its queue is
-// dropped.
+// limit limits the rate at which a device sends. Packets beyond its queue are dropped.
 func limit(t *testing.T, device, rate, queue string) {
 	t.Helper()
 	if err := run("tc", "qdisc", "replace", "dev", device, "root", "tbf", "rate", rate, "burst", "2kb", "limit", queue); err != nil {
@@ -176,7 +175,7 @@ func limit(t *testing.T, device, rate, queue string) {
 	}
 }
 
-// lose has the link swallow what is sent to the clients, without a word.
+// lose makes the link silently drop all packets to the clients.
 func (l *link) lose(t *testing.T) {
 	t.Helper()
 	if err := errors.Join(
@@ -187,8 +186,8 @@ func (l *link) lose(t *testing.T) {
 	}
 }
 
-// client returns a client of s in the other network, which reaches it at an address. prepare
-// may change the connection.
+// client returns a client of s in the other network, which reaches s at an address. prepare may
+// change the connection.
 func (l *link) client(t *testing.T, s *httptest.Server, to string, dialer net.Dialer, prepare func(net.Conn) net.Conn) *http.Client {
 	t.Helper()
 	transport := s.Client().Transport.(*http.Transport).Clone()
@@ -210,7 +209,7 @@ func (l *link) client(t *testing.T, s *httptest.Server, to string, dialer net.Di
 	return &http.Client{Transport: transport}
 }
 
-// address puts together a host and the port of another address.
+// address joins a host and the port of another address.
 func address(host, portOf string) string {
 	_, port, _ := net.SplitHostPort(portOf)
 	return net.JoinHostPort(host, port)
@@ -248,7 +247,7 @@ func eventArrivesOverASlowNetwork(t *testing.T) {
 	})
 }
 
-// The promise in its own figures, with the buffers that the kernel has by itself.
+// This test has the figures of the promise, and the kernel's default buffers.
 func largeEventArrivesOverASlowNetwork(t *testing.T) {
 	t.Helper()
 	if !networkRequired() {
@@ -267,7 +266,7 @@ func largeEventArrivesOverASlowNetwork(t *testing.T) {
 	})
 }
 
-// The peer may be on this host, and the network slow all the same.
+// The network may be slow even if the peer is on this host.
 func eventArrivesOverASlowLoopback(t *testing.T) {
 	t.Helper()
 	inNetwork(t, func(t *testing.T) {
@@ -286,8 +285,8 @@ func eventArrivesOverASlowLoopback(t *testing.T) {
 	})
 }
 
-// sendLarge sends an event over a link that takes much longer than the write timeout. It
-// must arrive whole.
+// sendLarge sends an event over a link that takes much longer than the write timeout. The event
+// must arrive complete.
 func sendLarge(t *testing.T, l *link, tr transport, size int, timeout time.Duration, network, listen, host string, configure func(*http.Server)) {
 	t.Helper()
 	ended := make(chan error, 1)
@@ -338,9 +337,9 @@ func (c *heldConn) Close() error {
 	return c.Conn.Close()
 }
 
-// A client elsewhere that takes nothing is cut at the write timeout, whatever its address: its
-// port may be one on which this host listens.
-func stalledClientElsewhereIsCut(t *testing.T) {
+// The stream of a stalled client on another host ends at the write timeout. The client's port may
+// be one on which this host listens.
+func stalledClientOnAnotherHostEnds(t *testing.T) {
 	t.Helper()
 	inNetwork(t, func(t *testing.T) {
 		const timeout = 2 * time.Second
@@ -349,8 +348,8 @@ func stalledClientElsewhereIsCut(t *testing.T) {
 		for _, tr := range transports {
 			run(tr.name, func(t *testing.T) {
 				l := newLink(t)
-				cut := make(chan stall, 1)
-				server := tr.start(t, serveAt(func(c *gin.Context) { cut <- sendUntilCut(c, timeout) }), func(s *http.Server) { s.ConnContext = smallSendBuffer })
+				ended := make(chan stall, 1)
+				server := tr.start(t, serveAt(func(c *gin.Context) { ended <- sendUntilEnd(c, timeout) }), func(s *http.Server) { s.ConnContext = smallSendBuffer })
 				listener := listenToo(t, server, "tcp", "[::]:0")
 				from, err := net.ResolveTCPAddr("tcp", address(l.far4, listener))
 				if err != nil {
@@ -362,15 +361,14 @@ func stalledClientElsewhereIsCut(t *testing.T) {
 				})
 				openAndIgnore(t, client, server.URL)
 				held.Store(true)
-				within(t, "the stream", cut).want(t, timeout)
+				within(t, "the stream", ended).want(t, timeout)
 			})
 		}
 	})
 }
 
-// A phone that changes networks is gone without a word: its system does not answer. With
-// ConnContext its user is not online for longer than a minute; without, the kernel tries on
-// for about 15.
+// A phone that changes networks vanishes: its system does not respond. With ConnContext its user is
+// offline within a minute. Without it, the kernel retries for about 15 minutes.
 func vanishedClientIsNoticedWithinAMinute(t *testing.T) {
 	t.Helper()
 	if !networkRequired() {

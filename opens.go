@@ -5,31 +5,31 @@ import (
 	"time"
 )
 
-// opens limits how often each user may open a stream: as often as perMinute at once,
-// and then once each time that a minute has room for. It keeps a time for each user who
-// has opened one lately.
+// opens limits how often each user may open a stream, as a token bucket. The bucket holds perMinute
+// tokens and refills evenly within a minute. It keeps one time for each recently active user.
 type opens struct {
-	perMinute int                  // not above 0 is no limit
-	until     map[string]time.Time // by user: up to when the streams opened so far are paid for
-	sweepAt   int                  // the size of until at which old entries are looked for
-	swept     time.Time            // when they were last looked for
-	room      int                  // the most that until has held since it was made
+	perMinute int                  // 0 or less: no limit
+	until     map[string]time.Time // by user: when the bucket is full again
+	sweepAt   int                  // the size of until that triggers a sweep
+	swept     time.Time            // the time of the last sweep
+	room      int                  // the largest size of until since it was made
 }
 
-// minSweep is the least number of users at which old entries are looked for.
+// minSweep is the smallest number of users that triggers a sweep.
 const minSweep = 1024
 
-// take notes that a user opens a stream, or returns how long it is until the user may.
+// take takes a token for a user who opens a stream. If there is none, it returns the time until
+// there is.
 func (o *opens) take(user string, now time.Time) (wait time.Duration) {
 	if o.perMinute <= 0 {
 		return 0
 	}
-	paid := now
+	full := now
 	if until, ok := o.until[user]; ok && until.After(now) {
-		paid = until
+		full = until
 	}
-	paid = paid.Add(time.Minute / time.Duration(o.perMinute))
-	if wait = paid.Sub(now.Add(time.Minute)); wait > 0 {
+	full = full.Add(time.Minute / time.Duration(o.perMinute))
+	if wait = full.Sub(now.Add(time.Minute)); wait > 0 {
 		return wait
 	}
 	if o.until == nil {
@@ -39,14 +39,14 @@ func (o *opens) take(user string, now time.Time) (wait time.Duration) {
 	if len(o.until) >= o.sweepAt || now.Sub(o.swept) >= time.Minute {
 		o.sweep(now)
 	}
-	o.until[user] = paid
+	o.until[user] = full
 	o.room = max(o.room, len(o.until))
 	return 0
 }
 
-// sweep forgets the users whose time is up. It runs when there are twice as many as it
-// last left, so that each stream opened pays for a constant share of it, and once a
-// minute. A map keeps its memory, so one that has become small is made anew.
+// sweep removes users whose buckets are full. It runs once a minute, and when the map has doubled
+// since the last sweep, so that its cost for each opened stream is constant. A map never shrinks,
+// so sweep replaces one that has become mostly empty.
 func (o *opens) sweep(now time.Time) {
 	for user, until := range o.until {
 		if !until.After(now) {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// origin is what a browser says of a page: scheme, host and port (WHATWG HTML,
-// "origin"). It is comparable: two origins are the same if they are equal.
+// origin is the origin of a page: scheme, host and port (WHATWG HTML, "origin"). Equal values are
+// the same origin.
 type origin struct {
 	scheme, host string // in lower case; the host in ASCII
 	port         string // "" for the default of the scheme
@@ -27,19 +27,19 @@ func (o origin) String() string {
 	return o.scheme + "://" + o.host + ":" + o.port
 }
 
-// checkOrigin refuses the cookie to pages of other sites. Such a page could not read the
-// stream, but it could open one in the visitor's name, use up the limit, and on
-// other routes act. Browsers say where a request comes from in Sec-Fetch-Site
-// and, older ones, in Origin. Other clients say nothing; their cookies are not sent by
-// a page. Ordinary routes may be reached by a link.
+// checkOrigin refuses requests from pages of other sites. Such a page could not read the stream,
+// but it could open streams as the visitor and use up the limit, and on other routes it could act
+// as the visitor. Browsers report where a request comes from in Sec-Fetch-Site and, older ones, in
+// Origin. Other clients send neither, and no page makes them send cookies. Safe methods on ordinary
+// routes are allowed, because a link may lead there.
 //
-// The caller asks only when a cookie is what authenticates the request.
+// It is called only if the request depends on a cookie.
 func (a *Auth) checkOrigin(r *http.Request, stream bool) error {
 	if !stream && (r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions) {
 		return nil
 	}
 	site := r.Header.Get("Sec-Fetch-Site")
-	text := strings.Join(r.Header["Origin"], ", ") // several are none: a comma does not parse
+	text := strings.Join(r.Header["Origin"], ", ") // several do not parse, because of the comma
 	from, err := parseOrigin(text)
 	known := err == nil
 	switch {
@@ -57,14 +57,14 @@ func (a *Auth) checkOrigin(r *http.Request, stream bool) error {
 	return refuse(codeCrossSite, "requests from other sites are not accepted here", a.explainOrigin(r, site, text))
 }
 
-// explainOrigin says, for the log, which origin was refused and which setting allows one.
+// explainOrigin returns the cause to log: the refused origin and the setting that would allow it.
 func (a *Auth) explainOrigin(r *http.Request, site, text string) error {
 	const setting = "AuthConfig.AllowedOrigins"
 	switch text {
 	case "":
 		return fmt.Errorf("Sec-Fetch-Site is %q, and there is no Origin to compare with %s", clip(site), setting)
 	case "null":
-		return fmt.Errorf("the origin is %q, as of a sandboxed frame or a file: no setting allows it", text)
+		return fmt.Errorf("the origin is %q, as for a sandboxed frame or a file: no setting allows it", text)
 	}
 	why := fmt.Sprintf("the origin %q is not in %s", clip(text), setting)
 	if a.allowOrigin != nil {
@@ -76,9 +76,9 @@ func (a *Auth) explainOrigin(r *http.Request, site, text string) error {
 	return errors.New(why)
 }
 
-// isHostOf reports whether the origin is that of the request's own host. Behind a proxy
-// that ends TLS the scheme is not known, and the scheme of the origin decides which
-// port is the default. A connection with TLS is never of an http page.
+// isHostOf reports whether the origin is that of the request's own host. Behind a proxy that ends
+// TLS the scheme of the request is not known, so the origin's scheme gives the default port. A
+// request over TLS never comes from an http page of the same origin.
 func (o origin) isHostOf(r *http.Request) bool {
 	if o.scheme != "https" && (o.scheme != "http" || r.TLS != nil) {
 		return false
@@ -91,8 +91,8 @@ func (o origin) isHostOf(r *http.Request) bool {
 	return host == o.host && orDefault(port, usual) == orDefault(o.port, usual)
 }
 
-// parseOrigins reads AuthConfig.AllowedOrigins. What no browser would send is given the
-// form in which browsers send it, or refused.
+// parseOrigins parses AuthConfig.AllowedOrigins. It converts each origin to the form that browsers
+// send, and refuses those that no browser can send.
 func parseOrigins(list []string) (map[origin]bool, error) {
 	origins := make(map[origin]bool, len(list))
 	for _, text := range list {
@@ -106,11 +106,11 @@ func parseOrigins(list []string) (map[origin]bool, error) {
 	return origins, nil
 }
 
-// readOrigin reads an origin that a person has written.
+// readOrigin parses an origin from a configuration.
 func readOrigin(text string) (origin, error) {
 	switch {
 	case text == "null":
-		return origin{}, errors.New("it is the origin of every sandboxed frame and every file, and cannot be allowed")
+		return origin{}, errors.New("it is the origin of all sandboxed frames and files, and cannot be allowed")
 	case strings.Contains(text, "*"):
 		return origin{}, errors.New("a star is not a pattern here; use AuthConfig.AllowOriginFunc for many origins")
 	}
@@ -131,10 +131,10 @@ func readOrigin(text string) (origin, error) {
 	return parseOrigin(text)
 }
 
-// hostNames maps and checks hosts as browsers do (WHATWG URL, "domain to ASCII").
+// hostNames converts and checks hosts as browsers do (WHATWG URL, "domain to ASCII").
 var hostNames = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.CheckHyphens(false), idna.StrictDomainName(false))
 
-// asciiHost returns a host, and what may follow it, with the host in ASCII.
+// asciiHost returns text, a host with optional further parts, with the host in ASCII.
 func asciiHost(text string) (string, error) {
 	end := strings.IndexAny(text, ":/?#")
 	if end < 0 {
@@ -142,7 +142,7 @@ func asciiHost(text string) (string, error) {
 	}
 	host, rest := strings.ToLower(text[:end]), text[end:]
 	if isASCII(host) && !strings.Contains(host, "xn--") {
-		return text, nil // its form is for splitHost to judge
+		return text, nil // splitHost checks its form
 	}
 	ascii, err := hostNames.ToASCII(host)
 	if err != nil || ascii == "" {
@@ -155,18 +155,17 @@ func isASCII(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 })
 }
 
-// defaultPorts are the ports that browsers leave out of an origin.
+// defaultPorts are the ports that browsers omit from an origin.
 var defaultPorts = map[string]string{"http": "80", "https": "443"}
 
-// parseOrigin reads an origin in ASCII, in any spelling: capitals and a default port
-// do not count.
+// parseOrigin parses an origin in ASCII. Upper case and a default port make no difference.
 func parseOrigin(text string) (o origin, err error) {
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found || !isScheme(scheme) {
 		return origin{}, errors.New("it does not begin with a scheme such as https://")
 	}
 	if i := strings.IndexAny(rest, "/?#\\@"); i >= 0 {
-		return origin{}, fmt.Errorf("it has a %q; an origin is a scheme, a host and a port alone", rest[i])
+		return origin{}, fmt.Errorf("it has a %q; an origin has only a scheme, a host and a port", rest[i])
 	}
 	o.scheme = strings.ToLower(scheme)
 	if o.host, o.port, err = splitHost(rest); err != nil {
@@ -192,8 +191,8 @@ func isScheme(text string) bool {
 	return text != ""
 }
 
-// splitHost reads a host with an optional port, as in an origin or a Host header. The
-// host comes back as browsers write it, the port without leading zeros.
+// splitHost parses a host with an optional port, as in an origin or a Host header. It returns the
+// host as browsers write it, and the port without leading zeros.
 func splitHost(text string) (host, port string, err error) {
 	host = text
 	if i := strings.LastIndexByte(text, ':'); i > strings.LastIndexByte(text, ']') {
@@ -218,7 +217,7 @@ func splitHost(text string) (host, port string, err error) {
 	return host, port, checkHost(host)
 }
 
-// ipv6Text returns an address as browsers write it: in hexadecimal to the end.
+// ipv6Text returns an address as browsers write it, all in hexadecimal.
 func ipv6Text(addr netip.Addr) string {
 	if !addr.Is4In6() {
 		return addr.String()
@@ -227,21 +226,21 @@ func ipv6Text(addr netip.Addr) string {
 	return fmt.Sprintf("::ffff:%x:%x", uint16(b[12])<<8|uint16(b[13]), uint16(b[14])<<8|uint16(b[15]))
 }
 
-// checkHost refuses a host in lower case that a browser would not write so.
+// checkHost refuses a host in lower case that is not in the form of browsers.
 func checkHost(host string) error {
 	if strings.ContainsFunc(host, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
 	}) {
-		return errors.New("its host has a character that no host has")
+		return errors.New("its host has a character that is not allowed in hosts")
 	}
-	labels := strings.Split(strings.TrimSuffix(host, "."), ".") // a dot at the end makes another host
+	labels := strings.Split(strings.TrimSuffix(host, "."), ".") // a trailing dot is allowed: it makes another host
 	if labels[0] == "" && len(labels) > 1 {
 		return errors.New("its host begins with a dot; use AuthConfig.AllowOriginFunc for many origins")
 	}
 	if slices.Contains(labels, "") {
 		return errors.New("it has no host, or an empty part in it")
 	}
-	// What ends in a number is an IPv4 address to a browser, which writes it in one way.
+	// To a browser, a host that ends in a number is an IPv4 address, which it writes in one form.
 	if last := labels[len(labels)-1]; isNumber(last) {
 		if addr, err := netip.ParseAddr(host); err != nil || !addr.Is4() {
 			return errors.New("its host ends in a number, and is not an IPv4 address such as 192.0.2.1")
@@ -250,7 +249,7 @@ func checkHost(host string) error {
 	return nil
 }
 
-// isNumber reports whether browsers read a label as a number.
+// isNumber reports whether browsers parse a label as a number.
 func isNumber(label string) bool {
 	digits := "0123456789"
 	if hex, ok := strings.CutPrefix(label, "0x"); ok {

@@ -94,7 +94,7 @@ func TestCookieIsRefusedToOtherSitesPages(t *testing.T) {
 			case w.Code != http.StatusOK || w.Header().Get("Test-User") != "alice":
 				t.Errorf("got %d %s, want 200", w.Code, w.Body)
 			}
-			// No page can make a browser send this header without being allowed to.
+			// A page cannot make a browser send this header without permission.
 			w = authtestServe(auth, request("Authorization", "Bearer "+token))
 			if w.Code != http.StatusOK {
 				t.Errorf("with the token in the header: got %d %s, want 200", w.Code, w.Body)
@@ -103,8 +103,8 @@ func TestCookieIsRefusedToOtherSitesPages(t *testing.T) {
 	}
 }
 
-// A page can send the header only if it knows the token, so nothing of the person's is used
-// without knowing. What the cookie proves must not count for it.
+// A page can send the header only if it knows the token, so the request uses no authority of the
+// visitor. The cookie must not add any.
 func TestACookieBesideAHeaderDoesNotMatterToOtherSitesPages(t *testing.T) {
 	t.Parallel()
 	auth := tokentestAuth(t)
@@ -185,7 +185,7 @@ func TestAllowedOriginsMeanWhatTheyMeanToABrowser(t *testing.T) {
 	}
 }
 
-func TestOriginsThatCanNeverMatchAreRefusedWithTheRemedy(t *testing.T) {
+func TestOriginsThatCannotMatchAreRefusedWithARemedy(t *testing.T) {
 	t.Parallel()
 	const pattern = "AuthConfig.AllowOriginFunc"
 	tests := []struct{ name, origin, want string }{
@@ -298,12 +298,12 @@ func TestOwnHostIsComparedAsBrowsersWriteIt(t *testing.T) {
 	}
 }
 
-func TestAllowOriginFuncIsAskedAboutOriginsOnly(t *testing.T) {
+func TestAllowOriginFuncIsCalledOnlyForOrigins(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, site string
 		origins    []string
-		asked      string // "" if it is not asked
+		asked      string // "" if the function is not called
 	}{
 		{"tenant", "cross-site", []string{"https://tenant1.example.com"}, "https://tenant1.example.com"},
 		{"same_site", "same-site", []string{"https://tenant1.example.com"}, "https://tenant1.example.com"},
@@ -345,7 +345,7 @@ func TestAllowOriginFuncIsAskedAboutOriginsOnly(t *testing.T) {
 	}
 }
 
-func TestAllowOriginFuncIsNotAskedOnBehalfOfUnknownPeers(t *testing.T) {
+func TestAllowOriginFuncIsNotCalledForUnauthenticatedPeers(t *testing.T) {
 	t.Parallel()
 	auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) {
 		cfg.Cookie = "session"
@@ -401,8 +401,8 @@ func TestTheLogOfARefusedOriginNamesItAndTheSetting(t *testing.T) {
 	}
 }
 
-// FuzzOrigin compares the origins of a setting, of a page and of the request's host as
-// net/url reads them.
+// FuzzOrigin compares the parser with net/url, for the origins of a setting, a page and the
+// request's host.
 func FuzzOrigin(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"https://app.example.com", "https://app.example.com:443", "app.example.com"},
@@ -442,7 +442,7 @@ func FuzzOrigin(f *testing.F) {
 		if origintestAsk(auth, "cross-site", page) == nil && origintestForm(setting) != origintestForm(page) && origintestASCII(setting) {
 			t.Errorf("%q allows %q", setting, page)
 		}
-		// What is taken is an origin that a browser can send.
+		// An accepted origin is one that a browser can send.
 		var form string
 		if origintestASCII(setting) {
 			form = origintestForm(setting)
@@ -456,15 +456,15 @@ func FuzzOrigin(f *testing.F) {
 	})
 }
 
-// Below are the helpers of the tests of origins.
+// Helpers of the tests of origins.
 
-// origintestAuth takes the token from a cookie, for pages of the origins.
+// origintestAuth returns an Auth that accepts the cookie for pages of the origins.
 func origintestAuth(t testing.TB, origins ...string) *ginsse.Auth {
 	t.Helper()
 	return authtestAuth(t, func(cfg *ginsse.AuthConfig) { cfg.Cookie, cfg.AllowedOrigins = "session", origins })
 }
 
-// origintestRequest returns a POST to example.com with a good cookie, from a page.
+// origintestRequest returns a POST to example.com from a page, with a valid cookie.
 func origintestRequest(site string, origins ...string) *http.Request {
 	r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/ordinary", http.NoBody)
 	r.Header.Set("Cookie", "session="+authtestSignPayload(`"sub":"alice"`))
@@ -475,7 +475,7 @@ func origintestRequest(site string, origins ...string) *http.Request {
 	return r
 }
 
-// origintestAsk returns the error with which a request from a page is refused.
+// origintestAsk returns the refusal of a request from a page, or nil.
 func origintestAsk(auth *ginsse.Auth, site string, origins ...string) error {
 	c, _ := gin.CreateTestContext(httptest.NewRecorder())
 	c.Request = origintestRequest(site, origins...)
@@ -486,7 +486,7 @@ func origintestAsk(auth *ginsse.Auth, site string, origins ...string) error {
 	return nil
 }
 
-// origintestForm returns an origin as net/url reads it, in one spelling.
+// origintestForm returns an origin as net/url parses it, in a normal form.
 func origintestForm(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {

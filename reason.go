@@ -2,43 +2,41 @@ package ginsse
 
 import "errors"
 
-// Reason says why a stream ended. It is an error, so that the functions that
-// serve a stream can return it, wrapped with its cause where there is one:
+// Reason is why a stream ended. It is an error, so that the functions that serve a stream can
+// return it, wrapped with its cause if there is one:
 //
 //	if errors.Is(err, ginsse.ReasonClientGone) { ... }
 //
-// It is also what [RegistryConfig.DisconnectFunc] is given, and what the client of a
-// registry reads in the data of its last event. The type of that event says what
-// the client should do:
+// [RegistryConfig.DisconnectFunc] receives it, and the client of a registry finds it in the data of
+// its last event. The type of that event says what the client should do:
 //
 //	reason        last event     what the client should do
 //	client gone   none
-//	slow          none           it resumes by itself
-//	expired       sse.reconnect  come back, with a new credential
-//	lifetime      sse.reconnect  come back
-//	shutdown      sse.reconnect  come back: to another node, or after the restart
-//	overloaded    sse.reconnect  come back later
-//	throttled     sse.reconnect  come back later
-//	disconnected  sse.close      not come back
-//	replaced      sse.close      not come back: the user has opened newer streams
-//	your own      sse.close      not come back
-//	done, failed  none: of streams of one request, see below
+//	slow          none           resume, which browsers do
+//	expired       sse.reconnect  reconnect with a new credential
+//	lifetime      sse.reconnect  reconnect
+//	shutdown      sse.reconnect  reconnect, to another node or after the restart
+//	overloaded    sse.reconnect  reconnect later
+//	throttled     sse.reconnect  reconnect later
+//	disconnected  sse.close      not reconnect
+//	replaced      sse.close      not reconnect: the user has opened newer streams
+//	your own      sse.close      not reconnect
+//	done, failed  none           only for streams of one request, see below
 //
-// A stream of one request ([Serve]) has none of these events. If its producer has
-// returned, or the application has ended it with a reason of its own, it ends with
-// [DoneID].
+// A stream of one request ([Serve]) has none of these events. If its producer has returned, or the
+// application has ended it with its own reason, it ends with [DoneID].
 //
-// The data of sse.close is {"reason": "..."}; that of sse.reconnect is {"reason": "...",
-// "retry": milliseconds}, and the block has the same time in a retry field, so that a
-// browser's EventSource keeps to it by itself. An EventSource comes back after
-// sse.close as well unless its page closes it; after "replaced" in 5 minutes.
+// The data of sse.close is {"reason": "..."}. The data of sse.reconnect is {"reason": "...",
+// "retry": milliseconds}, and the block has the same time in a retry field, which a browser's
+// EventSource follows. An EventSource also reconnects after sse.close, unless its page closes it;
+// after "replaced" it waits 5 minutes.
 //
-// Applications may use reasons of their own with [Registry.Disconnect] and
-// [Stream.Disconnect]; with one of the kit's, the client gets the event of this
-// table. string(reason) is the reason alone; as an error it says more.
+// Applications may use their own reasons with [Registry.Disconnect] and [Stream.Disconnect]. With
+// one of the kit's reasons, the client gets the event of this table. string(reason) is the reason
+// alone; the text of the error says more.
 type Reason string
 
-// The kit's own reasons.
+// Reasons of the kit.
 const (
 	// ReasonClientGone: the client closed the connection, a write to it failed, or
 	// the request's context ended. Nothing more can be sent to it.
@@ -52,20 +50,18 @@ const (
 	ReasonLifetime Reason = "lifetime"
 	// ReasonShutdown: the registry is shutting down.
 	ReasonShutdown Reason = "shutdown"
-	// ReasonOverloaded: the registry holds as many streams as it may, the user's places
-	// are taken by hooks that have not returned, or the log cannot say where the stream
-	// begins.
+	// ReasonOverloaded: the registry has reached its limit of streams, or hooks that have not
+	// returned take all of the user's places. Or the log has no position for the stream.
 	ReasonOverloaded Reason = "overloaded"
 	// ReasonThrottled: the user has opened streams more often than
 	// [RegistryConfig.MaxOpensPerMinute] allows.
 	ReasonThrottled Reason = "throttled"
-	// ReasonDisconnected: [Registry.Disconnect] or [Stream.Disconnect] was
-	// called without a reason of the application's own.
+	// ReasonDisconnected: [Registry.Disconnect] or [Stream.Disconnect] was called without a reason.
 	ReasonDisconnected Reason = "disconnected"
-	// ReasonReplaced: the user opened a stream beyond
-	// [RegistryConfig.MaxStreamsPerUser], and this was the oldest.
+	// ReasonReplaced: the user opened more streams than [RegistryConfig.MaxStreamsPerUser], and
+	// this was the oldest.
 	ReasonReplaced Reason = "replaced"
-	// ReasonDone: the producer has sent all it had.
+	// ReasonDone: the producer has returned without an error.
 	ReasonDone Reason = "done"
 	// ReasonFailed: the producer returned an error or panicked.
 	ReasonFailed Reason = "failed"
@@ -74,7 +70,7 @@ const (
 // Error implements error.
 func (r Reason) Error() string { return "ginsse: stream ended: " + string(r) }
 
-// reconnects reports whether the client of a registry is asked to come back.
+// reconnects reports whether the client of a registry should reconnect.
 func (r Reason) reconnects() bool {
 	switch r {
 	case ReasonExpired, ReasonLifetime, ReasonShutdown, ReasonOverloaded, ReasonThrottled, ReasonClientGone, ReasonSlow:
@@ -84,11 +80,11 @@ func (r Reason) reconnects() bool {
 	}
 }
 
-// orDisconnected returns the reason, or for none the kit's own.
+// orDisconnected returns the reason, or ReasonDisconnected for "".
 func (r Reason) orDisconnected() Reason { return orDefault(r, ReasonDisconnected) }
 
-// drains reports whether the client still gets what was sent before the end.
-// An expired credential gives no right to it; a dead connection no way.
+// drains reports whether the client still gets the events sent before the end. It has no right to
+// them after its credential has expired, and cannot get them on a dead connection.
 func (r Reason) drains() bool {
 	switch r {
 	case ReasonExpired, ReasonClientGone, ReasonSlow, ReasonOverloaded, ReasonThrottled:
@@ -98,7 +94,7 @@ func (r Reason) drains() bool {
 	}
 }
 
-// reasonOf returns the Reason in an error that ended a stream.
+// reasonOf returns the Reason in an error that ended a stream, or ReasonFailed.
 func reasonOf(err error) Reason {
 	var reason Reason
 	if errors.As(err, &reason) {

@@ -8,10 +8,9 @@ import (
 
 const redacted = "redacted"
 
-// redact takes the credentials off a request that has been dealt with, so that
-// no logger or recovery on the way out prints them: gin's Recovery prints the
-// request on a panic, and masks only the Authorization header. The request's
-// header map may be shared with handlers, so it is replaced, not written to.
+// redact removes the credentials from a finished request, so that outer loggers and recovery do not
+// print them. gin's Recovery prints the request on a panic and masks only the Authorization header.
+// Handlers may share the header map, so redact replaces it instead of writing to it.
 func (a *Auth) redact(c *gin.Context) {
 	header := c.Request.Header
 	hasCookies := a.cookie != "" && len(header["Cookie"]) > 0
@@ -23,8 +22,9 @@ func (a *Auth) redact(c *gin.Context) {
 		header["Authorization"] = []string{redacted}
 	}
 	if hasCookies {
-		// Rebuilt from what parses: what does not may be most of a token. In one go,
-		// as adding them one by one would take quadratic time, for anybody who asks.
+		// Keep only cookies that parse, because the rest may contain most of a token. Build the
+		// header once: adding one cookie at a time takes quadratic time, which any client could
+		// use.
 		cookies := c.Request.Cookies()
 		kept := make([]string, len(cookies))
 		for i, cookie := range cookies {

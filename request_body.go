@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// On HTTP/1 net/http reads what is left of a request's body in two places: before
-// it sends the headers, and when the handler has returned. A client that withholds
-// what it announced would hold the stream there, so these reads are bounded.
+// On HTTP/1 net/http reads the rest of a request's body in two places: before it sends the headers,
+// and after the handler has returned. A client that withholds an announced body would block the
+// stream there, so these reads need a time limit.
 //
 // A read deadline does harm in all other cases, and outlives the request:
 //
@@ -22,12 +22,12 @@ import (
 //     although it could not read the rest of the body. The rest, if it comes later, would
 //     then be taken for a request.
 //
-// So a deadline is set only for a read that seems to wait, and afterwards only on a
-// connection that net/http is certain to close. Whether a read waits cannot be told for
-// sure: if it has come to the deadline, the connection must not be used again.
+// So a deadline is set only while a read seems to wait, and afterwards only on a connection that
+// net/http is certain to close. It is not possible to know for certain that a read waits. If the
+// deadline has passed, the connection must therefore not be reused.
 
-// bodyComplete reports whether the whole body of r has certainly been read. It
-// neither waits nor reads any of it.
+// bodyComplete reports whether the whole body of r has certainly been read. It neither waits nor
+// reads.
 func bodyComplete(r *http.Request) bool {
 	if r.ProtoMajor != 1 || r.ContentLength == 0 {
 		return true
@@ -43,17 +43,18 @@ func bodyComplete(r *http.Request) bool {
 	return false
 }
 
-// willClose reports whether net/http is certain to close the connection after the response,
-// because the whole body has not been read. interrupted says that reads of it have been
-// made to fail. The headers have been sent.
+// willClose reports whether net/http is certain to close the connection after the response because
+// the body has not been read completely. interrupted means that reads of the body were made to
+// fail. It must be called after the headers were sent.
 func willClose(r *http.Request, interrupted bool) bool {
 	switch kind := serverBody(r.Body); {
 	case r.ProtoMajor != 1 || r.ContentLength == 0:
 		return false
 	case kind == "expectContinueReader" && r.ContentLength > 0:
-		// Not if it was read before the headers; after them it is not asked for any more.
+		// The rest of the function checks whether the body was read before the headers were sent.
+		// Later net/http does not ask for it.
 	case kind == "body" && interrupted && r.Context().Err() != nil:
-		// net/http ends the context when a read fails: without that, there was none.
+		// net/http ends the context when a read fails, so a read has failed.
 	default:
 		return false
 	}
@@ -65,8 +66,8 @@ func isBodyEnd(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, http.ErrBodyReadAfterClose)
 }
 
-// serverBody returns the name of the type of a body that net/http made, and "" for one
-// that middleware has put in its place.
+// serverBody returns the type name of a body that net/http made, and "" for a body that middleware
+// has replaced.
 func serverBody(body io.ReadCloser) string {
 	t := reflect.TypeOf(body)
 	if t == nil || t.Kind() != reflect.Pointer || t.Elem().PkgPath() != "net/http" {
@@ -75,13 +76,12 @@ func serverBody(body io.ReadCloser) string {
 	return t.Elem().Name()
 }
 
-// bodyGrace is how long net/http may read the rest of a body on a connection that it
-// closes afterwards. A connection that is closed with data unread is reset, and the
-// client may lose the end of the response.
+// bodyGrace is how long net/http may read the rest of a body before it closes a connection. Closing
+// a connection with unread data resets it, and the client may lose the end of the response.
 const bodyGrace = 2 * time.Second
 
-// interruptRead has reads of the request's body fail after d, until done is called,
-// which reports whether it has come to that.
+// interruptRead makes reads of the request's body fail after d, until done is called. done reports
+// whether d has passed.
 func interruptRead(w http.ResponseWriter, d time.Duration) (done func() bool) {
 	control := http.NewResponseController(w)
 	var reading atomic.Bool

@@ -21,8 +21,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// rawConn is a client that writes its requests by hand, and can be as slow with a body as
-// no library is.
+// rawConn is a client that writes requests by hand, so that it can delay a body.
 type rawConn struct {
 	t *testing.T
 	net.Conn
@@ -49,7 +48,7 @@ func (c *rawConn) send(text string) {
 	}
 }
 
-// answer returns the next response and its body, which must come whole.
+// answer returns the next response and its body, which must be complete.
 func (c *rawConn) answer() (r *http.Response, text string) {
 	c.t.Helper()
 	r, err := http.ReadResponse(c.r, nil)
@@ -64,7 +63,7 @@ func (c *rawConn) answer() (r *http.Response, text string) {
 	return r, string(b)
 }
 
-// wantEnd fails unless the server closes the connection, and sends nothing before.
+// wantEnd fails the test unless the server closes the connection without sending anything.
 func (c *rawConn) wantEnd() {
 	c.t.Helper()
 	rest, err := io.ReadAll(c.r)
@@ -74,10 +73,9 @@ func (c *rawConn) wantEnd() {
 	}
 }
 
-// net/http waits for the rest of a body before it sends the headers, for half of the write
-// timeout at most. If it comes by then, nothing is amiss; if not, the response ends, and
-// with it the connection.
-func TestStreamWaitsForABodyAWhile(t *testing.T) {
+// net/http waits for the rest of a body before it sends the headers, for at most half of the write
+// timeout. If the rest arrives by then, all is well; otherwise the response and its connection end.
+func TestStreamWaitsForABodyForALimitedTime(t *testing.T) {
 	t.Parallel()
 	const timeout = time.Second
 	for _, test := range []struct {
@@ -124,7 +122,7 @@ func TestStreamWaitsForABodyAWhile(t *testing.T) {
 			if r, _ := withholding.answer(); !r.Close {
 				t.Error("the connection of a client that withholds its body is kept")
 			}
-			// net/http takes a body that does not come for a client that has gone.
+			// To net/http, a body that does not arrive means that the client has gone.
 			if err := within(t, "the handler", after); !errors.Is(err, ginsse.ReasonClientGone) {
 				t.Errorf("the stream ended with %v", err)
 			}
@@ -136,7 +134,7 @@ func TestStreamWaitsForABodyAWhile(t *testing.T) {
 	}
 }
 
-// lateWriter is the writer of middleware that takes its time before it writes.
+// lateWriter is the writer of middleware that delays writes.
 type lateWriter struct {
 	gin.ResponseWriter
 	late time.Duration
@@ -149,10 +147,10 @@ func (w *lateWriter) Write(p []byte) (int, error) {
 
 func (w *lateWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Whether net/http waits for a body cannot be told for sure: middleware may have put another
-// in its place, and the machine may have been suspended. If it turns out that it did not wait,
-// the connection is spoiled, and must not be used for other requests.
-func TestConnectionThatWasSpoiledIsNotUsedAgain(t *testing.T) {
+// It is not possible to know for certain that net/http waits for a body. Middleware may have
+// replaced the body, and the machine may have been suspended. If net/http did not wait, the
+// connection is spoiled and must not be reused.
+func TestSpoiledConnectionIsNotReused(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports[:2] {
 		t.Run(tr.name, func(t *testing.T) {
@@ -195,8 +193,8 @@ func TestConnectionThatWasSpoiledIsNotUsedAgain(t *testing.T) {
 	}
 }
 
-// A client that asks before it sends its body is not told to send what the handler does
-// not read. It gets its stream at once, and the connection ends with it.
+// The server does not ask a client that waits for 100 Continue to send a body that the handler does
+// not read. The client gets its stream at once, and the connection ends with it.
 func TestStreamDoesNotAskForAnUnreadBody(t *testing.T) {
 	t.Parallel()
 	after := make(chan error, 1)
@@ -204,7 +202,7 @@ func TestStreamDoesNotAskForAnUnreadBody(t *testing.T) {
 		err := ginsse.Serve(c, ginsse.StreamConfig{}, sendX)
 		after <- errors.Join(err, lives(c.Request.Context(), aMoment))
 	}), nil)
-	for _, body := range []string{"", "hello"} { // some clients send it all the same
+	for _, body := range []string{"", "hello"} { // some clients send it anyway
 		conn := dialRaw(t, server)
 		conn.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n" + body)
 		r, text := conn.answer()
@@ -255,7 +253,7 @@ func TestProducerReadsTheBodyWhileItStreams(t *testing.T) {
 				}
 				lines := bufio.NewReader(r.Body)
 				for _, line := range []string{"a1\n", "b2\n", "c3\n"} {
-					pass(streamTimeout / 4) // longer than half of the timeout in all
+					pass(streamTimeout / 4) // in total longer than half of the timeout
 					conn.send(fmt.Sprintf(test.format, len(line), line))
 					for want := "data: got " + line; ; {
 						got, err := lines.ReadString('\n')
@@ -279,7 +277,7 @@ func TestProducerReadsTheBodyWhileItStreams(t *testing.T) {
 	}
 }
 
-// What is left of a body when the stream is over is the handler's.
+// When the stream has ended, the handler can read the rest of the body.
 func TestHandlerReadsTheBodyAfterItsStream(t *testing.T) {
 	t.Parallel()
 	rest := make(chan string, 1)
@@ -301,7 +299,7 @@ func TestHandlerReadsTheBodyAfterItsStream(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pass(aMoment) // the stream is over, and the handler reads
+	pass(aMoment) // the stream has ended, and the handler reads
 	conn.send("hello")
 	if got := within(t, "the handler", rest); got != "hello<nil>" {
 		t.Errorf("the handler read %q", got)
@@ -311,9 +309,9 @@ func TestHandlerReadsTheBodyAfterItsStream(t *testing.T) {
 	}
 }
 
-// With full duplex net/http does not close a connection whose body it could not read. A
-// body that comes later must not be taken for a request.
-func TestBodyThatComesTooLateIsNotARequest(t *testing.T) {
+// With full duplex net/http keeps a connection whose body it could not read. If the body arrives
+// later, it must not be taken for a request.
+func TestLateBodyIsNotARequest(t *testing.T) {
 	t.Parallel()
 	r := gin.New()
 	ended, smuggled := make(chan struct{}), make(chan struct{}, 1)
@@ -343,8 +341,8 @@ func TestBodyThatComesTooLateIsNotARequest(t *testing.T) {
 	}
 }
 
-// A handler may go on for longer than the write timeout when its stream is over. The
-// response's end still reaches the client.
+// When its stream has ended, a handler may run for longer than the write timeout. The end of the
+// response must still reach the client.
 func TestResponseEndsWholeLongAfterTheStream(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
@@ -354,7 +352,7 @@ func TestResponseEndsWholeLongAfterTheStream(t *testing.T) {
 			_ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: timeout}, sendX)
 			worked <- lives(c.Request.Context(), 5*timeout)
 		}), func(s *http.Server) {
-			s.WriteTimeout = 2 * timeout // it is for answers, not for streams
+			s.WriteTimeout = 2 * timeout // it does not apply to streams
 		})
 		if got := exchange(t, server.Client(), http.MethodGet, server.URL, nil, nil); !strings.Contains(got.text, "data: x\n") {
 			t.Errorf("got %q", got.text)

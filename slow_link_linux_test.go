@@ -22,29 +22,28 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// These tests have a link in them that is slow, or a client that takes nothing, with
-// real back-pressure: small buffers, and no more read than what has been passed on. They
-// look at the clock, because it is the kernel's that counts.
+// These tests use a slow link, or a client that takes nothing, with real back-pressure: small
+// buffers, and no more read than was passed on. They use real time, because the kernel does.
 
 func TestSlowLinks(t *testing.T) {
 	t.Parallel()
 	run, wait := allAtOnce(t)
 	defer wait()
 	run("event_arrives", eventArrivesOverASlowLink)
-	run("stalled_client_is_cut_at_the_write_timeout", stalledClientIsCutAtTheWriteTimeout)
-	run("stalled_stream_is_cut_beside_others", stalledStreamIsCutBesideOthersOnItsConnection)
+	run("stalled_client_ends_at_the_write_timeout", stalledClientEndsAtTheWriteTimeout)
+	run("stalled_stream_ends_beside_others", stalledStreamEndsBesideOthersOnItsConnection)
 	run("slow_reader_of_http2_keeps_its_stream", slowReaderOfAnHTTP2StreamKeepsIt)
 	run("steady_reader_keeps_its_stream_behind_a_backlog", steadyReaderKeepsItsStreamBehindALargeBacklog)
 }
 
-// slowLink is a proxy of TCP that passes on what a server sends at a set rate.
+// slowLink is a TCP proxy that passes on what a server sends at a given rate.
 type slowLink struct {
 	address string
 	rate    atomic.Int64 // bytes/s from the server to the client; 0 passes on nothing
-	passed  atomic.Int64 // bytes that have been passed on
+	passed  atomic.Int64 // bytes passed on so far
 }
 
-// newSlowLink returns a slow link to a server at an address.
+// newSlowLink returns a slow link to the server at an address.
 func newSlowLink(t *testing.T, to string, rate int64) *slowLink {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -106,15 +105,15 @@ func (l *slowLink) relay(ctx context.Context, client net.Conn, to string) {
 	}
 }
 
-// smallReceiveBuffer has the kernel take little for a connection that is not read. It is
-// set before the connection is opened: a window that was offered is not taken back.
+// smallReceiveBuffer makes the kernel buffer little for a connection that is not read. It must run
+// before the connection is opened, because an offered window is not taken back.
 func smallReceiveBuffer(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) {
 		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10)
 	})
 }
 
-// smallSendBuffer is a ConnContext with which the kernel takes little from the server.
+// smallSendBuffer is a ConnContext that makes the kernel buffer little from the server.
 func smallSendBuffer(ctx context.Context, conn net.Conn) context.Context {
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()
@@ -123,7 +122,7 @@ func smallSendBuffer(ctx context.Context, conn net.Conn) context.Context {
 	return ctx
 }
 
-// client returns a client of s that comes over the link.
+// client returns a client of s that connects over the link.
 func (l *slowLink) client(t *testing.T, s *httptest.Server) *http.Client {
 	t.Helper()
 	transport := s.Client().Transport.(*http.Transport).Clone()
@@ -134,7 +133,7 @@ func (l *slowLink) client(t *testing.T, s *httptest.Server) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// listenToo has a server listen at another address, and returns it.
+// listenToo makes a server listen at another address, and returns the address.
 func listenToo(t *testing.T, s *httptest.Server, network, address string) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), network, address)
@@ -157,8 +156,7 @@ func listenToo(t *testing.T, s *httptest.Server, network, address string) string
 	return to
 }
 
-// allAtOnce runs subtests at the same time: they wait for their links, not for the
-// processor.
+// allAtOnce runs subtests in parallel, because they wait for their links and not for the processor.
 func allAtOnce(t *testing.T) (run func(name string, test func(t *testing.T)), wait func()) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -167,8 +165,8 @@ func allAtOnce(t *testing.T) (run func(name string, test func(t *testing.T)), wa
 	}, wg.Wait
 }
 
-// The kernel of a slow client's server takes in nothing for much longer than the write
-// timeout. The client takes some bytes all the time.
+// The kernel accepts nothing from the server for much longer than the write timeout. The client
+// takes some bytes all the time.
 func eventArrivesOverASlowLink(t *testing.T) {
 	t.Helper()
 	const (
@@ -226,10 +224,9 @@ func eventArrivesOverASlowLink(t *testing.T) {
 	}
 }
 
-// A client that has taken part of what there is to write, and then takes nothing, is cut
-// when the write timeout has passed, on each transport: there is no more, and no less, to
-// it than to one that takes nothing from the beginning.
-func stalledClientIsCutAtTheWriteTimeout(t *testing.T) {
+// If a client takes nothing, its stream ends at the write timeout, on each transport. The timeout
+// is the same for a client that took part of the event before.
+func stalledClientEndsAtTheWriteTimeout(t *testing.T) {
 	t.Helper()
 	const timeout = 2 * time.Second
 	run, wait := allAtOnce(t)
@@ -238,8 +235,8 @@ func stalledClientIsCutAtTheWriteTimeout(t *testing.T) {
 		for _, prepared := range []bool{false, true} {
 			for _, rate := range []int64{0, 32_000} { // before it stalls
 				run(fmt.Sprintf("%s/conn_context_%v/after_%d_bytes_a_second", tr.name, prepared, rate), func(t *testing.T) {
-					cut := make(chan stall, 1)
-					server := tr.start(t, serveAt(func(c *gin.Context) { cut <- sendUntilCut(c, timeout) }), func(s *http.Server) {
+					ended := make(chan stall, 1)
+					server := tr.start(t, serveAt(func(c *gin.Context) { ended <- sendUntilEnd(c, timeout) }), func(s *http.Server) {
 						s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 							if prepared {
 								ctx = ginsse.ConnContext(ctx, conn)
@@ -253,35 +250,35 @@ func stalledClientIsCutAtTheWriteTimeout(t *testing.T) {
 						pass(timeout / 8)
 					}
 					link.rate.Store(0)
-					within(t, "the stream", cut).want(t, timeout)
+					within(t, "the stream", ended).want(t, timeout)
 				})
 			}
 		}
 	}
 }
 
-// stall is what the handler of a stalled client has seen.
+// stall is what the handler of a stalled client has observed.
 type stall struct {
 	reason error
-	lasted time.Duration // the write that was ended
+	lasted time.Duration // duration of the write that was made to fail
 }
 
-// want fails unless the stream was ended as slow, and the write at its timeout.
+// want fails the test unless the stream ended as slow, and the write at its timeout.
 func (s stall) want(t *testing.T, timeout time.Duration) {
 	t.Helper()
 	t.Logf("the write was ended after %v", s.lasted)
 	if !errors.Is(s.reason, ginsse.ReasonSlow) {
 		t.Errorf("the stream ended with %v", s.reason)
 	}
-	// Up to a quarter of the timeout is lost between looks, as the watchdog's own tests show.
-	// The rest is for a busy machine.
+	// Up to a quarter of the timeout may pass between checks, as the watchdog's own tests show. The
+	// rest is for a busy machine.
 	if s.lasted < timeout*9/10 || s.lasted > timeout*8 {
 		t.Errorf("the stalled write was ended after %v, with a timeout of %v", s.lasted, timeout)
 	}
 }
 
-// sendUntilCut serves a stream with events that are one write each, until one fails.
-func sendUntilCut(c *gin.Context, timeout time.Duration) stall {
+// sendUntilEnd serves a stream with events of one write each, until a write fails.
+func sendUntilEnd(c *gin.Context, timeout time.Duration) stall {
 	var lasted time.Duration
 	err := ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: timeout, HeartbeatInterval: -1}, func(ctx context.Context, s *ginsse.Stream) error {
 		for data := strings.Repeat("x", 2000); ; {
@@ -295,7 +292,7 @@ func sendUntilCut(c *gin.Context, timeout time.Duration) stall {
 	return stall{err, lasted}
 }
 
-// openAndIgnore opens a stream, and reads only the headers of the response.
+// openAndIgnore opens a stream and reads only the header of the response.
 func openAndIgnore(t *testing.T, client *http.Client, url string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -313,10 +310,9 @@ func openAndIgnore(t *testing.T, client *http.Client, url string) {
 	})
 }
 
-// On HTTP/2 a client may take nothing of one stream and go on with others. The stalled
-// one is cut at its write timeout, however much or little passes on the connection; the
-// others do not notice.
-func stalledStreamIsCutBesideOthersOnItsConnection(t *testing.T) {
+// An HTTP/2 client may stall one stream and read others. The stalled stream ends at its write
+// timeout, however many bytes pass on the connection, and the others are not affected.
+func stalledStreamEndsBesideOthersOnItsConnection(t *testing.T) {
 	t.Helper()
 	const timeout = 2 * time.Second
 	run, wait := allAtOnce(t)
@@ -333,9 +329,9 @@ func stalledStreamIsCutBesideOthersOnItsConnection(t *testing.T) {
 			{"rare_events", 10, timeout / 4},
 		} {
 			run(tr.name+"/"+sibling.name, func(t *testing.T) {
-				cut := make(chan stall, 1)
+				ended := make(chan stall, 1)
 				r := gin.New()
-				r.GET("/stalled", func(c *gin.Context) { cut <- sendUntilCut(c, timeout) })
+				r.GET("/stalled", func(c *gin.Context) { ended <- sendUntilEnd(c, timeout) })
 				r.GET("/sibling", func(c *gin.Context) {
 					_ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: timeout}, func(ctx context.Context, s *ginsse.Stream) error {
 						for n := 0; ; n++ {
@@ -355,9 +351,9 @@ func stalledStreamIsCutBesideOthersOnItsConnection(t *testing.T) {
 					beside.Next()
 				}
 				openAndIgnore(t, server.Client(), server.URL+"/stalled")
-				within(t, "the stream", cut).want(t, timeout)
+				within(t, "the stream", ended).want(t, timeout)
 				if beside != nil {
-					for err := error(nil); err == nil; { // pass over what has come by now
+					for err := error(nil); err == nil; { // skip what has arrived by now
 						_, err = beside.TryNext(0)
 					}
 					beside.Next()
@@ -367,8 +363,8 @@ func stalledStreamIsCutBesideOthersOnItsConnection(t *testing.T) {
 	}
 }
 
-// A client that goes on with a stream of HTTP/2 a little at a time keeps it, although the
-// connection would take much more.
+// A client that reads an HTTP/2 stream slowly keeps it, although the connection would take much
+// more.
 func slowReaderOfAnHTTP2StreamKeepsIt(t *testing.T) {
 	t.Helper()
 	const (
@@ -394,8 +390,8 @@ func slowReaderOfAnHTTP2StreamKeepsIt(t *testing.T) {
 	}
 }
 
-// The kernel takes megabytes for a reader, and then nothing until a good part of them has
-// been read.
+// The kernel accepts megabytes for a reader, and then nothing until the reader has read a good part
+// of them.
 func steadyReaderKeepsItsStreamBehindALargeBacklog(t *testing.T) {
 	t.Helper()
 	const (
@@ -425,7 +421,7 @@ func steadyReaderKeepsItsStreamBehindALargeBacklog(t *testing.T) {
 	}
 }
 
-// readFor reads a response at a rate, which must not end within d.
+// readFor reads a response at a rate for d. The response must not end before.
 func readFor(t *testing.T, client *http.Client, url string, rate int, d time.Duration, ended <-chan error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)

@@ -13,15 +13,14 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// maxTokenBytes bounds what is parsed on behalf of a peer that is not known yet.
+// maxTokenBytes bounds the work for a peer that is not authenticated yet.
 const maxTokenBytes = 8 << 10
 
-// maxCandidates bounds how many values of a request are verified on behalf of such a
-// peer. A browser sends one cookie for each path and domain that one of this name was
-// set for, and there may be a header beside them.
+// maxCandidates bounds how many tokens of one request are verified for such a peer. A browser may
+// send several cookies of one name, one for each path and domain, and a header beside them.
 const maxCandidates = 8
 
-// source is where in a request a token was found: one or more of the following.
+// source is a set of the places in a request where a token was found.
 type source uint8
 
 const (
@@ -30,7 +29,7 @@ const (
 	inQuery
 )
 
-// String names the source for a log.
+// String returns the names of the places for a log.
 func (s source) String() string {
 	var names []string
 	for i, name := range []string{"Authorization", "the cookie", "the query"} {
@@ -41,21 +40,21 @@ func (s source) String() string {
 	return strings.Join(names, " and ")
 }
 
-// candidate is a value that has the form of an access token.
+// candidate is a value with the form of an access token.
 type candidate struct {
 	token string
 	from  source
 }
 
-// refusal is why a value is not the request's access token.
+// refusal is the reason why a value does not authenticate the request.
 type refusal struct {
 	rank   rank
 	from   source
-	answer *AuthError // the kit's
-	err    error      // or that of CheckFunc, which holds an *AuthError of the application
+	answer *AuthError // the kit's response
+	err    error      // else the application's error, which wraps an *AuthError
 }
 
-// reason returns what the request is refused with, if nothing else is known.
+// reason returns the error to refuse the request with.
 func (r *refusal) reason() error {
 	if r.err != nil {
 		return r.err
@@ -63,28 +62,28 @@ func (r *refusal) reason() error {
 	return r.answer
 }
 
-// rank says how much a refusal tells the client; of several the highest is reported.
+// rank orders refusals by how much they help the client. The highest of a request is reported.
 type rank int
 
 const (
-	rankForm        rank = iota // it is no token at all
-	rankSignature               // its signature does not verify
-	rankClaims                  // it was signed, and is not accepted
-	rankExpired                 // it was accepted once
-	rankApplication             // CheckFunc chose the answer
-	rankUnavailable             // it could not be verified at this time
+	rankForm        rank = iota // not a token
+	rankSignature               // the signature does not verify
+	rankClaims                  // signed, but not accepted
+	rankExpired                 // expired
+	rankApplication             // refused by CheckFunc with an AuthError
+	rankUnavailable             // cannot be verified at this time
 )
 
-// search is what a request has that may be its access token.
+// search collects the values of a request that may be its access token.
 type search struct {
 	candidates []candidate // each value once
-	refusals   []refusal   // of values that have not the form of a token
-	crowded    bool        // there are more than maxCandidates
-	hint       error       // for the log of a request that has none
+	refusals   []refusal   // values that were refused
+	tooMany    bool        // there are more than maxCandidates
+	hint       error       // the cause to log if there is no token
 }
 
-// add takes a value that was found in the request. Values without the form of a token are
-// not counted: they cost nothing, and may be the cookies of another application.
+// add adds a value from the request. Values without the form of a token do not count as candidates:
+// they cost nothing, and may be the cookies of another application.
 func (s *search) add(value string, in source) {
 	if value == "" {
 		return
@@ -100,22 +99,22 @@ func (s *search) add(value string, in source) {
 		}
 	}
 	if len(s.candidates) == maxCandidates {
-		s.crowded = true
+		s.tooMany = true
 		return
 	}
 	s.candidates = append(s.candidates, candidate{value, in})
 }
 
-// refuse notes why a value is not the access token. It keeps some of those without the
-// form of a token, and all others.
+// refuse records a refusal. It keeps all of them, except that it limits those of values without the
+// form of a token.
 func (s *search) refuse(r refusal) {
 	if r.rank > rankForm || len(s.refusals) < maxCandidates {
 		s.refusals = append(s.refusals, r)
 	}
 }
 
-// checkForm refuses what is not three parts of base64url, as a token is (RFC 7515, section
-// 3.1). Go's decoder skips line breaks, and a token has one spelling only.
+// checkForm refuses values that are not three parts of base64url (RFC 7515, section 3.1). Go's
+// decoder skips line breaks, but one token must not have two spellings.
 func checkForm(value string) *AuthError {
 	if len(value) > maxTokenBytes {
 		return refuse(codeInvalidToken, "the access token is too long",
@@ -128,29 +127,29 @@ func checkForm(value string) *AuthError {
 			dots++
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
 		default:
-			return invalidToken(fmt.Errorf("%w: it has a character that base64url has not", jwt.ErrTokenMalformed))
+			return invalidToken(fmt.Errorf("%w: it has a character outside base64url", jwt.ErrTokenMalformed))
 		}
 	}
 	if dots != 2 {
-		return invalidToken(fmt.Errorf("%w: it has %d parts, and a JSON Web Token has 3", jwt.ErrTokenMalformed, dots+1))
+		return invalidToken(fmt.Errorf("%w: it has %d parts, but a JSON Web Token has 3", jwt.ErrTokenMalformed, dots+1))
 	}
 	return nil
 }
 
-// authenticate returns the identity that the tokens of a request prove. Browsers send
-// cookies that a person knows nothing about, from an older sign-in or another application
-// on the host, so what does not verify is passed over when another token verifies. Tokens that
-// verify for different users are refused (RFC 6750, section 2): another reader of the
-// request could take the other one.
+// authenticate returns the identity that the tokens of a request prove. A token that does not
+// verify is ignored if another one does: browsers send old cookies, and cookies of other
+// applications on the host, without the user's knowledge. Tokens that verify for different users
+// are refused (RFC 6750, section 2), because another reader of the request could choose the other
+// user.
 //
-// Of several tokens of one user the latest expiry counts: the client could as well have
-// sent that one alone.
+// Of several tokens of one user the latest expiry counts, because the client could have sent that
+// token alone.
 func (a *Auth) authenticate(r *http.Request, mayUseCookie func() error) (Identity, error) {
 	s, err := a.search(r)
 	if err != nil {
 		return Identity{}, err
 	}
-	if s.crowded {
+	if s.tooMany {
 		return Identity{}, refuse(codeInvalidRequest, "the request carries too many access tokens",
 			fmt.Errorf("there are more than %d", maxCandidates))
 	}
@@ -162,7 +161,7 @@ func (a *Auth) authenticate(r *http.Request, mayUseCookie func() error) (Identit
 			continue
 		}
 		if refused.rank == rankUnavailable {
-			return Identity{}, refused.reason() // the token may be another user's
+			return Identity{}, refused.reason() // the token may belong to another user
 		}
 		refused.from = c.from
 		s.refuse(*refused)
@@ -173,23 +172,23 @@ func (a *Auth) authenticate(r *http.Request, mayUseCookie func() error) (Identit
 	return choose(proofs, mayUseCookie)
 }
 
-// proof is what one token proves.
+// proof is the identity that one token proves.
 type proof struct {
 	identity Identity
 	from     source
 }
 
-// choose returns the identity of the proofs that ends last.
+// choose returns the identity with the latest expiry.
 func choose(proofs []proof, mayUseCookie func() error) (chosen Identity, err error) {
-	ambient := false
+	cookieOnly := false
 	for _, p := range proofs {
 		if p.identity.UserID != proofs[0].identity.UserID {
 			return Identity{}, refuse(codeInvalidRequest, "the request carries different access tokens",
-				fmt.Errorf("two verify, for different users: in %v and in %v", proofs[0].from, p.from))
+				fmt.Errorf("two tokens verify for different users: in %v and in %v", proofs[0].from, p.from))
 		}
-		ambient = ambient || p.from == inCookie
+		cookieOnly = cookieOnly || p.from == inCookie
 	}
-	if ambient && mayUseCookie != nil {
+	if cookieOnly && mayUseCookie != nil {
 		err = mayUseCookie()
 	}
 	for _, p := range proofs {
@@ -206,8 +205,8 @@ func choose(proofs []proof, mayUseCookie func() error) (chosen Identity, err err
 	return chosen, nil
 }
 
-// explain returns the error of a request without a token that verifies: the refusal that
-// tells the client most, with the causes of all for the log.
+// explain returns the error for a request without a valid token. The client gets the most helpful
+// refusal; the log gets the causes of all.
 func (s *search) explain() error {
 	if len(s.refusals) == 0 {
 		return refuse(codeNoCredentials, "authentication is required", s.hint)
@@ -231,8 +230,8 @@ func (s *search) explain() error {
 	return &answer
 }
 
-// search looks for access tokens in the Authorization header, the named cookie, and the
-// hidden query parameter.
+// search collects access tokens from the Authorization header, the named cookie and the hidden
+// query parameter.
 func (a *Auth) search(r *http.Request) (*search, error) {
 	s := &search{hint: a.missing}
 	for _, value := range r.Header["Authorization"] {
@@ -260,24 +259,24 @@ func (a *Auth) search(r *http.Request) (*search, error) {
 	return s, nil
 }
 
-// addHeader takes the token of an Authorization header. The scheme is matched without case
-// (RFC 9110, section 11.1); other schemes are not ours to judge. An empty token, as of a
-// page that has none, is passed over like an empty cookie; a list could mean two users.
+// addHeader adds the token of an Authorization header. The scheme has no case (RFC 9110, section
+// 11.1). Other schemes are ignored, and so is an empty token, which a page may send when it has
+// none. A list is refused, because it could name two users.
 func (s *search) addHeader(value string) error {
 	scheme, token, found := strings.Cut(value, " ")
 	token = strings.TrimLeft(token, " ")
 	const malformed = "the Authorization header is malformed"
 	switch {
 	case strings.EqualFold(scheme, "Bearer") && token == "":
-		answer := refuse(codeInvalidRequest, malformed, errors.New("there is no token behind Bearer"))
+		answer := refuse(codeInvalidRequest, malformed, errors.New("there is no token after Bearer"))
 		s.refuse(refusal{rankForm, inHeader, answer, nil})
 	case strings.EqualFold(scheme, "Bearer"):
 		if strings.ContainsAny(token, " \t,") {
-			return refuse(codeInvalidRequest, malformed, errors.New("there is more than one word behind Bearer"))
+			return refuse(codeInvalidRequest, malformed, errors.New("there is more than one word after Bearer"))
 		}
 		s.add(token, inHeader)
 	case !found || scheme == "" || len(scheme) > len("Bearer") && strings.EqualFold(scheme[:len("Bearer")], "Bearer"):
-		// A token alone, or "Bearer:". RFC 6750, section 3.1, has no error code for it.
+		// A token alone, or "Bearer:". RFC 6750, section 3.1, has no error code for this.
 		answer := refuse(codeNoCredentials, "the Authorization header must be the word Bearer, a space and the token", nil)
 		s.refuse(refusal{rankForm, inHeader, answer, nil})
 	default:
@@ -286,22 +285,21 @@ func (s *search) addHeader(value string) error {
 	return nil
 }
 
-// hiddenTokens returns what HideQueryToken took out of a URL. It is a function
-// because no way of printing a context or a request looks into one.
+// hiddenTokens returns the tokens that HideQueryToken removed from a URL. It is a function because
+// printing a context or a request does not print the values inside a function.
 type hiddenTokens func() []string
 
-// hiddenKey is the key on the request's context, for the parameter's name.
+// hiddenKey is the context key for the tokens of a parameter.
 type hiddenKey string
 
-// HideQueryToken takes the token of [AuthConfig.InsecureQueryParameter] out of a
-// request's URL before anything can print it. It wraps the whole engine:
+// HideQueryToken removes the token of [AuthConfig.InsecureQueryParameter] from the URL of each
+// request, before the URL can be logged. Wrap the whole engine:
 //
 //	server := &http.Server{Handler: auth.HideQueryToken(engine)}
 //
-// A middleware would be too late: gin's logger takes a copy of the URL before it
-// calls the next handler, and gin prints redirects before any middleware runs. A
-// token in the query is refused where this wrapper is missing. Proxies in front
-// keep logs of their own.
+// A middleware would run too late: gin's logger copies the URL before it calls the next handler,
+// and gin prints redirects before any middleware runs. Without this wrapper, a token in the query
+// is refused. Proxies in front of the server keep their own logs.
 func (a *Auth) HideQueryToken(next http.Handler) http.Handler {
 	if a.query == "" {
 		return next
@@ -311,19 +309,18 @@ func (a *Auth) HideQueryToken(next http.Handler) http.Handler {
 	})
 }
 
-// hideQuery returns r without the named query parameter, its values kept in the
-// context.
+// hideQuery returns r without the named query parameter. It keeps the values in the context.
 func hideQuery(r *http.Request, name string) *http.Request {
 	var tokens, kept []string
 	if earlier, ok := r.Context().Value(hiddenKey(name)).(hiddenTokens); ok {
-		tokens = slices.Clone(earlier()) // wrapped twice
+		tokens = slices.Clone(earlier()) // the engine is wrapped twice
 	}
 	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
 		if !setsParameter(pair, name) {
 			kept = append(kept, pair)
 			continue
 		}
-		// A value that does not unescape is no token, but may be most of one.
+		// A value that does not unescape is not a token, but may contain most of one.
 		_, value, _ := strings.Cut(pair, "=")
 		if token, err := url.QueryUnescape(value); err == nil && !strings.Contains(pair, ";") {
 			tokens = append(tokens, token)
@@ -340,9 +337,8 @@ func hideQuery(r *http.Request, name string) *http.Request {
 	return r
 }
 
-// setsParameter reports whether a pair of a query sets the named parameter. Some
-// clients separate pairs by semicolons; net/url then drops them all, but a token
-// among them must not be printed either.
+// setsParameter reports whether a pair of a query sets the named parameter. Some clients separate
+// pairs by semicolons. net/url ignores such pairs, but a token in them must not be printed either.
 func setsParameter(pair, name string) bool {
 	for part := range strings.SplitSeq(pair, ";") {
 		key, _, _ := strings.Cut(part, "=")
@@ -353,8 +349,8 @@ func setsParameter(pair, name string) bool {
 	return false
 }
 
-// missingToken says for the log where a token was looked for: a wrong name of the cookie is
-// a common mistake.
+// missingToken returns the cause to log for a request without a token. It names the places that
+// were searched, because a wrong cookie name is a common mistake.
 func missingToken(cookie string) error {
 	where := "Authorization"
 	if cookie != "" {

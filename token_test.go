@@ -126,8 +126,8 @@ func TestRequestsWithoutOneGoodTokenAreRefused(t *testing.T) {
 	}
 }
 
-// A person cannot know which cookies the browser keeps: of an older sign-in, for another
-// path or domain, or of another application on the host.
+// Users do not know which cookies their browser keeps: from an older sign-in, for another path or
+// domain, or of another application on the host.
 func TestOneGoodTokenIsEnough(t *testing.T) {
 	t.Parallel()
 	token := authtestSignPayload(`"sub":"alice"`)
@@ -169,7 +169,7 @@ func TestOneGoodTokenIsEnough(t *testing.T) {
 	}
 }
 
-// The client could as well have sent the token alone that ends last.
+// The client could have sent only the token with the latest expiry.
 func TestTheLatestExpiryOfAUsersTokensCounts(t *testing.T) {
 	t.Parallel()
 	auth := tokentestAuth(t)
@@ -201,7 +201,7 @@ func TestTheMostHelpfulOfSeveralRefusalsIsReported(t *testing.T) {
 		name   string
 		tokens []string
 		want   authtestAnswer
-		cause  string // in the log
+		cause  string // expected in the log
 	}{
 		{"expired_over_malformed", []string{"0a1b2c", expired}, authtestExpired, "1 parts"},
 		{"expired_over_forged", []string{expired, forged}, authtestExpired, "signature is invalid"},
@@ -235,7 +235,7 @@ func TestTheMostHelpfulOfSeveralRefusalsIsReported(t *testing.T) {
 	}
 }
 
-func TestATokenThatCheckFuncRefusesIsPassedOver(t *testing.T) {
+func TestATokenThatCheckFuncRefusesIsIgnored(t *testing.T) {
 	t.Parallel()
 	sign := func(userID, id string) string {
 		return authtestSign(t, jwt.SigningMethodHS256, authtestSecret, authtestClaims("sub", userID, "jti", id))
@@ -265,8 +265,8 @@ func TestATokenThatCheckFuncRefusesIsPassedOver(t *testing.T) {
 	}
 }
 
-// What cannot be looked up could be a token of another user.
-func TestATemporaryErrorRefusesAlsoBesideAGoodToken(t *testing.T) {
+// A token that cannot be checked at this time may belong to another user.
+func TestATemporaryErrorRefusesEvenBesideAValidToken(t *testing.T) {
 	t.Parallel()
 	good := authtestSignRaw(`{"alg":"HS256","kid":"known"}`, authtestPayload(`"sub":"alice","jti":"good"`))
 	odd := authtestSignRaw(`{"alg":"HS256","kid":"other"}`, authtestPayload(`"sub":"alice","jti":"odd"`))
@@ -274,7 +274,7 @@ func TestATemporaryErrorRefusesAlsoBesideAGoodToken(t *testing.T) {
 	tests := []struct {
 		name string
 		err  error
-		want authtestAnswer // without a status, the token is passed over
+		want authtestAnswer // without a status, the token is ignored
 	}{
 		{"deadline", fmt.Errorf("internal detail: %w", context.DeadlineExceeded), authtestUnavailable},
 		{"canceled", context.Canceled, authtestUnavailable},
@@ -322,7 +322,7 @@ func TestATemporaryErrorRefusesAlsoBesideAGoodToken(t *testing.T) {
 	}
 }
 
-// What a peer that is not known can make the server verify is bounded.
+// The work that an unauthenticated peer can cause must be bounded.
 func TestRequestsWithManyTokensAreRefusedUnverified(t *testing.T) {
 	t.Parallel()
 	const most = 8
@@ -348,14 +348,14 @@ func TestRequestsWithManyTokensAreRefusedUnverified(t *testing.T) {
 	}
 }
 
-// The cause is for the log of the application's developer.
-func TestTheLogSaysWhatIsWrongWithTheAuthorizationHeader(t *testing.T) {
+// The cause goes to the log, for the developer of the application.
+func TestTheLogExplainsAMalformedAuthorizationHeader(t *testing.T) {
 	t.Parallel()
 	token := authtestSignPayload(`"sub":"alice"`)
 	for header, want := range map[string]string{
 		token:                      "the word Bearer, a space and the token",
 		"Basic " + token:           "not Bearer",
-		"Bearer ":                  "no token behind Bearer",
+		"Bearer ":                  "no token after Bearer",
 		"Bearer a b":               "more than one word",
 		"Bearer undefined":         "in Authorization",
 		"Bearer \"" + token + "\"": "base64url",
@@ -369,7 +369,7 @@ func TestTheLogSaysWhatIsWrongWithTheAuthorizationHeader(t *testing.T) {
 	}
 }
 
-func TestTokensElsewhereAreNotLookedFor(t *testing.T) {
+func TestTokensInOtherPlacesAreIgnored(t *testing.T) {
 	t.Parallel()
 	token := authtestSignPayload(`"sub":"alice"`)
 	authtestRefused(t, authtestAuth(t, nil), tokentestRequest("access_token="+token, "Cookie", "session="+token), authtestMissing, token)
@@ -407,7 +407,7 @@ func TestTokensOfAMebibyteAreRefused(t *testing.T) {
 		"letters": long,
 		"dots":    strings.Repeat(".", 1<<20),
 		"payload": authtestEncode(`{"alg":"HS256"}`) + "." + long + ".c2lnbmF0dXJl",
-		// As it is signed, only its length speaks against it.
+		// The token is signed, so only its length is wrong.
 		"signed": authtestSignPayload(`"sub":"alice","pad":"` + strings.Repeat("x", 3<<18) + `"`),
 	} {
 		for place, request := range map[string]*http.Request{
@@ -461,7 +461,7 @@ func TestHideQueryTokenLeavesTheRestOfTheURL(t *testing.T) {
 		{"equals_signs_in_value", "access_token=SECRET==&a=1", "a=1"},
 		{"order_and_escapes_kept", "z=%2F&access_token=SECRET&a=+&z=2", "z=%2F&a=+&z=2"},
 		{"similar_names_kept", "access_tokens=1&x_access_token=2&Access_Token=3", "access_tokens=1&x_access_token=2&Access_Token=3"},
-		// Go takes a pair with a semicolon for no parameter at all.
+		// Go ignores a pair with a semicolon.
 		{"semicolon_before", "a=1;access_token=SECRET&b=2", "b=2"},
 		{"semicolon_before_escaped_name", "a=1;access%5Ftoken=SECRET&b=2", "b=2"},
 		{"semicolon_after", "access_token=SECRET;a=1&b=2", "b=2"},
@@ -528,8 +528,8 @@ func TestHiddenTokensOfTwoAuthsStayApart(t *testing.T) {
 	}
 }
 
-// Taking the token off a request must not cost whoever sends many cookies little
-// and the server much. Not parallel: it looks at the allocations of the process.
+// A client must not be able to cause much work with many cookies. This test is not parallel,
+// because it measures the allocations of the process.
 func TestRedactingManyCookiesIsCheap(t *testing.T) {
 	auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) { cfg.Cookie = "session" })
 	r := httptest.NewRequest(http.MethodGet, "/events", http.NoBody)
@@ -586,7 +586,7 @@ func FuzzHideQueryToken(f *testing.F) {
 	})
 }
 
-// TestNoTokenReachesALogLine is not parallel: gin's mode and writers are global.
+// TestNoTokenReachesALogLine is not parallel, because gin's mode and writers are global.
 func TestNoTokenReachesALogLine(t *testing.T) {
 	good := authtestSignPayload(`"sub":"alice"`)
 	other := authtestSignPayload(`"sub":"bob"`)
@@ -624,7 +624,7 @@ func TestNoTokenReachesALogLine(t *testing.T) {
 				for name, r := range map[string]*http.Request{
 					"expired":     request(expired),
 					"forged":      request(good + "x"),
-					"cut":         request(good[:len(good)/2]),
+					"truncated":   request(good[:len(good)/2]),
 					"with junk":   request(good + `" ,%zz;b`),
 					"two words":   request(good + " " + good),
 					"too long":    request(strings.Repeat(good, 50)),
@@ -651,7 +651,7 @@ func TestNoTokenReachesALogLine(t *testing.T) {
 					logged, _ := tokentestLog(t, mode, tokentestAuthWith(t, keyfunc), request(good), func(*gin.Context) {})
 					tokentestWantHidden(t, name, logged, good)
 				}
-				// What the test sees must be there to be seen.
+				// Without the kit, the log must contain the token.
 				logged, _ := tokentestLog(t, mode, nil, request(good), func(*gin.Context) {})
 				if !authtestShares(logged, good) {
 					t.Errorf("without the kit the log does not hold the token:\n%s", logged)
@@ -661,7 +661,7 @@ func TestNoTokenReachesALogLine(t *testing.T) {
 	}
 }
 
-// Not parallel, for the same reason.
+// This test is not parallel, because gin's mode and writers are global.
 func TestApplicationAuthenticationHidesTheHeaderFromLogs(t *testing.T) {
 	identify := map[string]func(*gin.Context) (ginsse.Identity, error){
 		"passes":  func(*gin.Context) (ginsse.Identity, error) { return ginsse.Identity{UserID: "alice"}, nil },
@@ -680,7 +680,7 @@ func TestApplicationAuthenticationHidesTheHeaderFromLogs(t *testing.T) {
 	}
 }
 
-func TestRedactionSparesTheHandlerAndOtherHeaders(t *testing.T) {
+func TestRedactionKeepsOtherHeadersAndTheHandlersCopy(t *testing.T) {
 	t.Parallel()
 	auth := tokentestAuth(t)
 	token := authtestSignPayload(`"sub":"alice"`)
@@ -694,7 +694,7 @@ func TestRedactionSparesTheHandlerAndOtherHeaders(t *testing.T) {
 	request := tokentestRequest("", "Authorization", "Bearer "+token, "Cookie", "theme=dark; session="+token+`; lang="de"`, "Last-Event-Id", "7")
 	engine.ServeHTTP(httptest.NewRecorder(), request)
 
-	// The handler may keep the request's header, to call another service with it.
+	// The handler may keep the request's header, for example to call another service.
 	if got := inside.Header.Get("Authorization"); got != "Bearer "+token {
 		t.Errorf("the handler's Authorization has become %q", got)
 	}
@@ -708,9 +708,9 @@ func TestRedactionSparesTheHandlerAndOtherHeaders(t *testing.T) {
 	}
 }
 
-// Below are the helpers of the tests of tokens.
+// Helpers of the tests of tokens.
 
-// tokentestCheck is a CheckFunc that goes by the claim jti.
+// tokentestCheck is a CheckFunc that decides by the claim jti.
 func tokentestCheck(_ context.Context, claims jwt.MapClaims) error {
 	switch claims["jti"] {
 	case "revoked":
@@ -721,7 +721,7 @@ func tokentestCheck(_ context.Context, claims jwt.MapClaims) error {
 	return nil
 }
 
-// tokentestAuth takes tokens from the header, a cookie and a query parameter.
+// tokentestAuth returns an Auth that accepts tokens in the header, a cookie and a query parameter.
 func tokentestAuth(t testing.TB) *ginsse.Auth {
 	t.Helper()
 	return tokentestAuthWith(t, func(*jwt.Token) (any, error) { return authtestSecret, nil })
@@ -762,7 +762,7 @@ func tokentestHide(auth *ginsse.Auth, r *http.Request, handler gin.HandlerFunc) 
 	auth.HideQueryToken(engine).ServeHTTP(httptest.NewRecorder(), r)
 }
 
-// tokentestDump prints all that a log formatter can reach, in every way.
+// tokentestDump prints everything that a log formatter can reach, with each verb.
 func tokentestDump(c *gin.Context) string {
 	var b strings.Builder
 	for _, value := range []any{c.Request, *c.Request, c.Request.URL, c.Request.Context(), c.Keys, c.Errors} {
@@ -771,8 +771,8 @@ func tokentestDump(c *gin.Context) string {
 	return b.String()
 }
 
-// tokentestLog serves r in a mode of gin, with an end at /events and /ordinary,
-// and returns what was logged and the status. With auth nil there is no kit.
+// tokentestLog serves r in a mode of gin, with the handler end at /events and /ordinary. It returns
+// the log and the status. If auth is nil, the kit is not used.
 func tokentestLog(t *testing.T, mode string, auth *ginsse.Auth, r *http.Request, end gin.HandlerFunc) (logged string, status int) {
 	t.Helper()
 	var out bytes.Buffer
@@ -809,7 +809,7 @@ func tokentestLog(t *testing.T, mode string, auth *ginsse.Auth, r *http.Request,
 	return out.String(), w.Code
 }
 
-// tokentestWantHidden fails the test for each line of a log that tells a token.
+// tokentestWantHidden fails the test for each log line that contains a token.
 func tokentestWantHidden(t *testing.T, when, logged string, tokens ...string) {
 	t.Helper()
 	for line := range strings.Lines(logged) {
@@ -821,7 +821,7 @@ func tokentestWantHidden(t *testing.T, when, logged string, tokens ...string) {
 	}
 }
 
-func TestAuthSaysWhereItLookedForAToken(t *testing.T) {
+func TestAuthReportsWhereItLookedForAToken(t *testing.T) {
 	t.Parallel()
 	auth, err := ginsse.NewAuth(ginsse.AuthConfig{Key: bytes.Repeat([]byte("k"), 32), Methods: []string{"HS256"}, Cookie: "__Host-session"})
 	if err != nil {

@@ -16,12 +16,11 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// These tests notice when something is gone that only costs memory, time or a rare
-// event if it is missing.
+// These tests cover code whose removal would only cost memory, time or a rare event.
 
-// A sender in a tight loop takes the processors from the goroutines that write. It gives
-// way to readers that keep up, or they would meet gaps.
-func TestSenderAtFullSpeedGivesWayToReaders(t *testing.T) {
+// A sender in a tight loop takes the processors from the goroutines that write. It must yield to
+// readers that keep up, or they would meet gaps.
+func TestSenderAtFullSpeedYieldsToReaders(t *testing.T) {
 	const streams, events = 100, 30_000
 	registry, written := manyStreams(t, streams)
 	e := ginsse.Event{Type: "comment", Data: strings.Repeat("x", 100)}
@@ -38,9 +37,9 @@ func TestSenderAtFullSpeedGivesWayToReaders(t *testing.T) {
 	}
 }
 
-// A writer that finds more than one event lets the sender go on before it writes, so
-// that one write takes more of them.
-func TestWriterGathersWhatASenderSendsMeanwhile(t *testing.T) {
+// A writer that finds more than one event yields to the sender before it writes, so that one write
+// takes more events.
+func TestWriterGathersEventsBeforeItWrites(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // the sender and the writer take turns
 	registry, written := manyStreams(t, 1)
 	const pairs = 2000
@@ -83,7 +82,7 @@ func TestMemoryOfSubscribersShrinks(t *testing.T) {
 	wantNumbers(t, first, 1, 1)
 }
 
-func TestMemoryOfASendQueueIsGivenBack(t *testing.T) {
+func TestMemoryOfASendQueueIsFreed(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
@@ -100,10 +99,9 @@ func TestMemoryOfASendQueueIsGivenBack(t *testing.T) {
 	}
 }
 
-// A log may say that there is news after Append has returned. A stream that has just
-// written, and then finds that it has ended, looks once more: what was sent before its
-// end may have come in between.
-func TestEndedStreamLooksOnceMore(t *testing.T) {
+// A log may notify after Append has returned. So a stream that has just written and then finds that
+// it has ended reads once more: an event may have been sent in between.
+func TestEndedStreamReadsOnceMore(t *testing.T) {
 	t.Parallel()
 	log := &silentLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
 	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
@@ -135,7 +133,7 @@ func TestEndedStreamLooksOnceMore(t *testing.T) {
 	wantClose(t, stream, "bye")
 }
 
-// silentLog tells of no event while it is silent.
+// silentLog does not notify while it is silent.
 type silentLog struct {
 	*ginsse.MemoryLog
 
@@ -150,13 +148,13 @@ func (l *silentLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	})
 }
 
-// An order that comes late ends the streams that were there when it was given. Nodes'
-// clocks differ, so that one opened shortly afterwards ends as well.
-func TestLateOrderAllowsForClocksThatDiffer(t *testing.T) {
+// A late command ends the streams that were open when it was given. The clocks of nodes differ, so
+// a stream opened shortly afterwards ends as well.
+func TestLateCommandAllowsForDifferentClocks(t *testing.T) {
 	t.Parallel()
 	given := time.Now()
 	for _, test := range []struct {
-		opened time.Duration // after the order was given
+		opened time.Duration // after the command was given
 		ends   bool
 	}{{-time.Hour, true}, {0, true}, {1900 * time.Millisecond, true}, {2100 * time.Millisecond, false}, {time.Hour, false}} {
 		if got := ginsse.LateOrderConcerns(given, given.Add(test.opened)); got != test.ends {
@@ -165,7 +163,7 @@ func TestLateOrderAllowsForClocksThatDiffer(t *testing.T) {
 	}
 }
 
-// A last event ID in the query may hold what no header can.
+// A last event ID in the query may contain characters that a header cannot.
 func TestLastEventIDWithControlCharactersIsAGap(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})

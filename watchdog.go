@@ -9,58 +9,58 @@ import (
 	"time"
 )
 
-// watchdog ends a write when the client has taken nothing for the timeout. It looks
-// several times within the timeout, and only while a write is in progress: a busy
-// stream pays for it once in a while, an idle one nothing.
+// watchdog ends a write when the client has taken nothing for the timeout. It checks several times
+// within the timeout, and only while a write is in progress. So a busy stream pays little for it,
+// an idle one nothing.
 //
-// A deadline on the connection would not do. It bounds how long a piece may take,
-// and the kernel takes no more of it until a slow client has taken a good part of
-// the megabytes before.
+// A deadline on the connection is not enough. It limits the time of one piece, and the kernel
+// accepts no more of that piece until a slow client has taken a good part of the megabytes before
+// it.
 type watchdog struct {
-	timeout time.Duration // above 0, or it is never started
-	s       *Stream
-	conn    connection
-	shared  bool   // other streams use the connection too: HTTP/2 and later
-	cut     func() // has the write in progress fail; nil if that is impossible
-	hangUp  func() // closes a shared connection
+	timeout   time.Duration // 0 or less: the watchdog never starts
+	s         *Stream
+	conn      connection
+	shared    bool   // other streams use the connection too: HTTP/2 and later
+	abort     func() // makes the write in progress fail; nil if that is impossible
+	closeConn func() // closes a shared connection
 
 	write atomic.Uint64 // number of the write in progress; 0 if there is none
-	size  atomic.Uint64 // how much it is at most, with what frames it
-	last  uint64        // number of the newest write; the writer's
-	awake atomic.Bool   // the timer is set
-	fired atomic.Bool   // a write was ended
+	size  atomic.Uint64 // its largest size on the wire, with framing
+	last  uint64        // number of the newest write; used only by the writer
+	awake atomic.Bool   // the timer is running
+	fired atomic.Bool   // a write was made to fail
 
-	mu       sync.Mutex // held while a write is ended
-	released bool       // the response is not the stream's any more
+	mu       sync.Mutex // held while a write is made to fail
+	released bool       // the response was given back
 	timer    *time.Timer
 
-	// Of the timer's goroutine; there is one at a time.
-	seen     uint64    // the write looked at last
-	taken    uint64    // what the client had taken when it last made progress
-	limit    uint64    // what it may take before it is the turn of the write
-	progress time.Time // when it was last seen to make progress
-	moved    time.Time // when the connection was last seen to go on, or to take more
-	movedTo  uint64    // what the client had taken by then
-	endSeen  time.Time // when the stream was seen to have ended; zero before
+	// Used only by the timer's goroutine, of which there is one at a time.
+	seen     uint64    // the write that was checked last
+	taken    uint64    // bytes that the client had taken at its last progress
+	limit    uint64    // bytes that the connection may carry before the write must progress
+	progress time.Time // when the client last made progress with the write
+	moved    time.Time // when the connection last made progress, or would take more
+	movedTo  uint64    // bytes that the client had taken by then
+	endSeen  time.Time // when a check first found the stream ended; zero before
 }
 
 const (
-	// looks is how often the watchdog looks within the timeout.
-	looks = 8
-	// shareBytes is how much of other streams a connection may carry before it is
-	// the turn of a write: one frame of 16 KiB for each of 256 streams.
+	// checks is how many times the watchdog checks a write within the timeout.
+	checks = 8
+	// shareBytes is how many bytes of other streams a connection may carry before a write. It is
+	// one frame of 16 KiB for each of 256 streams.
 	shareBytes = 4 << 20
-	// frameBytes is more than what HTTP/2 and TLS add to a small write.
+	// frameBytes is more than HTTP/2 and TLS add to a small write.
 	frameBytes = 256
-	// queueBytes is how much waits at least on a connection that takes no more for now.
+	// queueBytes is the least that waits on a connection that does not take more at the moment.
 	queueBytes = 2 << 10
-	// windowBytes is the least by which clients widen the window of a stream.
+	// windowBytes is the smallest increase of a stream's window by clients.
 	windowBytes = 4 << 10
 )
 
-// begin notes that a write of n bytes begins.
+// begin starts to watch a write of n bytes.
 func (d *watchdog) begin(n int) {
-	if d.timeout <= 0 || d.cut == nil {
+	if d.timeout <= 0 || d.abort == nil {
 		return
 	}
 	if d.shared {
@@ -73,11 +73,10 @@ func (d *watchdog) begin(n int) {
 	}
 }
 
-// end notes that the write has returned.
+// end stops watching, after the write has returned.
 func (d *watchdog) end() { d.write.Store(0) }
 
-// release ends the watchdog's use of the response, and reports whether it has ended
-// a write.
+// release ends the watchdog's use of the response. It reports whether a write was made to fail.
 func (d *watchdog) release() (fired bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,7 +84,7 @@ func (d *watchdog) release() (fired bool) {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
-	d.cut, d.hangUp = nil, nil
+	d.abort, d.closeConn = nil, nil
 	return d.fired.Load()
 }
 
@@ -96,32 +95,32 @@ func (d *watchdog) set() {
 }
 
 func (d *watchdog) setLocked() {
-	interval := min(d.timeout/looks, drainTime/2)
+	interval := min(d.timeout/checks, drainTime/2)
 	switch {
 	case d.released:
 	case d.timer == nil:
-		d.timer = time.AfterFunc(interval, d.look)
+		d.timer = time.AfterFunc(interval, d.check)
 	default:
 		d.timer.Reset(interval)
 	}
 }
 
-// look is the timer's function.
-func (d *watchdog) look() {
+// check is the timer's function.
+func (d *watchdog) check() {
 	write := d.write.Load()
 	if write == 0 {
 		d.awake.Store(false)
 		if d.write.Load() == 0 || !d.awake.CompareAndSwap(false, true) {
-			return // a write that began meanwhile has set the timer
+			return // another write has begun and set the timer
 		}
 		d.set()
 		return
 	}
 	now := time.Now()
 	there, _ := d.conn.delivery()
-	d.see(write, there, now)
+	d.observe(write, there, now)
 	if reason := d.s.over(now); reason != "" {
-		d.s.end(reason) // before the first block is written, no timer of the stream runs
+		d.s.end(reason) // no timer of the stream runs until the first block is written
 	}
 	late := false
 	if d.s.ended.Load() {
@@ -132,15 +131,15 @@ func (d *watchdog) look() {
 		late = past >= d.s.graceOf(reasonOf(d.s.Err())) || past >= drainTime && d.s.over(now) != ""
 	}
 	if late || now.Sub(d.progress) >= d.timeout {
-		d.bite(write, now.Sub(d.moved) >= d.timeout)
+		d.stop(write, now.Sub(d.moved) >= d.timeout)
 		return
 	}
 	d.set()
 }
 
-// see takes in how far the bytes of the connection have come while a write was in
-// progress. The first look at a write is where counting begins.
-func (d *watchdog) see(write uint64, there delivery, now time.Time) {
+// observe records the delivery of the connection during a write. Counting starts at the first check
+// of each write.
+func (d *watchdog) observe(write uint64, there delivery, now time.Time) {
 	first := write != d.seen
 	if first {
 		d.seen, d.taken, d.limit = write, there.taken, math.MaxUint64
@@ -151,10 +150,9 @@ func (d *watchdog) see(write uint64, there delivery, now time.Time) {
 	}
 	least := uint64(1)
 	if d.shared {
-		// How much may pass until the write has returned: what waits, and a share of each
-		// other stream. If the connection would take more, it is the client that does not
-		// go on with the stream, or does so by its window; small writes of other streams
-		// may pass.
+		// Before the write makes progress, the connection may carry what waits and a share of each
+		// other stream. If the connection would take more, the client stalls this stream, or takes
+		// it slowly through its window; then only small writes of other streams may pass.
 		share := uint64(shareBytes)
 		if takesMore {
 			share, least = d.size.Load(), windowBytes
@@ -165,8 +163,8 @@ func (d *watchdog) see(write uint64, there delivery, now time.Time) {
 		d.progress, d.taken = now, there.taken
 	}
 	if there.onTheWay {
-		// What is lost is sent again, and perhaps what is only late: for a while the client
-		// may take nothing that is new. It does not keep anything waiting.
+		// The kernel sends lost bytes again, and perhaps late ones. Until then the client may take
+		// nothing new, but it does not stall.
 		heard := now.Add(-there.heard)
 		d.moved = later(d.moved, heard)
 		if !d.shared || !takesMore && there.taken <= d.limit {
@@ -182,22 +180,22 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// bite ends the write, unless it has returned. stuck says that nothing has passed on the
-// connection for the timeout.
-func (d *watchdog) bite(write uint64, stuck bool) {
+// stop makes the write fail, unless it has returned. stuck means that the connection made no
+// progress for the timeout.
+func (d *watchdog) stop(write uint64, stuck bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
 	case d.released:
 		return
 	case d.write.Load() != write:
-		d.setLocked() // the next write counts on a timer that is set
+		d.setLocked() // the next write relies on the running timer
 		return
 	case !d.fired.Swap(true):
-		d.cut()
+		d.abort()
 	case stuck:
-		// What ends one stream waits behind what the connection does not take.
-		d.hangUp()
+		// The end of one stream waits behind bytes that the connection does not take.
+		d.closeConn()
 		return
 	}
 	if d.shared {
@@ -205,14 +203,14 @@ func (d *watchdog) bite(write uint64, stuck bool) {
 	}
 }
 
-// floodFrames is one more than the control frames for which net/http lets a connection of
-// HTTP/2 wait.
+// floodFrames is one more than the number of control frames that may wait on an HTTP/2 connection
+// of net/http.
 const floodFrames = 10_001
 
-// hangUpHTTP2 returns a function that closes the connection of r, which is of HTTP/2.
-// Without ConnContext, only net/http can: it closes a connection that does not take its
-// control frames, of which each deadline in the past is one.
-func hangUpHTTP2(r *http.Request, cut func()) func() {
+// closeHTTP2 returns a function that closes the HTTP/2 connection of r. Without ConnContext only
+// net/http can close it. net/http does so when too many of its control frames wait, and each
+// deadline in the past adds one.
+func closeHTTP2(r *http.Request, abort func()) func() {
 	conn, ok := r.Context().Value(connKey{}).(net.Conn)
 	return func() {
 		if ok {
@@ -220,7 +218,7 @@ func hangUpHTTP2(r *http.Request, cut func()) func() {
 			return
 		}
 		for range floodFrames {
-			cut()
+			abort()
 		}
 	}
 }

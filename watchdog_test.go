@@ -8,26 +8,27 @@ import (
 	"time"
 )
 
-// watched is a stream's watchdog over a connection that the kernel does not know.
+// watched is the watchdog of a stream on a connection that the kernel does not know.
 type watched struct {
 	watchdog
-	cuts, hangUps atomic.Int64
+	aborts, closes atomic.Int64
 }
 
 func newWatched(timeout time.Duration, shared bool) *watched {
 	w := &watched{}
 	w.s = newStream("", time.Time{}, StreamConfig{WriteTimeout: timeout})
 	w.timeout, w.shared = timeout, shared
-	w.cut = func() { w.cuts.Add(1) }
-	w.hangUp = func() { w.hangUps.Add(1) }
+	w.abort = func() { w.aborts.Add(1) }
+	w.closeConn = func() { w.closes.Add(1) }
 	return w
 }
 
-// cutAfter returns how long it takes until a write is cut, or -1 if it is not within d.
-func (w *watched) cutAfter(d time.Duration) time.Duration {
+// abortedAfter returns how long it takes until a write is made to fail, or -1 if it is not within
+// d.
+func (w *watched) abortedAfter(d time.Duration) time.Duration {
 	for start := time.Now(); time.Since(start) < d; <-time.After(d / 2000) {
 		synctest.Wait()
-		if w.cuts.Load() > 0 {
+		if w.aborts.Load() > 0 {
 			return time.Since(start)
 		}
 	}
@@ -41,7 +42,7 @@ func TestWatchdogEndsAWriteAtItsTimeout(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWatched(timeout, shared)
 				w.begin(100)
-				got := w.cutAfter(2 * timeout)
+				got := w.abortedAfter(2 * timeout)
 				if got < timeout || got > timeout*5/4+timeout/1000 {
 					t.Errorf("a write was ended after %v, with a timeout of %v", got, timeout)
 				}
@@ -54,8 +55,8 @@ func TestWatchdogEndsAWriteAtItsTimeout(t *testing.T) {
 	}
 }
 
-// It is the write that has a timeout, not the stream.
-func TestWatchdogLeavesWritesThatReturnAlone(t *testing.T) {
+// The timeout applies to a write, not to the stream.
+func TestWatchdogIgnoresWritesThatReturn(t *testing.T) {
 	t.Parallel()
 	const timeout = time.Second
 	synctest.Test(t, func(t *testing.T) {
@@ -66,33 +67,33 @@ func TestWatchdogLeavesWritesThatReturnAlone(t *testing.T) {
 			w.end()
 			<-time.After(rand.N(timeout))
 		}
-		// None is in progress.
+		// No write is in progress.
 		<-time.After(10 * timeout)
 		synctest.Wait()
 		if w.awake.Load() {
 			t.Error("it looks at an idle stream")
 		}
-		if n := w.cuts.Load(); n > 0 || w.release() {
+		if n := w.aborts.Load(); n > 0 || w.release() {
 			t.Errorf("%d writes were ended", n)
 		}
 	})
 }
 
-func TestWatchdogThatIsOffEndsNothing(t *testing.T) {
+func TestDisabledWatchdogEndsNoWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(0, false)
 		w.begin(100)
 		<-time.After(24 * time.Hour)
 		synctest.Wait()
-		if w.timer != nil || w.cuts.Load() > 0 || w.release() {
+		if w.timer != nil || w.aborts.Load() > 0 || w.release() {
 			t.Error("a write was ended")
 		}
 	})
 }
 
-// What a stream had to deliver before its end may take a while, and no longer: the end of
-// a credential does not wait for the write timeout. What a producer has sent may.
+// The end of a stream limits how long its last writes may take: an expired credential does not wait
+// for the write timeout. What a producer has sent may take longer.
 func TestWatchdogEndsAWriteOfAStreamThatHasEnded(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -111,7 +112,7 @@ func TestWatchdogEndsAWriteOfAStreamThatHasEnded(t *testing.T) {
 			w := newWatched(test.timeout, false)
 			w.begin(100)
 			w.s.end(test.reason)
-			if got := w.cutAfter(2 * test.timeout); got < test.low || got > test.high+test.timeout/1000 {
+			if got := w.abortedAfter(2 * test.timeout); got < test.low || got > test.high+test.timeout/1000 {
 				t.Errorf("%q with a timeout of %v: ended after %v, want %v to %v", string(test.reason), test.timeout, got, test.low, test.high)
 			}
 			w.end()
@@ -120,16 +121,16 @@ func TestWatchdogEndsAWriteOfAStreamThatHasEnded(t *testing.T) {
 	}
 }
 
-// The end of one stream is written behind what its connection carries. Where that does not
-// go on, only the end of the connection frees the handler.
-func TestWatchdogHangsUpIfAWriteOutlivesItsEnd(t *testing.T) {
+// The end of a stream waits behind other bytes of its connection. If the connection is stuck, only
+// closing it frees the handler.
+func TestWatchdogClosesTheConnectionIfAWriteDoesNotFail(t *testing.T) {
 	t.Parallel()
 	const timeout = 4 * time.Second
 	for _, returns := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWatched(timeout, true)
 			w.begin(100)
-			if w.cutAfter(2*timeout) < 0 {
+			if w.abortedAfter(2*timeout) < 0 {
 				t.Fatal("the write was not ended")
 			}
 			if returns {
@@ -137,63 +138,63 @@ func TestWatchdogHangsUpIfAWriteOutlivesItsEnd(t *testing.T) {
 			}
 			<-time.After(timeout / 4)
 			synctest.Wait()
-			if n := w.hangUps.Load(); n != 0 == returns {
+			if n := w.closes.Load(); n != 0 == returns {
 				t.Errorf("the write returns: %v; the connection was closed %d times", returns, n)
 			}
 			<-time.After(10 * timeout)
 			w.end()
 			w.release()
-			if w.cuts.Load() != 1 || w.hangUps.Load() > 1 {
-				t.Errorf("%d cuts, closed %d times", w.cuts.Load(), w.hangUps.Load())
+			if w.aborts.Load() != 1 || w.closes.Load() > 1 {
+				t.Errorf("%d aborts, closed %d times", w.aborts.Load(), w.closes.Load())
 			}
 		})
 	}
 }
 
-// Nothing of the watchdog acts on a response that has been given back.
-func TestWatchdogThatWasReleasedEndsNothing(t *testing.T) {
+// The watchdog does not touch a response after release.
+func TestReleasedWatchdogEndsNoWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(time.Second, true)
 		w.begin(100)
 		<-time.After(300 * time.Millisecond)
-		w.bite(w.last-1, true) // of a look at the write before
+		w.stop(w.last-1, true) // from a check of the previous write
 		write := w.last
 		w.end()
 		if w.release() || w.timer.Stop() {
 			t.Error("a timer is left behind")
 		}
-		// Looks that began before the write returned.
+		// Checks that began before the write returned.
 		w.write.Store(write)
-		w.look()
-		w.bite(write, true)
+		w.check()
+		w.stop(write, true)
 		w.end()
 		if w.timer.Stop() {
-			t.Error("a look that was late has set the timer")
+			t.Error("a sample that was late has set the timer")
 		}
 		w.begin(100)
 		<-time.After(time.Minute)
 		synctest.Wait()
-		if w.cuts.Load() > 0 || w.hangUps.Load() > 0 || w.timer.Stop() {
+		if w.aborts.Load() > 0 || w.closes.Load() > 0 || w.timer.Stop() {
 			t.Error("a write that is not the stream's was ended")
 		}
 	})
 }
 
-// look is one look at a write: what the kernel says, and whether it shows progress.
+// sample is one check of a write: the kernel's information, and whether it shows progress.
 type lookAt struct {
 	write uint64
 	there delivery
 	want  bool
 }
 
-func TestWatchdogTellsSlowFromStalled(t *testing.T) {
+func TestWatchdogDistinguishesSlowFromStalled(t *testing.T) {
 	t.Parallel()
 	at := func(taken, waiting uint64) delivery { return delivery{taken: taken, waiting: waiting} }
 	onTheWay := func(taken, waiting uint64, heard time.Duration) delivery {
 		return delivery{taken, waiting, true, heard}
 	}
-	const kib, size = 1 << 10, 8 << 10 // of the write, with what frames it
+	const kib, size = 1 << 10, 8 << 10 // of the write, including framing
 	for _, test := range []struct {
 		name   string
 		shared bool
@@ -204,15 +205,15 @@ func TestWatchdogTellsSlowFromStalled(t *testing.T) {
 		{"taken_and_stopped", false, []lookAt{{1, at(0, 9000), true}, {1, at(700, 9000), true}, {1, at(700, 9000), false}}},
 		{"another_write", false, []lookAt{{1, at(0, 9000), true}, {1, at(0, 9000), false}, {2, at(0, 9000), true}, {2, at(0, 9000), false}}},
 		{"unknown", false, []lookAt{{1, delivery{}, true}, {1, delivery{}, false}, {2, delivery{}, true}}},
-		// What is new is not acknowledged, but the peer is heard, and would take it.
+		// New bytes are not acknowledged, but the peer acknowledges old ones, and would take more.
 		{"lost_and_sent_again", false, []lookAt{{1, at(0, 9000), true}, {1, onTheWay(0, 9000, 0), true}, {1, onTheWay(0, 9000, 0), true}}},
 		{"lost_and_not_heard", false, []lookAt{{1, at(0, 9000), true}, {1, onTheWay(0, 9000, time.Millisecond), false}, {1, onTheWay(0, 9000, time.Second), false}}},
 
-		// A connection that is behind: the write waits for its turn among others.
+		// A connection with a backlog: the write waits behind other streams.
 		{"shared_and_behind", true, []lookAt{{1, at(0, 64*kib), true}, {1, at(100, 64*kib), true}, {1, at(500*kib, 64*kib), true}, {1, at(500*kib, 64*kib), false}}},
 		{"behind_for_more_than_a_share", true, []lookAt{{1, at(0, 64*kib), true}, {1, at(4000*kib, 64*kib), true}, {1, at(4200*kib, 64*kib), false}, {1, at(9000*kib, 64*kib), false}}},
-		// One that would take more: only as much as the write itself shows progress, in
-		// pieces as large as those of a window.
+		// A connection that would take more: only bytes for the write itself show progress, in
+		// pieces of a window's size.
 		{"shared_and_idle", true, []lookAt{{1, at(1, 0), true}, {1, at(1, 0), false}}},
 		{"idle_but_for_small_writes_of_others", true, []lookAt{{1, at(1, 0), true}, {1, at(61, 60), false}, {1, at(900, 0), false}, {1, at(3000, 100), false}}},
 		{"idle_and_the_window_widens", true, []lookAt{{1, at(kib, 0), true}, {1, at(5*kib, 0), true}, {1, at(5*kib, 0), false}, {1, at(9*kib, 0), true}, {1, at(9*kib, 0), false}}},
@@ -225,19 +226,19 @@ func TestWatchdogTellsSlowFromStalled(t *testing.T) {
 		w := newWatched(time.Second, test.shared)
 		w.size.Store(size)
 		now := time.Unix(1, 0)
-		for n, look := range test.looks {
+		for n, sample := range test.looks {
 			now = now.Add(time.Second)
-			w.see(look.write, look.there, now)
-			if got := w.progress.Equal(now); got != look.want {
-				t.Errorf("%s, look %d: progress %v, want %v", test.name, n, got, look.want)
+			w.observe(sample.write, sample.there, now)
+			if got := w.progress.Equal(now); got != sample.want {
+				t.Errorf("%s, sample %d: progress %v, want %v", test.name, n, got, sample.want)
 			}
 		}
 	}
 }
 
-// A connection that would take more is not closed for a stream that does not go on, nor is
-// one that goes on slowly.
-func TestWatchdogTellsAStuckConnection(t *testing.T) {
+// A connection that would take more is not closed because of a stalled stream. A connection that
+// makes slow progress is not closed either.
+func TestWatchdogRecognisesAStuckConnection(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name          string
@@ -253,30 +254,30 @@ func TestWatchdogTellsAStuckConnection(t *testing.T) {
 	} {
 		w := newWatched(time.Second, true)
 		then := time.Unix(1, 0)
-		w.see(1, test.before, then)
-		w.see(1, test.after, then.Add(w.timeout))
+		w.observe(1, test.before, then)
+		w.observe(1, test.after, then.Add(w.timeout))
 		if stuck := w.moved.Equal(then); stuck != test.stuck {
 			t.Errorf("%s: stuck %v, want %v", test.name, stuck, test.stuck)
 		}
 	}
 }
 
-// Writes begin and return while the watchdog looks, which the race detector watches too.
+// Writes begin and return while the watchdog checks. Run it with the race detector as well.
 func TestWatchdogEndsAtMostOneWrite(t *testing.T) {
 	t.Parallel()
 	for range 20 {
-		w := newWatched(50*time.Microsecond, false) // it looks all the time
+		w := newWatched(50*time.Microsecond, false) // it checks all the time
 		for range 2000 {
 			w.begin(100)
 			w.end()
 		}
-		if fired, cuts := w.release(), w.cuts.Load(); cuts > 1 || fired != (cuts == 1) {
-			t.Errorf("%d writes were ended, and release says %v", cuts, fired)
+		if fired, aborts := w.release(), w.aborts.Load(); aborts > 1 || fired != (aborts == 1) {
+			t.Errorf("%d writes were ended, and release says %v", aborts, fired)
 		}
 	}
 }
 
-// What each write pays for being watched.
+// BenchmarkWatchdog measures what the watchdog costs each write.
 func BenchmarkWatchdog(b *testing.B) {
 	for _, shared := range []bool{false, true} {
 		b.Run(map[bool]string{false: "http1", true: "http2"}[shared], func(b *testing.B) {
@@ -291,17 +292,17 @@ func BenchmarkWatchdog(b *testing.B) {
 	}
 }
 
-// A write that begins while the watchdog decides about the one before is watched as well.
-func TestWatchdogWatchesAWriteThatBeginsMeanwhile(t *testing.T) {
+// A write that begins while the watchdog checks the previous one is watched, too.
+func TestWatchdogWatchesAWriteThatBeginsDuringACheck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(time.Second, false)
 		w.begin(100)
 		w.end()
-		w.timer.Stop() // it has fired, and looked at the first write
-		w.begin(100)   // takes the timer to be set
-		w.bite(w.last-1, false)
-		if d := w.cutAfter(3 * time.Second); d < 0 {
+		w.timer.Stop() // it has fired, and checked the first write
+		w.begin(100)   // assumes that the timer is running
+		w.stop(w.last-1, false)
+		if d := w.abortedAfter(3 * time.Second); d < 0 {
 			t.Error("the second write was not ended")
 		}
 		w.end()

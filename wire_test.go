@@ -13,7 +13,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// rawStream opens a stream and returns all its bytes, once it has ended.
+// rawStream opens a stream, waits for its end and returns all its bytes.
 func rawStream(t *testing.T, s *httptest.Server, path string, header http.Header, opened func()) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path, http.NoBody)
@@ -36,8 +36,8 @@ func rawStream(t *testing.T, s *httptest.Server, path string, header http.Header
 	return string(text)
 }
 
-// A client may take an id when it reads its line. If the connection drops behind it,
-// inside the block, such a client resumes behind an event that it never dispatched.
+// Some clients take an id as soon as they read its line. If the connection drops after that line,
+// inside the block, such a client resumes after an event that it never dispatched.
 func TestIDIsTheLastFieldOfEveryBlock(t *testing.T) {
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	engine := newEngine(t, registry)

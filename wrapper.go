@@ -13,24 +13,22 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Middleware puts writers of its own between a stream and the connection. Three kinds
-// matter here. Most of them pass on what they are given, and let a stream see the
-// connection by a method Unwrap. Some pass it on and have no Unwrap: the stream works,
-// but not its write deadlines. And some compress or hold back what they are given, so
-// that events come late or never: these are refused.
+// Middleware puts its own writers between a stream and the connection. There are three kinds. Most
+// pass on the response at once and have a method Unwrap, through which a stream reaches the
+// connection. Some pass on the response but have no Unwrap: streams work, but without write
+// deadlines. Others compress or buffer, so that events arrive late or never: these are refused.
 
-// innermost follows Unwrap to the writer at the connection. It refuses writers that
-// are known by their type's name to compress or to hold back: a header may say so with
-// the first write only.
+// innermost follows Unwrap to the writer at the connection. It refuses writers whose type name
+// shows that they compress or buffer, because a header may show that only with the first write.
 func innermost(w http.ResponseWriter) (http.ResponseWriter, error) {
 	for {
-		name := strings.ToLower(reflect.TypeOf(w).String()) // with the package's name
+		name := strings.ToLower(reflect.TypeOf(w).String()) // includes the package name
 		if containsAny(name, compressors) {
 			return w, fmt.Errorf("%w: %T compresses; exclude this route from compression, "+
 				"or register ginsse.Middleware before it", ErrUnsupportedWriter, w)
 		}
 		if strings.Contains(name, "timeout") {
-			return w, fmt.Errorf("%w: %T holds a response back until it is complete; keep its middleware off this route",
+			return w, fmt.Errorf("%w: %T buffers a response until it is complete; keep its middleware off this route",
 				ErrUnsupportedWriter, w)
 		}
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
@@ -45,7 +43,7 @@ func innermost(w http.ResponseWriter) (http.ResponseWriter, error) {
 	}
 }
 
-// compressors are parts of the names of types and packages that compress.
+// compressors are parts of the names of compressing types and packages.
 var compressors = []string{"gzip", "gzhttp", "zlib", "flate", "brotli", "zstd", "compress"}
 
 func containsAny(s string, parts []string) bool {
@@ -57,9 +55,8 @@ func containsAny(s string, parts []string) bool {
 	return false
 }
 
-// writeDeadline returns what sets the write deadline: the innermost writer, or on
-// HTTP/1 the connection that ConnContext has put on the context; nil if there is
-// neither.
+// writeDeadline returns a function that sets the write deadline, or nil. It uses the innermost
+// writer, or on HTTP/1 the connection from ConnContext.
 func writeDeadline(inner http.ResponseWriter, r *http.Request) func(time.Time) error {
 	if d, ok := inner.(interface{ SetWriteDeadline(time.Time) error }); ok {
 		return d.SetWriteDeadline
@@ -70,12 +67,12 @@ func writeDeadline(inner http.ResponseWriter, r *http.Request) func(time.Time) e
 	return nil
 }
 
-// warned holds the types of writers of which streams without a registry have warned.
+// warned holds the types of writers that streams without a registry have warned about.
 var warned sync.Map
 
-// warnOfHidden tells, once for each type, that a writer hides the write deadlines of
-// streams. Without a server there is no connection that could stall:
-// httptest.ResponseRecorder has no deadlines and needs none.
+// warnOfHidden warns, once for each type, that a writer hides the write deadlines of streams. It
+// does not warn without a server, because then no connection can stall: httptest.ResponseRecorder
+// needs no deadlines.
 func warnOfHidden(c *gin.Context, s *Stream, w http.ResponseWriter) {
 	if c.Request.Context().Value(http.LocalAddrContextKey) == nil {
 		return
@@ -97,9 +94,9 @@ func warnOfHidden(c *gin.Context, s *Stream, w http.ResponseWriter) {
 	s.registry.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "serving streams without write deadlines", slog.Any("error", err))
 }
 
-// sent returns how far the bytes written to the connection have come, where the first
-// block is looked for on it: on HTTP/1, as other streams write to an HTTP/2 connection,
-// and if no writer can be asked whether its flush has worked.
+// sent returns the delivery of the connection, if it can show whether the first block was sent.
+// That holds on HTTP/1, since other streams write to an HTTP/2 connection, and if no writer reports
+// flush errors.
 func (w *writer) sent(r *http.Request) (d delivery, known bool) {
 	if w.flushError != nil || r.ProtoMajor != 1 {
 		return d, false
@@ -107,18 +104,18 @@ func (w *writer) sent(r *http.Request) (d delivery, known bool) {
 	return w.dog.conn.delivery()
 }
 
-// checkFirst ends the stream if its first block, of some bytes, was compressed or held
-// back by a writer in between. sent is what the connection had been given before it.
+// checkFirst ends the stream if a writer has compressed or buffered its first block. size is the
+// size of the block, and sent is the delivery before it.
 func (w *writer) checkFirst(c *gin.Context, size int, sent delivery, known bool) {
 	if w.err != nil || w.direct {
 		return
 	}
 	var err error
 	if encoding := w.Header().Get("Content-Encoding"); encoding != "" {
-		err = fmt.Errorf("%w: a writer under %T has set Content-Encoding %q with the first write; exclude this route from "+
+		err = fmt.Errorf("%w: a writer below %T has set Content-Encoding %q with the first write; exclude this route from "+
 			"compression, or register ginsse.Middleware before it", ErrUnsupportedWriter, w.ResponseWriter, encoding)
 	} else if w.Size() < size || known && !w.dog.conn.sentSince(sent) {
-		err = fmt.Errorf("%w: %T, or a writer under it, has held back the first block; keep its middleware off this route",
+		err = fmt.Errorf("%w: %T, or a writer below it, has buffered the first block; keep its middleware off this route",
 			ErrUnsupportedWriter, w.ResponseWriter)
 	} else {
 		return
@@ -130,8 +127,7 @@ func (w *writer) checkFirst(c *gin.Context, size int, sent delivery, known bool)
 	}
 }
 
-// sentSince reports whether bytes were written to the connection since it was at
-// before.
+// sentSince reports whether bytes were written to the connection after before.
 func (c connection) sentSince(before delivery) bool {
 	now, ok := c.delivery()
 	return !ok || now.taken+now.waiting > before.taken+before.waiting

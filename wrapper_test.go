@@ -24,30 +24,30 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// onGin has a middleware of gin put its writer around the one that it finds.
+// onGin returns a gin middleware that wraps the response writer.
 func onGin(wrap func(gin.ResponseWriter) gin.ResponseWriter) gin.HandlerFunc {
 	return func(c *gin.Context) { c.Writer = wrap(c.Writer) }
 }
 
-// outsideGin has a middleware of net/http do the same.
+// outsideGin returns a net/http middleware that wraps the response writer.
 func outsideGin(wrap func(http.ResponseWriter) http.ResponseWriter) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(wrap(w), r) })
 	}
 }
 
-// A stream goes through a wrapper of the response writer that passes on what it is
-// given. Any other is refused before the 200 or, if only the first block shows what it
-// does, ends the stream, with an error that names the writer.
+// A stream works behind a wrapper of the response writer that passes on writes at once. Any other
+// wrapper is refused before the 200, with an error that names the writer. If only the first block
+// shows what it does, the stream ends with that error.
 func TestStreamWorksOrIsRefusedBehindWriters(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name       string
 		middleware gin.HandlerFunc
 		around     func(http.Handler) http.Handler
-		says       string // "" means it works
+		wantError  string // "" means it works
 		late       bool   // refused with the first block
-		http1      bool   // the fault is seen on HTTP/1 alone
+		http1      bool   // the fault is detected only on HTTP/1
 	}{
 		{name: "recorder_of_bodies", middleware: onGin(func(w gin.ResponseWriter) gin.ResponseWriter {
 			return &bodyRecorder{ResponseWriter: w}
@@ -58,39 +58,39 @@ func TestStreamWorksOrIsRefusedBehindWriters(t *testing.T) {
 		{name: "compression", middleware: func(c *gin.Context) {
 			c.Header("Content-Encoding", "gzip")
 			c.Writer = &unwrappingRecorder{bodyRecorder{ResponseWriter: c.Writer}}
-		}, says: `Content-Encoding "gzip"`},
+		}, wantError: `Content-Encoding "gzip"`},
 		{name: "compression_by_name", middleware: onGin(func(w gin.ResponseWriter) gin.ResponseWriter {
 			return &gzipWriter{lateEncoder{ResponseWriter: w}}
-		}), says: "*ginsse_test.gzipWriter"},
+		}), wantError: "*ginsse_test.gzipWriter"},
 		{name: "compression_by_name_under_another", middleware: onGin(func(w gin.ResponseWriter) gin.ResponseWriter {
 			return &unwrappingRecorder{bodyRecorder{ResponseWriter: &gzipWriter{lateEncoder{ResponseWriter: w}}}}
-		}), says: "*ginsse_test.gzipWriter"},
+		}), wantError: "*ginsse_test.gzipWriter"},
 		{name: "compression_with_the_first_write", middleware: onGin(func(w gin.ResponseWriter) gin.ResponseWriter {
 			return &lateEncoder{ResponseWriter: w}
-		}), says: `Content-Encoding "gzip"`, late: true},
+		}), wantError: `Content-Encoding "gzip"`, late: true},
 		{name: "compression_with_the_first_write_outside_gin", around: outsideGin(func(w http.ResponseWriter) http.ResponseWriter {
 			return &lateEncoderOutside{ResponseWriter: w}
-		}), says: `Content-Encoding "gzip"`, late: true},
+		}), wantError: `Content-Encoding "gzip"`, late: true},
 		{name: "buffer", middleware: onGin(func(w gin.ResponseWriter) gin.ResponseWriter {
 			return &holder{ResponseWriter: w}
-		}), says: "*ginsse_test.holder", late: true},
+		}), wantError: "*ginsse_test.holder", late: true},
 		{name: "buffer_that_unwraps", middleware: onGin(func(w gin.ResponseWriter) gin.ResponseWriter {
 			return &unwrappingHolder{holder{ResponseWriter: w}}
-		}), says: "*ginsse_test.unwrappingHolder", late: true},
+		}), wantError: "*ginsse_test.unwrappingHolder", late: true},
 		{name: "buffer_by_name", middleware: onGin(func(w gin.ResponseWriter) gin.ResponseWriter {
 			return &timeoutWriter{w}
-		}), says: "*ginsse_test.timeoutWriter"},
+		}), wantError: "*ginsse_test.timeoutWriter"},
 		{name: "body_already_begun", middleware: func(c *gin.Context) {
 			c.String(http.StatusOK, "hello")
-		}, says: "already begun"},
+		}, wantError: "already begun"},
 		{name: "timeout_handler", around: func(h http.Handler) http.Handler {
 			return http.TimeoutHandler(h, 5*time.Second, "too slow")
-		}, says: "*http.timeoutWriter"},
+		}, wantError: "*http.timeoutWriter"},
 		{name: "timeout_handler_that_is_hidden", around: func(h http.Handler) http.Handler {
 			return http.TimeoutHandler(h, 5*time.Second, "too slow")
 		}, middleware: onGin(func(w gin.ResponseWriter) gin.ResponseWriter {
 			return &bodyRecorder{ResponseWriter: w}
-		}), says: "*ginsse_test.bodyRecorder", late: true, http1: true},
+		}), wantError: "*ginsse_test.bodyRecorder", late: true, http1: true},
 		{name: "wrapper_outside_gin", around: outsideGin(func(w http.ResponseWriter) http.ResponseWriter {
 			return flusherOnly{w, w.(http.Flusher)}
 		})},
@@ -99,7 +99,7 @@ func TestStreamWorksOrIsRefusedBehindWriters(t *testing.T) {
 		})},
 		{name: "wrapper_outside_gin_that_cannot_flush", around: outsideGin(func(w http.ResponseWriter) http.ResponseWriter {
 			return writerOnly{w}
-		}), says: "ginsse_test.writerOnly"},
+		}), wantError: "ginsse_test.writerOnly"},
 	}
 	for _, test := range tests {
 		for n, tr := range transports[:3] {
@@ -116,7 +116,7 @@ func TestStreamWorksOrIsRefusedBehindWriters(t *testing.T) {
 				r := serveAt(func(c *gin.Context) {
 					served <- ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
 						if test.late {
-							<-ctx.Done() // the stream ends all the same
+							<-ctx.Done() // the stream must end even so
 							return ctx.Err()
 						}
 						return s.Send(ctx, ginsse.Event{Data: "x"})
@@ -128,7 +128,7 @@ func TestStreamWorksOrIsRefusedBehindWriters(t *testing.T) {
 				}
 				server := tr.start(t, handler, nil)
 				server.Client().Transport.(*http.Transport).DisableCompression = true
-				server.Client().Timeout = 10 * time.Second // a stream that is held back does not end
+				server.Client().Timeout = 10 * time.Second // a buffered stream does not end
 				response, err := server.Client().Get(server.URL)
 				if err != nil {
 					t.Fatal(err)
@@ -139,14 +139,14 @@ func TestStreamWorksOrIsRefusedBehindWriters(t *testing.T) {
 					t.Fatal(err)
 				}
 				err = within(t, "Serve", served)
-				if test.says == "" {
+				if test.wantError == "" {
 					if events := ssetest.Parse(body); err != nil || len(events) != 1 || events[0].Data != "x" {
 						t.Errorf("Serve returned %v, and the client got %q", err, body)
 					}
 					return
 				}
-				if !errors.Is(err, ginsse.ErrUnsupportedWriter) || !strings.Contains(err.Error(), test.says) {
-					t.Errorf("Serve returned %v, want an error that names %q", err, test.says)
+				if !errors.Is(err, ginsse.ErrUnsupportedWriter) || !strings.Contains(err.Error(), test.wantError) {
+					t.Errorf("Serve returned %v, want an error that names %q", err, test.wantError)
 				}
 				if late := errors.Is(err, ginsse.ReasonFailed); late != test.late {
 					t.Errorf("Serve returned %v; refused late: %v, want %v", err, late, test.late)
@@ -165,7 +165,7 @@ func TestStreamWorksOrIsRefusedBehindWriters(t *testing.T) {
 	}
 }
 
-// bodyRecorder is what very many applications have: it keeps all that is written.
+// bodyRecorder keeps a copy of all writes, like the middleware of many applications.
 type bodyRecorder struct {
 	gin.ResponseWriter
 	body []byte
@@ -180,8 +180,8 @@ type unwrappingRecorder struct{ bodyRecorder }
 
 func (w *unwrappingRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// lateEncoder compresses, and says so with the first write. Its type has a name like any
-// other.
+// lateEncoder compresses, and sets Content-Encoding with the first write. Its type name does not
+// show that.
 type lateEncoder struct {
 	gin.ResponseWriter
 	encoder *gzip.Writer
@@ -202,18 +202,18 @@ func (w *lateEncoder) Flush() {
 	w.ResponseWriter.Flush()
 }
 
-// gzipWriter is a lateEncoder with a name that says what it does.
+// gzipWriter is a lateEncoder whose type name shows what it does.
 type gzipWriter struct{ lateEncoder }
 
 func (w *gzipWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// lateEncoderOutside is lateEncoder for net/http, and keeps nothing back.
+// lateEncoderOutside is lateEncoder for net/http. It does not buffer.
 type lateEncoderOutside struct {
 	http.ResponseWriter
 	encoder *gzip.Writer
 }
 
-func (w *lateEncoderOutside) WriteHeader(int) {} // with the first write
+func (w *lateEncoderOutside) WriteHeader(int) {} // the first write writes it
 
 func (w *lateEncoderOutside) Write(p []byte) (int, error) {
 	if w.encoder == nil {
@@ -232,7 +232,7 @@ func (w *lateEncoderOutside) Flush() {
 
 func (w *lateEncoderOutside) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// holder holds back what it is given: the whole response, for a hash of it, say.
+// holder buffers the whole response, for example to hash it.
 type holder struct {
 	gin.ResponseWriter
 	held bytes.Buffer
@@ -245,7 +245,7 @@ type unwrappingHolder struct{ holder }
 
 func (w *unwrappingHolder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// timeoutWriter has the name of writers that hold back what they are given.
+// timeoutWriter has the name of writers that buffer the response.
 type timeoutWriter struct{ gin.ResponseWriter }
 
 // flusherOnly hides everything but Flush.
@@ -261,7 +261,7 @@ type unwrapper struct{ http.ResponseWriter }
 
 func (w unwrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-func TestWriterThatHoldsTheFirstBlockBackIsLogged(t *testing.T) {
+func TestWriterThatBuffersTheFirstBlockIsLogged(t *testing.T) {
 	t.Parallel()
 	var logged safeBuffer
 	ended := make(chan ginsse.Reason, 1)
@@ -286,8 +286,8 @@ func TestWriterThatHoldsTheFirstBlockBackIsLogged(t *testing.T) {
 	}
 }
 
-// streamsBehind opens streams of alice, one after another, behind each of some
-// writers, and returns what the registry has logged.
+// streamsBehind opens a stream of alice behind each of the writers, one after another, and returns
+// the registry's log.
 func streamsBehind(t *testing.T, configure func(*http.Server), wraps ...func(gin.ResponseWriter) gin.ResponseWriter) string {
 	t.Helper()
 	var logged safeBuffer
@@ -319,7 +319,7 @@ func recordAndUnwrap(w gin.ResponseWriter) gin.ResponseWriter {
 	return &unwrappingRecorder{bodyRecorder{ResponseWriter: w}}
 }
 
-func TestHiddenWriteDeadlinesAreWarnedOfOnceForEachType(t *testing.T) {
+func TestHiddenWriteDeadlinesAreWarnedAboutOncePerType(t *testing.T) {
 	t.Parallel()
 	for range 2 { // and for each registry
 		logged := streamsBehind(t, nil, record, recordToo, record, recordAndUnwrap, record)
@@ -334,7 +334,7 @@ func TestHiddenWriteDeadlinesAreWarnedOfOnceForEachType(t *testing.T) {
 	}
 }
 
-func TestConnContextLeavesNothingToWarnOf(t *testing.T) {
+func TestConnContextPreventsTheWarning(t *testing.T) {
 	t.Parallel()
 	configure := func(s *http.Server) { s.ConnContext = ginsse.ConnContext }
 	if logged := streamsBehind(t, configure, record, recordToo); logged != "" {
@@ -342,12 +342,13 @@ func TestConnContextLeavesNothingToWarnOf(t *testing.T) {
 	}
 }
 
-// warnedOnce is a writer of one test's own, and warnings are those of it in this process.
+// warnedOnce is a writer type that only one test uses; warnings counts its warnings in this
+// process.
 type warnedOnce struct{ gin.ResponseWriter }
 
 var warnings []string
 
-func TestHiddenWriteDeadlinesAreWarnedOfWithoutARegistry(t *testing.T) {
+func TestHiddenWriteDeadlinesAreWarnedAboutWithoutARegistry(t *testing.T) {
 	handlers := map[string]func(c *gin.Context){
 		"Serve": func(c *gin.Context) {
 			_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { return nil })
@@ -374,8 +375,8 @@ func TestHiddenWriteDeadlinesAreWarnedOfWithoutARegistry(t *testing.T) {
 	}
 }
 
-// withConnContext has the kernel take little, and the server end what has no deadline of
-// its own.
+// withConnContext sets ConnContext, small kernel buffers, and a server timeout that ends streams
+// without their own deadline.
 func withConnContext(s *http.Server) {
 	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		tcp := conn
@@ -388,7 +389,7 @@ func withConnContext(s *http.Server) {
 	s.WriteTimeout = 300 * time.Millisecond
 }
 
-func TestConnContextPutsWriteTimeoutOutOfForceBehindHidingWriters(t *testing.T) {
+func TestConnContextOverridesWriteTimeoutBehindHidingWriters(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports[:2] {
 		t.Run(tr.name, func(t *testing.T) {
@@ -408,7 +409,7 @@ func TestConnContextPutsWriteTimeoutOutOfForceBehindHidingWriters(t *testing.T) 
 }
 
 // Large events block in a write, small ones in a flush.
-func TestConnContextCutsStalledReadersBehindHidingWriters(t *testing.T) {
+func TestConnContextClosesStalledReadersBehindHidingWriters(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{100, 100_000} {
 		for _, tr := range transports[:2] {

@@ -10,60 +10,68 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// writer is the gin.ResponseWriter under c.Stream for a stream's life. What
-// gin's own cannot do, c.Stream needs:
+// writer is the gin.ResponseWriter below c.Stream while a stream runs. It differs from gin's writer
+// in three ways:
+//
+//   - CloseNotify does not panic, as gin's does on some transports.
+//
+//   - A watchdog ends a stalled write, so that it frees its handler. http.Server.WriteTimeout,
+//     which would end every long stream, has no effect.
+//
+//   - Flush errors are seen. gin's Flush hides them, so the innermost writer is flushed after it,
+//     which costs nothing if the buffer is empty.
 //
 //   - CloseNotify does not panic, as gin's does on some transports;
+//
 //   - a write that a client keeps from going on is ended, so that it frees its
 //     handler, while http.Server.WriteTimeout, which would end any stream that
 //     outlives it, is put out of force;
+//
 //   - flush errors are seen: gin's Flush hides them, so the innermost writer is
 //     asked after it. A second flush of an empty buffer costs nothing.
 //
 // Only the handler's goroutine uses it.
 type writer struct {
-	gin.ResponseWriter // what c.Writer was
+	gin.ResponseWriter // the previous c.Writer
 
-	flushError  func() error          // of the innermost writer; nil if it has none
+	flushError  func() error          // FlushError of the innermost writer; nil if it has none
 	held        int                   // bytes written since the last flush
 	err         error                 // the first failure
-	direct      bool                  // there is nothing between gin's writer and the innermost
-	wrote       time.Time             // when it was last written to
+	direct      bool                  // no writer stands between gin's writer and the innermost
+	wrote       time.Time             // the time of the last write
 	interrupted bool                  // reads of the request's body were made to fail
 	setDeadline func(time.Time) error // sets the write deadline; nil if that is impossible
 	dog         watchdog
 }
 
-// heldBytes is what net/http holds back until it is flushed, on HTTP/1 and HTTP/2:
-// less cannot block before the flush.
+// heldBytes is how much net/http buffers on both HTTP/1 and HTTP/2. A smaller write cannot block
+// before the flush.
 const heldBytes = 2 << 10
 
-// netBuffer is what net/http buffers at most, on HTTP/2.
+// netBuffer is the most that net/http buffers, on HTTP/2.
 const netBuffer = 4 << 10
 
-// writePiece is the most that is written at once. Where the kernel does not say
-// what the client has taken, the end of a piece is the sign of progress.
+// writePiece is the largest single write. If the kernel does not report what the client has taken,
+// the end of a piece is the sign of progress.
 const writePiece = 32 << 10
 
-// sharedPiece is the same on HTTP/2, where the kernel knows the connection, and not how
-// far one of its streams has come.
+// sharedPiece is the largest single write on HTTP/2, where the kernel knows the progress of the
+// connection, but not of one stream.
 const sharedPiece = 4 << 10
 
-// lastWriteTimeout is how long the terminating chunk may take, which net/http writes
-// when the handler has returned. The handler may go on for a while after the
-// stream.
+// lastWriteTimeout is how long the terminating chunk may take. net/http writes it when the handler
+// has returned, which may be a while after the stream has ended.
 const lastWriteTimeout = 5 * time.Minute
 
-// take looks through the writer of c, to stand in for it from begin on, and refuses
-// what cannot stream, before anything has been sent. The error names the writer and
-// the remedy.
+// take prepares w to replace the writer of c. It sends nothing. It refuses a writer that cannot
+// stream, with an error that names the writer and the remedy.
 func (w *writer) take(c *gin.Context, s *Stream) error {
 	if c.Writer.Written() {
 		return fmt.Errorf("%w: the response has already begun", ErrUnsupportedWriter)
 	}
 	outer := c.Writer
 	if guard, ok := outer.(*headerGuard); ok {
-		outer = guard.ResponseWriter // the stream is what its headers were guarded for
+		outer = guard.ResponseWriter // this response is a stream, so it needs no guard
 	}
 	if encoding := outer.Header().Get("Content-Encoding"); encoding != "" {
 		return fmt.Errorf("%w: %T has set Content-Encoding %q; exclude this route from compression, "+
@@ -89,16 +97,15 @@ func (w *writer) take(c *gin.Context, s *Stream) error {
 	d := &w.dog
 	d.s, d.timeout, d.conn, d.shared = s, s.cfg.WriteTimeout, connectionOf(c.Request), c.Request.ProtoMajor > 1
 	if setDeadline := w.setDeadline; setDeadline != nil {
-		d.cut = func() { _ = setDeadline(time.Unix(1, 0)) } // in the past
+		d.abort = func() { _ = setDeadline(time.Unix(1, 0)) } // in the past
 		if d.shared {
-			d.hangUp = hangUpHTTP2(c.Request, d.cut)
+			d.closeConn = closeHTTP2(c.Request, d.abort)
 		}
 	}
 	return nil
 }
 
-// Write implements io.Writer. It writes all of p or fails; after a failure it
-// writes no more.
+// Write implements io.Writer. It writes all of p or fails. After a failure it writes nothing.
 func (w *writer) Write(p []byte) (int, error) {
 	w.wrote = time.Now()
 	most := writePiece
@@ -126,7 +133,7 @@ func (w *writer) Write(p []byte) (int, error) {
 // WriteString implements io.StringWriter.
 func (w *writer) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
-// begin takes the place of c's writer, and sends the headers with the first block.
+// begin replaces the writer of c, and sends the headers with the first block.
 func (w *writer) begin(c *gin.Context, first []byte) {
 	begun := false
 	defer func() {
@@ -143,43 +150,41 @@ func (w *writer) begin(c *gin.Context, first []byte) {
 	begun = true
 }
 
-// first writes the first block and puts it on the wire, with the headers. A
-// failure stays in w, for the first step to see.
+// first sends the headers and the first block. A failure stays in w, for the first step to see.
 //
-// On HTTP/1 net/http reads what is left of the request's body before it sends the
-// headers. A client that withholds what it announced would hold the stream there,
-// beyond its expiry and everything else, so that read is bounded. The bound is set
-// only when it is due: a read deadline on a connection whose body has been read
-// would end the request's context, and those of later requests.
+// On HTTP/1 net/http reads the rest of the request's body before it sends the headers. A client
+// that withholds an announced body would block the stream there, beyond its expiry. So that read
+// has a time limit. The deadline is set only when it is due: on a connection whose body has been
+// read, it would end the context of this request and of later ones.
 func (w *writer) first(r *http.Request, block []byte) {
 	if !bodyComplete(r) {
 		timeout := w.dog.timeout
 		if timeout <= 0 {
 			timeout = defaultWriteTimeout
 		}
-		// Half, as the write that follows has to fit into the same time.
+		// Half, because the following write must fit into the same time.
 		done := interruptRead(w.ResponseWriter, timeout/2)
 		defer func() { w.interrupted = done() }()
 	}
 	if w.setDeadline != nil {
-		w.fail(w.setDeadline(time.Time{})) // the server's WriteTimeout is for answers, not streams
+		w.fail(w.setDeadline(time.Time{})) // clears the server's WriteTimeout, which is not meant for streams
 	}
 	_, _ = w.Write(block)
 	w.Flush()
 }
 
-// Flush implements http.Flusher. Its error is kept for the stream, as
-// http.Flusher has no room for one.
+// Flush implements http.Flusher. It keeps the error for the stream, because http.Flusher returns
+// none.
 func (w *writer) Flush() { _ = w.FlushError() }
 
-// FlushError puts on the wire what has been written, and reports the true error.
+// FlushError sends what has been written, and returns the true error.
 func (w *writer) FlushError() error {
 	if w.held == 0 || w.err != nil {
 		return w.err
 	}
 	w.dog.begin(min(w.held, netBuffer))
 	w.held = 0
-	// Outermost first: a writer in between may hold data of its own.
+	// Outermost first, because a writer in between may buffer data.
 	if !w.direct {
 		w.ResponseWriter.Flush()
 	}
@@ -192,25 +197,24 @@ func (w *writer) FlushError() error {
 	return w.err
 }
 
-// CloseNotify implements http.CloseNotifier, which c.Stream asks for. The end of
-// the request's context is seen by the loop, which c.Stream calls; this channel is
-// never ready.
+// CloseNotify implements http.CloseNotifier, which c.Stream uses. The channel is never ready: the
+// loop, which c.Stream calls, watches the request's context.
 func (w *writer) CloseNotify() <-chan bool { return nil }
 
-// Unwrap lets http.ResponseController find the writer below.
+// Unwrap returns the wrapped writer, for http.ResponseController.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// release ends the writer's use, and drops the response: code that keeps a Stream
-// must not keep that. The terminating chunk, which net/http writes after the handler,
-// still gets a deadline on HTTP/1; net/http clears it before the connection is used
-// again. A body that did not come in time is hardly waited for again.
+// release gives the response back and drops all references to it, because the application may keep
+// the Stream. On HTTP/1 the terminating chunk, which net/http writes after the handler, still gets
+// a deadline; net/http clears it before it reuses the connection. A body that did not arrive in
+// time gets only bodyGrace more.
 func (w *writer) release(c *gin.Context) {
 	c.Writer = w.ResponseWriter
 	ended := w.dog.release()
 	if w.setDeadline != nil && c.Request.ProtoMajor == 1 && w.dog.timeout > 0 && !ended {
 		_ = w.setDeadline(time.Now().Add(max(lastWriteTimeout, w.dog.timeout)))
 	}
-	// A producer that still reads the body holds a lock of it.
+	// A producer that still reads the body holds its lock.
 	done := interruptRead(w.ResponseWriter, bodyGrace)
 	closes := willClose(c.Request, w.interrupted)
 	w.interrupted = done() || w.interrupted
@@ -230,7 +234,7 @@ func (w *writer) fail(err error) {
 	}
 }
 
-// failure says in the kit's words what a failed write means.
+// failure returns the Reason for a failed write, wrapped with its cause.
 func (w *writer) failure() error {
 	reason := ReasonClientGone
 	switch {
@@ -242,15 +246,15 @@ func (w *writer) failure() error {
 	return fmt.Errorf("%w: %w", reason, w.err)
 }
 
-// refuseWriter answers a request whose writer cannot stream. The cause goes to
-// gin's error list, and so to its logger; the client learns nothing of it.
+// refuseWriter responds to a request whose writer cannot stream. The cause goes only to gin's error
+// list, and so to its logger.
 func refuseWriter(c *gin.Context, err error) {
 	_ = c.Error(err)
 	abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
 }
 
-// abortJSON answers with an error and keeps the event-stream headers off it. A response
-// that has begun is left as it is: it may be a stream.
+// abortJSON responds with an error without the event-stream headers. It does not touch a response
+// that has begun, because that may be a stream.
 func abortJSON(c *gin.Context, status int, code, message string) {
 	if c.Writer.Written() {
 		c.Abort()
