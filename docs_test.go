@@ -28,8 +28,10 @@ import (
 //     hides the variable of that name, and need not be used.
 //   - What else a block needs, a comment before it declares, in Go:
 //     <!-- given: var post struct{ AuthorID string } -->
-//   - A block that cannot be compiled here says so before it, with the reason:
-//     <!-- not compiled: needs another module -->
+//   - A block may import any package of this repository's modules, or of one that they
+//     require.
+//   - A block that cannot be compiled says so before it, with the reason:
+//     <!-- not compiled: ... -->
 func TestDocsBlocksCompile(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.Abs(".")
@@ -419,36 +421,33 @@ func docsImportLines() string {
 	return lines.String()
 }
 
-// docsVet runs go vet once for all blocks in dir, as a module that depends on the
-// one at root, and returns what it printed. Without the workspace other versions may
-// be selected than those that built this test, and go may have to download them.
+// docsVet runs go vet once for all blocks in dir and returns what it printed. The
+// blocks are a module of a workspace that has all modules of this repository, so they
+// may import whatever one of those requires, at the versions that built this test.
 func docsVet(t *testing.T, root, dir string) []string {
 	t.Helper()
-	module, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
+	work := docsRead(t, filepath.Join(root, "go.work"))
+	sums := docsRead(t, filepath.Join(root, "go.work.sum"))
+	modules := docsModule.FindAllStringSubmatch(work, -1)
+	if len(modules) < 2 {
+		t.Fatal("go.work names fewer than two modules")
 	}
-	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
+	var use strings.Builder
+	for _, module := range modules {
+		fmt.Fprintf(&use, "use %q\n", filepath.Join(root, module[1]))
 	}
-	// The same requirements, so that the same versions are selected.
-	_, requirements, found := strings.Cut(string(module), "module github.com/ginsse/ginsse\n")
-	if !found {
-		t.Fatal("go.mod is another module's")
-	}
-	module = fmt.Appendf(nil, "module docs.invalid\n%s\nrequire github.com/ginsse/ginsse v0.0.0\nreplace github.com/ginsse/ginsse => %s\n",
-		requirements, root)
-	err = errors.Join(
-		os.WriteFile(filepath.Join(dir, "go.mod"), module, 0o600),
-		os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o600),
+	version := docsVersion.FindString(work)
+	err := errors.Join(
+		os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module docs.invalid\n"+version), 0o600),
+		os.WriteFile(filepath.Join(dir, "go.work"), []byte(version+"use .\n"+use.String()), 0o600),
+		os.WriteFile(filepath.Join(dir, "go.work.sum"), []byte(sums), 0o600),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	vet := exec.CommandContext(t.Context(), "go", "vet", "./...")
 	vet.Dir = dir
-	vet.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "GOTOOLCHAIN=local")
+	vet.Env = append(os.Environ(), "GOWORK="+filepath.Join(dir, "go.work"), "GOFLAGS=", "GOTOOLCHAIN=local")
 	output, err := vet.CombinedOutput()
 	var failed *exec.ExitError
 	if err != nil && !errors.As(err, &failed) {
@@ -456,6 +455,11 @@ func docsVet(t *testing.T, root, dir string) []string {
 	}
 	return strings.Split(string(output), "\n")
 }
+
+var (
+	docsVersion = regexp.MustCompile(`(?m)^go .*\n`)
+	docsModule  = regexp.MustCompile(`(?m)^\t(\.\S*)$`) // the folder of each module of go.work
+)
 
 func docsExists(file string) bool {
 	_, err := os.Stat(file)
