@@ -129,31 +129,14 @@ func docsFragments(content string) (fragments []string) {
 	return fragments
 }
 
-// The code for a page is in two documents, and the same in both.
-func TestDocsPageCodeIsTheSameEverywhere(t *testing.T) {
-	t.Parallel()
-	var code []string
-	for _, file := range []string{"README.md", "docs/coming-from.md"} {
-		_, found, ok := strings.Cut(docsRead(t, file), "```js\n// listen ")
-		if !ok {
-			t.Fatalf("%s has no code that begins with listen", file)
-		}
-		block, _, _ := strings.Cut(found, "\n```")
-		code = append(code, block)
-	}
-	if code[0] != code[1] {
-		t.Errorf("the documents differ:\n%s\n\n%s", code[0], code[1])
-	}
-}
-
-// The README names every setting of a stream, a registry and a log in memory.
+// The guide names every setting of a stream, a registry and a log in memory.
 func TestDocsNameEverySetting(t *testing.T) {
 	t.Parallel()
-	readme := docsRead(t, "README.md")
+	guide := docsRead(t, "docs/guide.md")
 	for _, settings := range []any{ginsse.StreamConfig{}, ginsse.RegistryConfig{}, ginsse.MemoryLogConfig{}} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(settings)) {
-			if !regexp.MustCompile("`([A-Za-z]+\\.)?" + field.Name + "`").MatchString(readme) {
-				t.Errorf("%T.%s is not in README.md", settings, field.Name)
+			if !regexp.MustCompile("`([A-Za-z]+\\.)?" + field.Name + "`").MatchString(guide) {
+				t.Errorf("%T.%s is not in docs/guide.md", settings, field.Name)
 			}
 		}
 	}
