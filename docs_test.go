@@ -142,6 +142,24 @@ func TestDocsNameEverySetting(t *testing.T) {
 	}
 }
 
+// The README's commands are those that CI runs: it has the tests' command as a line of
+// .ci/run has it, and the application that it runs is there.
+func TestDocsCommandsAreThoseOfCI(t *testing.T) {
+	t.Parallel()
+	readme := docsRead(t, "README.md")
+	for _, command := range []string{"\ngo run ./examples/gin-app ", "\ngo test work "} {
+		if !strings.Contains(readme, command) {
+			t.Errorf("README.md has no line that begins with %q", strings.TrimSpace(command))
+		}
+	}
+	if !regexp.MustCompile(`(?m) go test work$`).MatchString(docsRead(t, ".ci/run")) {
+		t.Error(".ci/run does not run the README's tests")
+	}
+	if !docsExists("examples/gin-app/main.go") {
+		t.Error("the README's example is not there")
+	}
+}
+
 // ARCHITECTURE.md has every file of the package in its table.
 func TestDocsNameEveryFile(t *testing.T) {
 	t.Parallel()
