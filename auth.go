@@ -17,6 +17,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/ginsse/ginsse/internal/printable"
 )
 
 // AuthConfig holds the settings of an [Auth] that authenticates requests by JSON Web Tokens.
@@ -360,7 +362,7 @@ func (a *Auth) read(token *jwt.Token, claims jwt.MapClaims) (userID string, expi
 func (a *Auth) userID(claims jwt.MapClaims) (string, error) {
 	for name := range claims {
 		if name != a.claim && strings.EqualFold(name, a.claim) {
-			return "", fmt.Errorf("claim %q differs from %q only in case", clip(name), a.claim)
+			return "", fmt.Errorf("claim %q differs from %q only in case", printable.Clip(name), a.claim)
 		}
 	}
 	var userID string

@@ -28,6 +28,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 func TestAuthAcceptsEachAlgorithmWithItsKey(t *testing.T) {
@@ -98,7 +99,7 @@ func TestAuthAcceptsSeveralAlgorithmsOfOneKind(t *testing.T) {
 
 func TestAuthKeepsTheUserIDVerbatim(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("u", ginsse.MaxNameBytes)
+	long := strings.Repeat("u", eventlog.MaxNameBytes)
 	tests := []struct {
 		name, claim, claims, want string
 	}{
@@ -264,8 +265,8 @@ func TestAuthRefusesInvalidUserIDs(t *testing.T) {
 		{"missing", `"name":"alice"`},
 		{"empty", `"sub":""`},
 		{"null", `"sub":null`},
-		{"too_long", `"sub":"` + strings.Repeat("u", ginsse.MaxNameBytes+1) + `"`},
-		{"too_long_in_bytes", `"sub":"` + strings.Repeat("李", ginsse.MaxNameBytes/3+1) + `"`},
+		{"too_long", `"sub":"` + strings.Repeat("u", eventlog.MaxNameBytes+1) + `"`},
+		{"too_long_in_bytes", `"sub":"` + strings.Repeat("李", eventlog.MaxNameBytes/3+1) + `"`},
 		{"nul", `"sub":"ali\u0000ce"`},
 		{"line_feed", `"sub":"alice\n"`},
 		{"carriage_return", `"sub":"\ralice"`},
@@ -601,7 +602,7 @@ func TestNewAuthFuncPassesTheIdentity(t *testing.T) {
 	expiry := time.Now().Add(time.Hour).UTC()
 	for name, want := range map[string]ginsse.Identity{
 		"with expiry":    {UserID: "alice", Expiry: expiry},
-		"without expiry": {UserID: strings.Repeat("u", ginsse.MaxNameBytes)},
+		"without expiry": {UserID: strings.Repeat("u", eventlog.MaxNameBytes)},
 	} {
 		auth := authtestFunc(t, want, nil)
 		// The Auth must ignore tokens; the application checks them.
@@ -655,7 +656,7 @@ func TestNewAuthFuncErrorsSetTheResponse(t *testing.T) {
 			`Bearer realm="events", error="invalid_token", error_description="no"`,
 		}},
 		{"user_id_empty", ginsse.Identity{}, nil, authtestMissing},
-		{"user_id_too_long", ginsse.Identity{UserID: strings.Repeat("u", ginsse.MaxNameBytes+1)}, nil, authtestMissing},
+		{"user_id_too_long", ginsse.Identity{UserID: strings.Repeat("u", eventlog.MaxNameBytes+1)}, nil, authtestMissing},
 		{"user_id_with_control", ginsse.Identity{UserID: "ali\nce"}, nil, authtestMissing},
 		{"user_id_not_utf8", ginsse.Identity{UserID: "ali\xffce"}, nil, authtestMissing},
 		{"user_id_that_was_not_utf8", ginsse.Identity{UserID: "ali\ufffdce"}, nil, authtestMissing},

@@ -2,12 +2,10 @@ package ginsse
 
 import "sync"
 
-// buffer is memory that is borrowed: by a stream's writer for one turn, so that an
-// idle stream has none, and by a sender for one event.
+// buffer is memory that a sender borrows to encode one event.
 type buffer struct{ bytes []byte }
 
-// maxBufferBytes is the most that is kept: what a full turn needs. The buffer of a
-// huge event is not worth it, and a writer whose reader has stalled holds one.
+// maxBufferBytes is the largest buffer that is kept for reuse: what a full turn needs.
 const maxBufferBytes = 2 * maxTurnBytes
 
 var buffers sync.Pool // of *buffer

@@ -26,61 +26,55 @@
 //
 // # The life of a stream
 //
-//  1. [Middleware] asks [Auth] who the request comes from, puts the user ID and
-//     the credential's expiry on the gin context, and sets the event-stream
-//     headers. A refusal is a JSON answer of RFC 6750.
-//  2. [Registry.Serve] looks through the response writer: a writer that cannot
-//     carry a stream is refused before the 200, with an error that names it. The
-//     stream joins the registry; if the user has too many, the oldest one ends.
-//     It finds its place in the [Log] from the request's last event ID. Its first
-//     block goes out at once: the reconnection time and the event sse.open.
-//  3. [Registry.SendTo] encodes an event once and appends it to the log. That
-//     wakes the user's streams. Each reads the log from its own position and
-//     writes all it finds in one write, on its handler's goroutine, under
-//     c.Stream. Resuming is the same: the stream of a client that was away reads
-//     from further back.
-//  4. In silence the event sse.heartbeat goes out. Its data is empty, and its ID
-//     is the stream's position, which also moves past events of other users.
-//  5. The stream ends when the client leaves, takes no byte for
-//     [StreamConfig.WriteTimeout], or has no right to it any more. If it can still
-//     be reached, the last event is sse.reconnect, upon which the client comes
-//     back, or sse.close, upon which it does not: see [Reason].
+//  1. [Middleware] asks [Auth] which user the request comes from. It puts the user ID and the
+//     credential's expiry on the gin context, and sets the event-stream headers. A refusal is a
+//     JSON answer of RFC 6750.
+//  2. [Registry.Serve] checks the response writer: one that cannot carry a stream is refused before
+//     the 200, with an error that names it. The stream joins the registry; if the user has too many,
+//     the oldest one ends. The stream's position in the log comes from the request's last event ID.
+//     Its first block goes out at once: the reconnection time and the event sse.open.
+//  3. [Registry.SendTo] encodes an event once and appends it to the log, which wakes the user's
+//     streams. Each stream reads the log from its own position and writes what it finds in one
+//     write, on its handler's goroutine, under c.Stream. Resuming is the same: the stream of a
+//     client that was away reads from an earlier position.
+//  4. After a silence the stream sends the event sse.heartbeat. Its data is empty, and its ID is the
+//     stream's position, which also moves past events of other users.
+//  5. The stream ends when the client leaves, takes no byte for [StreamConfig.WriteTimeout], or has
+//     no right to it any more. If the client can still be reached, the last event is sse.reconnect,
+//     which asks it to come back, or sse.close, which asks it not to: see [Reason].
 //
-// On several nodes the registries share a log: see [SharedLog] and package natslog.
+// The log is an [eventlog.Log]. By default it is in memory. A shared log connects several nodes: see
+// package natslog.
 //
-// Streams that belong to one request and no user, such as the progress of a job
-// or the tokens of a model, need no registry: see [Serve] and [ServeSeq].
-// They carry none of the kit's events. Their heartbeats are comments, and they end
-// with the ID [DoneID].
+// Streams that belong to one request and no user, such as the progress of a job or the tokens of a
+// model, need no registry: see [Serve] and [ServeSeq]. They carry none of the kit's events. Their
+// heartbeats are comments, and they end with the ID [DoneID].
 //
 // # Promises
 //
-//   - Order: on one stream, events arrive in log order; ids only grow.
-//   - No silent loss: an event for which SendTo returned nil reaches every stream
-//     of that user at least once, across disconnects and slow readers, for as long
-//     as the log keeps it; or the stream gets sse.gap. There is no third case. A
-//     client can tell a repeat by its id.
-//   - A sender never waits for a reader: no socket I/O, no blocking on a stream. A
-//     sender that outruns readers by hundreds of events yields the processor or
-//     naps for a tenth of a millisecond, whatever they do meanwhile.
-//   - One opaque id: a browser's EventSource resumes the user's own events, those
-//     for all, and topics with the one Last-Event-ID it has. The id names no user
-//     and allows nothing.
-//   - A stream ends when its right to exist ends: the credential's expiry,
-//     [Registry.Disconnect], shutdown, the lifetime limit.
-//   - No credential in a log line or an error, the kit's or gin's. What is
-//     registered behind [Middleware], or wraps the engine from outside, still
-//     sees the request.
-//   - Memory is bounded: in streams, users, history, and in what a peer who has
-//     not been authenticated can make the server hold.
-//   - A reader that makes progress is never ended, however slow its line. Behind a
-//     proxy the reader is the proxy.
-//   - The newest stream gets in: at the limit of a user the oldest stream ends, so
-//     that connections which are dead but not yet noticed lock no page out.
+//   - Order: on one stream, events arrive in log order; IDs only grow.
+//   - No silent loss: an event for which SendTo returned nil reaches every stream of that user at
+//     least once, across disconnects and slow readers, for as long as the log keeps it; or the
+//     stream gets sse.gap. There is no third case. A client can tell a repeat by its ID.
+//   - A sender never waits for a reader: no socket I/O, no blocking on a stream. A sender that is
+//     hundreds of events ahead of its readers yields the processor or sleeps for a tenth of a
+//     millisecond, whatever they do meanwhile.
+//   - One opaque ID: a browser's EventSource resumes the user's own events, those for all, and topics
+//     with the one Last-Event-ID it has. The ID names no user and grants no access.
+//   - A stream ends when its right to exist ends: the credential's expiry, [Registry.Disconnect] on
+//     any node, shutdown, the lifetime limit.
+//   - No credential in a log line or an error, the kit's or gin's. What is registered behind
+//     [Middleware], or wraps the engine from outside, still sees the request.
+//   - Memory is bounded: in streams, users, history, and in what an unauthenticated peer can make the
+//     server hold. An event is one piece of memory however many streams write it.
+//   - A reader that makes progress is never ended, however slow its line. Behind a proxy the reader is
+//     the proxy.
+//   - The newest stream gets in: at the limit of a user the oldest stream ends, so that connections
+//     which are dead but not yet noticed lock no page out.
 //
 // # Concurrency
 //
-//	Registry, Auth, MemoryLog   all methods, from any goroutine
+//	Registry, Auth              all methods, from any goroutine
 //	Stream                      all methods, from any goroutine
 //	Handler, Serve, ServeSeq,   on the handler's goroutine; they block until the
 //	  Registry.Serve              stream has ended
@@ -90,21 +84,20 @@
 //	hooks of RegistryConfig     on goroutines of their own; they may block
 //	ConnContext                 on the goroutine that accepts connections
 //
-// Only the handler's goroutine writes the response, and nothing keeps a
-// *gin.Context once its handler has returned.
+// Only the handler's goroutine writes the response. Nothing keeps a *gin.Context after its handler
+// has returned.
 //
 // # Deviations from the standard
 //
-// The kit writes a subset of what section 9.2.5 allows: UTF-8, lines that end in
-// LF, one space after each colon, the id as the last field of its block. Event
-// types that begin with "sse." are its own.
+// The kit writes a subset of what section 9.2.5 allows: UTF-8, lines that end in LF, one space after
+// each colon, the id as the last field of its block. Event types that begin with "sse." are its own.
 //
-// By the standard a block with nothing but an id sets the client's last event ID
-// (section 9.2.6). Firefox and Safari do not take it up. This concerns two cases:
-// the end of a stream of one request, for which [DoneID] says what the kit does
-// about it; and heartbeats with [StreamConfig.HeartbeatComments], where such a
-// client resumes from its last event. That is correct and, after hours of silence on
-// a busy server, more likely to meet a gap.
+// By the standard a block with nothing but an id sets the client's last event ID (section 9.2.6).
+// Firefox and Safari ignore such a block. This concerns two cases. One is the end of a stream of one
+// request: see [DoneID]. The other is heartbeats with [StreamConfig.HeartbeatComments]: such a
+// client resumes from its last event, and after hours of silence on a busy server is more likely to
+// meet a gap.
 //
-// Start reading with middleware.go, then stream.go and loop.go, then registry.go.
+// Start reading with middleware.go, then stream.go, stream_turn.go and stream_loop.go, then
+// registry.go.
 package ginsse

@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"unicode"
@@ -13,11 +14,6 @@ var (
 	// ErrClosed is returned by every sending method of a [Registry] after
 	// [Registry.Close] or once [Registry.Shutdown] has ended.
 	ErrClosed = errors.New("ginsse: registry is closed")
-
-	// ErrPending is returned by [Registry.Disconnect] when the registries of other nodes
-	// could not be told yet. They will be, as soon as the log takes it, unless this
-	// registry is closed, or its process ends, before.
-	ErrPending = errors.New("ginsse: other nodes could not be told yet")
 
 	// ErrInvalidEvent is returned when an [Event] cannot be put on the wire:
 	// a line break in its type, data that does not marshal, nothing in it.
@@ -31,10 +27,6 @@ var (
 	// ErrInvalidSubject is returned for a user ID or a topic that is empty, too
 	// long, not UTF-8, or holds control characters.
 	ErrInvalidSubject = errors.New("ginsse: invalid user ID or topic")
-
-	// ErrInvalidCursor is returned by [ParseCursor] for text that no [Cursor]
-	// encodes to. A stream never fails on such a last event ID: it gets a gap.
-	ErrInvalidCursor = errors.New("ginsse: invalid cursor")
 
 	// ErrNoUser is returned by [Registry.Serve] when nothing has put a user ID
 	// on the gin context: [Middleware] or [Auth.RequireUser] is missing on the route, or
@@ -62,11 +54,28 @@ var (
 	ErrTooManyStreams = errors.New("ginsse: too many streams")
 )
 
+// PartialError is returned by [Registry.SendToUsers] when the log failed before all users had
+// the event. Calling SendToUsers with Unsent sends it to the rest.
+type PartialError struct {
+	// Sent are the users who have the event.
+	Sent []string
+	// Unsent are the users who do not. With a log across a network, the first of them may have
+	// it: Err leaves that open.
+	Unsent []string
+	// Err is the log's error.
+	Err error
+}
+
+// Error implements error. The text names the number of users, not their IDs.
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("ginsse: %d of %d users have the event: %v", len(e.Sent), len(e.Sent)+len(e.Unsent), e.Err)
+}
+
+// Unwrap returns the log's error.
+func (e *PartialError) Unwrap() error { return e.Err }
+
 // errNilContext is returned by every method that takes a context.
 var errNilContext = errors.New("ginsse: the context is nil; pass context.Background() if there is none")
-
-// errNoPosition is what a log gets for finding no place for a new stream.
-var errNoPosition = errors.New("ginsse: the log has no position")
 
 // AuthError is the refusal of a request. It holds what the client receives and, apart from that,
 // the cause for logs. A function given to [NewAuthFunc] returns one to choose the response.

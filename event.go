@@ -8,45 +8,46 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/printable"
 )
 
-// Event is one event of an event stream (WHATWG HTML, section 9.2). At least one
-// field must be set.
+// Event is one event of an event stream (WHATWG HTML, section 9.2). At least one field must be set.
 //
-// Ownership: the functions that take an Event keep no reference to it, nor to
-// what its Data points at, once they have returned.
+// Ownership: functions that take an Event keep no reference to it or to its Data after they have
+// returned.
 type Event struct {
-	// Type is the event type: what a page gives to addEventListener. Empty means
-	// "message". It must be UTF-8 without CR, LF or NUL, and types that begin
-	// with "sse." are the kit's own. A page cannot tell an event of type "open"
-	// or "error" from the EventSource's own events of those names.
+	// Type is the event type: what a page passes to addEventListener. Empty means "message". It must
+	// be UTF-8 without CR, LF or NUL. Types that begin with "sse." are the kit's own. A page cannot
+	// tell an event of type "open" or "error" from the EventSource's own events of those names.
 	Type string
 
-	// Data is what the event carries. A string and a []byte go out as they are
-	// and must be UTF-8; CR and CRLF arrive as LF, as the standard has it. Any
-	// other value goes out as JSON, which must be UTF-8 too. With nil there is no
-	// data, unless Type is set: browsers dispatch no event without data, so it is
-	// then the empty string.
+	// Data is what the event carries. A string and a []byte go out as they are and must be UTF-8; CR
+	// and CRLF arrive as LF, by the standard. Any other value goes out as JSON, which must be UTF-8
+	// too. With nil there is no data; but if Type is set it is the empty string, because browsers
+	// dispatch no event without data.
 	Data any
 
-	// ID becomes the client's last event ID. It is for streams without a
-	// registry; a registry gives every event an ID of its own and refuses this
-	// one. Clients send it back in a header (section 9.2.4), so it must be UTF-8
-	// without control characters, and must not begin or end with a space. Empty
-	// leaves the client's last event ID as it is; see ResetID.
+	// ID becomes the client's last event ID. It is for streams without a registry: a registry gives
+	// every event an ID of its own and refuses this one. Clients send it back in a header (section
+	// 9.2.4), so it must be UTF-8 without control characters, and must not begin or end with a space.
+	// Empty leaves the client's last event ID as it is; see ResetID.
 	ID string
 
-	// ResetID sets the client's last event ID back to none, by an empty id field.
+	// ResetID clears the client's last event ID, by an empty id field.
 	ResetID bool
 
-	// ReconnectionTime, when above zero, tells the client how long to wait before
-	// it reestablishes a lost connection. It is sent in whole milliseconds,
-	// rounded up.
+	// ReconnectionTime, if above 0, is how long the client waits before it reestablishes a lost
+	// connection. It is sent in whole milliseconds, rounded up.
 	ReconnectionTime time.Duration
 
 	// Comment is text that clients ignore. Each of its lines is a comment.
 	Comment string
 }
+
+// idField begins the field of an event's ID (section 9.2.5).
+const idField = "id: "
 
 // reservedTypes is the prefix of the event types that the kit sends itself.
 const reservedTypes = "sse."
@@ -60,8 +61,7 @@ const (
 	typeReconnect = "sse.reconnect" // the client is asked to come back
 )
 
-// appendTo appends to b the block of e in wire form (section 9.2.5), closed by its
-// blank line. With an error there is nothing of it.
+// appendTo appends the block of e in wire form (section 9.2.5) to b, with its blank line.
 func (e Event) appendTo(b []byte) ([]byte, error) {
 	if strings.HasPrefix(e.Type, reservedTypes) {
 		return nil, fmt.Errorf("%w: type %q begins with %q, which is reserved", ErrInvalidEvent, e.Type, reservedTypes)
@@ -111,8 +111,7 @@ func (e Event) appendFields(b []byte) []byte {
 	return b
 }
 
-// appendData appends the data. It goes into the block as it is, not by way of a
-// copy: this is most of what encoding costs.
+// appendData appends the data, without a copy in between: this is most of what encoding costs.
 func (e Event) appendData(b []byte) ([]byte, error) {
 	switch data := e.Data.(type) {
 	case nil:
@@ -144,61 +143,50 @@ func (e Event) appendData(b []byte) ([]byte, error) {
 
 var errDataNotUTF8 = fmt.Errorf("%w: data is not valid UTF-8; send binary data as base64", ErrInvalidEvent)
 
-// checkField refuses what the grammar has no place for in a one-line field, and
-// NUL, for which clients ignore an id (section 9.2.6).
+// checkField refuses what a one-line field cannot hold, and NUL, for which clients ignore an id
+// (section 9.2.6).
 func checkField(name, value string) error {
-	if printable(value) {
+	if printable.Is(value) {
 		return nil
 	}
 	if strings.ContainsAny(value, "\r\n") {
-		return fmt.Errorf("%w: %s %q contains a line break", ErrInvalidEvent, name, clip(value))
+		return fmt.Errorf("%w: %s %q contains a line break", ErrInvalidEvent, name, printable.Clip(value))
 	}
 	if strings.IndexByte(value, 0) >= 0 {
-		return fmt.Errorf("%w: %s %q contains NUL", ErrInvalidEvent, name, clip(value))
+		return fmt.Errorf("%w: %s %q contains NUL", ErrInvalidEvent, name, printable.Clip(value))
 	}
 	if !utf8.ValidString(value) {
-		return fmt.Errorf("%w: %s %q is not valid UTF-8", ErrInvalidEvent, name, clip(value))
+		return fmt.Errorf("%w: %s %q is not valid UTF-8", ErrInvalidEvent, name, printable.Clip(value))
 	}
 	return nil
 }
 
-// checkID refuses what a client could not send back in the Last-Event-ID header
-// (section 9.2.4): a browser whose last event ID no header can carry never
-// reconnects, and spaces around a header's value get lost.
+// checkID refuses what a client cannot send back in the Last-Event-ID header (section 9.2.4). A
+// browser with such a last event ID never reconnects, and spaces around a header's value get lost.
 func checkID(id string) error {
 	if err := checkField("ID", id); err != nil {
 		return err
 	}
 	if strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return fmt.Errorf("%w: ID %q contains a control character", ErrInvalidEvent, clip(id))
+		return fmt.Errorf("%w: ID %q contains a control character", ErrInvalidEvent, printable.Clip(id))
 	}
 	if strings.TrimSpace(id) != id {
-		return fmt.Errorf("%w: ID %q begins or ends with a space", ErrInvalidEvent, clip(id))
+		return fmt.Errorf("%w: ID %q begins or ends with a space", ErrInvalidEvent, printable.Clip(id))
 	}
 	return nil
 }
 
-// clip shortens a bad value for an error text.
-func clip(s string) string {
-	const most = 64
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
-}
-
-func appendField[T text](b []byte, field string, value T) []byte {
+func appendField[T chars](b []byte, field string, value T) []byte {
 	b = append(b, field...)
 	b = append(b, value...)
 	return append(b, '\n')
 }
 
-// appendLines writes one field for each line of text. Lines end at LF, CR or
-// CRLF, as a parser sees them (section 9.2.5), so that no text can end its field
-// early; text that ends in a line break has an empty last line, which keeps it.
-// The space after the colon is what a parser takes away (section 9.2.6): without
-// it, text that begins with a space would lose it.
-func appendLines[T text](b []byte, field string, value T) []byte {
+// appendLines appends one field for each line of text. Lines end at LF, CR or CRLF, as for a parser
+// (section 9.2.5), so that no text can end its field early. A line break at the end of the text is
+// kept by an empty last line. A parser removes the space after the colon (section 9.2.6): without
+// it, text that begins with a space would lose that one.
+func appendLines[T chars](b []byte, field string, value T) []byte {
 	for {
 		line, rest, more := value, value[:0], false
 		if i := indexByte(value, '\n'); i >= 0 {
@@ -219,10 +207,10 @@ func appendLines[T text](b []byte, field string, value T) []byte {
 	}
 }
 
-// text is what fields are made of.
-type text interface{ string | []byte }
+// chars is what fields are made of.
+type chars interface{ string | []byte }
 
-func indexByte[T text](value T, c byte) int {
+func indexByte[T chars](value T, c byte) int {
 	switch value := any(value).(type) {
 	case string:
 		return strings.IndexByte(value, c)
@@ -241,8 +229,8 @@ func appendRetry(b []byte, d time.Duration) []byte {
 // milliseconds rounds up.
 func milliseconds(d time.Duration) int64 { return int64((d-1)/time.Millisecond + 1) }
 
-// appendOwn appends an event of the kit's own. The data is built from known parts,
-// so it cannot fail to marshal; nil is the empty string.
+// appendOwn appends an event of the kit's own; nil data is the empty string. The data always
+// marshals.
 func appendOwn(b []byte, eventType, id string, data any) []byte {
 	b = appendField(b, "event: ", eventType)
 	if data == nil {
@@ -265,6 +253,10 @@ func appendReconnect(b []byte, reason Reason, after time.Duration) []byte {
 	return appendOwn(appendRetry(b, after), typeReconnect, "", reconnectData{reason, milliseconds(after)})
 }
 
+// gapUndelivered is the reason of the gap before sse.close, when a stream ends for good before
+// all that was sent before its end could be delivered.
+const gapUndelivered eventlog.GapReason = "undelivered"
+
 // The data of the kit's own events, as a page reads it.
 type (
 	openData struct {
@@ -273,7 +265,7 @@ type (
 		Heartbeat int64  `json:"heartbeat,omitempty"` // milliseconds
 	}
 	gapData struct {
-		Reason GapReason `json:"reason"`
+		Reason eventlog.GapReason `json:"reason"`
 	}
 	closeData struct {
 		Reason Reason `json:"reason"`

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // A log keeps so many events of each user, for so long, in so much memory. Who
 // was away for longer has a gap.
 func ExampleNewMemoryLog() {
-	log, err := ginsse.NewMemoryLog(ginsse.MemoryLogConfig{
+	log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{
 		EventsPerSubject: 2,
 		MaxAge:           10 * time.Minute,
 		MaxBytes:         1 << 20,

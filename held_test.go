@@ -19,6 +19,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -96,7 +97,7 @@ func TestPanicBelowTheFirstWriteReleasesTheResponse(t *testing.T) {
 func TestFinalEndOnAPartitionedNodeIsAGap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{})
 		alice := ssetest.NewServer(t, newEngine(t, registries[0])).Open(t, "/events", as("alice"))
 		alice.NextOf("sse.open")
 		pass(time.Minute)
@@ -177,7 +178,7 @@ func TestUserIsOnlineWhileAStreamIsReplaced(t *testing.T) {
 // A disconnected client is not asked to reconnect, even if its stream was still opening.
 func TestStreamDisconnectedWhileItOpensIsClosed(t *testing.T) {
 	t.Parallel()
-	log := &endingLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
+	log := &endingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
 	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
 	log.end = func() { _, _ = registry.Disconnect(context.Background(), "alice", "signed out") }
 	log.armed.Store(true)
@@ -187,18 +188,18 @@ func TestStreamDisconnectedWhileItOpensIsClosed(t *testing.T) {
 
 // endingLog fails and ends a user's streams while a stream looks up its position.
 type endingLog struct {
-	*ginsse.MemoryLog
+	*eventlog.MemoryLog
 
 	armed atomic.Bool
 	end   func()
 }
 
-func (l *endingLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+func (l *endingLog) Head(ctx context.Context) (eventlog.Cursor, error) {
 	if l.armed.CompareAndSwap(true, false) {
 		l.end()
-		return ginsse.Page{}, errBrokerAway
+		return eventlog.Cursor{}, errBrokerAway
 	}
-	return l.MemoryLog.Read(ctx, q, dst)
+	return l.MemoryLog.Head(ctx)
 }
 
 // The end of a registry's stream by Close, or by a reason of producers, has a time limit.

@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -240,4 +241,13 @@ func stalledGet(t testing.TB, s *httptest.Server, path string, header http.Heade
 		_ = response.Body.Close()
 		client.CloseIdleConnections()
 	})
+}
+
+func newMemoryLog(t testing.TB, cfg eventlog.MemoryLogConfig) *eventlog.MemoryLog {
+	t.Helper()
+	log, err := eventlog.NewMemoryLog(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
 }

@@ -13,27 +13,25 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// DoneID is the last event ID with which a stream of one request ends when its producer
-// has returned, in a block of its own that dispatches nothing.
+// DoneID is the last event ID of a stream of one request whose producer has returned. It comes in a
+// block of its own that dispatches nothing.
 //
-// A browser's EventSource comes back after every end, and would have the work done
-// again. The block also sets its reconnection time to an hour. A request that names
-// DoneID in Last-Event-ID is answered with 204, the standard's way to say that there
-// is no more (section 9.2.3).
+// A browser's EventSource reconnects after every end, and would have the work done again. A request
+// that names DoneID in Last-Event-ID is answered with 204, which ends an EventSource (section
+// 9.2.3). The block also sets the reconnection time to an hour.
 //
-// Some clients, Firefox and Safari among them, do not take up the ID of a block without
-// data. So the events of a producer that sets no IDs get IDs that begin with "sse.", if
-// the request is a GET that accepts text/event-stream. The process remembers the last
-// ID of some thousands of streams that finished lately, and answers 204 to it too. On
-// another node, or after a restart, the work is done again for such a client. A page
-// can always close its EventSource when it has got what it waits for; and a producer
-// that knows its last event can give it DoneID, which works in all clients.
+// Some clients, Firefox and Safari among them, ignore the ID of a block without data. So if the
+// request is a GET that accepts text/event-stream, the events of a producer that sets no IDs get IDs
+// that begin with "sse.". The process remembers the last ID of some thousands of streams that
+// finished, and answers 204 to it too. On another node, or after a restart, the work is done again
+// for such a client. A page can always close its EventSource once it has what it waits for. A
+// producer that knows its last event can give it DoneID, which works in all clients.
 const DoneID = "sse.done"
 
-// job is a stream of one request whose events have IDs by which a client that comes
-// back shows that it has got them all. The zero job has none.
+// job identifies a stream of one request, so that a client that reconnects can show that it has all
+// of its events. The zero job gives no IDs.
 type job struct {
-	key    uint64 // random, so that an ID says nothing of other jobs; 0 if its events have no IDs
+	key    uint64 // random, so that an ID reveals nothing of other jobs; 0 if its events have no IDs
 	events uint64 // given IDs so far
 }
 
@@ -43,12 +41,12 @@ const (
 	maxJobID = 48
 	// doneRetry is the reconnection time of a client that has got everything.
 	doneRetry = time.Hour
-	// maxFinished is of how many finished jobs the process knows the last event.
+	// maxFinished is the number of finished jobs whose last event the process remembers.
 	maxFinished = 1 << 13
 )
 
-// finishedJobs are jobs of this process that have sent all their events. A newer one
-// takes the place of an older one.
+// finishedJobs holds jobs of this process that have sent all their events. A newer one replaces an
+// older one.
 type finishedJobs struct {
 	mu   sync.Mutex
 	jobs [maxFinished]job // by key, modulo its length
@@ -56,7 +54,7 @@ type finishedJobs struct {
 
 var processJobs finishedJobs
 
-// newJob returns a job for a request, if its client may come back by itself.
+// newJob returns a job for a request whose client may reconnect by itself, and else the zero job.
 func newJob(r *http.Request) job {
 	if r.Method != http.MethodGet || !strings.Contains(r.Header.Get("Accept"), contentType) {
 		return job{}
@@ -66,7 +64,7 @@ func newJob(r *http.Request) job {
 	return job{key: binary.BigEndian.Uint64(key[:]) | 1}
 }
 
-// add notes that a job has sent all its events.
+// add records that a job has sent all its events.
 func (f *finishedJobs) add(done job) {
 	if done.key == 0 || done.events == 0 {
 		return
@@ -98,8 +96,8 @@ func (j job) id() string {
 	return fmt.Sprintf("%s%016x.%d", jobPrefix, j.key, j.events)
 }
 
-// answerFinished answers a client that comes back to a stream of one request of which
-// it has got everything, and reports whether it is one.
+// answerFinished answers a client that reconnects to a stream of which it has everything. It reports
+// false for any other client.
 func answerFinished(c *gin.Context) bool {
 	id := c.GetHeader("Last-Event-ID")
 	if id != DoneID && !processJobs.has(id) {

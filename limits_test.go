@@ -16,6 +16,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -376,9 +377,9 @@ func TestNilContextIsAnErrorEverywhere(t *testing.T) {
 
 func TestNilLogInAnInterfaceIsAnError(t *testing.T) {
 	t.Parallel()
-	var log *ginsse.MemoryLog
+	var log *eventlog.MemoryLog
 	_, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log})
-	if err == nil || !strings.Contains(err.Error(), "RegistryConfig.Log is a nil *ginsse.MemoryLog") {
+	if err == nil || !strings.Contains(err.Error(), "RegistryConfig.Log is a nil *eventlog.MemoryLog") {
 		t.Errorf("got %v", err)
 	}
 }

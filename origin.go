@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+
+	"github.com/ginsse/ginsse/internal/printable"
 )
 
 // origin is the origin of a page: scheme, host and port (WHATWG HTML, "origin"). Equal values are
@@ -62,16 +64,16 @@ func (a *Auth) explainOrigin(r *http.Request, site, text string) error {
 	const setting = "AuthConfig.AllowedOrigins"
 	switch text {
 	case "":
-		return fmt.Errorf("Sec-Fetch-Site is %q, and there is no Origin to compare with %s", clip(site), setting)
+		return fmt.Errorf("Sec-Fetch-Site is %q, and there is no Origin to compare with %s", printable.Clip(site), setting)
 	case "null":
 		return fmt.Errorf("the origin is %q, as for a sandboxed frame or a file: no setting allows it", text)
 	}
-	why := fmt.Sprintf("the origin %q is not in %s", clip(text), setting)
+	why := fmt.Sprintf("the origin %q is not in %s", printable.Clip(text), setting)
 	if a.allowOrigin != nil {
 		why += ", AuthConfig.AllowOriginFunc does not allow it"
 	}
 	if site == "" {
-		why += fmt.Sprintf(", and it is not that of the request's host %q (does a proxy change Host?)", clip(r.Host))
+		why += fmt.Sprintf(", and it is not that of the request's host %q (does a proxy change Host?)", printable.Clip(r.Host))
 	}
 	return errors.New(why)
 }
@@ -99,7 +101,7 @@ func parseOrigins(list []string) (map[origin]bool, error) {
 		o, err := readOrigin(text)
 		if err != nil {
 			return nil, fmt.Errorf("ginsse: AuthConfig.AllowedOrigins: %q is not an origin such as %q: %w",
-				clip(text), "https://app.example.com", err)
+				printable.Clip(text), "https://app.example.com", err)
 		}
 		origins[o] = true
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -39,7 +40,7 @@ func wantCluster(t *testing.T, r *ginsse.Registry, want ginsse.ClusterStats) {
 func TestOnlineCoversAllNodes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		_, registries := nodes(t, ginsse.MemoryLogConfig{})
+		_, registries := nodes(t, eventlog.MemoryLogConfig{})
 		here, there := ssetest.NewServer(t, newEngine(t, registries[0])), ssetest.NewServer(t, newEngine(t, registries[1]))
 		both := func(want ginsse.ClusterStats, users ...string) {
 			t.Helper()
@@ -69,7 +70,7 @@ func TestOnlineCoversAllNodes(t *testing.T) {
 func TestReplacedStreamLeavesTheUserOnline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		logs := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
 		first := newRegistry(t, ginsse.RegistryConfig{Log: logs[0], MaxStreamsPerUser: 1})
 		second := newRegistry(t, ginsse.RegistryConfig{Log: logs[1]})
 		server := ssetest.NewServer(t, newEngine(t, first))
@@ -100,7 +101,7 @@ func TestClusterOfOneNodeHasItsCounts(t *testing.T) {
 func TestNewNodeKnowsWhoIsOnline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		logs := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 3)
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 3)
 		for i, user := range []string{"alice", "bob"} {
 			registry := newRegistry(t, ginsse.RegistryConfig{Log: logs[i]})
 			ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as(user))
@@ -116,7 +117,7 @@ func TestNewNodeKnowsWhoIsOnline(t *testing.T) {
 func TestUsersOfAClosedNodeAreOfflineAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{})
 		ssetest.NewServer(t, newEngine(t, registries[0])).Open(t, "/events", as("alice"))
 		ssetest.NewServer(t, newEngine(t, registries[1])).Open(t, "/events", as("bob"))
 		pass(settled)
@@ -134,7 +135,7 @@ func TestUsersOfAClosedNodeAreOfflineAtOnce(t *testing.T) {
 func TestUsersOfAPartitionedNodeAreOfflineUntilItReconnects(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{})
 		here, there := ssetest.NewServer(t, newEngine(t, registries[0])), ssetest.NewServer(t, newEngine(t, registries[1]))
 		here.Open(t, "/events", as("alice"))
 		bob := there.Open(t, "/events", as("bob"))
@@ -165,7 +166,7 @@ func TestUsersOfAPartitionedNodeAreOfflineUntilItReconnects(t *testing.T) {
 func TestForgedUserIDsAreNotOnline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		logs, registries := nodes(t, ginsse.MemoryLogConfig{})
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{})
 		synctest.Wait()
 		if err := logs[1].Post("", []byte(`{"node":"z","number":1,"streams":1,"joined":["","bob","a\u0000"]}`)); err != nil {
 			t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/client"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -85,7 +86,7 @@ func TestPromiseOrder(t *testing.T) {
 
 func seqOf(t testing.TB, id string) uint64 {
 	t.Helper()
-	cursor, err := ginsse.ParseCursor(id)
+	cursor, err := eventlog.ParseCursor(id)
 	if err != nil {
 		t.Fatalf("the last event ID %q: %v", id, err)
 	}
@@ -103,7 +104,7 @@ func TestPromiseNothingIsLostOrRepeatedAcrossAThousandCuts(t *testing.T) {
 		cuts = 100
 	}
 	registry := newRegistry(t, ginsse.RegistryConfig{
-		Log:               newMemoryLog(t, ginsse.MemoryLogConfig{EventsPerSubject: 1 << 20, MaxBytes: 1 << 30}),
+		Log:               newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: 1 << 20, MaxBytes: 1 << 30}),
 		MaxStreamsPerUser: -1,
 	})
 	server := transports[0].start(t, newEngine(t, registry), nil)
@@ -212,7 +213,7 @@ func readUntilCut(t testing.TB, server *httptest.Server, id string, limit int64,
 // What cannot be delivered any more is said, once, and then the stream goes on.
 func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	t.Parallel()
-	registry := newRegistry(t, ginsse.RegistryConfig{Log: newMemoryLog(t, ginsse.MemoryLogConfig{EventsPerSubject: 10})})
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: 10})})
 	server := ssetest.NewServer(t, newEngine(t, registry))
 	stream := server.Open(t, "/events", as("alice"))
 	opened := stream.NextOf("sse.open").LastEventID
@@ -225,15 +226,15 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := ginsse.ParseCursor(opened)
+	at, err := eventlog.ParseCursor(opened)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ id, reason string }{
 		"trimmed":      {opened, "trimmed"},
 		"other_epoch":  {foreign.ID, "epoch"},
-		"future":       {ginsse.Cursor{Epoch: at.Epoch, Seq: 1 << 40, Check: at.Check}.String(), "unknown"},
-		"made_up":      {ginsse.Cursor{Epoch: at.Epoch, Seq: 3, Check: 12345}.String(), "unknown"},
+		"future":       {eventlog.Cursor{Epoch: at.Epoch, Seq: 1 << 40, Check: at.Check}.String(), "unknown"},
+		"made_up":      {eventlog.Cursor{Epoch: at.Epoch, Seq: 3, Check: 12345}.String(), "unknown"},
 		"malformed":    {"42", "unknown"},
 		"not_a_cursor": {strings.Repeat("x", 4000), "unknown"},
 		"not_ascii":    {"é", "unknown"},
@@ -275,7 +276,7 @@ func TestPromiseALiveStreamThatWasOvertakenGetsAGap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		registry := newRegistry(t, ginsse.RegistryConfig{
-			Log:    newMemoryLog(t, ginsse.MemoryLogConfig{EventsPerSubject: 10}),
+			Log:    newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: 10}),
 			Stream: ginsse.StreamConfig{WriteTimeout: time.Minute},
 		})
 		server := ssetest.NewServer(t, newEngine(t, registry))
@@ -316,7 +317,7 @@ func TestPromiseASenderNeverWaitsForAReader(t *testing.T) {
 	t.Parallel()
 	const readers, events, size = 200, 300, 4 << 10
 	registry := newRegistry(t, ginsse.RegistryConfig{
-		Log:    newMemoryLog(t, ginsse.MemoryLogConfig{EventsPerSubject: events}),
+		Log:    newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: events}),
 		Stream: ginsse.StreamConfig{WriteTimeout: time.Minute}, // it stays stalled throughout
 	})
 	server := transports[0].start(t, newEngine(t, registry), smallBuffers)
@@ -569,7 +570,7 @@ func TestPromiseMemoryIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := newRegistry(t, ginsse.RegistryConfig{
-				Log:    newMemoryLog(t, ginsse.MemoryLogConfig{MaxBytes: history, EventsPerSubject: 1 << 20}),
+				Log:    newMemoryLog(t, eventlog.MemoryLogConfig{MaxBytes: history, EventsPerSubject: 1 << 20}),
 				Stream: ginsse.StreamConfig{WriteTimeout: time.Minute},
 			})
 			server := transports[0].start(t, newEngine(t, registry), smallBuffers)

@@ -10,18 +10,19 @@ import "errors"
 // [RegistryConfig.DisconnectFunc] receives it, and the client of a registry finds it in the data of
 // its last event. The type of that event says what the client should do:
 //
-//	reason        last event     what the client should do
-//	client gone   none
-//	slow          none           resume, which browsers do
-//	expired       sse.reconnect  reconnect with a new credential
-//	lifetime      sse.reconnect  reconnect
-//	shutdown      sse.reconnect  reconnect, to another node or after the restart
-//	overloaded    sse.reconnect  reconnect later
-//	throttled     sse.reconnect  reconnect later
-//	disconnected  sse.close      not reconnect
-//	replaced      sse.close      not reconnect: the user has opened newer streams
-//	your own      sse.close      not reconnect
-//	done, failed  none           only for streams of one request, see below
+//	reason          last event     what the client should do
+//	client gone     none
+//	slow            none           resume, which browsers do
+//	expired         sse.reconnect  reconnect with a new credential
+//	lifetime        sse.reconnect  reconnect
+//	shutdown        sse.reconnect  reconnect, to another node or after the restart
+//	overloaded      sse.reconnect  reconnect later
+//	throttled       sse.reconnect  reconnect later
+//	reauthenticate  sse.reconnect  reconnect: it is authenticated again then
+//	disconnected    sse.close      not reconnect
+//	replaced        sse.close      not reconnect: the user has opened newer streams
+//	your own        sse.close      not reconnect
+//	done, failed    none           only for streams of one request, see below
 //
 // A stream of one request ([Serve]) has none of these events. If its producer has returned, or the
 // application has ended it with its own reason, it ends with [DoneID].
@@ -56,6 +57,10 @@ const (
 	// ReasonThrottled: the user has opened streams more often than
 	// [RegistryConfig.MaxOpensPerMinute] allows.
 	ReasonThrottled Reason = "throttled"
+	// ReasonReauthenticate: the stream may have missed a command to end, because the log has lost
+	// entries, or because the client takes its events too slowly. The client is authenticated
+	// again when it reconnects.
+	ReasonReauthenticate Reason = "reauthenticate"
 	// ReasonDisconnected: [Registry.Disconnect] or [Stream.Disconnect] was called without a reason.
 	ReasonDisconnected Reason = "disconnected"
 	// ReasonReplaced: the user opened more streams than [RegistryConfig.MaxStreamsPerUser], and
@@ -73,7 +78,7 @@ func (r Reason) Error() string { return "ginsse: stream ended: " + string(r) }
 // reconnects reports whether the client of a registry should reconnect.
 func (r Reason) reconnects() bool {
 	switch r {
-	case ReasonExpired, ReasonLifetime, ReasonShutdown, ReasonOverloaded, ReasonThrottled, ReasonClientGone, ReasonSlow:
+	case ReasonExpired, ReasonLifetime, ReasonShutdown, ReasonOverloaded, ReasonThrottled, ReasonReauthenticate, ReasonClientGone, ReasonSlow:
 		return true
 	default:
 		return false
@@ -84,10 +89,11 @@ func (r Reason) reconnects() bool {
 func (r Reason) orDisconnected() Reason { return orDefault(r, ReasonDisconnected) }
 
 // drains reports whether the client still gets the events sent before the end. It has no right to
-// them after its credential has expired, and cannot get them on a dead connection.
+// them after its credential has expired or while it must be checked again, and cannot get them on
+// a dead connection.
 func (r Reason) drains() bool {
 	switch r {
-	case ReasonExpired, ReasonClientGone, ReasonSlow, ReasonOverloaded, ReasonThrottled:
+	case ReasonExpired, ReasonReauthenticate, ReasonClientGone, ReasonSlow, ReasonOverloaded, ReasonThrottled:
 		return false
 	default:
 		return true

@@ -3,6 +3,7 @@ package ginsse
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -10,67 +11,64 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/internal/presence"
 )
 
 // RegistryConfig holds the settings of a [Registry]. Zero means default, negative
 // means off.
 type RegistryConfig struct {
-	// Log is the history that the registry appends to and its streams read from.
-	// It is the caller's: the registry does not close it. Default: a [MemoryLog]
-	// with its defaults. NewRegistry asks it for its head, and fails if it does not
-	// know within 5 s.
-	Log Log
+	// Log holds the events that the registry sends and its streams read. A shared log, such as
+	// that of package natslog, connects several nodes. The log is the caller's, who closes it
+	// after the registry. NewRegistry fails if the log does not say within 5 s where its head is.
+	// Default: an [eventlog.MemoryLog] with its defaults.
+	Log eventlog.Log
 
 	// Stream holds the settings of the registry's streams.
 	Stream StreamConfig
 
-	// MaxStreams is the most streams at a time; beyond it a client is asked to come
-	// back later, with [ReasonOverloaded]. A stream costs about 30 KB. A stream
-	// counts until its hooks have returned. Default 50,000.
+	// MaxStreams is the most streams at a time on this node. A client beyond it is asked to come
+	// back later, with [ReasonOverloaded]. A stream costs about 30 KB. It counts until its hooks
+	// have returned. Default 50,000.
 	MaxStreams int
 
-	// MaxStreamsPerUser is the most streams of one user on this node; a stream beyond it
-	// gets in, and the user's oldest ends with [ReasonReplaced]. Browsers open one per
-	// tab, and at most six per host on HTTP/1.1. Hooks of a stream that have not
-	// returned take a place too. Default 16.
+	// MaxStreamsPerUser is the most streams of one user on this node. A stream beyond it gets in,
+	// and the user's oldest ends with [ReasonReplaced]. Browsers open one stream per tab, and at
+	// most six per host on HTTP/1.1. A stream counts until its hooks have returned. Default 16.
 	MaxStreamsPerUser int
 
-	// RefuseNewest refuses a stream beyond MaxStreamsPerUser with status 429, which a
-	// browser's EventSource takes as final, and keeps the older ones. Connections that are
-	// dead but not yet noticed then lock a user out: see [ConnContext].
+	// RefuseNewest refuses a stream beyond MaxStreamsPerUser with status 429, which a browser's
+	// EventSource takes as final, and keeps the older streams. Connections that are dead but not
+	// yet noticed then lock a user out: see [ConnContext].
 	RefuseNewest bool
 
-	// MaxOpensPerMinute is how often one user may open a stream on this node; beyond it
-	// the client is asked to come back later, with [ReasonThrottled]. So clients of one
-	// user that do not stop replacing each other cost little. The default is eight times
-	// MaxStreamsPerUser, 128; off if that is off.
+	// MaxOpensPerMinute is how often one user may open a stream on this node. A client beyond it
+	// is asked to come back later, with [ReasonThrottled]. So clients of one user that keep
+	// replacing each other cost little. Default: eight times MaxStreamsPerUser, which is 128; off
+	// if that is off.
 	MaxOpensPerMinute int
 
-	// MaxEventBytes is the most bytes of one event in wire form. The log may allow
-	// less. Each stream that writes an event holds a copy of it, for as long as its
-	// client is slow to take it: 5,000 readers of an event of 1 MiB hold 5 GB. Default
-	// 1 MiB.
+	// MaxEventBytes is the most bytes of one event in wire form. The log may allow less. All
+	// streams that write an event share one copy of it. Default 1 MiB.
 	MaxEventBytes int
 
-	// LastEventIDParameter is the query parameter in which a page that was
-	// reloaded may name its last event ID; the Last-Event-ID header, which a
-	// browser sends by itself when it reconnects, goes before it. Default
-	// "lastEventId". It cannot be off.
+	// LastEventIDParameter is the query parameter in which a page that was reloaded may name its
+	// last event ID. The Last-Event-ID header, which a browser sends when it reconnects, takes
+	// precedence. It cannot be off. Default "lastEventId".
 	LastEventIDParameter string
 
-	// ShutdownWindow is the time over which [Registry.Shutdown] spreads the ends
-	// of the streams. Default 5 s.
+	// ShutdownWindow is the time over which [Registry.Shutdown] spreads the ends of the streams.
+	// Default 5 s.
 	ShutdownWindow time.Duration
 
-	// ConnectFunc is called for each stream that has opened, and DisconnectFunc
-	// when it has ended, with why. They run on goroutines of their own, for one
-	// stream in this order, and may block; Shutdown waits for them.
+	// ConnectFunc is called for each stream that has opened. DisconnectFunc is called when it has
+	// ended, with the reason, after ConnectFunc has returned. They run on goroutines of their own
+	// and may block. Shutdown waits for them.
 	ConnectFunc    func(s *Stream)
 	DisconnectFunc func(s *Stream, reason Reason)
 
-	// Logger is told what an operator should know: streams at level debug,
-	// trouble at warn. It is never given a credential or an event. Default: silent.
+	// Logger gets the opening and the end of each stream at level debug, and trouble at level warn.
+	// It never gets a credential or an event. Default: no logging.
 	Logger *slog.Logger
 }
 
@@ -79,52 +77,44 @@ const (
 	defaultMaxStreamsPerUser = 16
 	defaultMaxEventBytes     = 1 << 20
 	defaultShutdownWindow    = 5 * time.Second
-	findHeadTimeout          = 5 * time.Second
+	headTimeout              = 5 * time.Second
 	maxTopics                = 64
 )
 
-// Registry maps user IDs to their live streams and delivers events to them. Each
-// event goes into the registry's [Log] and is read from there by the streams it
-// concerns: a sender does no network I/O and waits for no reader.
+// Registry maps user IDs to their live streams and delivers events to them. Each event is
+// appended to the registry's [eventlog.Log], from which the streams of its subject read it: a
+// sender does no network I/O for its readers and waits for none of them.
 //
-// Concurrency: all methods may be called from several goroutines. Events sent by
-// one goroutine one after another arrive in that order.
+// Concurrency: all methods may be called from several goroutines. Events that one goroutine
+// sends one after another arrive in that order.
 //
-// Errors: an event that is refused, or that the log did not take, has reached
-// nobody. A user who has no stream is no error: the event waits in the log.
+// Errors: an event that is refused, or that the log did not take, reaches no stream. A user
+// without a stream is no error: the event waits in the log.
 type Registry struct {
-	cfg    RegistryConfig // defaults filled in
-	log    Log
-	logger *slog.Logger
-	stop   func() // ends the watch on the log
+	cfg     RegistryConfig // defaults filled in
+	log     eventlog.Log
+	logger  *slog.Logger
+	unwatch func() // ends the watch on the log
 
-	// life ends when the registry is closed, by end.
-	life context.Context
-	end  context.CancelFunc
+	life context.Context    // ends when the registry is closed
+	end  context.CancelFunc // ends life
 
-	shared   SharedLog // the log, if other nodes are on it; nil if not
-	node     string    // who this registry is among them
-	control  control
-	presence *presence.Tracker // nil if shared is
+	subscribers subscribers
+	presence    *presence.Tracker // nil unless the log connects several nodes
 
 	closed atomic.Bool   // set with stateClosed
 	head   atomic.Uint64 // highest sequence known to be visible
+	epoch  atomic.Uint32 // the log's, of head
 	opened atomic.Uint64 // streams ever opened
 	gaps   atomic.Uint64 // sse.gap events ever sent
-	slow   atomic.Uint64 // streams ever cut for not reading
-	warned sync.Map      // types of writers of which was warned
+	slow   atomic.Uint64 // streams ever ended for not reading
+	warned sync.Map      // types of writers that were warned of
 
-	// mu guards the fields below. Of other locks only that of presence is taken while it is
-	// held. It is not held during I/O, a log's methods, or hooks.
-	mu        sync.RWMutex
+	// mu guards the fields below. Only the locks of subscribers and presence are taken while it
+	// is held. It is not held during I/O, a log's methods, or hooks.
+	mu        sync.Mutex
 	state     registryState
-	audiences map[string]*audience // by subject; none is empty
-	users     int                  // audiences of users
-	streams   int                  // attached
-	handlers  int                  // of streams that were attached, and have not returned
-	held      int                  // places of streams that have ended, and whose hooks run
-	heldBy    map[string]int       // the same, by user; never 0
-	opens     opens
+	admission admission
 	active    int           // handlers and hooks that have not returned
 	idle      chan struct{} // closed when active is 0 after closing; nil before
 }
@@ -141,14 +131,12 @@ const (
 type Receipt struct {
 	// ID is the event's ID: what the client's lastEventId will be.
 	ID string `json:"id"`
-	// Streams is how many live streams on this node will get the event, as far as
-	// is known now. With 0 the user is not connected here: on one node an e-mail may
-	// be better. On several, [Registry.Online] says so.
+	// Streams is how many streams on this node read the subject of the event. With 0 the user has
+	// no stream on this node; [Registry.Online] looks at all nodes.
 	Streams int `json:"streams"`
 }
 
-// NewRegistry returns a registry for cfg, or an error that names the field that
-// is wrong.
+// NewRegistry returns a registry for cfg. The error names the field that is wrong.
 func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	for _, field := range []struct {
 		name      string
@@ -175,7 +163,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		return nil, fmt.Errorf("ginsse: RegistryConfig.Stream.%w", err)
 	}
 	if cfg.Log == nil {
-		if cfg.Log, err = NewMemoryLog(MemoryLogConfig{}); err != nil {
+		if cfg.Log, err = eventlog.NewMemoryLog(eventlog.MemoryLogConfig{}); err != nil {
 			return nil, err
 		}
 	}
@@ -186,85 +174,96 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Registry{
-		cfg:       cfg,
-		log:       cfg.Log,
-		logger:    cfg.Logger,
-		audiences: make(map[string]*audience),
-		heldBy:    make(map[string]int),
-		opens:     opens{perMinute: cfg.MaxOpensPerMinute},
+		cfg:         cfg,
+		log:         cfg.Log,
+		logger:      cfg.Logger,
+		subscribers: subscribers{lists: make(map[string]*subscriberList)},
+		admission:   newAdmission(cfg),
 	}
 	r.life, r.end = context.WithCancel(context.Background())
-	if shared, ok := r.log.(SharedLog); ok {
-		r.share(shared)
+	if shared, ok := r.log.(eventlog.SharedLog); ok {
+		r.presence = presence.New(presence.Config{
+			Node:      rand.Text(),
+			Transport: shared,
+			ValidUser: func(user string) bool { return eventlog.CheckName(user) == nil },
+		})
 	}
-	r.stop = r.log.Watch(r.notify)
+	r.unwatch = r.log.Watch(r.notify)
 	if err := r.findHead(); err != nil {
-		r.stop()
+		r.unwatch()
 		r.end()
 		return nil, fmt.Errorf("ginsse: RegistryConfig.Log: %w", err)
 	}
-	if r.shared != nil {
-		go r.runControl()
-		go r.runTelling()
+	if r.presence != nil {
 		go r.presence.Run(r.life)
 	}
 	return r, nil
 }
 
-// share makes ready for other nodes.
-func (r *Registry) share(log SharedLog) {
-	r.shared, r.node = log, rand.Text()
-	r.control = control{wake: make(chan struct{}, 1), untold: make(map[string]order)}
-	r.presence = presence.New(presence.Config{
-		Node:      r.node,
-		Transport: log,
-		ValidUser: func(user string) bool { return checkName("user ID", user) == nil },
-	})
+// notify wakes the streams that read a subject. The log calls it for the entries of all nodes, in
+// any order: the streams read the log and see for themselves.
+func (r *Registry) notify(subject string, seq uint64) {
+	r.seen(seq)
+	mayCommand := isCommand(subject)
+	if subject == "" { // entries of any subject
+		subject, mayCommand = eventlog.SubjectAll, true
+	}
+	r.subscribers.notify(subject, mayCommand)
 }
 
-// findHead looks where the log is, which may hold events already: a stream that ends
-// before the first new one is still given what was sent before its end.
+// findHead asks for the head of the log, which may hold events already: a stream that ends
+// before the first new one still delivers those sent before its end.
 func (r *Registry) findHead() error {
-	ctx, cancel := context.WithTimeout(context.Background(), findHeadTimeout)
+	ctx, cancel := context.WithTimeout(r.life, headTimeout)
 	defer cancel()
-	page, err := r.log.Read(ctx, Query{}, nil)
-	if err == nil && page.Through.IsZero() {
-		err = errNoPosition
-	}
-	r.seen(page.Through.Seq)
-	r.control.start(page.Through)
+	head, err := r.log.Head(ctx)
+	r.epoch.Store(head.Epoch)
+	r.seen(head.Seq)
 	return err
 }
 
-// SendTo sends an event to all streams of one user, now or, within what the log
-// keeps, when the user's client comes back.
+// atEpoch lowers the head of the log if the log was recreated.
+func (r *Registry) atEpoch(head eventlog.Cursor) {
+	if before := r.epoch.Load(); before != head.Epoch && r.epoch.CompareAndSwap(before, head.Epoch) {
+		r.head.Store(head.Seq)
+	}
+	r.seen(head.Seq)
+}
+
+// SendTo sends an event to all streams of one user. A client that is away gets the event when it
+// comes back, if the log still has it then.
 //
-// The end of ctx abandons the wait for a log across a network; the default log
-// has none, so that a comment whose own request was just cancelled still
-// notifies its author.
+// The end of ctx ends the wait for a log across a network. The default log does not wait, and
+// ignores ctx. What must outlive its request needs a context that does:
 //
-// Errors: [ErrInvalidSubject], [ErrInvalidEvent], [ErrEventTooLarge],
-// [ErrClosed], or the log's. One of a log across a network leaves open whether the event
-// was stored: sending it again may repeat it. What must outlive its request needs a
-// context that does: context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second).
+//	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), 2*time.Second)
+//
+// Errors: [ErrInvalidSubject], [ErrInvalidEvent], [ErrEventTooLarge], [ErrClosed], or the log's. An
+// error of a log across a network may leave open whether it has the event: sending again may
+// repeat it.
 func (r *Registry) SendTo(ctx context.Context, userID string, e Event) (Receipt, error) {
 	if err := checkName("user ID", userID); err != nil {
 		return Receipt{}, err
 	}
-	return r.send(ctx, subjectUser+userID, e)
+	return r.send(ctx, userSubject(userID), e)
 }
 
-// SendToUsers is [Registry.SendTo] for several users; each gets the event once,
-// however often it is named. All are checked before the first event is stored.
-// The receipt has the ID of the last event and the streams of all. After an error
-// of the log's, users before the one it names have the event.
+// SendToUsers is [Registry.SendTo] for several users. Each gets the event once, however often
+// its ID is named. The receipt has the ID of the last event and the number of all streams.
+//
+// Errors: those of SendTo. All user IDs are checked before the first event is stored. An error of
+// the log is a [PartialError], which says which users have the event.
 func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (Receipt, error) {
 	if len(userIDs) == 0 {
 		return Receipt{}, fmt.Errorf("%w: there is no user ID", ErrInvalidSubject)
 	}
+	users, seen := make([]string, 0, len(userIDs)), make(map[string]bool, len(userIDs))
 	for _, userID := range userIDs {
 		if err := checkName("user ID", userID); err != nil {
 			return Receipt{}, err
+		}
+		if !seen[userID] {
+			seen[userID], users = true, append(users, userID)
 		}
 	}
 	b := borrowBuffer()
@@ -273,15 +272,10 @@ func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (
 		return Receipt{}, err
 	}
 	var all Receipt
-	sent := make(map[string]bool, len(userIDs))
-	for _, userID := range userIDs {
-		if sent[userID] {
-			continue
-		}
-		sent[userID] = true
-		receipt, err := r.append(ctx, subjectUser+userID, b.bytes)
+	for i, userID := range users {
+		receipt, err := r.deliver(ctx, userSubject(userID), b.bytes)
 		if err != nil {
-			return all, fmt.Errorf("user %q: %w", userID, err)
+			return all, &PartialError{Sent: users[:i], Unsent: users[i:], Err: err}
 		}
 		all.ID = receipt.ID
 		all.Streams += receipt.Streams
@@ -291,7 +285,7 @@ func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (
 
 // Broadcast sends an event to every stream of every user.
 func (r *Registry) Broadcast(ctx context.Context, e Event) (Receipt, error) {
-	return r.send(ctx, subjectAll, e)
+	return r.send(ctx, eventlog.SubjectAll, e)
 }
 
 // Publish sends an event to every stream that was opened with the topic.
@@ -299,7 +293,7 @@ func (r *Registry) Publish(ctx context.Context, topic string, e Event) (Receipt,
 	if err := checkName("topic", topic); err != nil {
 		return Receipt{}, err
 	}
-	return r.send(ctx, subjectTopic+topic, e)
+	return r.send(ctx, eventlog.Subject(eventlog.KindTopic, topic), e)
 }
 
 func (r *Registry) send(ctx context.Context, subject string, e Event) (Receipt, error) {
@@ -308,10 +302,10 @@ func (r *Registry) send(ctx context.Context, subject string, e Event) (Receipt, 
 	if err := r.encode(b, e); err != nil {
 		return Receipt{}, err
 	}
-	return r.append(ctx, subject, b.bytes)
+	return r.deliver(ctx, subject, b.bytes)
 }
 
-// encode makes the event's bytes, once for all streams.
+// encode encodes an event, once for all streams.
 func (r *Registry) encode(b *buffer, e Event) error {
 	if e.ID != "" || e.ResetID {
 		return fmt.Errorf("%w: ID is set, and a registry gives each event its own", ErrInvalidEvent)
@@ -331,21 +325,34 @@ func (r *Registry) checkSize(frame []byte) error {
 	return nil
 }
 
-func (r *Registry) append(ctx context.Context, subject string, frame []byte) (Receipt, error) {
-	if ctx == nil {
-		return Receipt{}, errNilContext
-	}
-	if r.closed.Load() {
-		return Receipt{}, ErrClosed
-	}
-	at, err := r.log.Append(ctx, subject, frame)
+// deliver appends an event to the log, and reports what became of it.
+func (r *Registry) deliver(ctx context.Context, subject string, frame []byte) (Receipt, error) {
+	at, err := r.append(ctx, subject, frame)
 	if err != nil {
 		return Receipt{}, err
 	}
-	r.seen(at.Seq)
-	streams, behind := r.reach(subject, at.Seq)
-	makeWay(behind)
+	streams, lag := r.subscribers.count(subject)
+	makeWay(lag)
 	return Receipt{ID: at.String(), Streams: streams}, nil
+}
+
+// append appends an event or a command to the log.
+func (r *Registry) append(ctx context.Context, subject string, frame []byte) (eventlog.Cursor, error) {
+	if ctx == nil {
+		return eventlog.Cursor{}, errNilContext
+	}
+	if r.closed.Load() {
+		return eventlog.Cursor{}, ErrClosed
+	}
+	at, err := r.log.Append(ctx, eventlog.Record{Subject: subject, Frame: frame})
+	if err != nil {
+		if errors.Is(err, eventlog.ErrTooLarge) {
+			err = fmt.Errorf("%w: %w", ErrEventTooLarge, err)
+		}
+		return eventlog.Cursor{}, err
+	}
+	r.seen(at.Seq)
+	return at, nil
 }
 
 // seen raises the head.
@@ -356,4 +363,14 @@ func (r *Registry) seen(seq uint64) {
 			return
 		}
 	}
+}
+
+func userSubject(user string) string { return eventlog.Subject(eventlog.KindUser, user) }
+
+// checkName refuses a user ID or a topic that cannot be part of a subject.
+func checkName(kind, name string) error {
+	if err := eventlog.CheckName(name); err != nil {
+		return fmt.Errorf("%w: the %s %w", ErrInvalidSubject, kind, err)
+	}
+	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -215,7 +216,7 @@ func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
 // The log of a registry may be older than the registry.
 func TestDisconnectDeliversWhatAnEarlierRegistrySent(t *testing.T) {
 	t.Parallel()
-	log, err := ginsse.NewMemoryLog(ginsse.MemoryLogConfig{})
+	log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,12 +240,12 @@ func TestDisconnectDeliversWhatAnEarlierRegistrySent(t *testing.T) {
 
 // gatedLog gives out no events until its gate is closed.
 type gatedLog struct {
-	*ginsse.MemoryLog
+	*eventlog.MemoryLog
 	gate <-chan struct{}
 }
 
-func (l *gatedLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	if q.MaxEvents > 0 {
+func (l *gatedLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	if q.MaxEntries > 1 { // not to look whether a stream can resume
 		<-l.gate
 	}
 	return l.MemoryLog.Read(ctx, q, dst)
@@ -252,7 +253,7 @@ func (l *gatedLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse
 
 func TestNewRegistryFailsIfTheLogHasNoHead(t *testing.T) {
 	t.Parallel()
-	log := &failingLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
+	log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
 	log.failing.Store(true)
 	if _, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log}); !errors.Is(err, errBrokerAway) {
 		t.Errorf("the error is %v", err)
@@ -262,7 +263,7 @@ func TestNewRegistryFailsIfTheLogHasNoHead(t *testing.T) {
 // A log that found back to its store and cannot say what it missed names no subject.
 func TestALogMayWakeAllStreams(t *testing.T) {
 	t.Parallel()
-	log := &muteLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
+	log := &muteLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
 	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
 	server := ssetest.NewServer(t, newEngine(t, registry))
 	alice, bob := server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("bob"))
@@ -277,7 +278,7 @@ func TestALogMayWakeAllStreams(t *testing.T) {
 
 // muteLog watches nothing by itself.
 type muteLog struct {
-	*ginsse.MemoryLog
+	*eventlog.MemoryLog
 	fn func(subject string, seq uint64)
 }
 

@@ -1,6 +1,7 @@
 package ginsse
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // A ServeOption changes one stream of a registry; see [Registry.Serve].
@@ -19,22 +22,21 @@ type serveOption func(s *Stream) error
 
 func (o serveOption) apply(s *Stream) error { return o(s) }
 
-// WithTopics lets the stream read these topics, beside what is sent to its user
-// and to all. The handler decides: a topic from the request must be checked
-// before it is granted. A stream may have 64.
+// WithTopics lets the stream read these topics, beside the events for its user and for all. The
+// handler must check a topic from the request before it grants it. A stream may have 64 topics.
 //
-// A stream that resumes gets a newly granted topic's events from its last event
-// ID on, as if it had had the topic then.
+// A stream that resumes gets the events of a newly granted topic from its last event ID on, as if
+// it had had the topic then.
 func WithTopics(topics ...string) ServeOption {
 	return serveOption(func(s *Stream) error {
 		for _, topic := range topics {
 			if err := checkName("topic", topic); err != nil {
 				return err
 			}
-			if subject := subjectTopic + topic; !slices.Contains(s.subjects, subject) {
+			if subject := eventlog.Subject(eventlog.KindTopic, topic); !slices.Contains(s.subjects, subject) {
 				s.subjects = append(s.subjects, subject)
 			}
-			if len(s.subjects)-2 > maxTopics { // beside the user's and all
+			if len(s.subjects)-len(s.room) > maxTopics {
 				return fmt.Errorf("%w: more than %d topics", ErrInvalidSubject, maxTopics)
 			}
 		}
@@ -42,8 +44,8 @@ func WithTopics(topics ...string) ServeOption {
 	})
 }
 
-// WithMetadata attaches values for [Stream.Metadata]: a device, a locale. The map
-// must not be changed afterwards, and should hold no *gin.Context.
+// WithMetadata attaches values for [Stream.Metadata], such as a device or a locale. The map must
+// not be changed afterwards, and should hold no *gin.Context.
 func WithMetadata(metadata map[string]any) ServeOption {
 	return serveOption(func(s *Stream) error {
 		s.metadata = metadata
@@ -51,8 +53,8 @@ func WithMetadata(metadata map[string]any) ServeOption {
 	})
 }
 
-// WithStreamConfig uses other settings than [RegistryConfig.Stream] for the
-// stream. A zero leaves the registry's as it is.
+// WithStreamConfig uses other settings than [RegistryConfig.Stream] for the stream. A zero keeps
+// the registry's setting.
 func WithStreamConfig(cfg StreamConfig) ServeOption {
 	return serveOption(func(s *Stream) (err error) {
 		if s.cfg, err = cfg.resolve(s.cfg); err != nil {
@@ -62,29 +64,34 @@ func WithStreamConfig(cfg StreamConfig) ServeOption {
 	})
 }
 
-// Handler returns a handler that serves one stream for the user of the request;
-// it stands behind [Middleware]. A handler of your own can do more with
-// [Registry.Serve].
+// Handler returns a handler that serves one stream for the user of the request. [Middleware] or
+// [Auth.RequireUser] must run before it. A handler of your own can do more with [Registry.Serve].
 func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 	return func(c *gin.Context) { _ = r.Serve(c, options...) }
 }
 
-// Serve serves one stream for the user of the request, on the calling goroutine,
-// until it ends, and returns why: a [Reason], usually [ReasonClientGone].
+// Serve serves one stream for the user of the request, on the calling goroutine, until it ends. It
+// returns why: a [Reason], usually [ReasonClientGone].
 //
-// The stream starts behind the request's last event ID if it has one, else at
-// the head. Its first event is sse.open, with {"stream": session ID, "resumed":
-// bool, "heartbeat": milliseconds}; "heartbeat" is [StreamConfig.HeartbeatInterval], and
-// is missing if heartbeats are comments or off. Where events are missing the client gets sse.gap with
-// {"reason": [GapReason]}, upon which the page should fetch its state anew. The last
-// event, if the client can be reached, is sse.close or sse.reconnect: see [Reason].
+// The stream starts after the request's last event ID, or at the head of the log without one. The
+// kit's own events on it are:
 //
-// When the stream could not be opened, the client has been answered: with 400 for an
-// invalid topic ([ErrInvalidSubject]); with 500 without [Middleware] ([ErrNoUser]) or
-// when the response cannot stream ([ErrUnsupportedWriter]); with 429 for too many
-// streams of the user, if [RegistryConfig.RefuseNewest] is set ([ErrTooManyStreams]). A
-// browser takes any status but 200 as final, so whatever is temporary is answered with
-// a stream whose only event is sse.reconnect.
+//	sse.open       first; {"stream": session ID, "resumed": bool, "heartbeat": milliseconds}
+//	sse.gap        events are missing; {"reason": "trimmed", "epoch", "unknown" or "undelivered"}
+//	sse.heartbeat  after a silence; no data, and the position as its ID
+//	sse.close      last; {"reason": why}; the client should not come back
+//	sse.reconnect  last; {"reason": why, "retry": milliseconds}; the client should come back
+//
+// In sse.open, "heartbeat" is [StreamConfig.HeartbeatInterval]; it is missing if heartbeats are
+// comments or off. After sse.gap the page should fetch its state anew: see [eventlog.GapReason].
+// "undelivered" precedes sse.close if the stream ended before the client could take everything
+// that was sent before its end.
+//
+// If the stream could not be opened, the client has been answered: with 400 for an invalid topic
+// ([ErrInvalidSubject]); with 500 without [Middleware] ([ErrNoUser]) or if the response cannot
+// stream ([ErrUnsupportedWriter]); with 429 for too many streams of the user, if
+// [RegistryConfig.RefuseNewest] is set ([ErrTooManyStreams]). A browser takes any status but 200 as
+// final, so a temporary refusal is a stream whose only event is sse.reconnect.
 func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 	identity := identityOf(c)
 	if identity.UserID == "" {
@@ -95,7 +102,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 	}
 	s := newStream(identity.UserID, identity.Expiry, r.cfg.Stream)
 	s.registry = r
-	s.subjects = append(s.room[:0], subjectUser+s.user, subjectAll)
+	s.subjects = append(s.room[:0], commandSubject(s.user), userSubject(s.user), eventlog.SubjectAll)
 	for _, option := range options {
 		if err := option.apply(s); err != nil {
 			_ = c.Error(err)
@@ -112,7 +119,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 		answerHead(c)
 		return nil
 	}
-	// Before the headers: a client that saw its stream open can be reached.
+	// Before the headers: an event that is sent once the client sees its stream open must reach it.
 	if after, err := r.attach(s); err != nil {
 		return r.turnAway(c, s, after, err)
 	}
@@ -143,36 +150,16 @@ func (r *Registry) serve(c *gin.Context, s *Stream) error {
 	return l.run(c)
 }
 
-// join finds the stream's place in the log and returns its first block. The
-// stream is attached already, so whatever is appended from here on wakes it.
+// join finds the stream's position in the log and returns its first block. The stream is a
+// subscriber already, so whatever is appended from here on wakes it.
 func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
-	var gap GapReason
 	id := lastEventID(c, r.cfg.LastEventIDParameter)
-	if id != "" {
-		if s.at, err = ParseCursor(id); err != nil {
-			gap = GapUnknown
-		}
-	}
-	if r.shared != nil {
-		if head, err := r.log.Read(c.Request.Context(), Query{}, nil); err == nil {
-			s.came.Store(&head.Through)
-		}
-	}
-	// Asks for no event: they are read as the client takes them, page by page.
-	page, err := r.log.Read(c.Request.Context(), Query{Subjects: s.subjects, After: s.at, Before: 1}, nil)
+	gap, err := r.findPosition(c.Request.Context(), s, id)
 	if err != nil {
 		return nil, err
 	}
-	if page.Through.IsZero() {
-		return nil, errNoPosition
-	}
-	if gap == "" {
-		gap = page.Gap
-	}
 	resumed := id != "" && gap == ""
-	s.at = page.Through
-	s.told = s.at.Seq
-	s.since.Store(s.at.Seq + 1)
+	s.sent = s.at.Seq
 	s.unread.Store(1) // the first turn looks for what there is to resume
 
 	if s.cfg.ReconnectionTime > 0 {
@@ -185,14 +172,44 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	if gap == "" {
 		return appendOwn(first, typeOpen, s.at.String(), open), nil
 	}
-	// Only the gap carries the new position: a client cut between the two blocks
-	// must come back with its old one and hear of the gap again.
+	// Only the gap carries the new position: a client that loses its connection between the two
+	// blocks must come back with its old position and get the gap again.
 	r.gaps.Add(1)
 	first = appendOwn(first, typeOpen, "", open)
 	return appendOwn(first, typeGap, s.at.String(), gapData{gap}), nil
 }
 
-// lastEventID returns the last event ID of a request: from the Last-Event-ID
+// findPosition sets the position from which a stream reads: after its last event ID, or the head
+// if that is empty or cannot be resumed from. Then it returns the reason for the gap.
+func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (eventlog.GapReason, error) {
+	ctx, cancel := context.WithTimeout(ctx, headTimeout)
+	defer cancel()
+	head, err := r.log.Head(ctx)
+	if err != nil {
+		return "", err
+	}
+	r.atEpoch(head)
+	s.opening, s.at = head, head
+	if id == "" {
+		return "", nil
+	}
+	at, err := eventlog.ParseCursor(id)
+	if err != nil || at.Epoch == head.Epoch && at.Seq > head.Seq {
+		return eventlog.GapUnknown, nil //nolint:nilerr // the client is told of a gap
+	}
+	// Entries are read later, as the client takes them.
+	page, err := r.log.Read(ctx, eventlog.Query{Subjects: s.eventSubjects(), After: at, MaxEntries: 1}, nil)
+	if err != nil {
+		return "", err
+	}
+	if page.Gap != "" {
+		return page.Gap, s.skipTo(ctx, page.Through)
+	}
+	s.at = at
+	return "", nil
+}
+
+// LastEventID returns the last event ID of a request: from the Last-Event-ID
 // header (section 9.2.4), or else the named query parameter. It is what the
 // client says, of any form.
 func lastEventID(c *gin.Context, parameter string) string {
@@ -205,12 +222,11 @@ func lastEventID(c *gin.Context, parameter string) string {
 	return c.Request.URL.Query().Get(parameter) // c.Query would keep it all for the stream's life
 }
 
-// turnAway answers a request whose stream was not attached. What is temporary is
-// said in-band, on a stream, because any other status ends a browser's
-// EventSource for good. The client is asked to come back after a time, or if that is 0
-// after a few times its reconnection time.
+// turnAway answers a request whose stream was not let in. A temporary refusal is sent in-band, on a
+// stream: any status but 200 ends a browser's EventSource for good. The client is asked to come
+// back after a time; 0 means four times its reconnection time.
 func (r *Registry) turnAway(c *gin.Context, s *Stream, after time.Duration, cause error) error {
-	r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "turning a stream away", slog.Any("error", cause))
+	r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "refusing a stream for now", slog.Any("error", cause))
 	var reason Reason
 	if !errors.As(cause, &reason) {
 		_ = c.Error(cause)
@@ -264,13 +280,12 @@ func (r *Registry) disconnected(s *Stream, hooked <-chan struct{}) {
 	})
 }
 
-// hook runs an application's function off the stream's path. A panic in it is
-// logged: it must not take the process down. The user's place stays taken until it
-// has returned.
+// hook runs an application's function on a goroutine of its own. A panic in it is logged, and does
+// not end the process. The stream keeps its place until the function has returned.
 func (r *Registry) hook(s *Stream, name string, call func()) {
 	r.mu.Lock()
 	r.active++
-	r.holdLocked(s, 1)
+	r.admission.hold(s, 1)
 	r.mu.Unlock()
 	go func() {
 		defer r.leave()
@@ -280,7 +295,7 @@ func (r *Registry) hook(s *Stream, name string, call func()) {
 			}
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.holdLocked(s, -1)
+			r.admission.hold(s, -1)
 		}()
 		call()
 	}()

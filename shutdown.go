@@ -2,16 +2,18 @@ package ginsse
 
 import (
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Close ends all streams at once, each with sse.reconnect and reason "shutdown", and
-// has the registry take no more streams or events. It does not wait for them: it is
-// made for http.Server.RegisterOnShutdown, and the server then waits for the
-// handlers. It may be repeated. With a [SharedLog] it tells the other nodes, which
-// takes 1 s at most.
+// Close ends all streams at once, each with sse.reconnect and the reason "shutdown". From then on
+// the registry takes no streams and no events.
+//
+// Close does not wait for the streams: it is made for http.Server.RegisterOnShutdown, and the server
+// then waits for the handlers. With an [eventlog.SharedLog], it waits up to 1 s for the other nodes
+// to be notified. It may be repeated.
 func (r *Registry) Close() {
 	r.mu.Lock()
 	closed := r.state == stateClosed
@@ -19,33 +21,32 @@ func (r *Registry) Close() {
 	r.closed.Store(true)
 	r.mu.Unlock()
 	if !closed {
-		r.stop()
-		for _, s := range r.audience(subjectAll) {
+		r.unwatch()
+		for _, s := range r.subscribers.streams(eventlog.SubjectAll) {
 			s.end(ReasonShutdown)
 		}
 		r.end()
 	}
-	if r.shared != nil {
-		// The others know then, and the log may be closed.
+	if r.presence != nil {
+		// Afterwards the application may close the log.
 		select {
 		case <-r.presence.Done():
-		case <-time.After(farewellTimeout):
+		case <-time.After(goodbyeTimeout):
 		}
 	}
 }
 
-// farewellTimeout bounds what Close waits for a log that hangs.
-const farewellTimeout = time.Second
+// goodbyeTimeout is how long Close waits for a log that hangs.
+const goodbyeTimeout = time.Second
 
-// Shutdown ends the streams one after another, in random order, over
-// [RegistryConfig.ShutdownWindow] or three quarters of the time until ctx's
-// deadline, whichever is less, so that their clients do not come back all at
-// once. Events still go out meanwhile; new streams are told to come back later,
-// to whichever node answers then. When all handlers and hooks have returned, the
-// registry is closed.
+// Shutdown ends the streams one after another, in random order, so that their clients do not come
+// back all at once. It takes [RegistryConfig.ShutdownWindow], or three quarters of the time until
+// ctx's deadline if that is less. Events still go out meanwhile. New streams are asked to come back
+// later, to the node that answers then. When all handlers and hooks have returned, Shutdown closes
+// the registry.
 //
-// If ctx ends first, Shutdown does what [Registry.Close] does and returns the
-// cause. It may be repeated, also while another call is in progress.
+// If ctx ends first, Shutdown closes the registry and returns the cause. It may be repeated, also
+// while another call is in progress.
 func (r *Registry) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return errNilContext
@@ -66,7 +67,7 @@ func (r *Registry) Shutdown(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		window = min(window, time.Until(deadline)*3/4)
 	}
-	if err := disperse(ctx, r.audience(subjectAll), window, ReasonShutdown); err != nil {
+	if err := endGradually(ctx, r.subscribers.streams(eventlog.SubjectAll), window, ReasonShutdown); err != nil {
 		return err
 	}
 	select {
@@ -74,18 +75,12 @@ func (r *Registry) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if r.shared != nil {
-		if err := r.tellAgain(ctx); err != nil {
-			r.logger.Warn("other nodes were not told who is to be disconnected", slog.Any("error", err))
-		}
-	}
 	return nil
 }
 
-// disperse ends streams one after another, in random order, over a time, so that their
-// clients do not come back all at once. The end of ctx stops it, and its cause is
-// returned.
-func disperse(ctx context.Context, streams []*Stream, window time.Duration, reason Reason) error {
+// endGradually ends streams one after another, in random order, within a time. The end of ctx stops
+// it, and its cause is returned.
+func endGradually(ctx context.Context, streams []*Stream, window time.Duration, reason Reason) error {
 	rand.Shuffle(len(streams), func(i, j int) { streams[i], streams[j] = streams[j], streams[i] })
 	// Ticks end as many streams as are due by the time that has passed.
 	const tick = 10 * time.Millisecond

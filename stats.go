@@ -1,17 +1,17 @@
 package ginsse
 
-// Stats are counts of a registry, on this node where nothing else is said.
+// Stats are counts of a registry. Those outside of Cluster are of this node.
 type Stats struct {
 	Streams int    `json:"streams"` // live now
 	Users   int    `json:"users"`   // with a live stream now
 	Opened  uint64 `json:"opened"`  // streams opened since the start
 	Gaps    uint64 `json:"gaps"`    // sse.gap events sent since the start
-	Slow    uint64 `json:"slow"`    // streams cut because their reader had stopped, since the start
+	Slow    uint64 `json:"slow"`    // streams ended because their client took nothing, since the start
 
 	Cluster ClusterStats `json:"cluster"`
 }
 
-// ClusterStats are counts of this node and, with a [SharedLog], of the other nodes, as
+// ClusterStats are counts of this node and, with a [eventlog.SharedLog], of the other nodes, as
 // [Registry.Online] knows them. The streams on other nodes may be those of 5 s ago.
 type ClusterStats struct {
 	Nodes   int `json:"nodes"`   // including this one
@@ -22,10 +22,10 @@ type ClusterStats struct {
 // Streams returns the live streams of a user on this node, in no order. Sending
 // to one of them alone is [Stream.Send].
 func (r *Registry) Streams(userID string) []*Stream {
-	return r.audience(subjectUser + userID)
+	return r.subscribers.streams(userSubject(userID))
 }
 
-// Online reports whether a user has a live stream on this node or, with a [SharedLog], on
+// Online reports whether a user has a live stream on this node or, with a [eventlog.SharedLog], on
 // another. It does no I/O.
 //
 // A user's first or last stream on another node is known here after about 0.1 s. The users of
@@ -36,22 +36,20 @@ func (r *Registry) Online(userID string) bool {
 	if r.presence != nil {
 		return r.presence.Online(userID)
 	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.audiences[subjectUser+userID] != nil
+	streams, _ := r.subscribers.count(userSubject(userID))
+	return streams > 0
 }
 
 // Stats returns counts of the registry.
 func (r *Registry) Stats() Stats {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	cluster := ClusterStats{Nodes: 1, Streams: r.streams, Users: r.users}
+	streams, users := r.subscribers.totals()
+	cluster := ClusterStats{Nodes: 1, Streams: streams, Users: users}
 	if r.presence != nil {
 		cluster = ClusterStats(r.presence.Stats())
 	}
 	return Stats{
-		Streams: r.streams,
-		Users:   r.users,
+		Streams: streams,
+		Users:   users,
 		Opened:  r.opened.Load(),
 		Gaps:    r.gaps.Load(),
 		Slow:    r.slow.Load(),

@@ -9,44 +9,47 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // StreamConfig holds the settings of a stream. Zero means default, negative
 // means off.
 type StreamConfig struct {
-	// HeartbeatInterval is the longest silence. A stream of a registry sends the event
-	// sse.heartbeat after it, with empty data and its position as the id: a page can tell a
-	// quiet stream from a dead one, and resumes from a fresh position. What [Stream.Send]
-	// sends carries no position; while nothing else is sent, a heartbeat follows once an
-	// interval if the position has moved. sse.open names the interval. On a stream without a registry a heartbeat is a comment.
-	// Each stream uses between three quarters and all of the interval, so that
-	// heartbeats are spread out. Default 15 s; keep it below every proxy's idle timeout.
-	// At least 1 ms.
+	// HeartbeatInterval is the longest silence. After it, a stream of a registry sends the event
+	// sse.heartbeat, with empty data and its position as the ID. So a page can tell a quiet stream
+	// from a dead one, and resumes from a fresh position. sse.open names the interval. While only
+	// events of [Stream.Send] go out, which carry no position, a heartbeat follows once an interval
+	// if the position has moved. On a stream without a registry, a heartbeat is a comment.
+	//
+	// Each stream uses 75 to 100 % of the interval, so that heartbeats are spread out. Keep it
+	// below every proxy's idle timeout. Default 15 s; at least 1 ms.
 	HeartbeatInterval time.Duration
 
-	// HeartbeatComments has a registry's streams send comments as heartbeats, or blocks
-	// with nothing but an id, which pages do not see.
+	// HeartbeatComments has a registry's streams send comments as heartbeats, or blocks with
+	// nothing but an id. Pages do not see these.
 	HeartbeatComments bool
 
-	// WriteTimeout is how long a client may take no byte while there is something to
-	// write: then, or up to a quarter of it later, the stream ends as [ReasonSlow]. A
-	// client that takes a little at a time keeps its stream, however slow its line. On
-	// Linux the kernel says what a client has taken; elsewhere, and on Unix sockets,
-	// the stream sees that a piece of 32 KiB was accepted. Behind a proxy the proxy is
-	// the client: it takes bytes in lumps, so for slow lines behind one set minutes. With
-	// [ConnContext], Linux drops a client that takes nothing for 35 s, whatever is set.
+	// WriteTimeout is how long a client may take no byte while there is something to write. Then,
+	// or up to a quarter of the time later, the stream ends as [ReasonSlow]. A client that takes a
+	// little at a time keeps its stream, however slow its line.
 	//
-	// It takes the place of http.Server.WriteTimeout. When it is off, a client that
-	// takes nothing holds its handler until TCP gives up. Default 30 s. At least 1 ms.
+	// On Linux the kernel reports what a client has taken. Elsewhere, and on Unix sockets, progress
+	// is a piece of 32 KiB that was accepted. Behind a proxy the proxy is the client: it takes bytes
+	// in lumps, so set minutes for slow lines behind one. With [ConnContext], Linux drops a client
+	// that takes nothing for 35 s, whatever is set.
+	//
+	// It replaces http.Server.WriteTimeout. When it is off, a client that takes nothing holds its
+	// handler until TCP gives up. Default 30 s; at least 1 ms.
 	WriteTimeout time.Duration
 
-	// ReconnectionTime is how long clients are told to wait before they
-	// reestablish a lost connection. Each stream is told between half and one and
-	// a half times it, so that clients do not come back together. Default 3 s.
+	// ReconnectionTime is how long clients wait before they reestablish a lost connection. Each
+	// stream sends 50 to 150 % of it, so that clients do not come back together. Default 3 s; at
+	// least 1 ms.
 	ReconnectionTime time.Duration
 
-	// MaxLifetime ends a stream; the client of a registry is asked to come back. Each stream uses between nine tenths and all of it.
-	// Default 24 h.
+	// MaxLifetime ends a stream; the client of a registry is asked to come back. Each stream uses
+	// 90 to 100 % of it. Default 24 h; at least 1 ms.
 	MaxLifetime time.Duration
 }
 
@@ -88,7 +91,7 @@ func (cfg StreamConfig) resolve(defaults StreamConfig) (StreamConfig, error) {
 	return cfg, nil
 }
 
-// reconnectionTime is what a client is told that is asked to come back.
+// reconnectionTime returns the reconnection time for sse.reconnect, which needs one.
 func (cfg StreamConfig) reconnectionTime() time.Duration {
 	if cfg.ReconnectionTime > 0 {
 		return cfg.ReconnectionTime
@@ -98,42 +101,37 @@ func (cfg StreamConfig) reconnectionTime() time.Duration {
 
 // Stream is the server's end of one event stream.
 //
-// It lives from the call that opened it until that handler returns. What is to
-// be written, and when, is decided here; the handler's goroutine writes it, and
-// nobody else touches the response.
+// A Stream is live from the call that opened it until that handler returns.
 //
 // Concurrency: all methods may be called from several goroutines.
 //
 // Errors: once the stream has ended, every method reports the [Reason].
 type Stream struct {
-	// unread counts what has happened since the writer last looked. Whoever makes
-	// it 1 puts a token into wake, which holds one: the writer never misses
-	// news, and nobody waits for the writer.
+	// unread counts the notifications since the writer last looked. The first one puts a token
+	// into wake, which holds one: the writer misses no news, and no sender waits for the writer.
 	unread atomic.Int64
 	wake   chan struct{}
-	// since is one more than the sequence that the stream started from, and 0
-	// until it has started: events at or above it will reach the client.
-	since atomic.Uint64
-	// came is where the head of a shared log was when the stream was opened; nil until that
-	// is known.
-	came   atomic.Pointer[Cursor]
-	ended  atomic.Bool // set with err
-	queued atomic.Bool // set with queue
+	// commanded is when a command was noticed that the stream has not read yet, in nanoseconds
+	// since 1970; 0 for none.
+	commanded atomic.Int64
+	ended     atomic.Bool // set with err
+	queued    atomic.Bool // set with queue
 
 	registry *Registry // nil on a stream without one
-	subjects []string  // what it reads from the log
-	at       Cursor    // read through here; the writer's
-	told     uint64    // sequence of the last event ID sent; the writer's
+	subjects []string  // what it reads from the log: the user's commands, then events
+	// opening is the head of the log when the stream was opened. Only later commands are for it.
+	opening eventlog.Cursor
+	at      eventlog.Cursor // the position that it has read through; the writer's
+	sent    uint64          // sequence of the last event ID sent; the writer's
 
-	mu    sync.Mutex    // guards the fields below, up to loop; never held during I/O
-	queue []byte        // events of Send, encoded
-	job   job           // what gives them IDs, on a stream of one request
-	space chan struct{} // closed when the queue was taken or the stream ended; nil if nobody waits
-	done  chan struct{} // closed when the stream ended; made when first asked for
-	err   error         // why it ended; nil while open
-	// before is where delivery stops: events from this sequence on are not the
-	// stream's. 0 while it is open.
-	before uint64
+	mu      sync.Mutex    // guards the fields below, up to before; never held during I/O
+	queue   []byte        // events of Send, encoded
+	job     job           // gives IDs to the events of a stream of one request
+	space   chan struct{} // closed when the queue was taken or the stream ended; nil if no Send waits
+	done    chan struct{} // closed when the stream ended; made when first asked for
+	err     error         // why it ended; nil while open
+	endedAt time.Time     // set with ended, and not changed afterwards; as before
+	before  uint64        // sequence of the first entry that an ended stream does not deliver
 
 	loop loop // writes it; the handler's
 
@@ -143,29 +141,30 @@ type Stream struct {
 	expires  time.Time // zero if never
 	metadata map[string]any
 	cfg      StreamConfig // resolved
-	slots    []int        // its place in the audience of each subject; guarded by Registry.mu
-	hooks    int          // hooks of it that run; guarded by Registry.mu
-	lingers  bool         // it has ended, and hooks of it run; guarded by Registry.mu
-	room     [2]string    // of subjects, for a stream without topics
+	slots    []int        // its slot in the list of each subject; guarded by subscribers.mu
+	hooks    int          // hooks of it that run, or will; guarded by Registry.mu, as the next two
+	detached bool         // it has been a subscriber, and no longer is
+	holds    bool         // it has ended, and keeps its place while hooks run
+	room     [3]string    // of subjects, for a stream without topics
 }
 
-// maxQueueBytes is how much Send takes in before it waits for the client.
+// maxQueueBytes is how much Send queues before it waits for the client.
 const maxQueueBytes = 64 << 10
 
-// newStream returns a stream that nobody writes yet. cfg is resolved.
+// newStream returns a stream without a writer. cfg is resolved.
 func newStream(user string, expires time.Time, cfg StreamConfig) *Stream {
 	return &Stream{
 		id:      rand.Text(),
 		user:    user,
 		opened:  time.Now(),
-		expires: expires.Round(0), // on the wall clock, which goes on while the machine sleeps
+		expires: expires.Round(0), // by the wall clock, which goes on while the machine sleeps
 		cfg:     cfg,
 		wake:    make(chan struct{}, 1),
 	}
 }
 
-// ID returns the stream's session ID: random, unlike any other stream's, and
-// known to the client from the data of sse.open.
+// ID returns the stream's session ID. It is random and unique, and the client reads it in the data
+// of sse.open.
 func (s *Stream) ID() string { return s.id }
 
 // UserID returns the user that the stream belongs to; "" without a registry.
@@ -174,11 +173,11 @@ func (s *Stream) UserID() string { return s.user }
 // Opened returns when the stream was opened.
 func (s *Stream) Opened() time.Time { return s.opened }
 
-// Expiry returns when the credential that opened the stream ends, and the stream
-// with it; the zero Time means never.
+// Expiry returns when the credential that opened the stream expires, which ends the stream. The zero
+// Time means never.
 func (s *Stream) Expiry() time.Time { return s.expires }
 
-// Metadata returns what [WithMetadata] attached. Nobody may change it.
+// Metadata returns what [WithMetadata] attached. It must not be changed.
 func (s *Stream) Metadata() map[string]any { return s.metadata }
 
 // Done returns a channel that is closed when the stream has ended. [Stream.Err]
@@ -203,13 +202,14 @@ func (s *Stream) Err() error {
 	return s.err
 }
 
-// Send sends an event to this stream alone. It is not kept in the log: a client
-// that reconnects does not get it again.
+// Send sends an event to this stream alone. The log does not keep it: a client that reconnects does
+// not get it again.
 //
-// Send returns nil once the event is queued. When 64 KiB wait for the client, it
-// waits too, until there is room, ctx ends or the stream does. An event that
-// cannot be encoded is [ErrInvalidEvent], one over a registry's limit
-// [ErrEventTooLarge]; both leave the stream as it was.
+// Send returns nil once the event is queued. While 64 KiB wait for the client, Send waits until there
+// is room, ctx ends, or the stream ends.
+//
+// Errors: [ErrInvalidEvent] for an event that cannot be encoded, [ErrEventTooLarge] for one over the
+// registry's limit, the cause of ctx's end, or why the stream has ended. The event was not queued.
 func (s *Stream) Send(ctx context.Context, e Event) error {
 	if s.registry != nil && (e.ID != "" || e.ResetID) {
 		return fmt.Errorf("%w: ID is set, and the IDs of this stream are the registry's", ErrInvalidEvent)
@@ -263,8 +263,8 @@ func (s *Stream) enqueue(ctx context.Context, frame []byte, e Event) error {
 	}
 }
 
-// identifyLocked gives an event that was just queued an ID of the kit's, unless the
-// producer sets IDs.
+// identifyLocked gives the event that was queued last an ID of the kit's, unless the producer sets
+// IDs.
 func (s *Stream) identifyLocked(e Event) {
 	switch {
 	case s.job.key == 0:
@@ -276,76 +276,8 @@ func (s *Stream) identifyLocked(e Event) {
 	}
 }
 
-// Disconnect ends the stream with a reason; "" means [ReasonDisconnected]. What was
-// sent to it before is still delivered, within 10 s, or the client gets sse.gap with the
-// reason "undelivered". Then it gets sse.close, or sse.reconnect for a reason of the kit's
-// that asks for it (see [Reason]). A stream without a registry gets none of these events.
-// Disconnect does not wait, and it may be repeated: the first reason stays.
-func (s *Stream) Disconnect(reason Reason) { s.end(reason.orDisconnected()) }
-
-// Close ends the stream as done. It does not wait, and it may be repeated. It returns nil, or
-// why the stream ended if it had ended before for another reason.
-func (s *Stream) Close() error {
-	s.end(ReasonDone)
-	return notDone(s.Err())
-}
-
-// end ends the stream, unless it has ended before: the first cause stays. What
-// its registry has sent by now is still delivered, nothing later is.
-func (s *Stream) end(cause error) {
-	before := uint64(0)
-	if s.registry != nil {
-		before = s.registry.head.Load() + 1
-	}
-	s.endBefore(cause, before)
-}
-
-// endBefore is end for what has happened at a sequence: what is in the log before it is
-// still delivered.
-func (s *Stream) endBefore(cause error, before uint64) {
-	s.mu.Lock()
-	if s.err != nil {
-		s.mu.Unlock()
-		return
-	}
-	s.err = cause
-	s.before = before
-	s.ended.Store(true)
-	if s.done != nil {
-		close(s.done)
-	}
-	s.makeRoomLocked()
-	s.mu.Unlock()
-	if s.registry != nil {
-		s.registry.detach(s)
-	}
-	s.notify()
-}
-
-const (
-	// drainTime is how long a stream that has ended delivers what was sent before its
-	// end, page by page.
-	drainTime = 10 * time.Second
-	// closeTime is how long a client may take for the last page and sse.close.
-	closeTime = time.Minute
-)
-
-// graceOf returns how long the writes of a stream that ended for a reason may go on
-// while the client takes them. A client that is asked to come back gets the rest then.
-// What a producer has sent is delivered, however slow the line, for the stream's lifetime.
-func (s *Stream) graceOf(reason Reason) time.Duration {
-	switch {
-	case s.registry == nil && (reason == ReasonDone || reason == ReasonFailed):
-		return math.MaxInt64
-	case reason.reconnects(), reason == ReasonReplaced:
-		return drainTime
-	default:
-		return closeTime
-	}
-}
-
-// notify tells the writer that there may be something to write. It never blocks.
-// It returns how often it was called since the writer last looked.
+// notify wakes the writer: there may be something to write. It never blocks. It returns the number
+// of calls since the writer last looked.
 func (s *Stream) notify() int64 {
 	n := s.unread.Add(1)
 	if n == 1 {
@@ -364,19 +296,13 @@ func (s *Stream) makeRoomLocked() {
 	}
 }
 
-// bound returns the sequence that the stream must not reach; 0 for none. While the stream
-// is open, it is where it has to wait.
-func (s *Stream) bound() (before uint64, waits bool) {
-	if !s.ended.Load() {
-		before = s.registry.control.limit.Load()
-		return before, before != 0
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.before, false
-}
+// commands returns the subject of the user's commands.
+func (s *Stream) commands() []string { return s.subjects[:1] }
 
-// take appends to b what is queued.
+// eventSubjects returns the subjects of the stream's events.
+func (s *Stream) eventSubjects() []string { return s.subjects[1:] }
+
+// take appends the queued events to b.
 func (s *Stream) take(b []byte) []byte {
 	if !s.queued.Load() {
 		return b
@@ -387,15 +313,15 @@ func (s *Stream) take(b []byte) []byte {
 	b = append(b, s.queue...)
 	s.queue = s.queue[:0]
 	if cap(s.queue) > 4<<10 {
-		s.queue = nil // an idle stream keeps no large buffer
+		s.queue = nil // an idle stream holds no large buffer
 	}
 	s.makeRoomLocked()
 	return b
 }
 
-// drop lets go of what is queued: nobody will write it, and somebody may keep the
-// stream.
-func (s *Stream) drop() {
+// discardQueue frees the queue of a stream that is no longer written. The application may keep
+// the Stream.
+func (s *Stream) discardQueue() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue = nil

@@ -20,6 +20,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -259,7 +260,7 @@ func TestStreamIsUnregisteredWhenItsHandlerPanics(t *testing.T) {
 	onEachTransport(t, func(t *testing.T, tr transport) {
 		reasons := make(chan ginsse.Reason, 1)
 		registry := newRegistry(t, ginsse.RegistryConfig{
-			Log:            panickingLog{newMemoryLog(t, ginsse.MemoryLogConfig{})},
+			Log:            panickingLog{newMemoryLog(t, eventlog.MemoryLogConfig{})},
 			DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { reasons <- reason },
 		})
 		r := gin.New()
@@ -281,11 +282,11 @@ func TestStreamIsUnregisteredWhenItsHandlerPanics(t *testing.T) {
 }
 
 // panickingLog panics when there is something to read.
-type panickingLog struct{ *ginsse.MemoryLog }
+type panickingLog struct{ *eventlog.MemoryLog }
 
-func (l panickingLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+func (l panickingLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	page, err := l.MemoryLog.Read(ctx, q, dst)
-	if !page.Last.IsZero() {
+	if len(page.Entries) > 0 {
 		panic("as a bug in an application's log would")
 	}
 	return page, err

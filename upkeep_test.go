@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -68,14 +69,14 @@ func TestMemoryOfSubscribersShrinks(t *testing.T) {
 	for range 300 {
 		others = append(others, server.Open(t, "/events", as("alice")))
 	}
-	most := registry.AudienceCap("alice")
+	most := registry.SubscriberCap("alice")
 	for _, stream := range others {
 		stream.Close()
 	}
 	for len(registry.Streams("alice")) > 1 {
 		pass(time.Millisecond)
 	}
-	if least := registry.AudienceCap("alice"); least > 100 || most < 301 {
+	if least := registry.SubscriberCap("alice"); least > 100 || most < 301 {
 		t.Errorf("room for %d streams, and for %d when there is one", most, least)
 	}
 	send(t, registry, "alice", 1)
@@ -103,7 +104,7 @@ func TestMemoryOfASendQueueIsFreed(t *testing.T) {
 // it has ended reads once more: an event may have been sent in between.
 func TestEndedStreamReadsOnceMore(t *testing.T) {
 	t.Parallel()
-	log := &silentLog{MemoryLog: newMemoryLog(t, ginsse.MemoryLogConfig{})}
+	log := &silentLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
 	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
 	var armed atomic.Bool
 	unlocks := make(chan func(), 1)
@@ -135,7 +136,7 @@ func TestEndedStreamReadsOnceMore(t *testing.T) {
 
 // silentLog does not notify while it is silent.
 type silentLog struct {
-	*ginsse.MemoryLog
+	*eventlog.MemoryLog
 
 	silent atomic.Bool
 }
@@ -146,21 +147,6 @@ func (l *silentLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
 			fn(subject, seq)
 		}
 	})
-}
-
-// A late command ends the streams that were open when it was given. The clocks of nodes differ, so
-// a stream opened shortly afterwards ends as well.
-func TestLateCommandAllowsForDifferentClocks(t *testing.T) {
-	t.Parallel()
-	given := time.Now()
-	for _, test := range []struct {
-		opened time.Duration // after the command was given
-		ends   bool
-	}{{-time.Hour, true}, {0, true}, {1900 * time.Millisecond, true}, {2100 * time.Millisecond, false}, {time.Hour, false}} {
-		if got := ginsse.LateOrderConcerns(given, given.Add(test.opened)); got != test.ends {
-			t.Errorf("a stream opened %v after the order: ends %v", test.opened, got)
-		}
-	}
 }
 
 // A last event ID in the query may contain characters that a header cannot.

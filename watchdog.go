@@ -41,7 +41,6 @@ type watchdog struct {
 	progress time.Time // when the client last made progress with the write
 	moved    time.Time // when the connection last made progress, or would take more
 	movedTo  uint64    // bytes that the client had taken by then
-	endSeen  time.Time // when a check first found the stream ended; zero before
 }
 
 const (
@@ -119,17 +118,13 @@ func (d *watchdog) check() {
 	now := time.Now()
 	there, _ := d.conn.delivery()
 	d.observe(write, there, now)
-	if reason := d.s.over(now); reason != "" {
+	if reason := d.s.overdue(now); reason != "" {
 		d.s.end(reason) // no timer of the stream runs until the first block is written
 	}
-	late := false
-	if d.s.ended.Load() {
-		if d.endSeen.IsZero() {
-			d.endSeen = now
-		}
-		past := now.Sub(d.endSeen)
-		late = past >= d.s.graceOf(reasonOf(d.s.Err())) || past >= drainTime && d.s.over(now) != ""
+	if since := d.s.commanded.Load(); since != 0 && now.Sub(time.Unix(0, since)) >= drainTime {
+		d.s.end(ReasonReauthenticate) // the command may be to end
 	}
+	late := d.s.ended.Load() && !d.s.mayWrite(now)
 	if late || now.Sub(d.progress) >= d.timeout {
 		d.stop(write, now.Sub(d.moved) >= d.timeout)
 		return

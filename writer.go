@@ -40,6 +40,8 @@ type writer struct {
 	direct      bool                  // no writer stands between gin's writer and the innermost
 	wrote       time.Time             // the time of the last write
 	interrupted bool                  // reads of the request's body were made to fail
+	asked       bool                  // observed is known
+	observed    bool                  // the kernel says what the client has taken
 	setDeadline func(time.Time) error // sets the write deadline; nil if that is impossible
 	dog         watchdog
 }
@@ -51,8 +53,8 @@ const heldBytes = 2 << 10
 // netBuffer is the most that net/http buffers, on HTTP/2.
 const netBuffer = 4 << 10
 
-// writePiece is the largest single write. If the kernel does not report what the client has taken,
-// the end of a piece is the sign of progress.
+// writePiece is the largest single write where the kernel does not report what the client has
+// taken: the end of a piece is the sign of progress then.
 const writePiece = 32 << 10
 
 // sharedPiece is the largest single write on HTTP/2, where the kernel knows the progress of the
@@ -108,10 +110,7 @@ func (w *writer) take(c *gin.Context, s *Stream) error {
 // Write implements io.Writer. It writes all of p or fails. After a failure it writes nothing.
 func (w *writer) Write(p []byte) (int, error) {
 	w.wrote = time.Now()
-	most := writePiece
-	if w.dog.shared {
-		most = sharedPiece
-	}
+	most := w.pieceFor(len(p))
 	written := 0
 	for written < len(p) && w.err == nil {
 		piece := p[written:min(written+most, len(p))]
@@ -128,6 +127,24 @@ func (w *writer) Write(p []byte) (int, error) {
 		w.fail(err)
 	}
 	return written, w.err
+}
+
+// pieceFor returns the most that is written at once of so many bytes.
+func (w *writer) pieceFor(size int) int {
+	switch {
+	case w.dog.shared:
+		return sharedPiece
+	case size <= writePiece:
+		return size
+	}
+	if !w.asked { // whether the kernel says what the client has taken
+		_, w.observed = w.dog.conn.delivery()
+		w.asked = true
+	}
+	if w.observed {
+		return size
+	}
+	return writePiece
 }
 
 // WriteString implements io.StringWriter.

@@ -1,163 +1,183 @@
-// Package logtest is the conformance suite for implementations of [ginsse.Log].
-// A log that passes it carries the promises of a [ginsse.Registry].
+// Package logtest is the conformance suite for implementations of [eventlog.Log].
+// A log that passes it keeps the promises of a [ginsse.Registry].
 //
 //	func TestConformance(t *testing.T) {
-//		logtest.Run(t, logtest.Suite{New: func(t *testing.T, b logtest.Bounds) ginsse.Log {
+//		logtest.Run(t, logtest.Suite{New: func(t *testing.T, b logtest.Bounds) eventlog.Log {
 //			return mylog.Open(t, b)
 //		}})
 //	}
 //
-// A log that several nodes share sets Peer, Reopen and Restart as well: see [Suite].
+// A log that several nodes share sets more fields of [Suite]. Each failed case names the
+// sentence of the contract that the log breaks.
 //
-// Run it with -race. It needs a few seconds, and more where messages get lost. That it
-// fails for logs that are wrong is tested too: see mutant_test.go.
+// Run the suite with -race. It needs a few seconds, and more if the log loses messages. The
+// package's own tests run it on wrong logs: see mutants_test.go.
 package logtest
 
 import (
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/ginsse/ginsse"
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Bounds are the bounds of a log under test. A zero leaves the log's default,
-// which must hold at least 256 events of a subject, for at least a minute, and
-// 8 MiB.
+// Bounds are the bounds of a log under test. Zero leaves the log's default, which must hold at
+// least 256 entries of a subject, for at least a minute, and 8 MiB.
 type Bounds struct {
 	EventsPerSubject int
 	MaxAge           time.Duration
 	MaxBytes         int64
 }
 
-// Suite says how to test an implementation.
+// Suite says how to test an implementation. Only New is required. The cases that need another
+// field are left out if it is nil.
 type Suite struct {
-	// New returns a log that holds nothing and is used by nobody else. What it
-	// needs to close is closed by t.Cleanup.
-	New func(t *testing.T, b Bounds) ginsse.Log
-	// Peer returns another Log value on the contents of one that New returned, as
-	// another node has it. Registries are tested on the two as well; and if both are
-	// [ginsse.SharedLog], their messages, and what registries tell each other. Nil: the
-	// log is not shared, and this is not tested.
-	Peer func(t *testing.T, log ginsse.Log) ginsse.Log
-	// Reopen closes a log that New returned and opens it again with its contents, as
-	// a node that restarts does. The old value is not used afterwards. Nil: its
-	// contents end with it, and this is not tested.
-	Reopen func(t *testing.T, log ginsse.Log) ginsse.Log
-	// Restart takes the store away from all nodes that are open on the contents of a log
-	// that New returned, and brings it back with its contents, as when a broker
-	// restarts. The logs are in use meanwhile, and stay so: they may take a while to find
-	// the store again, but by themselves. Nil: this is not tested.
-	Restart func(t *testing.T, log ginsse.Log)
-	// Inexact says that the log may report a gap where nothing was lost. It must
-	// still report every gap there is.
+	// New returns an empty log that nothing else uses. What it opens is closed by t.Cleanup.
+	New func(t *testing.T, b Bounds) eventlog.Log
+	// Peer returns another Log value on the contents of a log that New returned, as another
+	// node has it. If both are [eventlog.SharedLog], their messages are tested too.
+	Peer func(t *testing.T, log eventlog.Log) eventlog.Log
+	// Reopen closes a log that New returned and opens it again with its contents, as a node
+	// that restarts does. The suite does not use the old value afterwards.
+	Reopen func(t *testing.T, log eventlog.Log) eventlog.Log
+	// Restart takes the store away from all nodes on the contents of a log that New returned,
+	// and brings it back with its contents, as a broker that restarts. The logs are in use
+	// meanwhile and stay open. They reconnect by themselves, and may take a while.
+	Restart func(t *testing.T, log eventlog.Log)
+	// Partition partitions one log, which New or Peer returned, from its store until reconnect is
+	// called. The other nodes still reach the store. Partition returns once the log has noticed.
+	Partition func(t *testing.T, log eventlog.Log) (reconnect func())
+	// Insert adds a record to the contents of a log otherwise than by Append: for example by a
+	// transaction of the application, or a node that the suite does not know.
+	Insert func(t *testing.T, log eventlog.Log, r eventlog.Record)
+	// Inexact says that the log may report a gap where nothing was lost. It must still report
+	// every gap.
 	Inexact bool
 
-	patience time.Duration // how long what must come may take; 0 is defaultPatience
+	patience time.Duration // how long an expected effect may take; 0 is defaultPatience
 }
 
-// defaultPatience is not how fast a log should be: it ends the tests of one that fails.
+// defaultPatience is no demand on a log's speed. It ends the test of a log that fails.
 const defaultPatience = 10 * time.Second
 
-// long is the patience with what takes a store to come back, or messages that were lost
-// to be made good.
-func (s Suite) long() time.Duration { return 3 * s.patience }
+// longPatience is the limit for a store that restarts, and for messages that were lost and are
+// sent again.
+func (s Suite) longPatience() time.Duration { return 3 * s.patience }
 
-// Run runs the suite.
+// conformance is one case of the suite.
+type conformance struct {
+	name   string
+	clause clause // the sentence that the case tests
+	run    func(*testing.T, Suite)
+}
+
+// cases returns the cases that the suite's fields allow.
+func (s Suite) cases() []conformance {
+	list := []conformance{
+		{"append_is_visible_when_it_returns", clauseVisible, appendIsVisible},
+		{"frame_belongs_to_the_caller_after_append", clauseFrame, frameBelongsToTheCaller},
+		{"invalid_record_is_stored_or_refused", clauseAppend, invalidRecord},
+		{"head_is_at_or_after_each_entry", clauseHead, headIsAtOrAfterEachEntry},
+
+		{"read_resumes_after_each_position", clauseRead, resumeAfterEachPosition},
+		{"read_appends_to_dst", clauseRead, readAppendsToDst},
+		{"read_merges_subjects_in_log_order", clauseOrder, subjectsMerge},
+		{"read_without_entries_reaches_the_head", clauseThrough, readReachesTheHead},
+		{"pages_are_bounded_and_lose_nothing", clauseBounds, pagesAreBounded},
+		{"entries_are_shared_and_never_change", clauseShared, entriesNeverChange},
+		{"subjects_are_equal_if_their_bytes_are", clauseSubjects, subjectsAreBytes},
+
+		{"watch_reports_every_entry", clauseWatch, watchReportsEveryEntry},
+		{"watch_reports_visible_entries", clauseWatch, watchReportsVisibleEntries},
+		{"watchers_stop_one_by_one", clauseStop, watchersStopOneByOne},
+
+		{"order_holds_under_load", clauseThroughIsFinal, orderUnderLoad},
+
+		{"trimming_by_count_is_a_gap", clauseGaps, trimByCount},
+		{"trimming_by_age_is_a_gap", clauseGaps, trimByAge},
+		{"trimming_by_bytes_is_a_gap", clauseGaps, trimByBytes},
+		{"trimming_of_any_subject_is_a_gap", clauseGaps, trimOfAnySubject},
+		{"position_of_another_log_is_a_gap", clauseEpoch, positionOfAnotherLog},
+		{"made_up_positions_are_gaps", clauseUnknown, madeUpPositions},
+		{"zero_cursor_is_a_gap", clauseAfter, zeroCursor},
+	}
+	add := func(possible bool, cases ...conformance) {
+		if possible {
+			list = append(list, cases...)
+		}
+	}
+	add(s.Insert != nil, conformance{"inserted_entries_are_read_and_watched", clauseOtherWriters, insertedEntries})
+	add(
+		s.Peer != nil,
+		conformance{"peer_reads_and_watches_what_the_other_appends", clauseOtherWriters, peersShare},
+		conformance{"peer_resumes_the_others_positions", clausePositions, peerResumes},
+		conformance{"peer_reports_every_gap", clauseGaps, peerReportsGaps},
+		conformance{"head_is_at_or_after_a_peers_entries", clauseHead, headAfterPeers},
+		conformance{"order_holds_under_load_on_peers", clauseThroughIsFinal, orderUnderLoadOnPeers},
+
+		conformance{"registries_share_their_events", clauseOtherWriters, registriesShare},
+		conformance{"registries_keep_events_for_absent_clients", clausePositions, registriesKeep},
+		conformance{"disconnect_has_its_place_in_the_order", clauseTogether, disconnectInOrder},
+
+		conformance{"messages_reach_their_receivers", clausePost, messagesReach},
+		conformance{"messages_arrive_unchanged", clausePost, messagesAreBytes},
+		conformance{"messages_belong_to_the_receiver", clauseMessages, messagesBelongToTheReceiver},
+		conformance{"messages_come_until_stop", clauseReceive, messagesStop},
+		conformance{"registries_agree_on_who_is_online", clausePost, onlineAgrees},
+	)
+	add(
+		s.Reopen != nil,
+		conformance{"reopened_log_resumes_each_position", clausePositions, reopenedResumes},
+		conformance{"reopened_empty_log_resumes", clausePositions, reopenedEmpty},
+		conformance{"reopened_log_reports_every_gap", clauseGaps, reopenedReportsGaps},
+	)
+	add(
+		s.Restart != nil,
+		conformance{"restart_under_load_loses_nothing", clauseReconnect, restartUnderLoad},
+		conformance{"streams_stay_open_over_a_restart", clauseReconnect, streamsStayOpen},
+	)
+	add(
+		s.Restart != nil && s.Peer != nil,
+		conformance{"messages_arrive_after_a_restart", clauseReceive, messagesArriveAfterRestart},
+		conformance{"disconnect_during_a_restart_ends_streams", clauseReconnect, disconnectDuringRestart},
+	)
+	add(
+		s.Partition != nil && s.Peer != nil,
+		conformance{"partitioned_log_stands_still", clausePartition, partitionedLog},
+		conformance{"disconnect_ends_streams_of_a_partitioned_node", clauseReconnect, disconnectAfterPartition},
+		conformance{"lost_command_ends_the_stream", clauseGaps, lostCommand},
+	)
+	return list
+}
+
+var quiet sync.Once
+
+// Run runs the suite. If gin is in debug mode, Run sets its test mode: debug mode prints every
+// route of the servers that the suite starts.
 func Run(t *testing.T, s Suite) {
 	t.Helper()
+	quiet.Do(func() {
+		if gin.IsDebugging() {
+			gin.SetMode(gin.TestMode)
+		}
+	})
 	if s.patience == 0 {
 		s.patience = defaultPatience
 	}
-	tests := []conformance{
-		{"append_returns_what_read_finds", appendReturnsWhatReadFinds},
-		{"frame_is_kept_as_it_was", frameIsKept},
-		{"frame_is_the_callers_again_after_an_error", frameIsReturned},
-		{"without_a_position_reading_starts_at_the_head", startsAtHead},
-		{"resume_after_each_position", resumeAfterEachPosition},
-		{"resume_near_the_head_of_a_large_history", resumeNearTheHead},
-		{"empty_log_has_a_position", emptyLogHasPosition},
-
-		{"subjects_are_apart", subjectsAreApart},
-		{"subjects_merge_in_log_order", subjectsMerge},
-		{"subjects_are_equal_if_their_bytes_are", subjectsAreBytes},
-
-		{"reading_appends", readingAppends},
-		{"pages_are_the_readers", pagesAreTheReaders},
-		{"pages_are_bounded_and_lose_nothing", pagesAreBounded},
-		{"one_event_larger_than_a_page_is_read", largeEventIsRead},
-
-		{"before_ends_the_read", beforeEndsTheRead},
-		{"before_beyond_the_head_ends_nothing", beforeBeyondTheHead},
-		{"before_at_or_below_the_position_wants_nothing", beforeBelowThePosition},
-		{"before_hides_no_gap", beforeHidesNoGap},
-		{"before_without_a_position_has_no_effect", beforeWithoutPosition},
-
-		{"watch_reports_every_entry", watchReports},
-		{"watch_reports_what_can_be_read", watchReportsTheVisible},
-		{"watch_stops", watchStops},
-		{"watchers_stop_one_by_one", watchersStopApart},
-
-		{"join_under_fire", joinUnderFire},
-		{"live_under_fire", liveUnderFire},
-
-		{"trim_by_count_is_a_gap", trimByCount},
-		{"trim_by_age_is_a_gap", trimByAge},
-		{"trim_by_bytes_is_a_gap", trimByBytes},
-		{"trim_of_another_subject_is_none", trimOfAnother},
-		{"trim_of_any_subject_is_a_gap", trimOfAny},
-		{"loss_is_remembered", lossIsRemembered},
-		{"reader_overrun_is_a_gap", readerOverrun},
-		{"another_log_is_an_epoch_gap", anotherLog},
-		{"made_up_positions_are_gaps", madeUpPositions},
-	}
-	if s.Peer != nil {
-		tests = append(
-			tests,
-			conformance{"peer_reads_and_watches_what_the_other_appends", peersShare},
-			conformance{"peer_resumes_the_others_positions", peerResumes},
-			conformance{"peer_misses_no_gap", peerMissesNoGap},
-			conformance{"peers_have_one_order_under_fire", peersUnderFire},
-
-			conformance{"registries_share_their_events", registriesShare},
-			conformance{"registries_keep_events_for_who_is_away", registriesKeep},
-			conformance{"streams_resume_at_the_other_registry_under_fire", registriesUnderFire},
-
-			conformance{"messages_reach_those_they_are_for", messagesReach},
-			conformance{"messages_arrive_unchanged", messagesAreBytes},
-			conformance{"messages_are_the_receivers", messagesAreTheReceivers},
-			conformance{"messages_come_until_stop", messagesStop},
-			conformance{"disconnect_reaches_all_registries", disconnectReaches},
-			conformance{"registries_agree_on_who_is_online", onlineAgrees},
-		)
-	}
-	if s.Reopen != nil {
-		tests = append(
-			tests,
-			conformance{"reopened_log_resumes_each_position", reopenedResumes},
-			conformance{"reopened_empty_log_resumes", reopenedEmpty},
-			conformance{"reopened_log_remembers_its_loss", reopenedRemembers},
-		)
-	}
-	if s.Restart != nil {
-		tests = append(
-			tests,
-			conformance{"restart_under_fire_loses_nothing", restartUnderFire},
-			conformance{"streams_stay_open_over_a_restart", streamsStayOpen},
-		)
-	}
-	if s.Restart != nil && s.Peer != nil {
-		tests = append(tests, conformance{"messages_arrive_after_a_restart", messagesArriveAfterRestart})
-	}
-	for _, test := range tests {
+	for _, test := range s.cases() {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			panicked := true
+			defer func() {
+				if t.Failed() || panicked && !t.Skipped() {
+					t.Log("the case tests " + test.clause.String())
+				}
+			}()
 			test.run(t, s)
+			panicked = false
 		})
 	}
-}
-
-// conformance is one test of the suite.
-type conformance struct {
-	name string
-	run  func(*testing.T, Suite)
 }

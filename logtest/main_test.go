@@ -3,11 +3,7 @@ package logtest
 import (
 	"testing"
 
-	"github.com/gin-gonic/gin"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) {
-	gin.SetMode(gin.TestMode)
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

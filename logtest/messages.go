@@ -9,119 +9,125 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// mailbox receives messages under a name, and has what it got to itself.
-type mailbox struct {
+// receiver records the messages to a name.
+type receiver struct {
 	name string
 	stop func()
-	news chan struct{} // has room for one: something has come
+	news chan struct{} // has room for one: a message came
 
-	mu  sync.Mutex // guards the field below
-	got [][]byte   // kept as they came
+	mu  sync.Mutex // guards got
+	got [][]byte   // not copied
 }
 
-func receive(log ginsse.SharedLog, name string) *mailbox {
-	b := &mailbox{name: name, news: make(chan struct{}, 1)}
-	b.stop = log.Receive(name, b.put)
-	return b
+func receive(log eventlog.SharedLog, name string) *receiver {
+	r := &receiver{name: name, news: make(chan struct{}, 1)}
+	r.stop = log.Receive(name, r.record)
+	return r
 }
 
-func (b *mailbox) put(message []byte) {
-	b.mu.Lock()
-	b.got = append(b.got, message)
-	b.mu.Unlock()
+func (r *receiver) record(message []byte) {
+	r.mu.Lock()
+	r.got = append(r.got, message)
+	r.mu.Unlock()
 	select {
-	case b.news <- struct{}{}:
+	case r.news <- struct{}{}:
 	default:
 	}
 }
 
-func (b *mailbox) has(message []byte) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.got, func(got []byte) bool { return bytes.Equal(got, message) })
+func (r *receiver) has(message []byte) bool {
+	return r.hasAny(func(got []byte) bool { return bytes.Equal(got, message) })
 }
 
-// begins reports whether it has a message that begins so.
-func (b *mailbox) begins(with string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.got, func(got []byte) bool { return bytes.HasPrefix(got, []byte(with)) })
+func (r *receiver) hasPrefix(prefix string) bool {
+	return r.hasAny(func(got []byte) bool { return bytes.HasPrefix(got, []byte(prefix)) })
 }
 
-// sharedLogs returns a log and its peer, if they are such as exchange messages.
-func sharedLogs(t *testing.T, s Suite) [2]ginsse.SharedLog {
+func (r *receiver) hasAny(match func([]byte) bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.got, match)
+}
+
+// sharedLogs returns a log and its peer. It skips the test if they carry no messages.
+func sharedLogs(t *testing.T, s Suite) [2]eventlog.SharedLog {
 	t.Helper()
 	log := s.New(t, Bounds{})
-	shared, ok := log.(ginsse.SharedLog)
+	shared, ok := log.(eventlog.SharedLog)
 	if !ok {
 		t.Skip("the log is not a SharedLog")
 	}
-	peer, ok := s.Peer(t, log).(ginsse.SharedLog)
+	peer, ok := s.Peer(t, log).(eventlog.SharedLog)
 	if !ok {
 		t.Fatal("the log is a SharedLog, and its peer is not")
 	}
-	return [2]ginsse.SharedLog{shared, peer}
+	return [2]eventlog.SharedLog{shared, peer}
 }
 
-// again is how soon a message that may be lost is posted again.
-const again = 20 * time.Millisecond
+// retryInterval is how soon something that may be lost, or failed, is tried again.
+const retryInterval = 20 * time.Millisecond
 
-// deliver posts a message again until it has come to all of these, and has the log see
-// that it is not the log's: what was given to Post is overwritten.
-func deliver(t *testing.T, limit time.Duration, from ginsse.SharedLog, to string, message []byte, boxes ...*mailbox) {
+// deliver posts a message again until each receiver has it. It overwrites what it gave to Post.
+func deliver(t *testing.T, limit time.Duration, from eventlog.SharedLog, to string, message []byte, receivers ...*receiver) {
 	t.Helper()
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
 	var failed error
-	for _, b := range boxes {
-		for !b.has(message) {
+	for _, r := range receivers {
+		for !r.has(message) {
 			given := bytes.Clone(message)
 			failed = from.Post(to, given)
-			scribble(given)
-			if b.has(message) {
+			overwrite(given)
+			if r.has(message) {
 				break
 			}
 			select {
-			case <-b.news:
-			case <-time.After(again):
+			case <-r.news:
+			case <-time.After(retryInterval):
 			case <-deadline.C:
-				t.Fatalf("a message of %d bytes to %q did not come to %q: %v", len(message), to, b.name, failed)
+				t.Fatalf("a message of %d bytes to %q did not reach %q: %v", len(message), to, r.name, failed)
 			}
 		}
 	}
 }
 
-// names are such as a log may mix up.
+func overwrite(message []byte) {
+	for i := range message {
+		message[i] = '#'
+	}
+}
+
+// names are names that a log may confuse.
 var names = []string{"a", "A", "ab", "0", "all", "node", "nodes", strings.Repeat("Z", 32), strings.Repeat("Z", 31)}
 
 // messagesReach has each node post to each name, and to all.
 func messagesReach(t *testing.T, s Suite) {
 	logs := sharedLogs(t, s)
-	var boxes []*mailbox
+	var receivers []*receiver
 	for i, name := range names {
-		b := receive(logs[i%2], name)
-		defer b.stop()
-		boxes = append(boxes, b)
+		r := receive(logs[i%2], name)
+		defer r.stop()
+		receivers = append(receivers, r)
 	}
 	for i, from := range logs {
-		for _, b := range boxes {
-			deliver(t, s.patience, from, b.name, fmt.Appendf(nil, "only for %s from %d", b.name, i), b)
+		for _, r := range receivers {
+			deliver(t, s.patience, from, r.name, fmt.Appendf(nil, "only for %s from %d", r.name, i), r)
 		}
-		deliver(t, s.patience, from, "", fmt.Appendf(nil, "for all from %d", i), boxes...)
+		deliver(t, s.patience, from, "", fmt.Appendf(nil, "for all from %d", i), receivers...)
 	}
-	for _, b := range boxes {
-		for _, other := range boxes {
-			if got := b.begins("only for " + other.name + " "); got != (b == other) {
-				t.Errorf("%q has got what is for %q: %v", b.name, other.name, got)
+	for _, r := range receivers {
+		for _, other := range receivers {
+			if got := r.hasPrefix("only for " + other.name + " "); got != (r == other) {
+				t.Errorf("%q got the messages to %q: %v", r.name, other.name, got)
 			}
 		}
 	}
 }
 
-// messagesAreBytes posts what a log may take for its own, and the most there may be.
+// messagesAreBytes posts what a log may take for something of its own, and the longest message.
 func messagesAreBytes(t *testing.T, s Suite) {
 	logs := sharedLogs(t, s)
 	here, there := receive(logs[0], "here"), receive(logs[1], "there")
@@ -140,18 +146,17 @@ func messagesAreBytes(t *testing.T, s Suite) {
 	}
 }
 
-// messagesAreTheReceivers has receivers write on what they get, while both nodes post.
-// Whoever keeps a message finds it as it came, though it was posted from memory that was
-// written on since.
-func messagesAreTheReceivers(t *testing.T, s Suite) {
+// messagesBelongToTheReceiver has some receivers overwrite their messages, and senders reuse
+// theirs. The other receivers keep their messages, which must not change.
+func messagesBelongToTheReceiver(t *testing.T, s Suite) {
 	logs := sharedLogs(t, s)
-	var boxes []*mailbox
+	var receivers []*receiver
 	for i, log := range logs {
 		for j := range 2 {
-			b := receive(log, fmt.Sprint("keeps", i, j))
-			defer b.stop()
-			boxes = append(boxes, b)
-			defer log.Receive(fmt.Sprint("writes", i, j), func(message []byte) { scribble(message) })()
+			r := receive(log, fmt.Sprint("keeps", i, j))
+			defer r.stop()
+			receivers = append(receivers, r)
+			defer log.Receive(fmt.Sprint("overwrites", i, j), overwrite)()
 		}
 	}
 	const count = 20
@@ -162,50 +167,49 @@ func messagesAreTheReceivers(t *testing.T, s Suite) {
 			for n := range count {
 				given := message(i, n)
 				_ = log.Post("", given)
-				scribble(given)
+				overwrite(given)
 			}
 		})
 	}
 	posting.Wait()
 	for i, log := range logs {
-		deliver(t, s.patience, log, "", message(i, count), boxes...)
+		deliver(t, s.patience, log, "", message(i, count), receivers...)
 	}
-	for _, b := range boxes {
-		b.mu.Lock()
-		for _, got := range b.got {
+	for _, r := range receivers {
+		wrong := r.hasAny(func(got []byte) bool {
 			var i, n int
-			if _, err := fmt.Sscanf(string(got), "%d from %d;", &n, &i); err != nil || !bytes.Equal(got, message(i, n)) {
-				t.Errorf("%q has a message that nobody posted: %q", b.name, got)
-			}
+			_, err := fmt.Sscanf(string(got), "%d from %d;", &n, &i)
+			return err != nil || !bytes.Equal(got, message(i, n))
+		})
+		if wrong {
+			t.Errorf("%q has a message that was not posted: %q", r.name, r.got)
 		}
-		b.mu.Unlock()
 	}
 }
 
-// messagesStop has one receiver after the other stop. What is posted after that does not
-// come there, as the others show who get it.
+// messagesStop stops one receiver after another. Later messages reach the others only.
 func messagesStop(t *testing.T, s Suite) {
 	logs := sharedLogs(t, s)
-	open := make(map[*mailbox]bool)
-	var boxes []*mailbox
+	open := make(map[*receiver]bool)
+	var receivers []*receiver
 	for i := range 5 {
 		// Two on one node have the same name.
-		b := receive(logs[i%2], []string{"a", "b", "a", "c", "d"}[i])
-		defer b.stop()
-		boxes, open[b] = append(boxes, b), true
+		r := receive(logs[i%2], []string{"a", "b", "a", "c", "d"}[i])
+		defer r.stop()
+		receivers, open[r] = append(receivers, r), true
 	}
 	for round, i := range []int{2, 1, 4} {
-		boxes[i].stop()
-		boxes[i].stop() // may be repeated
-		delete(open, boxes[i])
+		receivers[i].stop()
+		receivers[i].stop() // may be repeated
+		delete(open, receivers[i])
 		for repeated := range 3 {
 			text := fmt.Sprint("round ", round, ".", repeated)
-			for b := range open {
-				deliver(t, s.patience, logs[round%2], "", []byte(text), b)
-				deliver(t, s.patience, logs[repeated%2], b.name, []byte(text+" to you"), b)
+			for r := range open {
+				deliver(t, s.patience, logs[round%2], "", []byte(text), r)
+				deliver(t, s.patience, logs[repeated%2], r.name, []byte(text+" to you"), r)
 			}
-			for j, b := range boxes {
-				if !open[b] && b.begins(text) {
+			for j, r := range receivers {
+				if !open[r] && r.hasPrefix(text) {
 					t.Errorf("receiver %d had stopped, and got %q", j, text)
 				}
 			}
@@ -213,7 +217,7 @@ func messagesStop(t *testing.T, s Suite) {
 	}
 }
 
-// messagesArriveAfterRestart has the receivers stay, and what they wait for comes.
+// messagesArriveAfterRestart keeps its receivers over restarts of the store.
 func messagesArriveAfterRestart(t *testing.T, s Suite) {
 	logs := sharedLogs(t, s)
 	here, there := receive(logs[0], "here"), receive(logs[1], "there")
@@ -223,9 +227,9 @@ func messagesArriveAfterRestart(t *testing.T, s Suite) {
 		s.Restart(t, logs[0])
 		for i, log := range logs {
 			text := fmt.Sprint("round ", round, " from ", i)
-			deliver(t, s.long(), log, "", []byte(text), here, there)
-			deliver(t, s.long(), log, "here", []byte(text+" to you"), here)
-			deliver(t, s.long(), log, "there", []byte(text+" to you"), there)
+			deliver(t, s.longPatience(), log, "", []byte(text), here, there)
+			deliver(t, s.longPatience(), log, "here", []byte(text+" to you"), here)
+			deliver(t, s.longPatience(), log, "there", []byte(text+" to you"), there)
 		}
 	}
 }

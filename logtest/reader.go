@@ -5,175 +5,223 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
+	"time"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// A reader reads as a stream does: page by page, from a position.
+const alice, bob, all = "user:alice", "user:bob", "all"
+
+// reader reads page by page from a position, as a stream does, and checks each page.
 type reader struct {
-	log      ginsse.Log
+	log      eventlog.Log
 	subjects []string
-	at       ginsse.Cursor
+	at       eventlog.Cursor
 	max      int
 }
 
-func newReader(log ginsse.Log, subjects ...string) *reader {
-	return &reader{log: log, subjects: subjects, max: 100}
+// newReader returns a reader at the head of a log.
+func newReader(t *testing.T, log eventlog.Log, subjects ...string) *reader {
+	t.Helper()
+	return readerAt(log, head(t, log), subjects...)
 }
 
-// page reads one page and moves on.
-func (r *reader) page(t *testing.T) (ginsse.Page, []event) {
+func readerAt(log eventlog.Log, at eventlog.Cursor, subjects ...string) *reader {
+	return &reader{log: log, subjects: subjects, at: at, max: 100}
+}
+
+func head(t *testing.T, log eventlog.Log) eventlog.Cursor {
 	t.Helper()
-	page, events, err := r.try(t)
+	at, err := log.Head(t.Context())
+	if err != nil {
+		t.Fatalf("the head of the log: %v", err)
+	}
+	return at
+}
+
+// query asks for a page of at most max entries.
+func (r *reader) query() eventlog.Query {
+	return eventlog.Query{Subjects: r.subjects, After: r.at, MaxEntries: r.max, MaxBytes: 1 << 20}
+}
+
+// page reads one page and moves to its end.
+func (r *reader) page(t *testing.T) eventlog.Page {
+	t.Helper()
+	page, err := r.try(t)
 	if err != nil {
 		t.Fatalf("reading after %+v: %v", r.at, err)
 	}
-	return page, events
+	return page
 }
 
-// try reads one page, if the log can, and moves on.
-func (r *reader) try(t *testing.T) (ginsse.Page, []event, error) {
+// try is page for a log that may fail.
+func (r *reader) try(t *testing.T) (eventlog.Page, error) {
 	t.Helper()
-	page, err := r.log.Read(t.Context(), ginsse.Query{
-		Subjects: r.subjects, After: r.at, MaxEvents: r.max, MaxBytes: 1 << 20,
-	}, nil)
+	page, err := r.log.Read(t.Context(), r.query(), nil)
 	if err != nil {
-		return ginsse.Page{}, nil, err
+		return eventlog.Page{}, err
 	}
-	events := blocks(t, bytes.Clone(page.Blocks))
-	clear(page.Blocks[:cap(page.Blocks)]) // they are the reader's, to do with as it likes
-	for _, e := range events {
-		if e.at.Seq <= r.at.Seq && e.at.Epoch == r.at.Epoch {
-			t.Errorf("read %d after position %d", e.at.Seq, r.at.Seq)
-		}
-		if e.at.Seq > page.Through.Seq {
-			t.Errorf("read %d beyond the page's end %d", e.at.Seq, page.Through.Seq)
-		}
-	}
-	if last := (ginsse.Cursor{}); len(events) > 0 {
-		last = events[len(events)-1].at
-		if page.Last != last {
-			t.Errorf("the last event is at %+v, the page says at %+v", last, page.Last)
-		}
-	} else if page.Last != last {
-		t.Errorf("the page has no event, and a last one at %+v", page.Last)
-	}
-	if page.Gap == "" && !r.at.IsZero() && page.Through.Seq < r.at.Seq {
-		t.Errorf("the position went back from %d to %d", r.at.Seq, page.Through.Seq)
-	}
-	if page.Gap != "" && (len(events) > 0 || page.More) {
-		t.Errorf("%d events beside gap %q, more %v", len(events), page.Gap, page.More)
-	}
-	if page.More && page.Last.IsZero() {
-		t.Error("the page is empty, and More says it was full")
-	}
-	if page.More && page.Through != page.Last {
-		t.Errorf("a full page ends at %+v, its last event is at %+v", page.Through, page.Last)
-	}
+	r.check(t, page)
 	r.at = page.Through
-	return page, events, nil
+	return page, nil
+}
+
+func (r *reader) check(t *testing.T, page eventlog.Page) {
+	t.Helper()
+	last := r.at
+	for _, e := range page.Entries {
+		r.checkEntry(t, e)
+		if e.At.Seq <= last.Seq && e.At.Epoch == last.Epoch {
+			breaksf(t, clauseRead, "entry %d came after position %d", e.At.Seq, last.Seq)
+		}
+		last = e.At
+	}
+	switch {
+	case page.Gap != "":
+		if len(page.Entries) > 0 || page.More {
+			breaksf(t, clauseGapPage, "there are %d entries beside gap %q, More is %v", len(page.Entries), page.Gap, page.More)
+		}
+	case page.Through.Seq < last.Seq:
+		breaksf(t, clauseThrough, "Through is %d, the reader had reached %d", page.Through.Seq, last.Seq)
+	case page.More && len(page.Entries) == 0:
+		breaksf(t, clauseMore, "the page is empty, and More is true")
+	case page.More && page.Through != last:
+		breaksf(t, clauseThrough, "Through of a full page is %+v, its last entry is at %+v", page.Through, last)
+	}
+}
+
+// checkEntry checks that an entry is for the reader and is its own frame with its position.
+func (r *reader) checkEntry(t *testing.T, e *eventlog.Entry) {
+	t.Helper()
+	if !slices.Contains(r.subjects, e.Subject) {
+		breaksf(t, clauseSubject, "a reader of %q got an entry of %q", r.subjects, e.Subject)
+	}
+	if !bytes.HasSuffix(e.Block, idLine(e)) || bytes.Count(e.Block, []byte("\n\n")) != 1 {
+		breaksf(t, clauseBlock, "the last field of %q is not the id %s", e.Block, e.At)
+	}
+}
+
+func idLine(e *eventlog.Entry) []byte { return []byte("\nid: " + e.At.String() + "\n\n") }
+
+// frameOf returns the frame that an entry was appended with.
+func frameOf(e *eventlog.Entry) []byte {
+	return append(bytes.TrimSuffix(bytes.Clone(e.Block), idLine(e)), "\n\n"...)
 }
 
 // all reads until there is no more, and fails on a gap.
-func (r *reader) all(t *testing.T) []event {
+func (r *reader) all(t *testing.T) (entries []*eventlog.Entry) {
 	t.Helper()
-	var all []event
 	for {
-		page, events := r.page(t)
+		page := r.page(t)
 		if page.Gap != "" {
 			t.Fatalf("unexpected gap %q", page.Gap)
 		}
-		all = append(all, events...)
-		if !page.More {
-			return all
+		if entries = append(entries, page.Entries...); !page.More {
+			return entries
 		}
 	}
 }
 
-// gap reads once and fails unless there is a gap of the reason.
-func (r *reader) gap(t *testing.T, want ginsse.GapReason) {
+// follow reads when the log's calls wake it, as a stream does, until it has so many entries or
+// meets a gap.
+func (r *reader) follow(t *testing.T, s Suite, count int) (entries []*eventlog.Entry, gap eventlog.GapReason) {
 	t.Helper()
-	page, _ := r.page(t)
-	if page.Gap != want {
+	w := watch(r.log)
+	defer w.stop()
+	deadline := time.NewTimer(s.longPatience())
+	defer deadline.Stop()
+	for {
+		page := r.page(t)
+		entries = append(entries, page.Entries...)
+		switch {
+		case page.Gap != "", len(entries) >= count:
+			return entries, page.Gap
+		case page.More:
+			continue
+		}
+		select {
+		case <-w.news:
+		case <-deadline.C:
+			t.Fatalf("read %d entries of %d, and Watch reported no more", len(entries), count)
+		}
+	}
+}
+
+// gap fails unless the next page is a gap of this reason. The reader asks as a stream does that
+// opens, then as one that reads, and is at the head afterwards.
+func (r *reader) gap(t *testing.T, want eventlog.GapReason) {
+	t.Helper()
+	opening := eventlog.Query{Subjects: r.subjects, After: r.at, MaxEntries: 1}
+	page, err := r.log.Read(t.Context(), opening, nil)
+	if err != nil || page.Gap != want {
+		t.Fatalf("a query for one entry met gap %q, want %q; error %v", page.Gap, want, err)
+	}
+	r.check(t, page)
+	if page := r.page(t); page.Gap != want {
 		t.Fatalf("gap is %q, want %q", page.Gap, want)
 	}
-	// After a gap the reader is at the head, and goes on without another.
-	if again, events := r.page(t); again.Gap != "" || len(events) > 0 {
-		t.Errorf("after the gap, another %q and %d events", again.Gap, len(events))
+	if next := r.page(t); next.Gap != "" || len(next.Entries) > 0 {
+		breaksf(t, clauseGapPage, "after the gap there is %q with %d entries", next.Gap, len(next.Entries))
 	}
-}
-
-// event is what a page has of one event.
-type event struct {
-	at    ginsse.Cursor
-	frame []byte
-}
-
-// blocks takes a page's events apart.
-func blocks(t *testing.T, text []byte) (events []event) {
-	t.Helper()
-	for len(text) > 0 {
-		block, rest, ok := bytes.Cut(text, []byte("\n\n"))
-		if !ok {
-			t.Fatalf("an event does not end: %q", text)
-		}
-		start := bytes.LastIndexByte(block, '\n') + 1
-		at, err := ginsse.ParseCursor(strings.TrimPrefix(string(block[start:]), "id: "))
-		if err != nil {
-			t.Fatalf("an event ends with %q, not with its id", block[start:])
-		}
-		events = append(events, event{at, append(block[:start:start], '\n')})
-		text = rest
-	}
-	return events
 }
 
 // add appends an event and returns its position.
-func add(t *testing.T, log ginsse.Log, subject string, n int) ginsse.Cursor {
+func add(t *testing.T, log eventlog.Log, subject string, n int) eventlog.Cursor {
 	t.Helper()
-	at, err := log.Append(t.Context(), subject, frame(n))
+	at, err := log.Append(t.Context(), record(subject, n))
 	if err != nil {
 		t.Fatalf("appending to %q: %v", subject, err)
 	}
 	return at
 }
 
+func record(subject string, n int) eventlog.Record {
+	return eventlog.Record{Subject: subject, Frame: frame(n)}
+}
+
 func frame(n int) []byte { return fmt.Appendf(nil, "data: %d\n\n", n) }
 
-// block is an event as a page has it, of the length of each whose number has as many
-// digits.
-func block(n int) []byte { return ginsse.AppendBlock(nil, ginsse.Cursor{Epoch: 1}, frame(n)) }
-
-// long is a frame of about a number of bytes.
-func long(size int) []byte {
+// longFrame is a frame of about a number of bytes.
+func longFrame(size int) []byte {
 	return append(append([]byte("data: "), bytes.Repeat([]byte("x"), size)...), "\n\n"...)
 }
 
-// number is what frame put in.
-func number(e event) int {
-	text := string(e.frame)
-	n, err := strconv.Atoi(text[len("data: ") : len(text)-2])
+// number is what frame put in; -1 for any other frame.
+func number(e *eventlog.Entry) int {
+	text, _ := bytes.CutPrefix(e.Block, []byte("data: "))
+	text, _, _ = bytes.Cut(text, []byte("\n"))
+	n, err := strconv.Atoi(string(text))
 	if err != nil {
 		return -1
 	}
 	return n
 }
 
-func numbers(events []event) []int {
-	list := make([]int, len(events))
-	for i, e := range events {
+func numbers(entries []*eventlog.Entry) []int {
+	list := make([]int, len(entries))
+	for i, e := range entries {
 		list[i] = number(e)
 	}
 	return list
 }
 
-// want fails unless the events are these, in this order.
-func want(t *testing.T, events []event, list ...int) {
+// want fails unless the entries have these numbers, in this order.
+func want(t *testing.T, entries []*eventlog.Entry, list ...int) {
 	t.Helper()
-	if got := numbers(events); !slices.Equal(got, list) {
+	if got := numbers(entries); !slices.Equal(got, list) {
 		t.Errorf("read %v, want %v", got, list)
+	}
+}
+
+// wantPositions fails unless the entries are at these positions.
+func wantPositions(t *testing.T, entries []*eventlog.Entry, positions []eventlog.Cursor) {
+	t.Helper()
+	for i, e := range entries {
+		if i >= len(positions) || e.At != positions[i] {
+			breaksf(t, clausePositions, "entry %d was read at %+v; Append returned %+v", i, e.At, positions)
+			return
+		}
 	}
 }
 

@@ -1,134 +1,122 @@
 package logtest
 
 import (
-	"math/rand/v2"
-	"slices"
+	"fmt"
 	"sync"
 	"testing"
 
-	"github.com/ginsse/ginsse"
-	"github.com/ginsse/ginsse/ssetest"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// client is a page of a user, at one node or another.
-type client struct {
-	user   string
-	stream *ssetest.Stream
-	got    []ssetest.Event // what it has dealt with
-}
-
-// registriesUnderFire has clients cut off again and again, and come back to the other
-// node, while both nodes send: what join_under_fire is for a log.
-func registriesUnderFire(t *testing.T, s Suite) {
-	const most = 25 // events between two cuts
-	v := &volley{each: 100, lag: 4 * most, events: make(map[string][]ssetest.Event)}
-	if testing.Short() {
-		v.each = 50
+// resumeAfterEachPosition reads from each position, and then near the head of a large log.
+func resumeAfterEachPosition(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{})
+	positions := []eventlog.Cursor{head(t, log)}
+	for n := 1; n <= 60; n++ {
+		positions = append(positions, add(t, log, []string{alice, all, bob}[n%3], n))
 	}
-	v.moved.L = &v.mu
-	sites := newSites(t, s, fireBounds)
-	var clients []*client
-	for i := range 6 {
-		c := &client{user: []string{aliceID, bobID}[i%2]}
-		c.stream = sites[i/2%2].open(t, s, c.user)
-		clients = append(clients, c)
-	}
-	// A user gets what one sender sends to that user, and two to all.
-	total := 3 * v.each
-	var sending sync.WaitGroup
-	for i, to := range []string{aliceID, bobID, "", ""} {
-		sending.Go(func() { v.send(t, sites[i%2].registry, to, i*v.each) })
-	}
-	defer sending.Wait()
-	defer v.giveUp()
-	for slowest, cut := 0, 0; slowest < total; cut++ {
-		for i, c := range clients {
-			wanted := min(1+rand.IntN(most), slowest+most-len(c.got), total-len(c.got))
-			for range wanted {
-				e, err := c.stream.TryNext(s.patience)
-				if err != nil || e.Type != eventType {
-					t.Fatalf("client %d, after %d events of %d: %q, %v", i, len(c.got), total, e, err)
-				}
-				c.got = append(c.got, e)
-			}
-			if wanted <= 0 {
-				continue // the others catch up
-			}
-			// What it was sent and has not dealt with is sent again.
-			c.stream.Close()
-			c.stream = sites[(cut+i)%2].open(t, s, c.user, ssetest.LastEventID(c.got[len(c.got)-1].LastEventID))
-		}
-		slowest = len(slices.MinFunc(clients, func(a, b *client) int { return len(a.got) - len(b.got) }).got)
-		v.reached(slowest)
-	}
-	sending.Wait()
-	for i, c := range clients {
-		want := sorted(t, v.events[c.user])
-		for n, e := range c.got {
-			if n >= len(want) || e != want[n] {
-				t.Fatalf("client %d: event %d of %d is %q, and not what was sent there", i, n, len(want), e)
-			}
-		}
-	}
-}
-
-// volley is what senders send, to the end or until something has failed.
-type volley struct {
-	each, lag int // events of one sender; and ahead of the slowest client
-
-	mu      sync.Mutex // guards the fields below
-	moved   sync.Cond  // slowest or over has changed
-	slowest int        // events that all clients have got
-	over    bool
-	events  map[string][]ssetest.Event // by user
-}
-
-func (v *volley) send(t *testing.T, from *ginsse.Registry, to string, first int) {
-	for n := range v.each {
-		if !v.begin(n) {
-			return
-		}
-		var receipt ginsse.Receipt
-		var err error
-		users := []string{to}
-		if to == "" {
-			users = []string{aliceID, bobID}
-			receipt, err = from.Broadcast(t.Context(), numbered(first+n))
-		} else {
-			receipt, err = from.SendTo(t.Context(), to, numbered(first+n))
-		}
+	for i, at := range positions {
+		at, err := eventlog.ParseCursor(at.String()) // as a client sends it
 		if err != nil {
-			t.Errorf("sending event %d to %q: %v", first+n, to, err)
-			return
+			t.Fatal(err)
 		}
-		v.mu.Lock()
-		for _, user := range users {
-			v.events[user] = append(v.events[user], sent(t, first+n, receipt, nil))
+		var list []int
+		for n := i + 1; n <= 60; n++ {
+			if n%3 != 2 {
+				list = append(list, n)
+			}
 		}
-		v.mu.Unlock()
+		want(t, readerAt(log, at, alice, all).all(t), list...)
 	}
+
+	fill(t, log, 20_000)
+	r := readerAt(log, add(t, log, "user:1", 1), "user:1", "user:2")
+	want(t, r.all(t))
+	add(t, log, "user:2", 2)
+	want(t, r.all(t), 2)
 }
 
-// begin waits until the clients are near enough, and reports whether to go on.
-func (v *volley) begin(n int) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for !v.over && 3*n >= v.slowest+v.lag {
-		v.moved.Wait()
+// fill appends many entries for a hundred users. It does so from several goroutines, because an
+// append across a network takes its time.
+func fill(t *testing.T, log eventlog.Log, count int) {
+	t.Helper()
+	if testing.Short() {
+		count /= 10
 	}
-	return !v.over
+	const appenders = 16
+	var appending sync.WaitGroup
+	for i := range appenders {
+		appending.Go(func() {
+			for n := i; n < count; n += appenders {
+				if _, err := log.Append(t.Context(), record(fmt.Sprint("user:", n%100), n)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	appending.Wait()
 }
 
-func (v *volley) reached(slowest int) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.slowest = slowest
-	v.moved.Broadcast()
+func reopenedResumes(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{})
+	start := newReader(t, log, alice, bob)
+	positions := []eventlog.Cursor{start.at}
+	const count = 20
+	for n := 1; n <= count; n++ {
+		positions = append(positions, add(t, log, []string{alice, bob}[n%2], n))
+	}
+	start.all(t)
+	before := start.at
+	log = s.Reopen(t, log)
+	for after, at := range append(positions, before) {
+		after = min(after, count)
+		entries := readerAt(log, at, alice, bob).all(t)
+		want(t, entries, from(after+1, count)...)
+		wantPositions(t, entries, positions[after+1:])
+	}
+	fresh := newReader(t, log, alice, bob)
+	if last := positions[count]; fresh.at.Seq < last.Seq || fresh.at.Epoch != last.Epoch {
+		t.Errorf("the head is %+v after the log was reopened, was %+v", fresh.at, before)
+	}
+	w := watch(log)
+	defer w.stop()
+	next := add(t, log, alice, count+1)
+	if next.Seq <= before.Seq || next.Epoch != before.Epoch {
+		breaksf(t, clauseNumbers, "the next entry is at %+v, the head was at %+v", next, before)
+	}
+	w.await(t, s.patience, alice, next.Seq)
+	want(t, fresh.all(t), count+1)
+	start.log = log
+	want(t, start.all(t), count+1)
 }
 
-func (v *volley) giveUp() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.over = true
-	v.moved.Broadcast()
+func reopenedEmpty(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{})
+	r := newReader(t, log, alice)
+	r.log = s.Reopen(t, log)
+	want(t, r.all(t))
+	if at := add(t, r.log, alice, 1); at.Epoch != r.at.Epoch {
+		t.Errorf("the first entry is of epoch %d, the head was of %d", at.Epoch, r.at.Epoch)
+	}
+	want(t, r.all(t), 1)
+}
+
+func reopenedReportsGaps(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{EventsPerSubject: 10})
+	start := head(t, log)
+	add(t, log, bob, 1)
+	var positions []eventlog.Cursor
+	for n := 1; n <= 25; n++ {
+		positions = append(positions, add(t, log, alice, n))
+	}
+	log = s.Reopen(t, log)
+	for _, at := range []eventlog.Cursor{start, positions[0], positions[13]} {
+		readerAt(log, at, bob, alice).gap(t, eventlog.GapTrimmed)
+	}
+	if page := readerAt(log, positions[14], bob, alice).page(t); page.Gap == "" {
+		want(t, page.Entries, from(16, 25)...)
+	} else if !s.Inexact {
+		t.Errorf("gap %q, and nothing was lost", page.Gap)
+	}
 }

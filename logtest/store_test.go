@@ -11,32 +11,32 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// store is the contents of a log, which has several nodes. It is plain rather than
-// fast, leaves out sequences, and has a fault if it is told to.
+// store is the contents of a log with several nodes. It is simple rather than fast, skips
+// sequences, and has the fault that it is given.
 type store struct {
 	storeConfig
 
 	bounds Bounds
 	secret uint64
 
-	mu     sync.Mutex // guards the fields below; taken before node.mu
-	epoch  uint32
-	head   uint64
-	bytes  int64
-	events []entry           // in order
-	held   map[string]int    // events, by key
-	lost   map[string]uint64 // the newest sequence, by key
-	nodes  []*node
-	again  bool // the next event has a sequence that was given before
+	mu         sync.Mutex // guards the fields below; taken before storeNode.mu
+	epoch      uint32
+	head       uint64
+	bytes      int64
+	events     []storedEvent     // in order
+	held       map[string]int    // number of events, by key
+	lost       map[string]uint64 // the newest sequence removed, by key
+	nodes      []*storeNode
+	again      bool // the next event has a sequence that was used before
+	deliveries int  // of messages so far
 
-	letters int           // of all messages so far
-	cut     bool          // nodes do not hear of the store
-	down    bool          // nor does it store anything
-	late    int           // events that were stored since it was cut
-	stored  chan struct{} // has room for some of these
+	silent bool          // nodes do not notice what is stored
+	down   bool          // nothing is stored
+	late   int           // events stored while silent
+	stored chan struct{} // has room for some of them
 }
 
 type storeConfig struct {
@@ -45,10 +45,10 @@ type storeConfig struct {
 	inexact bool                        // a subject has lost what any of them has
 }
 
-// entry is an event that is stored.
-type entry struct {
+type storedEvent struct {
+	eventlog.Record
+
 	key   string
-	frame []byte
 	seq   uint64
 	added time.Time
 }
@@ -61,34 +61,41 @@ const (
 	faultGapsOfAllSubjectsTogether
 	faultGapsOfTheFirstSubject
 	faultNoGaps
+	faultNoGapsOfCommands
 	faultLossForgottenWithTheEvents
 	faultLossForgottenWithTheNext
 	faultPrefixes
 	faultReadableAfterItsTurn
 	faultSequenceTwice
+	faultHeadAsSeen
+	faultHeadUnread
+	faultHeadWhilePartitioned
 	faultPeerHasItsOwnPositions
 	faultPeerKnowsNoNews
-	faultPeerIsNotTold
-	faultPeerIsToldTooEarly
+	faultPeerIsNotWoken
+	faultPeerIsWokenTooEarly
 	faultPeerForgetsLoss
+	faultPeerSkipsBacklog
+	faultPeerMissesCommands
+	faultPeerLosesEventsBeforeCommands
+	faultInsertIsNotReported
+	faultInsertGoesBack
 	faultReopenedAnew
 	faultReopenedForgetful
 	faultReopenedEmpty
 	faultReopenedNumbersAgain
-	faultPeerResumesAtTheHead
-	faultPeerHearsNoControl
-	faultAwayMovesBack
-	faultAwayMovesToTheHead
+	faultPartitionMovesBack
+	faultPartitionMovesToTheHead
 	faultRestartForgets
 	faultRestartRepeats
-	faultRestartNotTold
-	faultRestartDeaf
+	faultReconnectIsNotReported
+	faultRestartForgetsReceivers
 )
 
 func newStore(cfg storeConfig, b Bounds) *store {
 	return &store{
 		storeConfig: cfg, bounds: b, secret: rand.Uint64(), epoch: rand.Uint32() | 1,
-		held: make(map[string]int), lost: make(map[string]uint64), stored: make(chan struct{}, fireAppenders),
+		held: make(map[string]int), lost: make(map[string]uint64), stored: make(chan struct{}, loadAppenders),
 	}
 }
 
@@ -100,8 +107,10 @@ func (s *store) keyOf(subject string) string {
 }
 
 // open returns another node of the store.
-func (s *store) open(t *testing.T, peer bool) *node {
-	n := &node{store: s, peer: peer, news: make(chan struct{}, 1), end: make(chan struct{}), watchers: make(map[*watch]bool), boxes: make(map[*box]bool)}
+func (s *store) open(t *testing.T, peer bool) *storeNode {
+	n := &storeNode{
+		store: s, peer: peer, news: make(chan struct{}, 1), end: make(chan struct{}), receivers: make(map[*storeReceiver]bool),
+	}
 	n.changed.L = &n.mu
 	s.mu.Lock()
 	n.seen = s.head
@@ -112,7 +121,7 @@ func (s *store) open(t *testing.T, peer bool) *node {
 	return n
 }
 
-// reopen does what is wrong with being opened again.
+// reopen applies the fault of a log that is opened again.
 func (s *store) reopen() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,56 +137,70 @@ func (s *store) reopen() {
 	}
 }
 
-// append stores an event, and tells all nodes, unless they do not hear of it.
-func (s *store) append(from *node, subject string, frame []byte) (uint64, error) {
+// append stores a record and reports it to all nodes that are connected. from is nil for a record
+// that no node has appended.
+func (s *store) append(from *storeNode, r eventlog.Record) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.down {
-		return 0, errAway
+	if s.down || from != nil && !s.silent && from.isPartitioned() {
+		return 0, errPartitioned
 	}
-	e := entry{key: s.keyOf(subject), frame: frame, added: time.Now()}
-	if s.again {
-		s.again = false
-		s.head = s.events[len(s.events)-1].seq - 2
-	}
-	s.head += 1 + rand.Uint64N(2)
-	if s.fault == faultSequenceTwice && s.head%7 == 0 {
-		s.head--
-	}
-	e.seq = s.head
+	e := storedEvent{key: s.keyOf(r.Subject), Record: r, added: time.Now(), seq: s.nextLocked(from)}
 	if s.fault == faultReadableAfterItsTurn {
 		for _, n := range s.nodes {
-			n.post(subject, e.seq)
+			n.report(r.Subject, e.seq)
 		}
 		s.mu.Unlock()
 		runtime.Gosched()
 		s.mu.Lock()
 	}
-	place, _ := slices.BinarySearchFunc(s.events, e.seq+1, func(e entry, seq uint64) int { return cmp.Compare(e.seq, seq) })
+	place, _ := slices.BinarySearchFunc(s.events, e.seq+1, func(e storedEvent, seq uint64) int { return cmp.Compare(e.seq, seq) })
 	s.events = slices.Insert(s.events, place, e)
 	s.held[e.key]++
-	s.bytes += int64(len(frame))
+	s.bytes += int64(len(r.Frame))
 	if s.fault == faultLossForgottenWithTheNext && s.held[e.key] == 1 {
 		delete(s.lost, e.key)
 	}
 	s.trimLocked(e.key)
-	if s.cut {
+	if s.silent {
 		return e.seq, s.lateLocked()
 	}
 	for _, n := range s.nodes {
-		if s.fault != faultPeerIsNotTold || n == from {
-			n.post(subject, e.seq)
-		} else {
-			n.post("", 0)
+		switch {
+		case n.isPartitioned():
+		case s.fault == faultPeerIsNotWoken && n != from, s.fault == faultInsertIsNotReported && from == nil:
+			n.report("", 0)
+		default:
+			n.report(r.Subject, e.seq)
 		}
 	}
 	return e.seq, nil
 }
 
+// nextLocked returns the sequence of the next event.
+func (s *store) nextLocked(from *storeNode) uint64 {
+	if s.again {
+		s.again = false
+		s.head = s.events[len(s.events)-1].seq - 2
+	}
+	if s.fault == faultInsertGoesBack && from == nil {
+		for i := len(s.events) - 1; i > 0; i-- {
+			if seq := s.events[i].seq - 1; seq > s.events[i-1].seq {
+				return seq
+			}
+		}
+	}
+	s.head += 1 + rand.Uint64N(2)
+	if s.fault == faultSequenceTwice && s.head%7 == 0 {
+		s.head--
+	}
+	return s.head
+}
+
 // trimLocked brings the store back within its bounds.
 func (s *store) trimLocked(key string) {
 	if most := s.bounds.EventsPerSubject; most > 0 && s.held[key] > most {
-		s.removeLocked(slices.IndexFunc(s.events, func(e entry) bool { return e.key == key }))
+		s.removeLocked(slices.IndexFunc(s.events, func(e storedEvent) bool { return e.key == key }))
 	}
 	for s.bounds.MaxBytes > 0 && s.bytes > s.bounds.MaxBytes {
 		s.removeLocked(0)
@@ -190,7 +213,7 @@ func (s *store) trimLocked(key string) {
 func (s *store) removeLocked(i int) {
 	e := s.events[i]
 	s.events = slices.Delete(s.events, i, i+1)
-	s.bytes -= int64(len(e.frame))
+	s.bytes -= int64(len(e.Frame))
 	s.lost[e.key] = e.seq
 	if s.held[e.key]--; s.held[e.key] == 0 {
 		delete(s.held, e.key)
@@ -200,8 +223,9 @@ func (s *store) removeLocked(i int) {
 	}
 }
 
-// lostLocked is the newest sequence that the subjects of a query have lost.
-func (s *store) lostLocked(q ginsse.Query, peer bool) (seq uint64) {
+// lostLocked returns the newest sequence that the subjects of a query have lost.
+func (s *store) lostLocked(q eventlog.Query, peer bool) (seq uint64) {
+	subjects := q.Subjects
 	switch {
 	case s.fault == faultNoGaps, s.fault == faultPeerForgetsLoss && peer:
 		return 0
@@ -213,10 +237,12 @@ func (s *store) lostLocked(q ginsse.Query, peer bool) (seq uint64) {
 		}
 		return seq
 	case s.fault == faultGapsOfTheFirstSubject:
-		return s.lost[s.keyOf(q.Subjects[0])]
+		subjects = subjects[:1]
 	}
-	for _, subject := range q.Subjects {
-		seq = max(seq, s.lost[s.keyOf(subject)])
+	for _, subject := range subjects {
+		if s.fault != faultNoGapsOfCommands || !isCommand(subject) {
+			seq = max(seq, s.lost[s.keyOf(subject)])
+		}
 	}
 	if s.inexact {
 		for _, lost := range s.lost {
@@ -226,23 +252,37 @@ func (s *store) lostLocked(q ginsse.Query, peer bool) (seq uint64) {
 	return seq
 }
 
+// losesLocked reports whether a peer does not read the event at a place.
+func (s *store) losesLocked(place int) bool {
+	switch s.fault {
+	case faultPeerMissesCommands:
+		return isCommand(s.events[place].Subject)
+	case faultPeerLosesEventsBeforeCommands:
+		return place+1 < len(s.events) && isCommand(s.events[place+1].Subject)
+	default:
+		return false
+	}
+}
+
+func isCommand(subject string) bool { return strings.HasPrefix(subject, "command:") }
+
 // wantedLocked reports whether a query asks for an event.
-func (s *store) wantedLocked(q ginsse.Query, e entry) bool {
+func (s *store) wantedLocked(q eventlog.Query, e storedEvent) bool {
 	return slices.ContainsFunc(q.Subjects, func(subject string) bool {
 		key := s.keyOf(subject)
 		return key == e.key || s.fault == faultPrefixes && strings.HasPrefix(e.key, key+".")
 	})
 }
 
-func (s *store) cursor(seq uint64, flip bool) ginsse.Cursor {
+func (s *store) cursor(seq uint64, peer bool) eventlog.Cursor {
 	h := fnv.New32a()
 	for _, v := range []uint64{s.secret, seq} {
 		for i := range 8 {
 			_, _ = h.Write([]byte{byte(v >> (8 * i))})
 		}
 	}
-	at := ginsse.Cursor{Epoch: s.epoch, Seq: seq, Check: h.Sum32()}
-	if flip && s.fault == faultPeerHasItsOwnPositions {
+	at := eventlog.Cursor{Epoch: s.epoch, Seq: seq, Check: h.Sum32()}
+	if peer && s.fault == faultPeerHasItsOwnPositions {
 		at.Check ^= 1
 	}
 	return at

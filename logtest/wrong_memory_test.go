@@ -5,41 +5,87 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// The wrong ways to keep memory that is the caller's, in front of a right log.
+// The wrong ways to use memory, in front of a right log.
 
-func dstDroppedAfterError(log ginsse.Log) ginsse.Log {
-	failed := false
-	return &wrong{Log: log, read: func(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-		if failed = ctx.Err() != nil; failed {
+func dstDroppedAfterError(log eventlog.Log) eventlog.Log {
+	return &wrong{Log: log, read: func(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+		if ctx.Err() != nil {
 			clear(dst)
-			return ginsse.Page{}, ctx.Err()
+			return eventlog.Page{}, ctx.Err()
 		}
 		return log.Read(ctx, q, dst)
 	}}
 }
 
-func pagesShareMemory(log ginsse.Log) ginsse.Log {
+// blocksReused has the entries of each page in the memory of the last one.
+func blocksReused(log eventlog.Log) eventlog.Log {
 	var mu sync.Mutex
-	var shared []byte
-	return &wrong{Log: log, read: func(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+	var space [100][1000]byte
+	return &wrong{Log: log, read: func(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		page, err := log.Read(ctx, q, dst)
+		for i := len(dst); i < len(page.Entries); i++ {
+			e := *page.Entries[i]
+			if i < len(space) && len(e.Block) < len(space[i]) {
+				e.Block = append(space[i][:0], e.Block...)
+			}
+			page.Entries[i] = &e
+		}
+		return page, err
+	}}
+}
+
+// blocksCleared clears the memory of old entries when there are new ones.
+func blocksCleared(log eventlog.Log) eventlog.Log {
+	var mu sync.Mutex
+	var entries []*eventlog.Entry
+	appends := 0
+	return &wrong{
+		Log: log,
+		read: func(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+			page, err := log.Read(ctx, q, dst)
+			mu.Lock()
+			defer mu.Unlock()
+			entries = append(entries, page.Entries[len(dst):]...)
+			return page, err
+		},
+		append: func(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if appends++; appends > 300 {
+				for _, e := range entries {
+					clear(e.Block)
+				}
+				entries = nil
+			}
+			return log.Append(ctx, r)
+		},
+	}
+}
+
+func pagesShareMemory(log eventlog.Log) eventlog.Log {
+	var mu sync.Mutex
+	var shared []*eventlog.Entry
+	return &wrong{Log: log, read: func(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if dst != nil {
 			return log.Read(ctx, q, dst)
 		}
 		page, err := log.Read(ctx, q, shared[:0])
-		shared = page.Blocks
+		shared = page.Entries
 		return page, err
 	}}
 }
 
-func pagesKept(log ginsse.Log) ginsse.Log {
+func pagesKept(log eventlog.Log) eventlog.Log {
 	var mu sync.Mutex
-	kept := make(map[string]ginsse.Page)
-	return &wrong{Log: log, read: func(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+	kept := make(map[string]eventlog.Page)
+	return &wrong{Log: log, read: func(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		key := fmt.Sprint(q)
@@ -47,55 +93,55 @@ func pagesKept(log ginsse.Log) ginsse.Log {
 			if dst == nil {
 				return page, nil
 			}
-			page.Blocks = append(dst, page.Blocks...)
+			page.Entries = append(dst, page.Entries...)
 			return page, nil
 		}
 		page, err := log.Read(ctx, q, dst)
-		if err == nil && dst == nil && !page.Last.IsZero() {
+		if err == nil && dst == nil && len(page.Entries) > 0 {
 			kept[key] = page
 		}
 		return page, err
 	}}
 }
 
-func dstKept(log ginsse.Log) ginsse.Log {
+func dstKept(log eventlog.Log) eventlog.Log {
 	var mu sync.Mutex
-	var kept []byte
+	var kept []*eventlog.Entry
 	return &wrong{
 		Log: log,
-		read: func(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+		read: func(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 			page, err := log.Read(ctx, q, dst)
 			mu.Lock()
 			defer mu.Unlock()
-			if kept = page.Blocks; dst == nil {
-				kept = nil
+			if dst != nil {
+				kept = page.Entries
 			}
 			return page, err
 		},
-		append: func(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
+		append: func(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			clear(kept)
-			return log.Append(ctx, subject, frame)
+			return log.Append(ctx, r)
 		},
 	}
 }
 
-// frameKept sends an event later whose caller did not wait.
-func frameKept(log ginsse.Log) ginsse.Log {
+// frameKept appends a record later if its caller did not wait.
+func frameKept(log eventlog.Log) eventlog.Log {
 	var mu sync.Mutex
-	var kept [][]byte
-	return &wrong{Log: log, append: func(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
+	var kept []eventlog.Record
+	return &wrong{Log: log, append: func(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if ctx.Err() != nil {
-			kept = append(kept, frame)
-			return ginsse.Cursor{}, ctx.Err()
+			kept = append(kept, r)
+			return eventlog.Cursor{}, ctx.Err()
 		}
-		for _, frame := range kept {
-			_, _ = log.Append(ctx, subject, frame)
+		for _, r := range kept {
+			_, _ = log.Append(ctx, r)
 		}
 		kept = nil
-		return log.Append(ctx, subject, frame)
+		return log.Append(ctx, r)
 	}}
 }

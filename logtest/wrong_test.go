@@ -1,29 +1,43 @@
 package logtest
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"runtime"
+	"slices"
+	"strings"
+	"sync"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// wrong is a log with methods put in front of another's; nil leaves the other's.
+// wrong is a log with methods in place of another's; nil leaves the other's.
 type wrong struct {
-	ginsse.Log
+	eventlog.Log
 
-	append func(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error)
-	read   func(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error)
+	append func(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error)
+	head   func(ctx context.Context) (eventlog.Cursor, error)
+	read   func(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error)
 	watch  func(fn func(subject string, seq uint64)) (stop func())
 }
 
-func (w *wrong) Append(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
+func (w *wrong) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if w.append != nil {
-		return w.append(ctx, subject, frame)
+		return w.append(ctx, r)
 	}
-	return w.Log.Append(ctx, subject, frame)
+	return w.Log.Append(ctx, r)
 }
 
-func (w *wrong) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+func (w *wrong) Head(ctx context.Context) (eventlog.Cursor, error) {
+	if w.head != nil {
+		return w.head(ctx)
+	}
+	return w.Log.Head(ctx)
+}
+
+func (w *wrong) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	if w.read != nil {
 		return w.read(ctx, q, dst)
 	}
@@ -37,171 +51,220 @@ func (w *wrong) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	return w.Log.Watch(fn)
 }
 
+// The wrong ways to append and to return the head.
+
+func refusesWithItsOwnError(log eventlog.Log) eventlog.Log {
+	return &wrong{Log: log, append: func(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
+		if _, _, ok := eventlog.SplitSubject(r.Subject); !ok {
+			return eventlog.Cursor{}, errors.New("that is no subject")
+		}
+		return log.Append(ctx, r)
+	}}
+}
+
+func refusesAndStores(log eventlog.Log) eventlog.Log {
+	return &wrong{Log: log, append: func(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
+		at, err := log.Append(ctx, r)
+		if invalid := eventlog.CheckFrame(r.Frame); invalid != nil {
+			return eventlog.Cursor{}, invalid
+		}
+		return at, err
+	}}
+}
+
+func headOfEmptyLogIsZero(log eventlog.Log) eventlog.Log {
+	return &wrong{Log: log, head: func(ctx context.Context) (eventlog.Cursor, error) {
+		at, err := log.Head(ctx)
+		if at.Seq == 0 {
+			return eventlog.Cursor{}, err
+		}
+		return at, err
+	}}
+}
+
+// headBeforeTheLastEntry returns what the head was before the last append.
+func headBeforeTheLastEntry(log eventlog.Log) eventlog.Log {
+	var mu sync.Mutex
+	before, err := log.Head(context.Background())
+	return &wrong{
+		Log: log,
+		head: func(context.Context) (eventlog.Cursor, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return before, err
+		},
+		append: func(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			before, err = log.Head(ctx)
+			return log.Append(ctx, r)
+		},
+	}
+}
+
 // The wrong ways to read, in front of a right log.
 
-func plain(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+type readFunc func(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error)
+
+func plain(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	return log.Read(context.Background(), q, dst)
 }
 
-func below(q ginsse.Query) bool {
-	return !q.After.IsZero() && q.Before > 0 && q.Before <= max(q.After.Seq, 1)
+// changingPages reads pages and changes them.
+func changingPages(change func(log eventlog.Log, q eventlog.Query, page *eventlog.Page)) readFunc {
+	return func(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+		page, err := plain(log, q, dst)
+		change(log, q, &page)
+		return page, err
+	}
 }
 
-func gapLeavesPosition(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
+// changingQueries reads with a query that it changes.
+func changingQueries(change func(q *eventlog.Query)) readFunc {
+	return func(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+		change(&q)
+		return plain(log, q, dst)
+	}
+}
+
+// changingEntries reads entries and returns changed ones.
+func changingEntries(change func(e *eventlog.Entry)) readFunc {
+	return func(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+		page, err := plain(log, q, dst)
+		for i := len(dst); i < len(page.Entries); i++ {
+			e := *page.Entries[i]
+			change(&e)
+			page.Entries[i] = &e
+		}
+		return page, err
+	}
+}
+
+func idFirst(e *eventlog.Entry) {
+	line := idLine(e)[1:]
+	e.Block = slices.Concat(line[:len(line)-1], bytes.TrimSuffix(e.Block, line), []byte("\n"))
+}
+
+func idOfAnother(e *eventlog.Entry) { e.At.Check ^= 1 }
+
+func subjectWithoutKind(e *eventlog.Entry) { e.Subject = e.Subject[strings.Index(e.Subject, ":")+1:] }
+
+func newestHidden(log eventlog.Log, _ eventlog.Query, page *eventlog.Page) {
+	if n := len(page.Entries); n > 0 {
+		if head, _ := log.Head(context.Background()); page.Entries[n-1].At == head && head.Seq%5 == 0 {
+			page.Entries = page.Entries[:n-1]
+		}
+	}
+}
+
+func throughStays(_ eventlog.Log, q eventlog.Query, page *eventlog.Page) {
+	if len(page.Entries) == 0 && page.Gap == "" {
+		page.Through = q.After
+	}
+}
+
+func subjectAfterSubject(_ eventlog.Log, _ eventlog.Query, page *eventlog.Page) {
+	slices.SortStableFunc(page.Entries, func(a, b *eventlog.Entry) int { return cmp.Compare(a.Subject, b.Subject) })
+}
+
+func gapLeavesPosition(_ eventlog.Log, q eventlog.Query, page *eventlog.Page) {
 	if page.Gap != "" {
 		page.Through = q.After
 	}
-	return page, err
 }
 
-func gapHasMore(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
+func gapHasMore(_ eventlog.Log, _ eventlog.Query, page *eventlog.Page) {
 	page.More = page.More || page.Gap != ""
-	return page, err
 }
 
-func gapsHiddenByBefore(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	if below(q) {
-		return ginsse.Page{Blocks: dst, Through: q.After}, nil
+func gapNeedsBytes(_ eventlog.Log, q eventlog.Query, page *eventlog.Page) {
+	if q.MaxBytes == 0 && page.Gap != "" {
+		page.Gap = ""
 	}
-	return plain(log, q, dst)
-}
-
-func beforeMovesBack(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
-	if below(q) && page.Gap == "" {
-		page.Through.Seq = q.Before - 1
-	}
-	return page, err
-}
-
-func beforeBelowGivesEvents(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	if below(q) {
-		q.Before = 0
-	}
-	return plain(log, q, dst)
-}
-
-func before1NotHandled(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	if q.Before == 1 {
-		q.Before = 0
-	}
-	return plain(log, q, dst)
-}
-
-func beforeBelowMovesToHead(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
-	if below(q) {
-		head, _ := plain(log, ginsse.Query{}, nil)
-		page.Through = head.Through
-	}
-	return page, err
-}
-
-func beforeBelowHasMore(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
-	page.More = page.More || below(q) && page.Gap == ""
-	return page, err
-}
-
-func beforeWithoutPositionEnds(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
-	if q.After.IsZero() && q.Before > 0 {
-		page.Through.Seq = min(page.Through.Seq, q.Before-1)
-	}
-	return page, err
-}
-
-func beforeBeyondIsReached(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
-	if page.Gap == "" && !page.More && q.Before > page.Through.Seq+1 {
-		page.Through.Seq = q.Before - 1
-	}
-	return page, err
 }
 
 // throughLookedUpLater is wrong only if something is appended meanwhile.
-func throughLookedUpLater(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
-	if page.Gap == "" && !page.More && q.Before == 0 {
+func throughLookedUpLater(log eventlog.Log, _ eventlog.Query, page *eventlog.Page) {
+	if page.Gap == "" && !page.More {
 		runtime.Gosched()
-		head, _ := plain(log, ginsse.Query{}, nil)
-		page.Through = head.Through
+		page.Through, _ = log.Head(context.Background())
 	}
-	return page, err
 }
 
-func dstDroppedWithoutEvents(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
-	if page.Last.IsZero() && page.Gap == "" && !q.After.IsZero() {
-		page.Blocks = nil
-	}
-	return page, err
-}
-
-func dstDroppedWithoutPosition(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
+// zeroIsTheHead reads from the head if there is no position.
+func zeroIsTheHead(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	if q.After.IsZero() {
-		page.Blocks = nil
+		head, err := log.Head(context.Background())
+		return eventlog.Page{Entries: dst, Through: head}, err
 	}
-	return page, err
+	return plain(log, q, dst)
 }
 
-func dstDroppedOnGap(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page, err := plain(log, q, dst)
+func entriesSkipped(_ eventlog.Log, q eventlog.Query, page *eventlog.Page) {
+	if q.After.Seq == 40 && len(page.Entries) > 0 {
+		page.Entries = page.Entries[1:]
+	}
+}
+
+func epochIsUnknown(_ eventlog.Log, _ eventlog.Query, page *eventlog.Page) {
+	if page.Gap == eventlog.GapEpoch {
+		page.Gap = eventlog.GapUnknown
+	}
+}
+
+func dstDroppedWithoutEntries(_ eventlog.Log, _ eventlog.Query, page *eventlog.Page) {
+	if page.Gap == "" && !slices.ContainsFunc(page.Entries, isOther) {
+		page.Entries = nil
+	}
+}
+
+func dstDroppedOnGap(_ eventlog.Log, _ eventlog.Query, page *eventlog.Page) {
 	if page.Gap != "" {
-		page.Blocks = page.Blocks[:0]
+		page.Entries = page.Entries[:0]
 	}
-	return page, err
 }
 
-func dstOverwritten(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+func dstOverwritten(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	return plain(log, q, dst[:0])
 }
 
-func dstOverwrittenWhenFull(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+func dstOverwrittenWhenFull(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	if len(dst) > 0 && len(dst) == cap(dst) {
 		dst = dst[:0]
 	}
 	return plain(log, q, dst)
 }
 
-func dstNilGetsNothing(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+func dstNilGetsNothing(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	page, err := plain(log, q, dst)
 	if dst == nil {
-		page.Blocks = nil
+		page.Entries = nil
 	}
 	return page, err
 }
 
-func dstCounted(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	q.MaxBytes -= len(dst)
+func dstCounted(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	q.MaxEntries -= len(dst)
 	return plain(log, q, dst)
 }
 
-func maxBytesOfOneSubjectOnly(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+func maxBytesOfOneSubjectOnly(q *eventlog.Query) {
 	if len(q.Subjects) > 1 {
 		q.MaxBytes = 1 << 30
 	}
-	return plain(log, q, dst)
 }
 
-func maxEventsOfOneSubjectOnly(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+func maxEntriesOfOneSubjectOnly(q *eventlog.Query) {
 	if len(q.Subjects) > 1 {
-		q.MaxEvents = 1 << 30
+		q.MaxEntries = 1 << 30
 	}
-	return plain(log, q, dst)
 }
 
-func maxBytesIgnored(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	q.MaxBytes = 1 << 30
-	return plain(log, q, dst)
-}
+func maxBytesIgnored(q *eventlog.Query) { q.MaxBytes = 1 << 30 }
 
-func noEventWithoutBounds(log ginsse.Log, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	if q.MaxEvents <= 0 {
-		return ginsse.Page{Blocks: dst, Through: q.After}, nil
+func noEntryWithoutBounds(log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	if q.MaxEntries <= 0 {
+		return eventlog.Page{Entries: dst, Through: q.After}, nil
 	}
 	return plain(log, q, dst)
 }

@@ -5,13 +5,13 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // The wrong ways to call watchers, in front of a right log.
 
-// watchBeforeVisible calls for an event that is about to be appended.
-func watchBeforeVisible(log ginsse.Log) ginsse.Log {
+// watchBeforeVisible calls watchers for an entry before it is appended.
+func watchBeforeVisible(log eventlog.Log) eventlog.Log {
 	var mu sync.Mutex
 	var fns []func(string, uint64)
 	var next uint64
@@ -23,19 +23,19 @@ func watchBeforeVisible(log ginsse.Log) ginsse.Log {
 			fns = append(fns, fn)
 			return func() {}
 		},
-		append: func(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
+		append: func(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			next++
 			for _, fn := range fns {
-				fn(subject, next)
+				fn(r.Subject, next)
 			}
-			return log.Append(ctx, subject, frame)
+			return log.Append(ctx, r)
 		},
 	}
 }
 
-func watchMisses(log ginsse.Log) ginsse.Log {
+func watchMisses(log eventlog.Log) eventlog.Log {
 	return &wrong{Log: log, watch: func(fn func(string, uint64)) func() {
 		return log.Watch(func(subject string, seq uint64) {
 			if seq%10 != 0 {
@@ -45,20 +45,20 @@ func watchMisses(log ginsse.Log) ginsse.Log {
 	}}
 }
 
-func watchOfAnother(log ginsse.Log) ginsse.Log {
+func watchOfAnother(log eventlog.Log) eventlog.Log {
 	return &wrong{Log: log, watch: func(fn func(string, uint64)) func() {
 		return log.Watch(func(_ string, seq uint64) { fn("all", seq) })
 	}}
 }
 
-func stopDoesNothing(log ginsse.Log) ginsse.Log {
+func stopDoesNothing(log eventlog.Log) eventlog.Log {
 	return &wrong{Log: log, watch: func(fn func(string, uint64)) func() {
 		_ = log.Watch(fn)
 		return func() {}
 	}}
 }
 
-func stopStopsAll(log ginsse.Log) ginsse.Log {
+func stopStopsAll(log eventlog.Log) eventlog.Log {
 	var mu sync.Mutex
 	var stops []func()
 	return &wrong{Log: log, watch: func(fn func(string, uint64)) func() {
@@ -75,8 +75,8 @@ func stopStopsAll(log ginsse.Log) ginsse.Log {
 	}}
 }
 
-// stopTwiceStopsAnother goes by the watcher's place in a list.
-func stopTwiceStopsAnother(log ginsse.Log) ginsse.Log {
+// stopTwiceStopsAnother finds the watcher by its place in a list.
+func stopTwiceStopsAnother(log eventlog.Log) eventlog.Log {
 	var mu sync.Mutex
 	var stops []*func()
 	return &wrong{Log: log, watch: func(fn func(string, uint64)) func() {
@@ -99,7 +99,7 @@ func stopTwiceStopsAnother(log ginsse.Log) ginsse.Log {
 	}}
 }
 
-func stopTwicePanics(log ginsse.Log) ginsse.Log {
+func stopTwicePanics(log eventlog.Log) eventlog.Log {
 	return &wrong{Log: log, watch: func(fn func(string, uint64)) func() {
 		stop, stopped := log.Watch(fn), make(chan struct{})
 		return func() {

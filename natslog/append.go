@@ -5,85 +5,100 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 const (
-	// patience is how long an acknowledgement may take before the event is sent again.
-	patience = time.Second
-	// pause is between attempts, and how often a lost connection is looked at.
+	// ackTimeout is how long an acknowledgement may take before the event is sent again.
+	ackTimeout = time.Second
+	// pause is the time between attempts.
 	pause = 50 * time.Millisecond
 )
 
-// Append implements [ginsse.Log]. Within ctx it waits for a connection, for the
-// broker's acknowledgement, and until this node has seen the event; without a deadline
-// [Config.AppendTimeout] bounds it. The event is stored once, however often it had to
-// be sent, and one that finds no connection is not queued.
+// Append implements [eventlog.Log]. It waits for a connection, for the broker's acknowledgement,
+// and until this node has read the event from the stream. The end of ctx ends the wait. If ctx has
+// no deadline, [Config.AppendTimeout] is one. The event is stored once, however often it has to be
+// sent. Without a connection it is not queued.
 //
-// JetStream acknowledges nothing while it elects a leader: 5.6 to 8.5 s were seen when a
-// leader crashed. The default timeout outlives that. How long an HTTP request waits is a
-// matter of its context. A handler that cannot wait gives Append a shorter deadline, and
-// keeps it from ending with the client's connection:
+// JetStream acknowledges nothing while it elects a leader. That took 5.6 to 8.5 s in tests in which
+// a leader crashed. The default timeout is longer. A handler that cannot wait as long gives Append
+// a shorter deadline. It also keeps the end of the client's connection from ending the wait:
 //
 //	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 2*time.Second)
 //	defer cancel()
 //
-// With a short deadline, sends fail during an election. The error is [ErrUnavailable] or
-// [ErrNotVisible], and wraps [context.DeadlineExceeded]. After ErrNotVisible the event is
-// stored and may still be delivered. After ErrUnavailable it is not known whether the event
-// was stored: the caller answers with 503, or appends again and accepts a repeat.
+// With a short deadline, appends fail during an election. The error is [ErrUnavailable] or
+// [ErrNotVisible], and wraps [context.DeadlineExceeded]. After ErrNotVisible the event is stored
+// and may still be delivered. After ErrUnavailable it is not known whether the event was stored:
+// the caller answers with 503, or appends again and accepts a repeat.
 //
-// Errors: [ErrUnavailable], [ErrNotVisible], [ErrClosed], that of a ctx that was
-// cancelled; [ginsse.ErrInvalidSubject], [ginsse.ErrEventTooLarge], and
-// [ginsse.ErrInvalidEvent] for a frame that is not one event in wire form, after which
-// nothing was stored; the broker's. A caller who appends again after one of the first
-// four may cause a repeat.
-func (l *Log) Append(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
+// Errors: [ErrUnavailable], [ErrNotVisible], [ErrClosed], that of a ctx that was cancelled; the
+// broker's. After one of these, appending again may cause a repeat. After
+// [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge] nothing was stored.
+func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if l.closed() {
-		return ginsse.Cursor{}, ErrClosed
+		return eventlog.Cursor{}, ErrClosed
 	}
-	to, err := natsSubject(l.cfg.Prefix, subject)
-	switch {
-	case err != nil:
-		return ginsse.Cursor{}, err
-	case !isFrame(frame):
-		return ginsse.Cursor{}, fmt.Errorf("%w: a frame of %d bytes is not lines of which the last is blank, and no other", ginsse.ErrInvalidEvent, len(frame))
+	to, err := natsSubject(l.cfg.Prefix, r.Subject)
+	if err != nil {
+		return eventlog.Cursor{}, err
+	}
+	if err := eventlog.CheckFrame(r.Frame); err != nil {
+		return eventlog.Cursor{}, err
 	}
 	ctx, cancel := l.cfg.bound(ctx)
 	defer cancel()
-	l.mu.RLock()
-	of := l.recent
-	l.mu.RUnlock()
+	generation, epoch := l.window.Generation(), l.window.Tip().Epoch
 	id := rand.Text()
-	ack, err := l.publish(ctx, &nats.Msg{Subject: to, Data: frame}, jetstream.WithMsgID(id))
+	ack, err := l.publish(ctx, &nats.Msg{Subject: to, Data: r.Frame}, jetstream.WithMsgID(id))
 	if err != nil {
-		return ginsse.Cursor{}, err
+		return eventlog.Cursor{}, err
 	}
-	return l.await(ctx, of, ack.Sequence, tagOf(id))
+	switch at, err := l.window.Wait(ctx, generation, ack.Sequence, tagOf(id)); {
+	case err == nil:
+		return at, nil
+	case errors.Is(err, eventlog.ErrNotHeld):
+		return l.position(ctx, epoch, ack.Sequence)
+	case errors.Is(err, eventlog.ErrClosed):
+		return eventlog.Cursor{}, ErrClosed
+	default:
+		return eventlog.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
+	}
 }
 
-// publish sends a message until it is acknowledged. It keeps no reference to it.
+// position returns the position of an event that is visible and not in memory.
+func (l *Log) position(ctx context.Context, epoch uint32, seq uint64) (eventlog.Cursor, error) {
+	switch e, err := l.broker.get(ctx, epoch, getRequest{Seq: seq}); {
+	case err == nil:
+		return e.At, nil
+	case errors.Is(err, errNoMessage): // it has left the stream; a reader before it has a gap
+		return eventlog.Cursor{Epoch: epoch, Seq: seq}, nil
+	default:
+		return eventlog.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
+	}
+}
+
+// publish sends a message until it is acknowledged. It keeps no reference to the message.
 func (l *Log) publish(ctx context.Context, m *nats.Msg, id jetstream.PublishOpt) (*jetstream.PubAck, error) {
-	begun := time.Now()
+	start := time.Now()
 	for {
 		ack, err := l.attempt(ctx, m, id)
 		switch {
 		case err == nil:
 			return ack, nil
 		case errors.Is(err, nats.ErrMaxPayload), isCode(err, codeMessageTooLarge):
-			return nil, fmt.Errorf("%w: %d bytes: %w", ginsse.ErrEventTooLarge, len(m.Data), err)
+			return nil, fmt.Errorf("%w: %d bytes: %w", eventlog.ErrTooLarge, len(m.Data), err)
 		case errors.Is(err, nats.ErrConnectionClosed):
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-		case !passes(err):
+		case !isTemporary(err):
 			return nil, fmt.Errorf("natslog: appending: %w", err)
-		case time.Since(begun)+2*patience > l.window:
-			// The broker may not know the id any more, and would store it again.
+		case time.Since(start)+2*ackTimeout > l.duplicates:
+			// The broker may have forgotten the id, and would store the event again.
 			return nil, fmt.Errorf("%w: appending: %w", ErrUnavailable, err)
 		}
 		select {
@@ -100,18 +115,18 @@ func (l *Log) attempt(ctx context.Context, m *nats.Msg, id jetstream.PublishOpt)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	// First: while the client looks for another server, or a connection is dead and it does
-	// not know that yet, its methods block.
-	if !l.inTouch() {
-		return nil, l.unreachable()
+	// Contact is checked first: the connection's methods block while the client looks for another
+	// server, or has not noticed yet that the connection is dead.
+	if !l.window.HasContact() {
+		return nil, l.noAnswer()
 	}
 	if l.broker.nc.IsClosed() {
 		return nil, nats.ErrConnectionClosed
 	}
 	if !l.broker.nc.IsConnected() {
-		return nil, nats.ErrDisconnected // it would keep the event and send it later
+		return nil, nats.ErrDisconnected // the client would queue the event and send it later
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
 	ack, err := l.js.PublishMsg(ctx, m, id, jetstream.WithExpectStream(l.cfg.Stream), jetstream.WithRetryAttempts(0))
 	return ack, explain(err)
@@ -130,13 +145,13 @@ func isCode(err error, code jetstream.ErrorCode) bool {
 	return errors.As(err, &api) && api.ErrorCode == code
 }
 
-// passes reports whether another attempt may fare better: there was no answer, no
-// connection, no leader, or the message is still being stored.
-func passes(err error) bool {
+// isTemporary reports whether another attempt may succeed: there was no answer, no connection or no
+// leader, or the message is still being stored.
+func isTemporary(err error) bool {
 	for _, known := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
 		nats.ErrConnectionReconnecting, nats.ErrStaleConnection, jetstream.ErrNoStreamResponse,
-		errUnreachable,
+		errNoAnswer,
 	} {
 		if errors.Is(err, known) {
 			return true
@@ -144,75 +159,4 @@ func passes(err error) bool {
 	}
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.Code == 503 || api.ErrorCode == codeDuplicateInFlight)
-}
-
-// waiter waits for the event with a tag. It is sent its position; the zero Cursor if
-// another event has its place; and the channel is closed without when events were passed
-// over or recent was replaced.
-type waiter struct {
-	tag     uint32
-	reached chan ginsse.Cursor // has room for one
-}
-
-var errTakenBack = fmt.Errorf("%w: the stream was recreated or rolled back", ErrNotVisible)
-
-// await returns the position of an event when this node has seen it. Without that the
-// caller would be told of an event that Read does not find; so the end of ctx is an
-// error, though the event is stored.
-func (l *Log) await(ctx context.Context, of *recent, seq uint64, tag uint32) (ginsse.Cursor, error) {
-	l.mu.Lock()
-	var at ginsse.Cursor
-	replaced, seen := l.recent != of, of.head >= seq
-	w := waiter{tag, make(chan ginsse.Cursor, 1)}
-	switch {
-	case replaced:
-	case !seen:
-		l.waiting[seq] = append(l.waiting[seq], w)
-	case seq > of.floor:
-		if e := of.at(seq); e != nil {
-			at = e.reached(of.epoch, tag)
-			replaced = at.IsZero()
-		}
-	}
-	l.mu.Unlock()
-	switch {
-	case replaced:
-		return at, errTakenBack
-	case !at.IsZero():
-		return at, nil
-	case seen:
-		return l.seen(ctx, of.epoch, seq)
-	}
-	select {
-	case at, ok := <-w.reached:
-		switch {
-		case !ok:
-			return l.await(ctx, of, seq, tag) // it was passed over, or never comes
-		case at.IsZero():
-			return at, errTakenBack
-		}
-		return at, nil
-	case <-l.done:
-		return at, ErrClosed
-	case <-ctx.Done():
-		l.mu.Lock()
-		if l.waiting[seq] = slices.DeleteFunc(l.waiting[seq], func(other waiter) bool { return other == w }); len(l.waiting[seq]) == 0 {
-			delete(l.waiting, seq)
-		}
-		l.mu.Unlock()
-		return at, fmt.Errorf("%w: %w", ErrNotVisible, ctx.Err())
-	}
-}
-
-// seen returns the position of an event that this node has seen and holds no more.
-func (l *Log) seen(ctx context.Context, epoch uint32, seq uint64) (ginsse.Cursor, error) {
-	at := ginsse.Cursor{Epoch: epoch, Seq: seq}
-	switch e, err := l.broker.get(ctx, epoch, getRequest{Seq: seq}); {
-	case errors.Is(err, errNoMessage): // the stream neither; a reader behind it learns that
-	case err != nil:
-		return ginsse.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
-	default:
-		at.Check = e.check
-	}
-	return at, nil
 }

@@ -10,34 +10,35 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // batchRequest asks for the messages of a NATS subject from a sequence on, in order.
 type batchRequest struct {
 	Seq      uint64 `json:"seq"`
 	NextFor  string `json:"next_by_subj"`
-	Batch    int    `json:"batch"`     // the most messages
-	MaxBytes int    `json:"max_bytes"` // the message that reaches it is the last
+	Batch    int    `json:"batch"`     // most messages
+	MaxBytes int    `json:"max_bytes"` // the message that reaches the bound is the last
 }
 
-// batch is the answer of one replica.
+// batch is the answer of one replica to a batchRequest.
 type batch struct {
-	entries []*entry
-	// pending is how many messages of the subject the replica had from the sequence on,
+	entries []*eventlog.WindowEntry
+	// pending is the number of messages of the subject that the replica had from the sequence on,
 	// including the entries.
 	pending uint64
 }
 
 var (
-	// errNoBatches: the servers do not answer a batched get in time. NATS 2.10 sends one
-	// message.
+	// errNoBatches: the servers do not answer with a batch in time. NATS 2.10 sends one message.
 	errNoBatches = errors.New("the servers send no batches")
-	// errBrokenBatch: the answer is not what one replica sent, or not of this stream.
+	// errBrokenBatch: messages of the answer are missing or out of order, or of another stream.
 	errBrokenBatch = errors.New("the batch is not complete")
 )
 
-// The headers of a message in a batch. Those of the publisher stand before them, and may
-// have the same names.
+// The headers of a message in a batch. Headers of the publisher precede them, and may have the same
+// names.
 const (
 	headerStatus    = "Status"
 	headerPending   = "Nats-Num-Pending"
@@ -45,30 +46,30 @@ const (
 	statusNoMessage = "404"
 )
 
-// getBatch asks any replica for events of one subject. The replica may lag behind the
-// leader or run ahead of it. Each message names the one before it, so that one that is lost
-// between others is noticed. The batch may end too early.
+// getBatch asks any replica for events of one subject. The replica may lag behind the leader or be
+// ahead of it. Each message names the one before it, so a message that is lost between others is
+// noticed. The batch may end too early.
 //
-// Package jetstreamext of synadia-io/orbit.go (v0.3.2) has such a request. It is not used
-// because it ends without an error when the rest of a batch does not come, takes a
-// publisher's headers for the server's, and asks under a wrong subject in a JetStream domain.
+// Package jetstreamext of synadia-io/orbit.go (v0.3.2) has such a request. It is not used for three
+// reasons: it returns no error when the rest of a batch does not arrive, it confuses a publisher's
+// headers with the server's, and it uses a wrong subject in a JetStream domain.
 func (b *broker) getBatch(ctx context.Context, epoch uint32, q batchRequest) (*batch, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	if !b.nc.IsConnected() {
-		return nil, nats.ErrDisconnected // the request would wait in the client's buffer
+		return nil, nats.ErrDisconnected // the client would queue the request
 	}
 	body, err := json.Marshal(q)
 	if err != nil {
 		return nil, err
 	}
-	answers := make(chan *nats.Msg, q.Batch+1) // more are dropped, which is noticed
+	answers := make(chan *nats.Msg, q.Batch+1) // further ones are dropped, which is noticed
 	inbox := b.nc.NewInbox()
 	subscription, err := b.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = subscription.Unsubscribe() }() // without a connection the broker has forgotten it
+	defer func() { _ = subscription.Unsubscribe() }() // without a connection the broker has dropped it
 	if err := b.nc.PublishRequest(b.api+"DIRECT.GET."+b.stream, inbox, body); err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (b *broker) getBatch(ctx context.Context, epoch uint32, q batchRequest) (*b
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", errNoBatches, ctx.Err())
 		}
-		if len(m.Header[jetstream.SequenceHeader]) == 0 { // it is no message, and ends the batch
+		if len(m.Header[jetstream.SequenceHeader]) == 0 { // it is not a message, and ends the batch
 			if status := m.Header.Get(headerStatus); len(all.entries) == 0 && status != statusNoMessage {
 				return nil, fmt.Errorf("%w: status %q", errNoBatches, status)
 			}
@@ -95,13 +96,13 @@ func (b *broker) getBatch(ctx context.Context, epoch uint32, q batchRequest) (*b
 			all.pending = pending + 1
 		}
 		all.entries = append(all.entries, e)
-		previous = e.seq
+		previous = e.At.Seq
 	}
 }
 
-// batched returns a message of a batch as an entry, and how many follow it.
-func (b *broker) batched(m *nats.Msg, epoch uint32, subject string, previous uint64) (*entry, uint64, error) {
-	of := func(header string) string { // the server's, which is the last
+// batched returns a message of a batch as an entry, and the number of messages that follow it.
+func (b *broker) batched(m *nats.Msg, epoch uint32, subject string, previous uint64) (*eventlog.WindowEntry, uint64, error) {
+	of := func(header string) string { // the server's header, which is the last
 		if values := m.Header[header]; len(values) > 0 {
 			return values[len(values)-1]
 		}
@@ -124,11 +125,11 @@ func (b *broker) batched(m *nats.Msg, epoch uint32, subject string, previous uin
 	}
 	switch {
 	case of(jetstream.StreamHeader) != b.stream: // a mirror has bounds of its own
-		return nil, 0, fmt.Errorf("%w: it is of stream %q", errBrokenBatch, of(jetstream.StreamHeader))
+		return nil, 0, fmt.Errorf("%w: a message is of stream %q", errBrokenBatch, of(jetstream.StreamHeader))
 	case of(jetstream.SubjectHeader) != subject:
 		return nil, 0, fmt.Errorf("%w: message %d is of another subject", errBrokenBatch, seq)
 	case seq <= previous || of(headerPrevious) != strconv.FormatUint(previous, 10):
-		return nil, 0, fmt.Errorf("%w: message %d came behind message %d", errBrokenBatch, seq, previous)
+		return nil, 0, fmt.Errorf("%w: message %d came after message %d", errBrokenBatch, seq, previous)
 	}
 	return b.entry(epoch, seq, at, subject, m.Data), pending, nil
 }

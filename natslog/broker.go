@@ -12,48 +12,50 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// broker asks the leader of the stream. Package jetstream would ask any replica.
+// broker sends requests to the leader of the stream. Package jetstream would ask any replica.
 type broker struct {
 	nc     *nats.Conn
-	api    string // begins the subjects of requests
+	api    string // prefix of the subjects of requests
 	stream string
 	prefix string
 	logger *slog.Logger
 
-	refused sync.Once // a frame, which is logged
+	warned sync.Once // about a message that is not an event
 }
 
-// entry is where all messages of the broker come in, by the consumer and by requests. A
-// message that is not one event in wire form stays in its place as an entry that has no
-// block, and is not delivered.
-func (b *broker) entry(epoch uint32, seq uint64, at time.Time, subject string, frame []byte) *entry {
-	e := newEntry(epoch, seq, at, logSubject(b.prefix, subject), frame)
-	if len(e.block) == 0 {
-		b.refused.Do(func() {
-			b.logger.Warn("a message in the stream is no event and is not delivered; further ones are not logged",
+// entry returns a message as an entry, whether it came from the consumer or by a request. The entry
+// of a message that is not one event in wire form has no block: it keeps its place in the order and
+// is not delivered.
+func (b *broker) entry(epoch uint32, seq uint64, at time.Time, subject string, frame []byte) *eventlog.WindowEntry {
+	e := newEntry(epoch, seq, at, eventlog.Record{Subject: logSubject(b.prefix, subject), Frame: frame})
+	if len(e.Block) == 0 {
+		b.warned.Do(func() {
+			b.logger.Warn("a message in the stream is not an event and is not delivered; further ones are not logged",
 				slog.String("stream", b.stream), slog.String("subject", subject), slog.Uint64("seq", seq))
 		})
 	}
 	return e
 }
 
-// requestTimeout bounds one request. A tail that gets no answer within it has lost touch.
+// requestTimeout bounds one request.
 const requestTimeout = time.Second
 
 // errNoMessage: there is no such message in the stream.
 var errNoMessage = errors.New("no such message")
 
-// getRequest asks for the message at a sequence, or for the first of a NATS subject at
-// or behind it.
+// getRequest asks for the message at a sequence, or for the first one of a NATS subject from there
+// on.
 type getRequest struct {
 	Seq     uint64 `json:"seq,omitempty"`
 	NextFor string `json:"next_by_subj,omitempty"`
 }
 
 // get returns an event as an entry, or errNoMessage.
-func (b *broker) get(ctx context.Context, epoch uint32, q getRequest) (*entry, error) {
+func (b *broker) get(ctx context.Context, epoch uint32, q getRequest) (*eventlog.WindowEntry, error) {
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *struct {
@@ -93,42 +95,44 @@ func (b *broker) info(ctx context.Context, subject string) (*jetstream.StreamInf
 	if answer.Error != nil {
 		return nil, explain(answer.Error)
 	}
-	if err := led(answer.Cluster); err != nil {
+	if err := checkLeader(answer.Cluster); err != nil {
 		return nil, err
 	}
 	return &answer.StreamInfo, nil
 }
 
-// led refuses what a server says that is cut off from the others. It goes on answering,
-// for ever as a replica that follows nobody and for 20 s as the old leader, and knows
-// nothing new.
-func led(c *jetstream.ClusterInfo) error {
+// checkLeader returns an error if the server that answered is partitioned from the others. Such a
+// server continues to answer and knows nothing new: without end as a replica without a leader, and
+// for 20 s as the old leader.
+func checkLeader(c *jetstream.ClusterInfo) error {
 	if c == nil { // there are no others
 		return nil
 	}
 	if c.Leader == "" {
 		return errNoLeader
 	}
-	heard := 1
+	connected := 1 // the leader itself
 	for _, other := range c.Replicas {
-		if !other.Offline && other.Active < quiet {
-			heard++
+		// Active is also 0 for a server of which the leader never had a message. It is not current.
+		answers := other.Active > 0 && other.Active < maxSilence || other.Active == 0 && other.Current
+		if answers && !other.Offline {
+			connected++
 		}
 	}
-	if 2*heard <= 1+len(c.Replicas) {
+	if 2*connected <= 1+len(c.Replicas) {
 		return errNoLeader
 	}
 	return nil
 }
 
-// quiet is how long a leader may not have heard from another server that is there: they
-// speak every second.
-const quiet = 3 * time.Second
+// maxSilence is how long a leader may have had no message of another server that counts as
+// connected. Servers send one every second.
+const maxSilence = 3 * time.Second
 
-// errNoLeader: no server answers for most of those that hold the stream.
+// errNoLeader: no server that reaches a majority of the stream's servers answers.
 var errNoLeader = errors.New("the stream has no leader that reaches most of its servers")
 
-// explain says of an answer that means so that there is no leader.
+// explain wraps errNoLeader around an error that means it.
 func explain(err error) error {
 	if errors.Is(err, jetstream.ErrNoStreamResponse) || isCode(err, codeNoQuorum) || isCode(err, codeNotLeader) {
 		return fmt.Errorf("%w: %w", errNoLeader, err)
@@ -143,7 +147,7 @@ func (b *broker) request(ctx context.Context, kind string, q, answer any) error 
 	case b.nc.IsClosed():
 		return nats.ErrConnectionClosed
 	case !b.nc.IsConnected():
-		return nats.ErrDisconnected // it would wait in the client's buffer
+		return nats.ErrDisconnected // the client would queue the request
 	}
 	body, err := json.Marshal(q)
 	if err != nil {
@@ -156,14 +160,14 @@ func (b *broker) request(ctx context.Context, kind string, q, answer any) error 
 	return json.Unmarshal(m.Data, answer)
 }
 
-// flush returns nil if the node's server answers.
+// flush returns nil if the server that the node is connected to answers.
 func flush(ctx context.Context, nc *nats.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return nc.FlushWithContext(ctx)
 }
 
-// epochOf identifies a stream: one that was recreated has another.
+// epochOf returns a hash of the stream's identity. A stream that was recreated has another.
 func epochOf(info *jetstream.StreamInfo) uint32 {
 	h := fnv.New32a()
 	_, _ = fmt.Fprintf(h, "%s %d", info.Config.Name, info.Created.UnixNano())

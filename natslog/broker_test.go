@@ -15,10 +15,10 @@ import (
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// patience ends a test that fails; it is not how long anything should take.
+// patience is when a test gives up. It is no demand on speed.
 const patience = 30 * time.Second
 
-// single is a server that is alone.
+// single is a server without a cluster.
 type single interface {
 	ClientURL() string
 	Addr() net.Addr
@@ -27,8 +27,7 @@ type single interface {
 	WaitForShutdown()
 }
 
-// startServer runs a server with JetStream, on its old port and store if there are
-// such.
+// startServer runs a server with JetStream on a port and a store.
 func startServer(t *testing.T, port int, store string) single {
 	t.Helper()
 	if path := os.Getenv("NATSLOG_TEST_PROGRAM"); path != "" {
@@ -88,7 +87,7 @@ func open(t *testing.T, nc *nats.Conn, cfg natslog.Config) *natslog.Log {
 	return log
 }
 
-// restart runs a server again, with the store of one that it stops.
+// restart stops a server and runs another one on its port and store.
 func restart(t *testing.T, s single) single {
 	t.Helper()
 	port, store := s.Addr().(*net.TCPAddr).Port, strings.TrimSuffix(s.StoreDir(), "/jetstream")

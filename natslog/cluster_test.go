@@ -15,7 +15,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -50,9 +50,9 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// lastPort is where freePorts goes on. It begins anywhere, for other processes do the same,
-// and stays below what systems give to connections: a server that is restarted finds its
-// port free.
+// lastPort is the port that freePorts tried last. It begins at random, because other processes do
+// the same. It stays below the ports that systems give to connections, so that a server that is
+// restarted finds its port free.
 var lastPort = func() *atomic.Int64 {
 	last := new(atomic.Int64)
 	last.Store(10_000 + rand.Int64N(10_000))
@@ -74,7 +74,7 @@ func onServers(t *testing.T, test func(t *testing.T, s single, cfg natslog.Confi
 	})
 }
 
-// freePorts returns ports of the loopback that nobody listens on, each only once.
+// freePorts returns ports of the loopback that are free, each only once.
 func freePorts(t *testing.T, count int) (ports []int) {
 	t.Helper()
 	for len(ports) < count {
@@ -125,7 +125,7 @@ func (c *cluster) urls() string {
 	return strings.Join(list, ",")
 }
 
-// leader is the server that leads the stream; -1 for none.
+// leader returns the index of the server that leads the stream; -1 if there is none.
 func (c *cluster) leader() int {
 	for i, s := range c.servers {
 		if s.Running() && s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, "GINSSE") {
@@ -135,8 +135,7 @@ func (c *cluster) leader() int {
 	return -1
 }
 
-// TestLossOfTheLeaderLosesNothing has four senders append while the leader of the
-// stream goes away.
+// TestLossOfTheLeaderLosesNothing has four senders append while the stream loses its leader.
 func TestLossOfTheLeaderLosesNothing(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, c *cluster, leader int){
 		"steps_down": func(t *testing.T, c *cluster, leader int) {
@@ -172,7 +171,7 @@ func TestLossOfTheLeaderLosesNothing(t *testing.T) {
 			s.await(t, s.sent.Load()+200)
 			s.stop()
 			for _, r := range readers {
-				s.judge(t, r)
+				s.verify(t, r)
 			}
 		})
 	}
@@ -185,18 +184,18 @@ type senders struct {
 	sent  atomic.Int64 // of which acknowledged
 
 	mu     sync.Mutex // guards the fields below
-	acked  map[int]ginsse.Cursor
+	acked  map[int]eventlog.Cursor
 	by     map[*natslog.Log]int // how many of them
 	failed int
 }
 
 func newSenders(t *testing.T, logs ...*natslog.Log) *senders {
-	s := &senders{acked: make(map[int]ginsse.Cursor), by: make(map[*natslog.Log]int)}
+	s := &senders{acked: make(map[int]eventlog.Cursor), by: make(map[*natslog.Log]int)}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	var sending sync.WaitGroup
-	over := make(chan struct{})
+	stopped := make(chan struct{})
 	s.stop = sync.OnceFunc(func() {
-		close(over)
+		close(stopped)
 		sending.Wait()
 		cancel()
 	})
@@ -206,12 +205,12 @@ func newSenders(t *testing.T, logs ...*natslog.Log) *senders {
 		sending.Go(func() {
 			for i := range math.MaxInt {
 				select {
-				case <-over:
+				case <-stopped:
 					return
-				case <-time.After(time.Duration(i/1000) * time.Millisecond): // a long test needs not ever more
+				case <-time.After(time.Duration(i/1000) * time.Millisecond): // bounds the events of a long test
 				}
 				n := int(s.tried.Add(1))
-				at, err := log.Append(ctx, subject, frame(n))
+				at, err := log.Append(ctx, record(subject, n))
 				s.mu.Lock()
 				if err != nil {
 					t.Logf("event %d: %v", n, err)
@@ -240,8 +239,8 @@ func (s *senders) acknowledged(log *natslog.Log) int {
 	return s.by[log]
 }
 
-// judge has a reader read all, and compares. It returns what was read, before and now.
-func (s *senders) judge(t *testing.T, r *reader, before ...int) []int {
+// verify has a reader read everything, and compares. It returns the events read, before and now.
+func (s *senders) verify(t *testing.T, r *reader, before ...int) []int {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,10 +13,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Config holds the settings of a [Log]. Zero means default; nothing can be off.
+// Config holds the settings of a [Log]. Zero means default. No setting can be off.
 //
-// Replicas and the four bounds are for a stream that [Open] creates. One that exists
-// keeps its own, and those count; differences are logged at level warn.
+// Replicas and the four bounds are for a stream that [Open] creates. A stream that exists keeps its
+// own bounds, and the log uses those. Differences are logged at level warn.
 type Config struct {
 	// Stream is the name of the JetStream stream: letters, digits, - and _. Default
 	// "GINSSE".
@@ -28,32 +28,32 @@ type Config struct {
 	// server outside it, such as a leaf node. Letters, digits, - and _. Default: the
 	// domain of the server.
 	Domain string
-	// Replicas is the number of servers that hold the stream, 1 to 5. Default 1, which
-	// loses events with its server.
+	// Replicas is the number of servers that hold the stream, 1 to 5. With the default of 1, events
+	// are lost with their server.
 	Replicas int
-	// EventsPerSubject is the most events kept for one user, one topic, or all. Default
-	// 4096.
+	// EventsPerSubject is the most events kept of one subject, such as one user or one topic.
+	// Default 4096.
 	EventsPerSubject int
-	// MaxAge is how long an event is kept, at least 100 ms. Nodes and servers tell an event's
-	// age by their own clocks and the time at which the broker stored it: they should differ
-	// by far less than this. An acknowledgement that is lost is asked for again for as
-	// long, and for 2 minutes at most. Default 1 hour.
+	// MaxAge is how long an event is kept, at least 100 ms. Nodes and servers compare the time at
+	// which the broker stored the event with their own clocks. The clocks should differ by far less
+	// than MaxAge. Append retries a lost acknowledgement for as long, and for 2 minutes at most.
+	// Default 1 hour.
 	MaxAge time.Duration
-	// MaxBytes bounds the stream on disk, per replica. Over it, the oldest events go
+	// MaxBytes bounds the stream on disk, per replica. Above it, the oldest events are removed
 	// first. Default 1 GiB.
 	MaxBytes int64
-	// RecentBytes bounds what a node keeps in memory of the newest events, each counted
-	// with its bookkeeping. It is read from the broker when the log opens. The newest
-	// event is always kept, and no more than the stream may hold. Default 64 MiB.
+	// RecentBytes bounds the memory for the newest events on this node, each counted with 320 bytes
+	// of bookkeeping. Open reads them from the broker. The newest event is always held. The node
+	// never holds more than MaxBytes of the stream. Default 64 MiB.
 	RecentBytes int
-	// AppendTimeout bounds an Append, and Open, whose context has no deadline. The default
-	// outlives an election of JetStream, for which 5.6 to 8.5 s were seen: sends that are in
-	// flight when a leader crashes do not fail. A shorter wait is for the context of the
-	// request: see [Log.Append]. Default 15 s.
+	// AppendTimeout bounds Append and Open if their context has no deadline. The default is longer
+	// than an election of JetStream, which took 5.6 to 8.5 s in tests: an Append in progress when
+	// a leader crashes succeeds. For a shorter wait, give the context a deadline; see [Log.Append].
+	// Default 15 s.
 	AppendTimeout time.Duration
-	// Logger is told at level warn when the node cannot follow the stream, and at level info
-	// when it can again. It is warned once of messages that are no events, and once if the
-	// servers send no batches. It is never given an event. Default: silent.
+	// Logger gets a record at level warn when the node cannot follow the stream, and one at level
+	// info when it can again. It gets one warning about messages that are not events, and one if the
+	// servers send no batches. No record holds an event. Default: discard.
 	Logger *slog.Logger
 }
 
@@ -75,8 +75,7 @@ var (
 	subjectPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 )
 
-// resolve fills the defaults in, or returns an error that names the field that is
-// wrong.
+// resolve fills in the defaults. The error names the field that is wrong.
 func (c *Config) resolve() error {
 	setDefault(&c.Stream, defaultStream)
 	setDefault(&c.Prefix, defaultPrefix)
@@ -118,7 +117,7 @@ func setDefault[T comparable](value *T, otherwise T) {
 	}
 }
 
-// streamConfig is the stream as Open creates it.
+// streamConfig returns the configuration of a stream that Open creates.
 func (c *Config) streamConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        c.Stream,
@@ -128,21 +127,21 @@ func (c *Config) streamConfig() jetstream.StreamConfig {
 		Discard:     jetstream.DiscardOld,
 		Storage:     jetstream.FileStorage,
 		Replicas:    c.Replicas,
-		// One more than asked for: with fewer than it may have, a subject has lost nothing.
+		// One more than asked for: a subject with fewer events than the bound has lost none.
 		MaxMsgsPerSubject: int64(c.EventsPerSubject) + 1,
 		MaxAge:            c.MaxAge,
 		MaxBytes:          c.MaxBytes,
 		MaxMsgs:           -1,
-		Duplicates:        min(duplicates, c.MaxAge), // the broker takes no more
+		Duplicates:        min(duplicates, c.MaxAge), // the broker accepts no more
 		AllowDirect:       true,                      // for batches
 	}
 }
 
 func (c *Config) subjects() []string {
-	return []string{c.Prefix + ".all", c.Prefix + ".control", c.Prefix + ".user.*", c.Prefix + ".topic.*"}
+	return []string{c.Prefix + ".all", c.Prefix + ".user.*", c.Prefix + ".topic.*", c.Prefix + ".command.*"}
 }
 
-// jetStream returns the stream's JetStream, and what begins the subjects of its API.
+// jetStream returns the JetStream of the stream, and the prefix of its API's subjects.
 func (c *Config) jetStream(nc *nats.Conn) (js jetstream.JetStream, api string, err error) {
 	if c.Domain == "" {
 		js, err = jetstream.New(nc)
@@ -152,26 +151,26 @@ func (c *Config) jetStream(nc *nats.Conn) (js jetstream.JetStream, api string, e
 	return js, "$JS." + c.Domain + ".API.", err
 }
 
-// open returns the stream. A cluster that is starting, or has lost a leader, gives all
-// sorts of answers, or none: it is asked again until ctx ends.
+// open returns the stream. It retries until ctx ends: a cluster that is starting, or has lost a
+// leader, returns various errors or does not answer.
 func (c *Config) open(ctx context.Context, js jetstream.JetStream) (*jetstream.StreamInfo, error) {
-	var trouble error
+	var failure error
 	for {
 		info, err := c.find(ctx, js)
 		switch {
 		case err == nil:
 			return info, c.verify(&info.Config)
-		case !passes(err) && !isCode(err, codeNoPeers):
+		case !isTemporary(err) && !isCode(err, codeNoPeers):
 			return nil, fmt.Errorf("natslog: stream %q: %w", c.Stream, err)
-		case !errors.Is(err, context.DeadlineExceeded): // silence tells less
-			trouble = explain(err)
-		case trouble == nil && js.Conn().IsConnected() && flush(ctx, js.Conn()) == nil:
-			trouble = errNoLeader // the server answers, and no leader does
+		case !errors.Is(err, context.DeadlineExceeded): // a missing answer does not replace an error that was received
+			failure = explain(err)
+		case failure == nil && js.Conn().IsConnected() && flush(ctx, js.Conn()) == nil:
+			failure = errNoLeader // the server answers, and no leader does
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, c.notOpened(ctx.Err(), js.Conn(), trouble)
+			return nil, c.notOpened(ctx.Err(), js.Conn(), failure)
 		}
 	}
 }
@@ -179,13 +178,13 @@ func (c *Config) open(ctx context.Context, js jetstream.JetStream) (*jetstream.S
 // codeNoPeers: there are fewer servers than replicas. Some may be starting.
 const codeNoPeers = 10005
 
-// find asks once for the stream, which it creates if there is none.
+// find asks once for the stream, and creates it if there is none.
 func (c *Config) find(ctx context.Context, js jetstream.JetStream) (*jetstream.StreamInfo, error) {
 	switch nc := js.Conn(); {
 	case nc.IsClosed():
 		return nil, nats.ErrConnectionClosed
 	case !nc.IsConnected():
-		return nil, nats.ErrDisconnected // the client would keep what is asked and send it later
+		return nil, nats.ErrDisconnected // the client would queue the request and send it later
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -202,20 +201,20 @@ func (c *Config) find(ctx context.Context, js jetstream.JetStream) (*jetstream.S
 	return stream.CachedInfo(), nil
 }
 
-// notOpened is the error of an Open whose time is over: with what the broker forbade, for
-// it does not answer who may not ask, or else with the trouble met last.
-func (c *Config) notOpened(end error, nc *nats.Conn, trouble error) error {
+// notOpened returns the error of an Open whose ctx has ended. It wraps a violation of permissions
+// if there was one, because the broker does not answer such a request, and else the last failure.
+func (c *Config) notOpened(end error, nc *nats.Conn, failure error) error {
 	if err := nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) {
-		trouble = err
+		failure = err
 	}
-	if trouble == nil {
-		trouble = errors.New("the broker does not answer")
+	if failure == nil {
+		failure = errors.New("the broker does not answer")
 	}
-	return fmt.Errorf("%w: opening stream %q: %w: %w", ErrUnavailable, c.Stream, end, trouble)
+	return fmt.Errorf("%w: opening stream %q: %w: %w", ErrUnavailable, c.Stream, end, failure)
 }
 
-// verify refuses a stream on which the log could not keep its promises: where events
-// can vanish without a trace, are not all there, or are somebody else's.
+// verify returns an error for a stream on which the log could not keep its promises: one that can
+// lose events unnoticed, lacks subjects of the log, or stores those of another application.
 func (c *Config) verify(has *jetstream.StreamConfig) error {
 	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
 	for _, field := range []struct {

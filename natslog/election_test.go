@@ -12,8 +12,7 @@ import (
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// TestOpenWaitsForACluster opens a log when one server of three is there, and most do
-// not answer.
+// TestOpenWaitsForACluster opens a log when one server of three runs.
 func TestOpenWaitsForACluster(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -38,7 +37,7 @@ func TestOpenWaitsForACluster(t *testing.T) {
 	r.want(t, 1)
 }
 
-// TestOpenWaitsForALeader opens a log while the servers choose who leads the stream.
+// TestOpenWaitsForALeader opens a log while the servers elect the stream's leader.
 func TestOpenWaitsForALeader(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -54,13 +53,13 @@ func TestOpenWaitsForALeader(t *testing.T) {
 	log := opener(t, nc, cfg)()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := log.Append(ctx, alice, frame(2)); err != nil {
+	if _, err := log.Append(ctx, record(alice, 2)); err != nil {
 		t.Fatal(err)
 	}
 	r.want(t, 1, 2)
 }
 
-// opener opens a log beside the test, and returns what waits for it.
+// opener opens a log concurrently. It returns a function that waits for the log.
 func opener(t *testing.T, nc *nats.Conn, cfg natslog.Config) func() *natslog.Log {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -68,7 +67,7 @@ func opener(t *testing.T, nc *nats.Conn, cfg natslog.Config) func() *natslog.Log
 		log *natslog.Log
 		err error
 	}
-	result := make(chan opened, 1) // for one receiver, who may be gone
+	result := make(chan opened, 1) // the test may have ended before it is received
 	go func() {
 		log, err := natslog.Open(ctx, nc, cfg)
 		result <- opened{log, err}

@@ -13,7 +13,7 @@ import (
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// Two nodes of an application share a log: what is sent on one is read on the other.
+// Two nodes of an application share a log. An event that is sent on one is read on the other.
 func Example() {
 	ctx := context.Background()
 	url, stop := exampleServer()
@@ -51,7 +51,7 @@ func Example() {
 	// Output: user:alice <nil>
 }
 
-// exampleServer stands in for the broker.
+// exampleServer runs a broker.
 func exampleServer() (url string, stop func()) {
 	dir, err := os.MkdirTemp("", "natslog")
 	if err != nil {

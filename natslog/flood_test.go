@@ -3,12 +3,12 @@ package natslog_test
 import (
 	"testing"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// TestFloodOfOneSubjectLosesNothingOfOthers has one subject lose most of its events before
-// a node has seen them: its readers have a gap, and only they.
+// TestFloodOfOneSubjectLosesNothingOfOthers has one subject lose most of its events before a node
+// has read them. Its readers get a gap, and readers of other subjects do not.
 func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 	t.Parallel()
 	for name, recentBytes := range map[string]int{"much_in_memory": 0, "little_in_memory": 4 << 10} {
@@ -26,7 +26,8 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 				}
 				return r
 			}
-			control := newReader(t, here, "control")
+			const commands = "command:carol"
+			disconnects := newReader(t, here, commands)
 			quiet, flooded := newReader(t, here, alice), newReader(t, here, alice, all)
 			n := 1
 			add(t, here, alice, n)
@@ -34,10 +35,10 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 			catchUp(flooded)
 			for round := range 3 {
 				p.stall(true)
-				until(t, "loss of touch", func() bool { return here.Ready() != nil })
-				p.cut() // nor will what was under way arrive
+				until(t, "the loss of contact", func() bool { return here.Ready() != nil })
+				p.dropAll() // messages on the way are lost, too
 				first := n + 1
-				add(t, there, "control", n)
+				add(t, there, commands, n)
 				for i := range 3 * each {
 					if i%each == 0 {
 						n++
@@ -45,32 +46,32 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 					}
 					add(t, there, all, i)
 				}
-				// By the newest event that a node has seen it knows the stream again.
+				// The node recognises the stream by the newest event that it has read.
 				last := add(t, there, bob, 0)
 				p.stall(false)
 				events, gap := quiet.follow(t, func(events []int) bool { return len(events) == 3 })
-				if gap != "" && recentBytes == 0 { // else its position may be that of an event that is gone
-					t.Errorf("round %d: gap %q of who has missed nothing", round, gap)
+				if gap != "" && recentBytes == 0 { // otherwise the event at its position may be gone
+					t.Errorf("round %d: gap %q for a reader that missed nothing", round, gap)
 				}
 				for i, event := range events {
 					if event != first+i {
 						t.Errorf("round %d: got event %d, want %d", round, event, first+i)
 					}
 				}
-				if events, gap := control.follow(t, func(events []int) bool { return len(events) == 1 }); gap != "" || events[0] != first-1 {
-					t.Errorf("round %d: control has gap %q, %v", round, gap, events)
+				if events, gap := disconnects.follow(t, func(events []int) bool { return len(events) == 1 }); gap != "" || events[0] != first-1 {
+					t.Errorf("round %d: the command subject has gap %q, %v", round, gap, events)
 				}
-				if _, gap := flooded.follow(t, func([]int) bool { return false }); gap != ginsse.GapTrimmed {
-					t.Errorf("round %d: gap %q of who has missed most", round, gap)
+				if _, gap := flooded.follow(t, func([]int) bool { return false }); gap != eventlog.GapTrimmed {
+					t.Errorf("round %d: gap %q for a reader that missed most", round, gap)
 				}
 				for flooded.at.Seq < last.Seq {
-					if _, gap := flooded.follow(t, func([]int) bool { return flooded.at.Seq >= last.Seq }); gap != "" && gap != ginsse.GapTrimmed {
+					if _, gap := flooded.follow(t, func([]int) bool { return flooded.at.Seq >= last.Seq }); gap != "" && gap != eventlog.GapTrimmed {
 						t.Fatalf("gap is %q", gap)
 					}
 				}
 				until(t, "readiness", func() bool { return here.Ready() == nil })
 			}
-			// Positions from before are as good as they were.
+			// A reader can still resume from an older position.
 			if recentBytes == 0 {
 				old := newReader(t, here, alice)
 				old.at = quiet.at
@@ -82,10 +83,9 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 	}
 }
 
-// TestFloodThatTookTheNewestEvent has the event go by which a node would know the stream
-// again. Who reads other subjects may have a gap, but not the registry itself, which would
-// end all streams for it.
-func TestFloodThatTookTheNewestEvent(t *testing.T) {
+// TestFloodThatRemovedTheNewestEvent has the event removed by which a node recognises the stream.
+// Its readers may get a gap, but lose nothing silently.
+func TestFloodThatRemovedTheNewestEvent(t *testing.T) {
 	t.Parallel()
 	cfg := natslog.Config{EventsPerSubject: 50}
 	s := newServer(t)
@@ -94,29 +94,33 @@ func TestFloodThatTookTheNewestEvent(t *testing.T) {
 	here, there := open(t, p.connect(t), cfg), open(t, nc, cfg)
 	add(t, here, bob, 0)
 	add(t, here, all, 0)
-	control := newReader(t, here, "control")
+	r := newReader(t, here, alice)
 	p.stall(true)
-	until(t, "loss of touch", func() bool { return here.Ready() != nil })
-	p.cut()
+	until(t, "the loss of contact", func() bool { return here.Ready() != nil })
+	p.dropAll()
 	stream, err := jet(t, nc).Stream(t.Context(), "GINSSE")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name := range stream.ConsumerNames(t.Context()).Name() { // as after a minute
+	for name := range stream.ConsumerNames(t.Context()).Name() { // as the broker does after a minute
 		_ = stream.DeleteConsumer(t.Context(), name)
 	}
 	for i := range 60 {
 		add(t, there, all, i)
 	}
-	add(t, there, "control", 1)
+	add(t, there, alice, 1)
 	p.stall(false)
-	if events, gap := control.follow(t, func(events []int) bool { return len(events) == 1 }); gap != "" || events[0] != 1 {
+	if events, gap := r.follow(t, func(events []int) bool { return len(events) == 1 }); gap != eventlog.GapTrimmed && (gap != "" || events[0] != 1) {
 		t.Errorf("gap %q, %v", gap, events)
+	}
+	add(t, there, alice, 2)
+	if events, gap := r.follow(t, func(events []int) bool { return len(events) > 0 && events[len(events)-1] == 2 }); gap != "" {
+		t.Errorf("gap %q after the gap, %v", gap, events)
 	}
 }
 
-// TestBoundThatIsLoweredIsAGap has an operator lower the stream's bound under a node that
-// went by the old one.
+// TestBoundThatIsLoweredIsAGap has an operator lower the stream's bound while a node uses the old
+// one.
 func TestBoundThatIsLoweredIsAGap(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -132,13 +136,13 @@ func TestBoundThatIsLoweredIsAGap(t *testing.T) {
 	r := newReader(t, here, all)
 	add(t, here, bob, 1)
 	p.stall(true)
-	until(t, "loss of touch", func() bool { return here.Ready() != nil })
-	p.cut()
+	until(t, "the loss of contact", func() bool { return here.Ready() != nil })
+	p.dropAll()
 	for i := range 30 {
 		add(t, there, all, i)
 	}
 	p.stall(false)
-	if events, gap := r.follow(t, func(events []int) bool { return len(events) > 0 }); gap != ginsse.GapTrimmed {
+	if events, gap := r.follow(t, func(events []int) bool { return len(events) > 0 }); gap != eventlog.GapTrimmed {
 		t.Errorf("gap %q, %v", gap, events)
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// noEvents are messages that another publisher may put into the stream.
-var noEvents = map[string]string{
+// invalidFrames are messages of another publisher that are not one event in wire form.
+var invalidFrames = map[string]string{
 	"empty":                        "",
 	"no_line":                      "data: 7",
 	"no_blank_line":                "data: 7\n",
@@ -25,11 +25,11 @@ var noEvents = map[string]string{
 	"blank_line_of_other_kind":     "data: 7\r\rdata: 8\n\n",
 	"ends_in_a_carriage_return":    "data: 7\n\r",
 	"blank_line_of_mixed_kind":     "data: 7\n\r\ndata: 8\n\n",
-	"text_behind_the_blank_line":   "data: 7\n\ndata: 8\n",
+	"text_after_the_blank_line":    "data: 7\n\ndata: 8\n",
 	"carriage_return_in_the_field": "data: 7\rdata: 8\n\n",
 }
 
-// recorder keeps what is logged, by level and text.
+// recorder is a slog.Handler that keeps lines of level, message and attributes.
 type recorder struct {
 	mu    sync.Mutex // guards lines
 	lines []string
@@ -53,7 +53,7 @@ func (r *recorder) WithAttrs([]slog.Attr) slog.Handler { return r }
 
 func (r *recorder) WithGroup(string) slog.Handler { return r }
 
-// with returns the lines that have a text.
+// with returns the lines that contain a text.
 func (r *recorder) with(text string) (lines []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,9 +65,9 @@ func (r *recorder) with(text string) (lines []string) {
 	return lines
 }
 
-// TestMessageThatIsNoEventIsNotDelivered has a foreign publisher write into the stream. The
-// events around it arrive whole, whichever way they are read, and one warning is logged.
-func TestMessageThatIsNoEventIsNotDelivered(t *testing.T) {
+// TestMessageThatIsNotAnEventIsNotDelivered has another publisher write into the stream. The
+// events around its messages arrive unchanged, however they are read, and the log warns once.
+func TestMessageThatIsNotAnEventIsNotDelivered(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		recentBytes int
@@ -93,7 +93,7 @@ func TestMessageThatIsNoEventIsNotDelivered(t *testing.T) {
 			}
 			r := newReader(t, log, alice, all)
 			add(t, log, alice, 1)
-			for _, frame := range noEvents {
+			for _, frame := range invalidFrames {
 				if _, err := js.Publish(t.Context(), "ginsse.user.YWxpY2U", []byte(frame)); err != nil {
 					t.Fatal(err)
 				}
@@ -105,12 +105,16 @@ func TestMessageThatIsNoEventIsNotDelivered(t *testing.T) {
 			last := add(t, log, alice, 3)
 			old := *r
 			r.want(t, 1, 2, 3)
-			if text := string(readAll(t, log, old.at, alice, all)); strings.Contains(text, "data: 7") || strings.Count(text, "\n\n") != 3 {
+			var text string
+			for _, e := range readAll(t, log, old.at, alice, all) {
+				text += string(e.Block)
+			}
+			if strings.Contains(text, "data: 7") || strings.Count(text, "\n\n") != 3 {
 				t.Errorf("the blocks are\n%s", text)
 			}
 			for n := 1; n <= 3; n++ { // a page of one event has one
-				page, err := log.Read(t.Context(), ginsse.Query{Subjects: r.subjects, After: old.at, MaxEvents: 1, MaxBytes: 1}, nil)
-				if got := numbers(page.Blocks); err != nil || len(got) != 1 || got[0] != n {
+				page, err := log.Read(t.Context(), eventlog.Query{Subjects: r.subjects, After: old.at, MaxEntries: 1, MaxBytes: 1}, nil)
+				if got := numbers(page.Entries); err != nil || len(got) != 1 || got[0] != n {
 					t.Errorf("page %d has %v, error %v", n, got, err)
 				}
 				old.at = page.Through
@@ -118,7 +122,7 @@ func TestMessageThatIsNoEventIsNotDelivered(t *testing.T) {
 			if r.at != last {
 				t.Errorf("the reader is at %+v, the last event at %+v", r.at, last)
 			}
-			if lines := logged.with("is no event"); len(lines) != 1 || !strings.HasPrefix(lines[0], "WARN") || !strings.Contains(lines[0], "seq=2") {
+			if lines := logged.with("is not an event"); len(lines) != 1 || !strings.HasPrefix(lines[0], "WARN") || !strings.Contains(lines[0], "seq=2") {
 				t.Errorf("logged %q", lines)
 			}
 		})

@@ -10,12 +10,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// TestErrorsSayThatThereIsNoLeader stops two servers of three. The node stays connected to
-// the third.
+// TestErrorsSayThatThereIsNoLeader stops two servers of three. The node stays connected to the
+// third one.
 func TestErrorsSayThatThereIsNoLeader(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -29,7 +28,7 @@ func TestErrorsSayThatThereIsNoLeader(t *testing.T) {
 	appending := func(timeout time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()
-		_, err := log.Append(ctx, alice, frame(2))
+		_, err := log.Append(ctx, record(alice, 2))
 		return err
 	}
 	check := func(what string, err error) {
@@ -39,12 +38,12 @@ func TestErrorsSayThatThereIsNoLeader(t *testing.T) {
 		}
 	}
 	until(t, "the loss of the leader", func() bool { return errors.Is(log.Ready(), natslog.ErrUnavailable) })
-	until(t, "the tail's finding", func() bool { return strings.Contains(log.Ready().Error(), "no leader") })
+	until(t, "the reason", func() bool { return strings.Contains(log.Ready().Error(), "no leader") })
 	check("ready", log.Ready())
 	check("appending", appending(200*time.Millisecond))
 	check("appending for longer", appending(2500*time.Millisecond))
-	_, err := log.Read(t.Context(), ginsse.Query{}, nil)
-	check("reading", err)
+	_, err := log.Head(t.Context())
+	check("asking for the head", err)
 	_, err = natslog.Open(t.Context(), nc, cfg)
 	check("opening", err)
 	if !nc.IsConnected() {
@@ -52,7 +51,7 @@ func TestErrorsSayThatThereIsNoLeader(t *testing.T) {
 	}
 }
 
-// TestAppendOnAClosedConnectionFailsAtOnce does not wait until the default timeout is over.
+// TestAppendOnAClosedConnectionFailsAtOnce does not wait for the default timeout.
 func TestAppendOnAClosedConnectionFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	nc := connect(t, newServer(t).ClientURL())
@@ -60,7 +59,7 @@ func TestAppendOnAClosedConnectionFailsAtOnce(t *testing.T) {
 	nc.Close()
 	until(t, "loss of the broker", func() bool { return errors.Is(log.Ready(), nats.ErrConnectionClosed) })
 	begun := time.Now()
-	if _, err := log.Append(t.Context(), alice, frame(1)); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, nats.ErrConnectionClosed) {
+	if _, err := log.Append(t.Context(), record(alice, 1)); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("error is %v", err)
 	}
 	if took := time.Since(begun); took > time.Second {
@@ -68,9 +67,9 @@ func TestAppendOnAClosedConnectionFailsAtOnce(t *testing.T) {
 	}
 }
 
-// TestAppendWithoutDeadlineOutlivesAnElection has the broker acknowledge nothing for as long
-// as an election has been seen to take.
-func TestAppendWithoutDeadlineOutlivesAnElection(t *testing.T) {
+// TestAppendWithoutDeadlineSurvivesAnElection has the broker acknowledge nothing for as long as an
+// election may take.
+func TestAppendWithoutDeadlineSurvivesAnElection(t *testing.T) {
 	t.Parallel()
 	const election = 9 * time.Second
 	p := newProxy(t, newServer(t).Addr().String())
@@ -79,7 +78,7 @@ func TestAppendWithoutDeadlineOutlivesAnElection(t *testing.T) {
 	p.stall(true)
 	result := make(chan error, 1)
 	go func() {
-		_, err := log.Append(context.Background(), alice, frame(1))
+		_, err := log.Append(context.Background(), record(alice, 1))
 		result <- err
 	}()
 	select {
@@ -94,8 +93,8 @@ func TestAppendWithoutDeadlineOutlivesAnElection(t *testing.T) {
 	r.want(t, 1)
 }
 
-// TestSilentConsumerIsNoticedInASecond cuts off the server that the node's consumer is on.
-// It is the leader neither of the stream nor of the cluster, nor the server of the node.
+// TestSilentConsumerIsNoticedInASecond partitions the server of the node's consumer. That server is
+// not the leader of the stream or of the cluster, nor is the node connected to it.
 func TestSilentConsumerIsNoticedInASecond(t *testing.T) {
 	t.Parallel()
 	c, links := newSplitCluster(t)
@@ -105,19 +104,19 @@ func TestSilentConsumerIsNoticedInASecond(t *testing.T) {
 	}
 	leader := -1
 	until(t, "a leader", func() bool { leader = c.leader(); return leader >= 0 })
-	sick, other := (leader+1)%len(c.servers), (leader+2)%len(c.servers)
-	if c.servers[sick].JetStreamIsLeader() {
-		sick, other = other, sick
+	isolated, other := (leader+1)%len(c.servers), (leader+2)%len(c.servers)
+	if c.servers[isolated].JetStreamIsLeader() {
+		isolated, other = other, isolated
 	}
 	logged := new(recorder)
 	cfg.Logger = slog.New(logged)
-	here := openFollowing(t, c.servers[sick], func() *natslog.Log {
+	here := openFollowing(t, c.servers[isolated], func() *natslog.Log {
 		return open(t, connect(t, c.servers[other].ClientURL(), nats.IgnoreDiscoveredServers()), cfg)
 	})
 	r := newReader(t, here, alice)
 	add(t, here, alice, 1)
-	r.want(t, 1) // the consumer is heard
-	for _, link := range links[sick] {
+	r.want(t, 1) // the consumer works
+	for _, link := range links[isolated] {
 		link.stall(true)
 	}
 	silent := time.Now()
@@ -132,8 +131,8 @@ func TestSilentConsumerIsNoticedInASecond(t *testing.T) {
 	until(t, "readiness", func() bool { return here.Ready() == nil })
 	t.Logf("read on after %v", time.Since(silent).Round(time.Millisecond))
 
-	// Without the leader too, the node's server goes on answering it, and says nothing at all
-	// of the stream until it has found out.
+	// Without the leader too, the node's server still answers the node, but not about the stream until
+	// it has noticed.
 	for _, link := range links[leader] {
 		link.stall(true)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,22 +12,24 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Log is a [ginsse.Log] on a JetStream stream, which other nodes may share. It lives
+// Log is an [eventlog.SharedLog] on a JetStream stream, which other nodes may share. It lives
 // until [Log.Close].
 //
 // Concurrency: all methods may be called from several goroutines.
 //
-// Errors: [ErrUnavailable] while there is no touch with the broker, [ErrClosed] after
-// Close.
+// Errors: [ErrUnavailable] while the node is partitioned from the stream, [ErrClosed] after Close.
 type Log struct {
 	cfg    Config // defaults filled in
 	js     jetstream.JetStream
 	broker broker
-	window time.Duration // for which the broker knows the id of a message
 	made   time.Time
+	window *eventlog.Window // has a lock of its own
+
+	// duplicates is how long the broker knows the id of a message.
+	duplicates time.Duration
 
 	end  context.CancelFunc // ends the tail
 	done chan struct{}      // closed by the tail when it has ended
@@ -36,52 +37,32 @@ type Log struct {
 	started chan struct{}
 	start   sync.Once
 
-	// confirmed and level are when the tail was last known to be in touch with the
-	// stream, and to have seen all of it; since made, 0 for never.
-	confirmed, level atomic.Int64
-	// trouble is what the tail met last; nil while there is none.
-	trouble atomic.Pointer[error]
+	// caughtUp is when the window was last known to have all of the stream; since made.
+	caughtUp atomic.Int64
+	// failure is why the tail cannot follow the stream; nil while it can.
+	failure atomic.Pointer[error]
 
-	mu      sync.RWMutex        // guards the fields below; not held during I/O or calls to watchers
-	recent  *recent             // replaced when the stream is not the one it was
-	waiting map[uint64][]waiter // by sequence; none is empty
-
-	// asking has room for the reads that ask the broker: a storm of them must not
-	// keep the leader from taking events. Readers put in and take out.
-	asking chan struct{}
-
-	noBatches       atomic.Int64 // until when reads do without batches; since made
+	noBatches       atomic.Int64 // until when reads use no batches; since made
 	noBatchesLogged sync.Once
-
-	watchMu  sync.Mutex                 // taken to change watchers
-	watchers atomic.Pointer[[]*watcher] // replaced, never changed
 }
 
-type watcher struct {
-	fn func(subject string, seq uint64)
-}
+// contactTimeout is how long the node counts as connected after the stream was last heard of.
+const contactTimeout = 2 * time.Second
 
-const (
-	// touch is how long the tail counts as in touch after it was last confirmed.
-	touch = 2 * time.Second
-	// askers is the most reads at a time that ask the broker.
-	askers = 16
-)
-
-// Open returns the log on a stream, which it creates if there is none. It returns when
-// what is recent has been read, or ctx has ended; without a deadline, after
-// [Config.AppendTimeout]. Until then it waits for servers that are starting or choosing a leader; with
-// [nats.RetryOnFailedConnect], also for one to connect to: give ctx a minute then.
+// Open returns the log on a stream. It creates the stream if there is none. It returns when it has
+// read the newest events into memory, or when ctx ends. If ctx has no deadline,
+// [Config.AppendTimeout] is one. Until then Open waits for servers that are starting or electing a
+// leader. With [nats.RetryOnFailedConnect] it also waits for a first connection; ctx should have a
+// minute then.
 //
-// The connection stays the caller's, who closes it after the log. It should reconnect
-// for ever, [nats.MaxReconnects] of -1, and give up a write early, [nats.FlusherTimeout] of
-// 2 s: while a connection is dead without a word, whatever is sent by it waits so long. The
-// log has one that does not answer reconnect. A log whose connection was closed stays out
-// of touch.
+// The caller keeps the connection, and closes it after the log. Set nats.MaxReconnects(-1), so that
+// the connection reconnects for as long as it takes. Set nats.FlusherTimeout(2*time.Second): a
+// write on a dead connection blocks until the flusher times out. If the connection stops answering,
+// the log forces a reconnect. After the connection was closed, the log remains unavailable.
 //
-// Errors: an invalid configuration; a stream on which the log could not keep its
-// promises, with the field's name; the broker's; [ErrUnavailable] when ctx has ended, with
-// what the broker's permissions forbade, or else the trouble met last.
+// Errors: an invalid configuration; a stream on which the log could not keep its promises, with
+// the name of the field; the broker's; [ErrUnavailable] when ctx ends, with what the broker's
+// permissions refused, or else the last failure.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err
@@ -97,18 +78,17 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		cfg:     cfg,
-		js:      js,
-		broker:  broker{nc: nc, api: api, stream: cfg.Stream, prefix: cfg.Prefix, logger: cfg.Logger},
-		window:  info.Config.Duplicates,
-		made:    time.Now(),
-		done:    make(chan struct{}),
-		started: make(chan struct{}),
-		recent:  new(recent),
-		waiting: make(map[uint64][]waiter),
-		asking:  make(chan struct{}, askers),
+		cfg:        cfg,
+		js:         js,
+		broker:     broker{nc: nc, api: api, stream: cfg.Stream, prefix: cfg.Prefix, logger: cfg.Logger},
+		duplicates: info.Config.Duplicates,
+		made:       time.Now(),
+		done:       make(chan struct{}),
+		started:    make(chan struct{}),
 	}
-	l.watchers.Store(new([]*watcher))
+	l.window = eventlog.NewWindow(eventlog.WindowConfig{
+		Store: store{l}, Numbers: eventlog.NumbersDecided, ContactTimeout: contactTimeout,
+	})
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	l.end = end
 	go l.tail(life)
@@ -117,11 +97,11 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 		return l, nil
 	case <-ctx.Done():
 		_ = l.Close()
-		return nil, cfg.notOpened(ctx.Err(), nc, l.lastTrouble())
+		return nil, cfg.notOpened(ctx.Err(), nc, l.lastFailure())
 	}
 }
 
-// bound gives a context that has no deadline the default one.
+// bound returns a context with the default deadline if it has none.
 func (c *Config) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
@@ -129,26 +109,27 @@ func (c *Config) bound(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeout(ctx, c.AppendTimeout)
 }
 
-// Ready returns nil while the log is in touch with the broker and has seen all of the
-// stream within the last 2 s, and else says what is wrong: for a health endpoint, so
-// that new clients are sent to another node. It asks nobody and returns at once.
+// Ready returns nil if the node has contact with the stream and has read all of it within the last
+// 2 s. Otherwise the error says why not. A health endpoint returns it, so that new clients are sent
+// to another node. Ready makes no request.
 func (l *Log) Ready() error {
-	switch now := l.now(); {
+	switch behind := time.Duration(l.now() - l.caughtUp.Load()); {
 	case l.closed():
 		return ErrClosed
-	case !l.inTouch():
-		return l.outOfTouch()
-	case now-l.level.Load() >= int64(touch):
-		return fmt.Errorf("natslog: behind the stream %q for %v", l.cfg.Stream, time.Duration(now-l.level.Load()).Round(time.Millisecond))
+	case !l.window.HasContact():
+		return l.disconnected()
+	case behind >= contactTimeout:
+		return fmt.Errorf("natslog: lagging behind stream %q for %v", l.cfg.Stream, behind.Round(time.Millisecond))
 	}
 	return nil
 }
 
-// Close ends the log and waits until it uses the connection no more. It may be
-// repeated. What was being appended or read ends with an error.
+// Close ends the log. It returns when the log no longer uses the connection. Calls of Append, Head
+// and Read in progress end with an error. Close may be repeated.
 func (l *Log) Close() error {
 	l.end()
 	<-l.done
+	l.window.Close()
 	return nil
 }
 
@@ -161,74 +142,55 @@ func (l *Log) closed() bool {
 	}
 }
 
-// Watch implements [ginsse.Log]. fn runs on goroutines of the log's own, under no lock.
-func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) {
-	w := &watcher{fn: fn}
-	l.changeWatchers(func(list []*watcher) []*watcher { return append(list, w) })
-	return func() {
-		l.changeWatchers(func(list []*watcher) []*watcher {
-			return slices.DeleteFunc(list, func(other *watcher) bool { return other == w })
-		})
-	}
-}
-
-func (l *Log) changeWatchers(change func([]*watcher) []*watcher) {
-	l.watchMu.Lock()
-	defer l.watchMu.Unlock()
-	list := change(slices.Clone(*l.watchers.Load()))
-	l.watchers.Store(&list)
-}
-
-func (l *Log) wake(subject string, seq uint64) {
-	for _, w := range *l.watchers.Load() {
-		w.fn(subject, seq)
-	}
-}
-
 func (l *Log) now() int64 { return int64(time.Since(l.made)) }
 
-// inTouch reports whether the tail has been confirmed within the time.
-func (l *Log) inTouch() bool {
-	confirmed := l.confirmed.Load()
-	return confirmed > 0 && l.now()-confirmed < int64(touch)
-}
-
-// errUnreachable: the stream has not answered for a while, for the reason that follows.
-var errUnreachable = errors.New("the stream does not answer")
-
-// unreachable says what keeps the log from the stream, as far as the tail knows. It asks the
-// connection nothing.
-func (l *Log) unreachable() error {
-	if err := l.lastTrouble(); err != nil {
-		return fmt.Errorf("%w: %w", errUnreachable, err)
+// confirm notes that the stream answers. caughtUp says that the window has all of it.
+func (l *Log) confirm(caughtUp bool) {
+	if caughtUp {
+		l.caughtUp.Store(l.now())
 	}
-	return errUnreachable
+	l.setFailure(nil)
+	if l.window.ConfirmContact() {
+		l.start.Do(func() { close(l.started) })
+	}
 }
 
-func (l *Log) outOfTouch() error {
-	return fmt.Errorf("%w: stream %q: %w", ErrUnavailable, l.cfg.Stream, l.unreachable())
+// errNoAnswer: the stream has not answered for a while, for the reason that follows.
+var errNoAnswer = errors.New("the stream does not answer")
+
+// noAnswer returns why the stream does not answer, as far as the tail knows. It makes no request.
+func (l *Log) noAnswer() error {
+	if err := l.lastFailure(); err != nil {
+		return fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	return errNoAnswer
 }
 
-func (l *Log) lastTrouble() error {
-	if err := l.trouble.Load(); err != nil {
+func (l *Log) disconnected() error {
+	return fmt.Errorf("%w: stream %q: %w", ErrUnavailable, l.cfg.Stream, l.noAnswer())
+}
+
+func (l *Log) lastFailure() error {
+	if err := l.failure.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// setTrouble notes what the tail met, nil for nothing, and logs the first of a row.
-func (l *Log) setTrouble(err error) {
-	before := l.lastTrouble()
+// setFailure notes why the tail cannot follow the stream; nil if it can. It logs the first failure
+// of a row, and its end.
+func (l *Log) setFailure(err error) {
+	before := l.lastFailure()
 	switch {
 	case err != nil:
-		l.trouble.Store(&err)
+		l.failure.Store(&err)
 		if before == nil {
-			l.cfg.Logger.Warn("following the stream", slog.String("stream", l.cfg.Stream), slog.Any("error", err))
+			l.cfg.Logger.Warn("cannot follow the stream", slog.String("stream", l.cfg.Stream), slog.Any("error", err))
 		}
 	case before != nil:
-		l.trouble.Store(nil)
+		l.failure.Store(nil)
 		l.cfg.Logger.Info("following the stream again", slog.String("stream", l.cfg.Stream))
 	}
 }
 
-var _ ginsse.SharedLog = (*Log)(nil)
+var _ eventlog.SharedLog = (*Log)(nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -42,12 +42,12 @@ func benchmarkLog(b *testing.B, nc *nats.Conn) *natslog.Log {
 	return log
 }
 
-// BenchmarkAppend is one sender, who waits until the event is visible.
+// BenchmarkAppend has one sender append. Each append waits until the event is visible.
 func BenchmarkAppend(b *testing.B) {
 	_, nc := benchmarkServer(b)
 	log := benchmarkLog(b, nc)
 	for b.Loop() {
-		if _, err := log.Append(context.Background(), alice, frame(1)); err != nil {
+		if _, err := log.Append(context.Background(), record(alice, 1)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -59,7 +59,7 @@ func BenchmarkAppendParallel(b *testing.B) {
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := log.Append(context.Background(), alice, frame(1)); err != nil {
+			if _, err := log.Append(context.Background(), record(alice, 1)); err != nil {
 				b.Error(err)
 				return
 			}
@@ -67,26 +67,26 @@ func BenchmarkAppendParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkReadNearTheHead is what a stream does that was woken: one event of its user.
+// BenchmarkReadNearTheHead reads one event of a user, as a stream does when it was woken.
 func BenchmarkReadNearTheHead(b *testing.B) {
 	_, nc := benchmarkServer(b)
 	log := benchmarkLog(b, nc)
-	page, err := log.Read(context.Background(), ginsse.Query{}, nil)
+	head, err := log.Head(context.Background())
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := log.Append(context.Background(), alice, frame(1)); err != nil {
+	if _, err := log.Append(context.Background(), record(alice, 1)); err != nil {
 		b.Fatal(err)
 	}
-	q := ginsse.Query{Subjects: []string{alice, all}, After: page.Through, MaxEvents: 512, MaxBytes: 64 << 10}
-	var dst []byte
+	q := eventlog.Query{Subjects: []string{alice, all}, After: head, MaxEntries: 512, MaxBytes: 64 << 10}
+	var dst []*eventlog.Entry
 	b.ReportAllocs()
 	for b.Loop() {
 		page, err := log.Read(context.Background(), q, dst[:0])
-		if err != nil || page.Last.IsZero() {
+		if err != nil || len(page.Entries) != 1 {
 			b.Fatal(page, err)
 		}
-		dst = page.Blocks
+		dst = page.Entries
 	}
 }
 
@@ -124,10 +124,10 @@ func BenchmarkReadFromTheBroker(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.Cleanup(func() { log.Close() })
-			var after ginsse.Cursor
+			var after eventlog.Cursor
 			const events = 200
 			for n := range events + 1 {
-				at, err := log.Append(context.Background(), subjects[n%len(subjects)], frame(n))
+				at, err := log.Append(context.Background(), record(subjects[n%len(subjects)], n))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -135,16 +135,16 @@ func BenchmarkReadFromTheBroker(b *testing.B) {
 					after = at
 				}
 			}
-			q := ginsse.Query{Subjects: subjects, After: after, MaxEvents: 512, MaxBytes: 64 << 10}
-			var dst []byte
+			q := eventlog.Query{Subjects: subjects, After: after, MaxEntries: 512, MaxBytes: 64 << 10}
+			var dst []*eventlog.Entry
 			before, reads := nc.Stats().OutMsgs, uint64(0)
 			b.ReportAllocs()
 			for b.Loop() {
 				page, err := log.Read(context.Background(), q, dst[:0])
-				if err != nil || page.Gap != "" || bytes.Count(page.Blocks, []byte("data: ")) != events {
+				if err != nil || page.Gap != "" || len(page.Entries) != events {
 					b.Fatal(page, err)
 				}
-				dst = page.Blocks
+				dst = page.Entries
 				reads++
 			}
 			b.ReportMetric(float64(nc.Stats().OutMsgs-before)/float64(reads), "messages/op")

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -27,9 +28,10 @@ func TestCloseEndsAllMethods(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	_, appending := log.Append(t.Context(), alice, frame(1))
-	_, reading := log.Read(t.Context(), ginsse.Query{}, nil)
-	for _, err := range []error{appending, reading, log.Ready()} {
+	_, appending := log.Append(t.Context(), record(alice, 1))
+	_, reading := log.Read(t.Context(), eventlog.Query{}, nil)
+	_, asking := log.Head(t.Context())
+	for _, err := range []error{appending, reading, asking, log.Ready()} {
 		if !errors.Is(err, natslog.ErrClosed) {
 			t.Errorf("error is %v", err)
 		}
@@ -53,7 +55,7 @@ func TestLogServesARegistry(t *testing.T) {
 	there.want(t, 1, 2, 3)
 }
 
-func TestPartitionedNodeServesNothingAndGoesOnAfterwards(t *testing.T) {
+func TestPartitionedNodeServesNothingUntilItReconnects(t *testing.T) {
 	t.Parallel()
 	onServers(t, partition)
 }
@@ -66,9 +68,9 @@ func partition(t *testing.T, s single, cfg natslog.Config) {
 	r.want(t, 1)
 	p.stall(true)
 	stalled := time.Now()
-	until(t, "loss of touch", func() bool { return here.Ready() != nil })
+	until(t, "the loss of contact", func() bool { return here.Ready() != nil })
 	if took := time.Since(stalled); took > 3*time.Second {
-		t.Errorf("the loss of touch was noticed after %v", took)
+		t.Errorf("the loss of contact was noticed after %v", took)
 	}
 	if err := here.Ready(); !errors.Is(err, natslog.ErrUnavailable) {
 		t.Errorf("not ready for %v", err)
@@ -78,23 +80,24 @@ func partition(t *testing.T, s single, cfg natslog.Config) {
 	if events, gap, err := r.page(t.Context()); len(events) > 0 || gap != "" || err != nil || r.at != at {
 		t.Errorf("read %v, gap %q, error %v, from %v to %v", events, gap, err, at, r.at)
 	}
-	if _, err := here.Read(t.Context(), ginsse.Query{}, nil); !errors.Is(err, natslog.ErrUnavailable) {
-		t.Errorf("reading the head: %v", err)
+	asked := time.Now()
+	if _, err := here.Head(t.Context()); !errors.Is(err, natslog.ErrUnavailable) || time.Since(asked) > 100*time.Millisecond {
+		t.Errorf("asking for the head, after %v: %v", time.Since(asked), err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := here.Append(ctx, bob, frame(0)); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := here.Append(ctx, record(bob, 0)); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("appending: %v", err)
 	}
 	p.stall(false)
-	healed := time.Now()
+	reconnected := time.Now()
 	r.want(t, 2)
-	t.Logf("read on %v after the partition", time.Since(healed).Round(time.Millisecond))
-	until(t, "touch", func() bool { return here.Ready() == nil })
+	t.Logf("read on %v after the partition", time.Since(reconnected).Round(time.Millisecond))
+	until(t, "contact", func() bool { return here.Ready() == nil })
 }
 
-// TestLostConsumerIsReplaced takes the consumer from under a node that is idle: what it
-// does not get must be missed by it.
+// TestLostConsumerIsReplaced deletes the consumer of an idle node. The node notices that it
+// receives nothing.
 func TestLostConsumerIsReplaced(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -129,7 +132,7 @@ func TestAppendWithoutConnectionStoresNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	if _, err := log.Append(ctx, alice, frame(1)); !errors.Is(err, natslog.ErrUnavailable) {
+	if _, err := log.Append(ctx, record(alice, 1)); !errors.Is(err, natslog.ErrUnavailable) {
 		t.Errorf("error is %v", err)
 	}
 	if took := time.Since(begun); took > time.Second {
@@ -138,7 +141,7 @@ func TestAppendWithoutConnectionStoresNothing(t *testing.T) {
 	startServer(t, port, store)
 	ctx, cancel = context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := log.Append(ctx, alice, frame(2)); err != nil {
+	if _, err := log.Append(ctx, record(alice, 2)); err != nil {
 		t.Fatal(err)
 	}
 	r.want(t, 2)
@@ -153,7 +156,7 @@ func TestServerRestartLosesNothing(t *testing.T) {
 	for n := 2; n <= 4; n++ {
 		s = restart(t, s)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		if _, err := log.Append(ctx, alice, frame(n)); err != nil {
+		if _, err := log.Append(ctx, record(alice, n)); err != nil {
 			t.Fatal(err)
 		}
 		cancel()
@@ -161,7 +164,7 @@ func TestServerRestartLosesNothing(t *testing.T) {
 	r.want(t, 1, 2, 3, 4)
 }
 
-func TestLostAcknowledgementIsNoRepeat(t *testing.T) {
+func TestLostAcknowledgementCausesNoRepeat(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	p := newProxy(t, s.Addr().String())
@@ -179,7 +182,7 @@ func TestLostAcknowledgementIsNoRepeat(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := log.Append(ctx, alice, frame(1)); err != nil {
+	if _, err := log.Append(ctx, record(alice, 1)); err != nil {
 		t.Fatal(err)
 	}
 	add(t, log, alice, 2)
@@ -191,12 +194,12 @@ func TestLostAcknowledgementIsNoRepeat(t *testing.T) {
 	})
 }
 
-// TestLossWhileAwayIsAGap has events leave the stream while a node has no touch.
-func TestLossWhileAwayIsAGap(t *testing.T) {
+// TestLossDuringAPartitionIsAGap has events leave the stream while a node is partitioned.
+func TestLossDuringAPartitionIsAGap(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		cfg   natslog.Config
-		other string // who gets the events that push others out
+		other string // subject of the events by which others are removed
 		size  int    // of each
 	}{
 		"count": {natslog.Config{EventsPerSubject: 10}, alice, 1},
@@ -213,34 +216,35 @@ func TestLossWhileAwayIsAGap(t *testing.T) {
 	}
 }
 
-// loss has events to others push out those that were sent while a node had no touch.
+// loss appends events to another subject until those that a partitioned node has missed are
+// removed.
 func loss(t *testing.T, s single, cfg natslog.Config, other string, size int) {
 	p := newProxy(t, s.Addr().String())
 	nc := connect(t, s.ClientURL())
 	here, there := open(t, p.connect(t), cfg), open(t, nc, cfg)
 	r := newReader(t, here, alice)
 	p.stall(true)
-	until(t, "loss of touch", func() bool { return here.Ready() != nil })
-	p.cut() // nor will what was under way arrive
+	until(t, "the loss of contact", func() bool { return here.Ready() != nil })
+	p.dropAll() // messages on the way are lost, too
 	first := add(t, there, alice, 1)
 	for range 20 {
 		frame := append(bytes.Repeat([]byte("x"), size), "\n\n"...)
-		if _, err := there.Append(t.Context(), other, frame); err != nil {
+		if _, err := there.Append(t.Context(), eventlog.Record{Subject: other, Frame: frame}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	until(t, "loss", func() bool { return streamInfo(t, jet(t, nc)).State.FirstSeq > first.Seq })
 	p.stall(false)
-	r.wantGap(t, ginsse.GapTrimmed)
+	r.wantGap(t, eventlog.GapTrimmed)
 	last := add(t, there, alice, 2)
 	for r.at.Seq < last.Seq { // further gaps are allowed
-		if _, gap := r.follow(t, func(events []int) bool { return len(events) > 0 }); gap != "" && gap != ginsse.GapTrimmed {
+		if _, gap := r.follow(t, func(events []int) bool { return len(events) > 0 }); gap != "" && gap != eventlog.GapTrimmed {
 			t.Fatalf("gap is %q", gap)
 		}
 	}
 }
 
-func TestPurgedStreamIsAGapForThoseWhoWereAway(t *testing.T) {
+func TestPurgedStreamIsAGapForReadersThatLag(t *testing.T) {
 	t.Parallel()
 	onServers(t, purge)
 }
@@ -261,7 +265,7 @@ func purge(t *testing.T, s single, cfg natslog.Config) {
 	if err := stream.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	early.wantGap(t, ginsse.GapTrimmed)
+	early.wantGap(t, eventlog.GapTrimmed)
 	add(t, log, alice, 6)
 	live.want(t, 6)
 	early.want(t, 6)
@@ -282,15 +286,15 @@ func recreate(t *testing.T, s single, cfg natslog.Config) {
 		t.Fatal(err)
 	}
 	peer := open(t, connect(t, s.ClientURL()), cfg)
-	r.wantGap(t, ginsse.GapEpoch)
+	r.wantGap(t, eventlog.GapEpoch)
 	add(t, peer, alice, 2)
 	r.want(t, 2)
 	add(t, log, alice, 3)
 	r.want(t, 3)
 }
 
-// TestRolledBackStreamIsAGap brings back an old copy of the store, as a restored disk
-// or a power cut does, and writes other events under the same sequences.
+// TestRolledBackStreamIsAGap restores an old copy of the store, as a restored disk or a power cut
+// does, and writes other events under the same sequences.
 func TestRolledBackStreamIsAGap(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -319,7 +323,7 @@ func TestRolledBackStreamIsAGap(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			for n := 6; n <= 10; n++ {
-				if _, err := log.Append(ctx, alice, frame(n)); err != nil {
+				if _, err := log.Append(ctx, record(alice, n)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -332,7 +336,7 @@ func TestRolledBackStreamIsAGap(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r.wantGap(t, ginsse.GapUnknown)
+			r.wantGap(t, eventlog.GapUnknown)
 			if _, err := js.Publish(ctx, "ginsse.user.YWxpY2U", frame(200)); err != nil {
 				t.Fatal(err)
 			}
@@ -349,7 +353,7 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 	nc := connect(t, newServer(t).ClientURL())
 	js := jet(t, nc)
 	subjects := func(name string) []string {
-		return []string{name + ".all", name + ".control", name + ".user.*", name + ".topic.*"}
+		return []string{name + ".all", name + ".user.*", name + ".topic.*", name + ".command.*"}
 	}
 	for field, cfg := range map[string]jetstream.StreamConfig{
 		"Subjects":    {Subjects: []string{"other.>"}},
@@ -378,7 +382,7 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesAConfigurationByField(t *testing.T) {
+func TestOpenNamesTheFieldThatIsWrong(t *testing.T) {
 	t.Parallel()
 	for field, cfg := range map[string]natslog.Config{
 		"Stream":           {Stream: "a.b"},
@@ -396,20 +400,20 @@ func TestOpenRefusesAConfigurationByField(t *testing.T) {
 	}
 }
 
-func TestAppendRefusesWhatCannotBeStored(t *testing.T) {
+func TestAppendRefusesInvalidRecords(t *testing.T) {
 	t.Parallel()
 	log := open(t, connect(t, newServer(t).ClientURL()), natslog.Config{})
-	for _, subject := range []string{"", "alice", "user:", "group:x"} {
-		if _, err := log.Append(t.Context(), subject, frame(1)); !errors.Is(err, ginsse.ErrInvalidSubject) {
+	for _, subject := range []string{"", "alice", "user:", "group:x", "control", "command", "user:a\nb"} {
+		if _, err := log.Append(t.Context(), record(subject, 1)); !errors.Is(err, eventlog.ErrInvalidRecord) {
 			t.Errorf("subject %q: %v", subject, err)
 		}
 	}
 	large := append(bytes.Repeat([]byte("x"), 2<<20), "\n\n"...)
-	if _, err := log.Append(t.Context(), alice, large); !errors.Is(err, ginsse.ErrEventTooLarge) {
+	if _, err := log.Append(t.Context(), eventlog.Record{Subject: alice, Frame: large}); !errors.Is(err, eventlog.ErrTooLarge) {
 		t.Errorf("2 MiB: %v", err)
 	}
-	for name, frame := range noEvents {
-		if _, err := log.Append(t.Context(), alice, []byte(frame)); !errors.Is(err, ginsse.ErrInvalidEvent) {
+	for name, frame := range invalidFrames {
+		if _, err := log.Append(t.Context(), eventlog.Record{Subject: alice, Frame: []byte(frame)}); !errors.Is(err, eventlog.ErrInvalidRecord) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

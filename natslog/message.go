@@ -8,25 +8,22 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/ginsse/ginsse"
 )
 
-// Messages of [ginsse.SharedLog] are core NATS messages beside the stream: nothing stores them,
-// and what finds a node out of touch is lost.
+// Messages of [eventlog.SharedLog] are core NATS messages beside the stream. Nothing stores them,
+// so a partitioned node loses them.
 
-// Post implements [ginsse.SharedLog].
+// Post implements [eventlog.SharedLog].
 //
-// Errors: [ErrUnavailable] without a connection, [ErrClosed], [ginsse.ErrInvalidSubject]
-// for what is no name.
+// Errors: [ErrUnavailable] without a connection, [ErrClosed], and one for an invalid name.
 func (l *Log) Post(to string, message []byte) error {
 	switch {
-	case to != "" && !nodeName.MatchString(to): // it may have come from a message
-		return fmt.Errorf("%w: no node has the name %q", ginsse.ErrInvalidSubject, to)
+	case to != "" && !nodeName.MatchString(to): // it may be from another node's message
+		return fmt.Errorf("natslog: %q is not the name of a node", to)
 	case l.closed():
 		return ErrClosed
 	case !l.broker.nc.IsConnected():
-		return fmt.Errorf("%w: %w", ErrUnavailable, nats.ErrDisconnected) // the client would keep it and send it later
+		return fmt.Errorf("%w: %w", ErrUnavailable, nats.ErrDisconnected) // the client would queue the message and send it later
 	}
 	if err := l.broker.nc.Publish(l.messageSubject(to), message); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -34,25 +31,25 @@ func (l *Log) Post(to string, message []byte) error {
 	return nil
 }
 
-// Receive implements [ginsse.SharedLog]. fn is called by one goroutine. What keeps the log
-// from receiving, such as the broker's permissions, is logged at level warn.
+// Receive implements [eventlog.SharedLog]. One goroutine calls fn. If the log cannot receive, for
+// example because of the broker's permissions, it logs that at level warn.
 func (l *Log) Receive(name string, fn func(message []byte)) (stop func()) {
-	// One channel: messages to all and to one keep the order in which they were posted.
+	// There is one channel, so that messages to all nodes and to this one stay in order.
 	messages := make(chan *nats.Msg, pendingMessages)
 	var subscriptions []*nats.Subscription
 	for _, to := range []string{"", name} {
 		s, err := l.broker.nc.ChanSubscribe(l.messageSubject(to), messages)
 		if err != nil {
-			l.deaf(err)
+			l.cannotReceive(err)
 			continue
 		}
 		subscriptions = append(subscriptions, s)
 	}
 	end := make(chan struct{})
 	go func() {
-		// The broker refuses a subscription later than it was made.
+		// The broker refuses a subscription after Subscribe has returned.
 		if err := l.broker.nc.FlushTimeout(requestTimeout); err == nil && errors.Is(l.broker.nc.LastError(), nats.ErrPermissionViolation) {
-			l.deaf(l.broker.nc.LastError())
+			l.cannotReceive(l.broker.nc.LastError())
 		}
 		for {
 			select {
@@ -71,22 +68,23 @@ func (l *Log) Receive(name string, fn func(message []byte)) (stop func()) {
 	return sync.OnceFunc(func() {
 		close(end)
 		for _, s := range subscriptions {
-			_ = s.Unsubscribe() // without a connection the broker has forgotten it
+			_ = s.Unsubscribe() // without a connection the broker has dropped it
 		}
 	})
 }
 
-func (l *Log) deaf(err error) {
-	l.cfg.Logger.Warn("receiving messages of other nodes", slog.Any("error", err))
+func (l *Log) cannotReceive(err error) {
+	l.cfg.Logger.Warn("cannot receive messages of other nodes", slog.Any("error", err))
 }
 
-// nodeName matches the names that [ginsse.SharedLog] allows.
+// nodeName matches the names that [eventlog.SharedLog] allows.
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9]{1,32}$`)
 
-// pendingMessages is how many may wait for fn; more are lost.
+// pendingMessages is how many messages may wait for fn. Further ones are lost.
 const pendingMessages = 1024
 
-// messageSubject is beside the subjects of the stream, which must not store it.
+// messageSubject returns the NATS subject of messages. It is not one of the stream's, so nothing is
+// stored.
 func (l *Log) messageSubject(to string) string {
 	if to == "" {
 		return l.cfg.Prefix + ".nodes"

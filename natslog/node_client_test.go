@@ -19,12 +19,12 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// tab is a client, and what it has seen.
+// tab is a client and the events that it has received.
 type tab struct {
 	user string
 	node int           // where it connects at first, or roaming
-	news bool          // it has the topic
-	idle time.Duration // after which it gives up a node that is silent; 0 is never
+	news bool          // it subscribes to the topic
+	idle time.Duration // after which it leaves a node that sends nothing; 0 for never
 
 	client *client.Client
 	opened atomic.Int64  // streams
@@ -32,15 +32,15 @@ type tab struct {
 	err    error         // why the client ended; read after ended
 
 	mu    sync.Mutex         // guards the fields below
-	at    int                // where it connects now
-	leave context.CancelFunc // the connection of now
-	sent  string             // where the last request has gone to
+	at    int                // the node where it connects now
+	leave context.CancelFunc // ends the current connection
+	sent  string             // URL of the node that got the last request
 	here  bool               // it has a position
 	seen  []arrival
-	wrong []string // what a node has said and had no reason to
+	wrong []string // events of the kit that no node had a reason to send
 }
 
-// arrival is an event as it came.
+// arrival is an event as the tab received it.
 type arrival struct {
 	n      int
 	id     string
@@ -49,7 +49,7 @@ type arrival struct {
 
 func (tb *tab) String() string { return fmt.Sprintf("the tab of %s at node %d", tb.user, tb.node) }
 
-// open returns a tab that is connected.
+// open connects a tab and returns it.
 func (f *fleet) open(t *testing.T, tb *tab) *tab {
 	t.Helper()
 	tb.at, tb.ended = tb.node, make(chan struct{})
@@ -106,7 +106,7 @@ func (tb *tab) request(ctx context.Context, node string) (*http.Request, error) 
 	return request, err
 }
 
-// follow takes what comes until the client ends, or is to leave.
+// follow receives events until the client ends, or leaves.
 func (tb *tab) follow(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -139,14 +139,14 @@ func resumed(open client.Event) bool {
 	return open.Unmarshal(&data) == nil && data.Resumed
 }
 
-// next says where the tab connects when it has lost its stream.
+// next sets where the tab connects when it has lost its stream.
 func (tb *tab) next(node int) {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
 	tb.at = node
 }
 
-// move has the tab leave its stream, and go on at a node.
+// move has the tab leave its stream and connect to another node.
 func (tb *tab) move(node int) {
 	tb.next(node)
 	tb.mu.Lock()
@@ -154,7 +154,7 @@ func (tb *tab) move(node int) {
 	tb.leave()
 }
 
-// asked is where the last request has gone to. There may be no answer yet.
+// asked returns the URL of the node that got the last request. There may be no response yet.
 func (tb *tab) asked() string {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
@@ -190,10 +190,10 @@ func (tb *tab) wants(n int) bool {
 	}
 }
 
-// judge compares what has come with what was acknowledged, and must have come up to the
-// end. An event may come again on a later stream, under the id that it had; else each
-// comes once, in order.
-func (tb *tab) judge(t *testing.T, acked map[int]string, end uint64) {
+// verify compares the events received with those that were acknowledged, up to a sequence. An event
+// may be repeated on a later stream, with the same id. Otherwise each one is received once, in
+// order.
+func (tb *tab) verify(t *testing.T, acked map[int]string, end uint64) {
 	t.Helper()
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
@@ -209,13 +209,13 @@ func (tb *tab) judge(t *testing.T, acked map[int]string, end uint64) {
 			repeats++
 			continue
 		case again:
-			fault("event %d came twice, as %d on stream %d and as %d on stream %d", a.n, sequence(before.id), before.stream, seq, a.stream)
+			fault("event %d was received twice, as %d on stream %d and as %d on stream %d", a.n, sequence(before.id), before.stream, seq, a.stream)
 		case !tb.wants(a.n):
-			fault("event %d came, which is for another", a.n)
+			fault("event %d is for another user", a.n)
 		case known && a.id != id:
-			fault("event %d was acknowledged as %q and came as %q", a.n, id, a.id)
+			fault("event %d was acknowledged as %q and received as %q", a.n, id, a.id)
 		case seq <= last:
-			fault("event %d came at %d, after %d", a.n, seq, last)
+			fault("event %d was received at %d, after %d", a.n, seq, last)
 		default:
 			last = seq
 		}
@@ -225,7 +225,7 @@ func (tb *tab) judge(t *testing.T, acked map[int]string, end uint64) {
 	}
 	for n, id := range acked {
 		if _, ok := first[n]; !ok && tb.wants(n) && sequence(id) <= end {
-			fault("event %d was acknowledged at %d and has not come", n, sequence(id))
+			fault("event %d was acknowledged at %d and not received", n, sequence(id))
 		}
 	}
 	for _, text := range wrong[:min(len(wrong), 10)] {

@@ -14,11 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// TestKilledNodesLoseNothing kills one node after the other while senders and clients
-// use them all, and starts each again. In the end a user is disconnected at one node.
+// TestKilledNodesLoseNothing kills one node after the other while senders and clients use all of
+// them, and starts each again. At the end it disconnects a user at one node.
 func TestKilledNodesLoseNothing(t *testing.T) {
 	for name, recentBytes := range map[string]int{"much_in_memory": 0, "little_in_memory": 16 << 10} {
 		t.Run(name, func(t *testing.T) { killNodes(t, newFleet(t, recentBytes)) })
@@ -31,7 +31,7 @@ func killNodes(t *testing.T, f *fleet) {
 		f.open(t, &tab{user: "carol", node: roaming, news: true}),
 	}
 	alices := []*tab{f.open(t, &tab{user: "alice", node: roaming})}
-	for i := range f.nodes { // each comes back to its node, from before its death
+	for i := range f.nodes { // each returns to its node, with a position from before the crash
 		alices = append(alices, f.open(t, &tab{user: "alice", node: i}))
 	}
 	p := f.post(t)
@@ -42,10 +42,10 @@ func killNodes(t *testing.T, f *fleet) {
 		f.start(t, i)
 	}
 	p.await(t, 200)
-	p.judge(t, slices.Concat(alices, others)...)
+	p.verify(t, slices.Concat(alices, others)...)
 	for _, tb := range alices[1:] {
 		if tb.opened.Load() < 2 {
-			t.Errorf("%v has not had to come back", tb)
+			t.Errorf("%v has not had to reconnect", tb)
 		}
 	}
 
@@ -56,12 +56,11 @@ func killNodes(t *testing.T, f *fleet) {
 	p.mark(t, roaming, others...)
 }
 
-// TestFrozenNodeCatchesUp stops a node while senders and clients use the others. Some of
-// its clients wait for it; others leave, and one comes back with a position that the node
-// has not heard of. The log of a node that was stopped briefly has never been out of
-// touch, and is behind all the same.
+// TestFrozenNodeCatchesUp stops a node while senders and clients use the others. Some of its
+// clients wait for it. Others leave, and one returns with a position that the node has not reached.
+// The log of a node that was stopped briefly never lost contact, and lags all the same.
 func TestFrozenNodeCatchesUp(t *testing.T) {
-	for name, least := range map[string]time.Duration{"briefly": 0, "out_of_touch": 3 * time.Second} {
+	for name, least := range map[string]time.Duration{"briefly": 0, "until_contact_is_lost": 3 * time.Second} {
 		t.Run(name, func(t *testing.T) { freezeNode(t, newFleet(t, 0), least) })
 	}
 }
@@ -84,7 +83,7 @@ func freezeNode(t *testing.T, f *fleet, least time.Duration) {
 	stopped := time.Now()
 	f.setOut(frozen, true)
 	returning.move(roaming)
-	// A node that disconnects somebody delivers what it has heard of by then: all up to this.
+	// The live node delivers all events up to this one before it disconnects the user.
 	before := p.mark(t, live)
 	f.disconnect(t, live, "dave")
 	daves[live].wantSignedOut(t)
@@ -106,10 +105,10 @@ func freezeNode(t *testing.T, f *fleet, least time.Duration) {
 	f.setOut(frozen, false)
 	p.await(t, 200)
 	p.mark(t, frozen)
-	p.judge(t, waiting, leaving, returning)
+	p.verify(t, waiting, leaving, returning)
 	for _, tb := range daves {
 		tb.wantSignedOut(t)
-		tb.judge(t, p.acknowledged(), before)
+		tb.verify(t, p.acknowledged(), before)
 	}
 	for tb, want := range streams {
 		if got := tb.opened.Load(); got < want || want == 1 && got > 1 {
@@ -118,20 +117,20 @@ func freezeNode(t *testing.T, f *fleet, least time.Duration) {
 	}
 }
 
-// posters have the nodes send numbered events until they are stopped. A number is for
-// one event, and its destination follows from it.
+// posters have the nodes send numbered events until they are stopped. Each number is used for one
+// event, and determines its destination.
 type posters struct {
 	fleet  *fleet
 	http   *http.Client
 	stop   func()
 	tried  atomic.Int64
-	failed atomic.Int64 // of which nobody knows whether they were stored
+	failed atomic.Int64 // events that may have been stored or not
 
 	mu    sync.Mutex     // guards the field below
 	acked map[int]string // ids
 }
 
-// destinations are where the events go: number n to that at n modulo their count.
+// destinations are the subjects of the events: number n has the one at n modulo their count.
 var destinations = [...]string{"user:alice", "user:bob", "topic:news", "all"}
 
 func (f *fleet) post(t *testing.T) *posters {
@@ -189,15 +188,15 @@ func (p *posters) acknowledged() map[int]string {
 	return maps.Clone(p.acked)
 }
 
-// await returns when so many more events have been acknowledged.
+// await waits until so many more events were acknowledged.
 func (p *posters) await(t *testing.T, more int) {
 	t.Helper()
 	had := len(p.acknowledged())
 	until(t, fmt.Sprint(more, " events"), func() bool { return len(p.acknowledged()) >= had+more })
 }
 
-// mark sends an event to all, by a node, and returns its sequence when all before it has
-// come to the tabs.
+// mark broadcasts an event through a node. It returns the event's sequence when the tabs have
+// received everything up to it.
 func (p *posters) mark(t *testing.T, node int, tabs ...*tab) (seq uint64) {
 	t.Helper()
 	until(t, "an event that is acknowledged", func() bool {
@@ -214,19 +213,19 @@ func (p *posters) mark(t *testing.T, node int, tabs ...*tab) (seq uint64) {
 	return seq
 }
 
-// sequence is 0 for what is no id.
+// sequence returns the sequence in an id; 0 if the id is invalid.
 func sequence(id string) uint64 {
-	at, _ := ginsse.ParseCursor(id)
+	at, _ := eventlog.ParseCursor(id)
 	return at.Seq
 }
 
-// judge stops the posters and compares what they have sent with what has come.
-func (p *posters) judge(t *testing.T, tabs ...*tab) {
+// verify stops the posters and compares what they sent with what the tabs received.
+func (p *posters) verify(t *testing.T, tabs ...*tab) {
 	t.Helper()
 	p.stop()
 	end := p.mark(t, roaming, tabs...)
 	t.Logf("%d events tried, %d acknowledged, %d failed", p.tried.Load(), len(p.acknowledged()), p.failed.Load())
 	for _, tb := range tabs {
-		tb.judge(t, p.acknowledged(), end)
+		tb.verify(t, p.acknowledged(), end)
 	}
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// nodeVariable has the test's program be a node of an application, as its value says.
+// nodeVariable makes the test's program a node of an application, with options in JSON.
 const nodeVariable = "NATSLOG_TEST_NODE"
 
 type nodeOptions struct {
@@ -31,8 +31,8 @@ type nodeOptions struct {
 	RecentBytes int    `json:"recentBytes"` // as in natslog.Config
 }
 
-// serveNode runs until it is killed, or whoever started it has gone. It writes its
-// address to the standard output, and to the standard error only what must not happen.
+// serveNode runs until it is killed, or until the process that started it has ended. It writes its
+// address to standard output, and only failures to standard error.
 func serveNode(text string) {
 	var o nodeOptions
 	must(json.Unmarshal([]byte(text), &o))
@@ -59,7 +59,7 @@ func must(err error) {
 	}
 }
 
-// nodeEngine has no Recovery: a panic must be heard of.
+// nodeEngine has no Recovery, so that a panic fails the test.
 func nodeEngine(registry *ginsse.Registry) *gin.Engine {
 	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
 		return ginsse.Identity{UserID: c.GetHeader("X-User")}, nil
@@ -97,22 +97,22 @@ func nodeEngine(registry *ginsse.Registry) *gin.Engine {
 	return r
 }
 
-// fleet is the nodes of an application, each a process, and what balances between them.
+// fleet has the nodes of an application, each a process, and balances requests between them.
 type fleet struct {
 	options string // of the nodes
 	nodes   [3]*nodeProcess
 
 	mu   sync.Mutex // guards the fields below
-	urls [3]string  // of a node that is dead too, until it lives again
-	out  [3]bool    // not for whoever roams
+	urls [3]string  // also of a node that was killed, until it is started again
+	out  [3]bool    // the balancer leaves the node out
 	turn int
 }
 
-// nodeProcess is one life of a node.
+// nodeProcess is a node from its start to its end.
 type nodeProcess struct {
-	cmd   *exec.Cmd
-	stdin io.Closer
-	said  bytes.Buffer // to its standard error; complete once it has ended
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	stderr bytes.Buffer // complete after the process has ended
 }
 
 // newFleet starts the nodes on a cluster of their own.
@@ -137,7 +137,7 @@ func (f *fleet) start(t *testing.T, i int) {
 	t.Helper()
 	p := &nodeProcess{cmd: exec.Command(os.Args[0])}
 	p.cmd.Env = append(os.Environ(), nodeVariable+"="+f.options)
-	p.cmd.Stderr = &p.said
+	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func (f *fleet) start(t *testing.T, i int) {
 	f.urls[i] = "http://" + strings.TrimSpace(address)
 }
 
-// kill ends a node without a word, as a crash does. It may be repeated.
+// kill ends a node at once, as a crash does. It may be repeated.
 func (f *fleet) kill(t *testing.T, i int) {
 	t.Helper()
 	p := f.nodes[i]
@@ -170,12 +170,12 @@ func (f *fleet) kill(t *testing.T, i int) {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
 	_ = p.stdin.Close()
-	if said := p.said.String(); said != "" {
-		t.Errorf("node %d said:\n%s", i, said)
+	if text := p.stderr.String(); text != "" {
+		t.Errorf("node %d wrote to standard error:\n%s", i, text)
 	}
 }
 
-// signal is for stopping a node and having it go on.
+// signal sends a signal to a node: to stop it and to continue it.
 func (f *fleet) signal(t *testing.T, i int, signal os.Signal) {
 	t.Helper()
 	if err := f.nodes[i].cmd.Process.Signal(signal); err != nil {
@@ -183,18 +183,18 @@ func (f *fleet) signal(t *testing.T, i int, signal os.Signal) {
 	}
 }
 
-// setOut says whether the balancer leaves a node out.
+// setOut sets whether the balancer leaves a node out.
 func (f *fleet) setOut(i int, out bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.out[i] = out
 }
 
-// roaming stands for no node in particular.
+// roaming stands for the node that the balancer chooses.
 const roaming = -1
 
-// url is where a node is; for roaming, the next in turn. The balancer learns of a death
-// no sooner than who asks it.
+// url returns the URL of a node; for roaming, of the next one in turn. The balancer does not notice
+// that a node was killed.
 func (f *fleet) url(i int) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -207,7 +207,7 @@ func (f *fleet) url(i int) string {
 	return f.urls[f.turn%len(f.urls)]
 }
 
-// disconnect ends the streams of a user by a word to one node.
+// disconnect ends the streams of a user by a request to one node.
 func (f *fleet) disconnect(t *testing.T, node int, user string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, f.url(node)+"/streams/"+user, http.NoBody)

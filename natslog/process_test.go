@@ -17,11 +17,11 @@ import (
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// processVariable has the test's program be a server, as its value says.
+// processVariable makes the test's program a server, with options in JSON.
 const processVariable = "NATSLOG_TEST_SERVER"
 
-// processOptions are those of a server that is a process of its own, which can be
-// killed as a crash does: without a word to the others.
+// processOptions are the options of a server that is a process of its own. It can be killed, as by
+// a crash.
 type processOptions struct {
 	Name        string   `json:"name"`
 	Store       string   `json:"store"`
@@ -30,7 +30,7 @@ type processOptions struct {
 	Routes      []string `json:"routes"`
 }
 
-// serveProcess runs until it is killed, or whoever started it has gone.
+// serveProcess runs until it is killed, or until the process that started it has ended.
 func serveProcess(text string) {
 	var p processOptions
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
@@ -58,7 +58,7 @@ func serveProcess(text string) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// startProcess returns what kills it.
+// startProcess starts a server. It returns a function that kills it.
 func startProcess(t *testing.T, p processOptions) (kill func()) {
 	t.Helper()
 	text, err := json.Marshal(p)
@@ -100,11 +100,11 @@ func TestKilledServerLosesNothing(t *testing.T) {
 	}
 	s.await(t, s.sent.Load()+200)
 	s.stop()
-	s.judge(t, r)
+	s.verify(t, r)
 }
 
-// TestKilledLeaderLosesNothing kills the leader of three, starts it again, and kills
-// the next.
+// TestKilledLeaderLosesNothing kills the leader of three servers, starts it again, and kills the
+// next leader.
 func TestKilledLeaderLosesNothing(t *testing.T) {
 	ports := freePorts(t, 6)
 	var routes []string
@@ -153,7 +153,7 @@ func TestKilledLeaderLosesNothing(t *testing.T) {
 	s.await(t, s.sent.Load()+200)
 	s.stop()
 	for _, r := range readers {
-		s.judge(t, r)
+		s.verify(t, r)
 	}
 }
 

@@ -9,16 +9,16 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// proxy stands between a node and its server.
+// proxy forwards connections between a node and its server.
 type proxy struct {
 	listener net.Listener
 	server   string
 
 	mu       sync.Mutex // guards the fields below
 	moved    sync.Cond
-	stalled  bool                   // nothing gets through, and nobody is told
-	answer   func(data []byte) bool // reports whether the connection ends instead of this answer
-	away     bool                   // whoever comes is sent away
+	stalled  bool                   // nothing gets through, and connections stay open
+	answer   func(data []byte) bool // reports whether to drop the connection instead of forwarding this answer
+	refusing bool                   // new connections are closed
 	rate     int                    // bytes a second to the node; 0 for no bound
 	conns    map[net.Conn]bool
 	finished bool
@@ -45,7 +45,7 @@ func newProxy(t *testing.T, server string) *proxy {
 	t.Cleanup(func() {
 		listener.Close()
 		p.set(func() { p.finished = true })
-		p.cut()
+		p.dropAll()
 		serving.Wait()
 	})
 	return p
@@ -53,7 +53,7 @@ func newProxy(t *testing.T, server string) *proxy {
 
 func (p *proxy) url() string { return "nats://" + p.listener.Addr().String() }
 
-// connect connects through the proxy, and stays there.
+// connect connects through the proxy, and reconnects only through it.
 func (p *proxy) connect(t *testing.T) *nats.Conn {
 	t.Helper()
 	return connect(t, p.url(), nats.IgnoreDiscoveredServers())
@@ -68,8 +68,8 @@ func (p *proxy) set(change func()) {
 
 func (p *proxy) stall(stalled bool) { p.set(func() { p.stalled = stalled }) }
 
-// cut ends all connections.
-func (p *proxy) cut() {
+// dropAll drops all connections.
+func (p *proxy) dropAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for conn := range p.conns {
@@ -85,7 +85,7 @@ func (p *proxy) serve(client net.Conn) {
 	}
 	p.set(func() {
 		p.conns[client], p.conns[server] = true, true
-		if p.finished || p.away {
+		if p.finished || p.refusing {
 			client.Close()
 		}
 	})
@@ -115,7 +115,7 @@ func (p *proxy) copy(to, from net.Conn, answers bool) {
 			return
 		}
 		if answers && rate > 0 {
-			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate)) // that is how slow it is
+			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate)) // a slow link
 		}
 		p.mu.Lock()
 		for p.stalled && !p.finished {

@@ -2,142 +2,150 @@ package natslog
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
-	"github.com/ginsse/ginsse"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Read implements [ginsse.Log]. Positions near the head are served from memory. Others
-// take requests to the broker: about 9 for a page of one subject, if the servers send
-// batches, or else one for each event. Read returns after a few seconds at most.
+// Head implements [eventlog.Log]. It asks the leader of the stream for its last sequence, and waits
+// until this node has read the stream up to there, for 4 s at most. Calls share requests: however
+// many streams open, only one request is in progress at a time.
 //
-// Errors: [ErrUnavailable] without a position, or if the broker does not answer;
-// [ErrClosed].
-func (l *Log) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
-	page := ginsse.Page{Blocks: dst, Through: q.After}
-	if l.closed() {
-		return page, ErrClosed
-	}
-	l.mu.RLock()
-	if !l.inTouch() {
-		l.mu.RUnlock()
-		if q.After.IsZero() {
-			return page, l.outOfTouch()
-		}
-		return page, nil
-	}
-	head := l.recent.cursor(l.recent.head)
-	if q.After.IsZero() {
-		l.mu.RUnlock()
-		page.Through = head
-		return page, nil
-	}
-	here, gap := l.recent.place(q.After)
-	if here || gap == ginsse.GapTrimmed && isOwn(&q) { // as in prove
-		defer l.mu.RUnlock()
-		return collect(ctx, l.recent, &q, page, head, time.Time{})
-	}
-	l.mu.RUnlock()
-	switch {
-	case gap != "":
-		page.Through, page.Gap = head, gap
-		return page, nil
-	case q.After.Seq > head.Seq:
-		return l.readAhead(ctx, &q, page, head)
-	default:
-		return l.readBroker(ctx, &q, page, head)
-	}
+// Errors: [ErrUnavailable], at once while the node is partitioned; [ErrClosed].
+func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
+	at, err := l.window.Head(ctx)
+	return at, l.wrap("asking for the head", err)
 }
 
-// source is where events are read from.
-type source interface {
-	// next returns the first event of a subject behind a sequence; nil if there is none.
-	next(ctx context.Context, subject string, after uint64) (*entry, error)
-	// lost reports whether events of a subject behind a position may have left the
-	// history.
-	lost(ctx context.Context, subject string, after ginsse.Cursor) (bool, error)
-	// check returns the check of the cursor at a sequence; 0 if it is not known.
-	check(ctx context.Context, seq uint64) (uint32, error)
-}
-
-// collect puts into the page the events that the query asks for, in order, or says
-// that some of them are gone. After stop, unless zero, a page that has an event is
-// full.
-func collect(ctx context.Context, from source, q *ginsse.Query, page ginsse.Page, head ginsse.Cursor, stop time.Time) (ginsse.Page, error) {
-	dst, end := page.Blocks, head.Seq
-	if q.Before != 0 {
-		end = min(end, q.Before-1)
-	}
-	if end > q.After.Seq {
-		if err := merge(ctx, from, q, &page, end, stop); err != nil {
-			return ginsse.Page{}, err
-		}
-	}
-	// Afterwards, because what was there to be read may have been trimmed meanwhile.
-	for _, subject := range q.Subjects {
-		lost, err := from.lost(ctx, subject, q.After)
-		if err != nil {
-			return ginsse.Page{}, err
-		}
-		if lost {
-			return ginsse.Page{Blocks: dst, Through: head, Gap: ginsse.GapTrimmed}, nil
-		}
-	}
-	switch {
-	case page.More:
-		page.Through = page.Last
-	case end == head.Seq && end > q.After.Seq:
-		page.Through = head
-	case end > q.After.Seq:
-		check, err := from.check(ctx, end)
-		if err != nil {
-			return ginsse.Page{}, err
-		}
-		if page.Through = page.Last; check != 0 {
-			page.Through = ginsse.Cursor{Epoch: head.Epoch, Seq: end, Check: check}
-		} else if page.Last.IsZero() {
-			page.Through = q.After
-		}
+// Read implements [eventlog.Log]. Positions near the head are read from memory. Others take
+// requests to the broker: about 9 for a page of one subject if the servers send batches, and else
+// one for each event. Read returns after about 4 s at most.
+//
+// Errors: [ErrUnavailable] if the broker does not answer; [ErrClosed].
+func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	page, err := l.window.Read(ctx, q, dst)
+	if err != nil {
+		return eventlog.Page{}, l.wrap("reading", err)
 	}
 	return page, nil
 }
 
-// merge appends the events of all subjects in (q.After, end], in order.
-func merge(ctx context.Context, from source, q *ginsse.Query, page *ginsse.Page, end uint64, stop time.Time) error {
-	var inline [8]*entry // most streams read a handful of subjects
-	first := inline[:0]  // of each subject
-	for _, subject := range q.Subjects {
-		e, err := from.next(ctx, subject, q.After.Seq)
-		if err != nil {
-			return err
-		}
-		if e != nil && e.seq <= end {
-			first = append(first, e)
-		}
+// Watch implements [eventlog.Log]. fn runs on goroutines of the log, under no lock.
+func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) { return l.window.Watch(fn) }
+
+// wrap returns an error of the window as one of the log.
+func (l *Log) wrap(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, eventlog.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, eventlog.ErrDisconnected):
+		return l.disconnected()
+	default:
+		return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
 	}
-	for events, bytes := 0, 0; len(first) > 0; events++ {
-		i := 0
-		for j, e := range first {
-			if e.seq < first[i].seq {
-				i = j
-			}
-		}
-		e := first[i]
-		bytes += len(e.block)
-		if events > 0 && (events >= q.MaxEvents || bytes > q.MaxBytes || !stop.IsZero() && time.Now().After(stop)) {
-			page.More = true
-			return nil
-		}
-		page.Blocks = append(page.Blocks, e.block...)
-		page.Last = ginsse.Cursor{Epoch: q.After.Epoch, Seq: e.seq, Check: e.check}
-		following, err := from.next(ctx, e.subject, e.seq)
-		if err != nil {
-			return err
-		}
-		if first[i] = following; following == nil || following.seq > end {
-			first[i] = first[len(first)-1]
-			first = first[:len(first)-1]
-		}
-	}
-	return nil
 }
+
+var (
+	// errLeaderChanged: another server leads the stream now. It may lack what the first one had,
+	// or have more.
+	errLeaderChanged = errors.New("the stream's leader changed during the read")
+
+	// errTooOldForBatches: the position became too old for batches while they were read. The next
+	// read uses none.
+	errTooOldForBatches = errors.New("the position became too old during the read")
+)
+
+// store answers the window from the stream.
+type store struct{ log *Log }
+
+// Last implements [eventlog.Store].
+func (s store) Last(ctx context.Context) (eventlog.Cursor, error) {
+	info, err := s.log.broker.info(ctx, "")
+	if err != nil {
+		return eventlog.Cursor{}, err
+	}
+	return eventlog.Cursor{Epoch: epochOf(info), Seq: info.State.LastSeq}, nil
+}
+
+// ReadOlder implements [eventlog.Store]. All answers come from one leader that has all entries up
+// to head, or are confirmed by its answers; see olderSource.
+//
+// Age, size and purges remove the stream's oldest events, whatever their subject. So while the
+// event at the position is there, none after it has been removed that way. If it is also the same
+// event, the position is of this history. The position is verified after everything was read. It
+// is also verified first, so that a made-up position costs the broker little.
+func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (eventlog.Page, error) {
+	info, err := s.log.broker.info(ctx, "")
+	if err != nil {
+		return eventlog.Page{}, err
+	}
+	if epochOf(info) != q.After.Epoch || info.State.LastSeq < head.Seq {
+		return eventlog.Page{}, errLeaderChanged // or recreated: the tail will notice
+	}
+	page, gap, err := s.readVerified(ctx, q, head, dst, info)
+	if err != nil {
+		return eventlog.Page{}, err
+	}
+	if gap != "" {
+		page = eventlog.Page{Entries: dst, Through: head, Gap: gap}
+	}
+	again, err := s.log.broker.info(ctx, "")
+	if err != nil {
+		return eventlog.Page{}, err
+	}
+	if !again.Created.Equal(info.Created) || leader(again) != leader(info) {
+		return eventlog.Page{}, errLeaderChanged
+	}
+	return page, nil
+}
+
+func (s store) readVerified(ctx context.Context, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry, info *jetstream.StreamInfo) (page eventlog.Page, gap eventlog.GapReason, err error) {
+	at, gap, err := s.verify(ctx, q.After, info)
+	if err != nil || gap != "" {
+		return page, gap, err
+	}
+	source := s.log.newOlderSource(&q, info, at, head.Seq)
+	page, err = eventlog.ReadSource(ctx, source, q, head, dst)
+	s.log.batchesFailed(source.failure)
+	if err != nil {
+		return page, "", err
+	}
+	at, gap, err = s.verify(ctx, q.After, info)
+	if err == nil && gap == "" && source.usedBatches && !isYoung(at, info) {
+		err = errTooOldForBatches
+	}
+	return page, gap, err
+}
+
+// verify returns the event at a position, or why entries after it may be missing. For the position
+// before the first event, it returns the first event.
+func (s store) verify(ctx context.Context, at eventlog.Cursor, info *jetstream.StreamInfo) (*eventlog.WindowEntry, eventlog.GapReason, error) {
+	maxAge := info.Config.MaxAge
+	e, err := s.log.broker.get(ctx, at.Epoch, getRequest{Seq: max(at.Seq, 1)})
+	switch {
+	case errors.Is(err, errNoMessage):
+		return nil, eventlog.GapTrimmed, nil
+	case err != nil:
+		return nil, "", err
+	case maxAge > 0 && time.Since(e.Time) >= maxAge: // about to be removed, if it has not been
+		return e, eventlog.GapTrimmed, nil
+	case at.Seq > 0 && e.At.Check != at.Check:
+		return e, eventlog.GapUnknown, nil
+	}
+	return e, "", nil
+}
+
+func leader(info *jetstream.StreamInfo) string {
+	if info.Cluster == nil {
+		return ""
+	}
+	return info.Cluster.Leader
+}
+
+var _ eventlog.Store = store{}

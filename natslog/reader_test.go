@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -16,20 +16,24 @@ const alice, bob, all = "user:alice", "user:bob", "all"
 
 func frame(n int) []byte { return fmt.Appendf(nil, "data: %d\n\n", n) }
 
-func add(t *testing.T, log *natslog.Log, subject string, n int) ginsse.Cursor {
+func record(subject string, n int) eventlog.Record {
+	return eventlog.Record{Subject: subject, Frame: frame(n)}
+}
+
+func add(t *testing.T, log *natslog.Log, subject string, n int) eventlog.Cursor {
 	t.Helper()
-	at, err := log.Append(t.Context(), subject, frame(n))
+	at, err := log.Append(t.Context(), record(subject, n))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return at
 }
 
-// reader reads as a stream does: when the log calls.
+// reader reads as a stream does: when the log calls its watcher.
 type reader struct {
 	log      *natslog.Log
 	subjects []string
-	at       ginsse.Cursor
+	at       eventlog.Cursor
 	news     chan struct{}
 }
 
@@ -45,26 +49,25 @@ func newReader(t *testing.T, log *natslog.Log, subjects ...string) *reader {
 			}
 		}
 	}))
-	page, err := log.Read(t.Context(), ginsse.Query{Subjects: subjects}, nil)
-	if err != nil {
+	var err error
+	if r.at, err = log.Head(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.at = page.Through
 	return r
 }
 
-// page reads one page. An error is as good as an empty one: the reader tries again.
-func (r *reader) page(ctx context.Context) (events []int, gap ginsse.GapReason, err error) {
-	page, err := r.log.Read(ctx, ginsse.Query{Subjects: r.subjects, After: r.at, MaxEvents: 100, MaxBytes: 64 << 10}, nil)
+// page reads one page. After an error the caller tries again, as after an empty page.
+func (r *reader) page(ctx context.Context) (events []int, gap eventlog.GapReason, err error) {
+	page, err := r.log.Read(ctx, eventlog.Query{Subjects: r.subjects, After: r.at, MaxEntries: 100, MaxBytes: 64 << 10}, nil)
 	if err != nil {
 		return nil, "", err
 	}
 	r.at = page.Through
-	return numbers(page.Blocks), page.Gap, nil
+	return numbers(page.Entries), page.Gap, nil
 }
 
-// follow reads until done is satisfied with what was read, or there is a gap.
-func (r *reader) follow(t *testing.T, done func(events []int) bool) (events []int, gap ginsse.GapReason) {
+// follow reads until done reports true, or until there is a gap.
+func (r *reader) follow(t *testing.T, done func(events []int) bool) (events []int, gap eventlog.GapReason) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
@@ -90,7 +93,7 @@ func (r *reader) follow(t *testing.T, done func(events []int) bool) (events []in
 	}
 }
 
-// want follows until the events are these.
+// want reads so many events and compares them.
 func (r *reader) want(t *testing.T, list ...int) {
 	t.Helper()
 	got, gap := r.follow(t, func(events []int) bool { return len(events) >= len(list) })
@@ -99,8 +102,8 @@ func (r *reader) want(t *testing.T, list ...int) {
 	}
 }
 
-// wantGap follows until there is a gap.
-func (r *reader) wantGap(t *testing.T, reason ginsse.GapReason) {
+// wantGap reads until there is a gap.
+func (r *reader) wantGap(t *testing.T, reason eventlog.GapReason) {
 	t.Helper()
 	got, gap := r.follow(t, func([]int) bool { return false })
 	if gap != reason || len(got) > 0 {
@@ -108,7 +111,7 @@ func (r *reader) wantGap(t *testing.T, reason ginsse.GapReason) {
 	}
 }
 
-// until waits for a condition that nothing tells of.
+// until polls a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
@@ -120,22 +123,24 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// readAll returns the blocks of one page behind a position.
-func readAll(t *testing.T, log *natslog.Log, after ginsse.Cursor, subjects ...string) []byte {
+// readAll returns the entries of one page after a position.
+func readAll(t *testing.T, log *natslog.Log, after eventlog.Cursor, subjects ...string) []*eventlog.Entry {
 	t.Helper()
-	page, err := log.Read(t.Context(), ginsse.Query{Subjects: subjects, After: after, MaxEvents: 1000, MaxBytes: 1 << 20}, nil)
+	page, err := log.Read(t.Context(), eventlog.Query{Subjects: subjects, After: after, MaxEntries: 1000, MaxBytes: 1 << 20}, nil)
 	if err != nil || page.Gap != "" {
 		t.Fatalf("gap %q, error %v", page.Gap, err)
 	}
-	return page.Blocks
+	return page.Entries
 }
 
-// numbers returns the numbers of the events in blocks.
-func numbers(blocks []byte) (list []int) {
-	for line := range strings.Lines(string(blocks)) {
-		if text, ok := strings.CutPrefix(line, "data: "); ok {
-			n, _ := strconv.Atoi(strings.TrimSpace(text))
-			list = append(list, n)
+// numbers returns the numbers of events.
+func numbers(entries []*eventlog.Entry) (list []int) {
+	for _, e := range entries {
+		for line := range strings.Lines(string(e.Block)) {
+			if text, ok := strings.CutPrefix(line, "data: "); ok {
+				n, _ := strconv.Atoi(strings.TrimSpace(text))
+				list = append(list, n)
+			}
 		}
 	}
 	return list

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -15,14 +15,14 @@ func largeFrame(n int) []byte {
 	return fmt.Appendf(nil, ": %s\ndata: %d\n\n", strings.Repeat("x", 4<<10), n)
 }
 
-// TestSlowNodeCatchesUp has one node append faster than another can take in.
+// TestSlowNodeCatchesUp has one node append faster than another can read.
 func TestSlowNodeCatchesUp(t *testing.T) {
 	t.Parallel()
 	for name, slow := range map[string]func(t *testing.T, p *proxy){
 		"throttled": func(t *testing.T, p *proxy) { p.set(func() { p.rate = 500 << 10 }) },
-		"throttled_since_it_was_away": func(t *testing.T, p *proxy) {
-			p.set(func() { p.rate = 500 << 10; p.away = true })
-			p.cut()
+		"throttled_after_a_partition": func(t *testing.T, p *proxy) {
+			p.set(func() { p.rate = 500 << 10; p.refusing = true })
+			p.dropAll()
 		},
 		"stalled_now_and_then": func(t *testing.T, p *proxy) {
 			p.set(func() { p.rate = 4 << 20 })
@@ -43,12 +43,12 @@ func TestSlowNodeCatchesUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			onServers(t, func(t *testing.T, s single, cfg natslog.Config) { beSlow(t, s, cfg, slow) })
+			onServers(t, func(t *testing.T, s single, cfg natslog.Config) { catchUp(t, s, cfg, slow) })
 		})
 	}
 }
 
-func beSlow(t *testing.T, s single, cfg natslog.Config, slow func(t *testing.T, p *proxy)) {
+func catchUp(t *testing.T, s single, cfg natslog.Config, slow func(t *testing.T, p *proxy)) {
 	const count = 1500
 	p := newProxy(t, s.Addr().String())
 	here, there := open(t, p.connect(t), cfg), open(t, connect(t, s.ClientURL()), cfg)
@@ -56,11 +56,11 @@ func beSlow(t *testing.T, s single, cfg natslog.Config, slow func(t *testing.T, 
 	slow(t, p)
 	begun := time.Now()
 	for n := range count {
-		if _, err := there.Append(t.Context(), alice, largeFrame(n)); err != nil {
+		if _, err := there.Append(t.Context(), eventlog.Record{Subject: alice, Frame: largeFrame(n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p.set(func() { p.away = false })
+	p.set(func() { p.refusing = false })
 	events, gap := r.follow(t, func(events []int) bool { return len(events) >= count })
 	t.Logf("caught up in %v", time.Since(begun).Round(time.Millisecond))
 	if gap != "" {
@@ -74,24 +74,23 @@ func beSlow(t *testing.T, s single, cfg natslog.Config, slow func(t *testing.T, 
 	until(t, "readiness", func() bool { return here.Ready() == nil })
 }
 
-// TestSlowNodeThatIsOutrunIsAGap has events leave the stream before a slow node has
-// taken them in.
-func TestSlowNodeThatIsOutrunIsAGap(t *testing.T) {
+// TestLossOnASlowNodeIsAGap has events leave the stream before a slow node has read them.
+func TestLossOnASlowNodeIsAGap(t *testing.T) {
 	t.Parallel()
-	onServers(t, outrun)
+	onServers(t, overtake)
 }
 
-func outrun(t *testing.T, s single, cfg natslog.Config) {
+func overtake(t *testing.T, s single, cfg natslog.Config) {
 	p := newProxy(t, s.Addr().String())
 	cfg.EventsPerSubject = 50
 	here, there := open(t, p.connect(t), cfg), open(t, connect(t, s.ClientURL()), cfg)
 	r := newReader(t, here, alice)
 	p.set(func() { p.rate = 500 << 10 })
-	var last ginsse.Cursor
+	var last eventlog.Cursor
 	const count = 2000
 	for n := range count {
 		var err error
-		if last, err = there.Append(t.Context(), alice, largeFrame(n)); err != nil {
+		if last, err = there.Append(t.Context(), eventlog.Record{Subject: alice, Frame: largeFrame(n)}); err != nil {
 			t.Fatal(err)
 		}
 	}

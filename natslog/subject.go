@@ -5,39 +5,39 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// names go into one NATS token, which may hold no dot, space, * or >, and in which
-// case matters. base64url takes any bytes and keeps different ones apart; at 256 bytes
-// it takes 342, where hexadecimal takes 512. Strict: each has one form.
-var names = base64.RawURLEncoding.Strict()
-
-// The subjects of the log that are not of a user or a topic.
-const subjectAll, subjectControl = "all", "control"
+// nameEncoding makes one NATS token of a name. A token may hold no dot, space, * or >, and case
+// matters in it. base64url takes any bytes: a name of 256 bytes takes 342, where hexadecimal takes
+// 512. Strict refuses trailing bits, so that each name has exactly one token.
+var nameEncoding = base64.RawURLEncoding.Strict()
 
 // natsSubject returns the NATS subject of a subject of the log.
 func natsSubject(prefix, subject string) (string, error) {
-	if subject == subjectAll || subject == subjectControl {
+	switch kind, name, ok := eventlog.SplitSubject(subject); {
+	case !ok:
+		return "", fmt.Errorf("%w: subject %q", eventlog.ErrInvalidRecord, subject)
+	case kind == eventlog.KindAll:
 		return prefix + "." + subject, nil
+	default:
+		return prefix + "." + string(kind) + "." + nameEncoding.EncodeToString([]byte(name)), nil
 	}
-	kind, name, ok := strings.Cut(subject, ":")
-	if !ok || name == "" || kind != "user" && kind != "topic" {
-		return "", fmt.Errorf("%w: subject %q", ginsse.ErrInvalidSubject, subject)
-	}
-	return prefix + "." + kind + "." + names.EncodeToString([]byte(name)), nil
 }
 
-// logSubject is its inverse. What nobody can have meant is no subject, "".
+// logSubject is the inverse of natsSubject. It returns "" for a NATS subject that natsSubject
+// never returns.
 func logSubject(prefix, subject string) string {
-	rest := strings.TrimPrefix(subject, prefix+".")
-	if rest == subjectAll || rest == subjectControl {
-		return rest
+	kind, token, named := strings.Cut(strings.TrimPrefix(subject, prefix+"."), ".")
+	if named {
+		name, err := nameEncoding.DecodeString(token)
+		if err != nil {
+			return ""
+		}
+		kind += ":" + string(name)
 	}
-	kind, text, _ := strings.Cut(rest, ".")
-	name, err := names.DecodeString(text)
-	if err != nil {
+	if _, _, ok := eventlog.SplitSubject(kind); !ok {
 		return ""
 	}
-	return kind + ":" + string(name)
+	return kind
 }

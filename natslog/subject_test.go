@@ -1,23 +1,30 @@
 package natslog
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 func FuzzSubjectRoundTrip(f *testing.F) {
-	for _, seed := range []string{"alice", "a.b", "a b", "A", "*", ">", "é", "\xff", strings.Repeat("x", 256)} {
+	for _, seed := range []string{"alice", "a.b", "a b", "A", "*", ">", "é", "\xff", "a\nb", strings.Repeat("x", 256), strings.Repeat("x", 257)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		for _, subject := range []string{"all", "control", "user:" + name, "topic:" + name} {
+		valid := eventlog.CheckName(name) == nil
+		for _, subject := range []string{"all", "user:" + name, "topic:" + name, "command:" + name} {
 			nats, err := natsSubject("p.q", subject)
 			if err != nil {
-				if name != "" {
+				if valid || !errors.Is(err, eventlog.ErrInvalidRecord) {
 					t.Errorf("%q: %v", subject, err)
 				}
 				continue
+			}
+			if !valid && subject != "all" {
+				t.Errorf("%q is accepted", subject)
 			}
 			if back := logSubject("p.q", nats); back != subject {
 				t.Errorf("%q became %q, and that %q", subject, nats, back)
@@ -30,8 +37,9 @@ func FuzzSubjectRoundTrip(f *testing.F) {
 	})
 }
 
-func TestForeignSubjectsAreNobodys(t *testing.T) {
-	for _, subject := range []string{"p.user.a!", "p.user.YQ=", "p.user.YR"} {
+func TestForeignNATSSubjectsAreNoSubjects(t *testing.T) {
+	t.Parallel()
+	for _, subject := range []string{"p.user.a!", "p.user.YQ=", "p.user.YR", "p.user.", "p.user", "p.group.YQ", "p.all.YQ", "p.control", "p.user.AA"} {
 		if got := logSubject("p", subject); got != "" {
 			t.Errorf("%q is %q", subject, got)
 		}

@@ -24,11 +24,11 @@ import (
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// What a node may publish to, and what else if it is to create the stream.
+// The subjects that a node may publish to, and those of a node that creates the stream.
 var (
 	nodeMay = []string{
-		"ginsse.all", "ginsse.control", "ginsse.user.*", "ginsse.topic.*", // events
-		"ginsse.nodes", "ginsse.node.*", // what nodes tell each other
+		"ginsse.all", "ginsse.user.*", "ginsse.topic.*", "ginsse.command.*", // events
+		"ginsse.nodes", "ginsse.node.*", // messages between nodes
 		"$JS.API.STREAM.INFO.GINSSE",
 		"$JS.API.STREAM.MSG.GET.GINSSE",
 		"$JS.API.DIRECT.GET.GINSSE", // for batches; without it events are read one by one
@@ -40,8 +40,8 @@ var (
 	creatorMay = append(slices.Clone(nodeMay), "$JS.API.STREAM.CREATE.GINSSE")
 )
 
-// newGuardedServer is a server that speaks TLS only, and lets the user "node" publish to
-// these subjects. The options are for an operator, and for the node.
+// newGuardedServer returns a server that requires TLS and lets the user "node" publish to these
+// subjects, with the options of an operator's connection and of the node's.
 func newGuardedServer(t *testing.T, may []string) (s *server.Server, operator, node []nats.Option) {
 	t.Helper()
 	certificate, pool := newCertificate(t)
@@ -62,7 +62,7 @@ func newGuardedServer(t *testing.T, may []string) (s *server.Server, operator, n
 	return s, []nats.Option{secure, nats.UserInfo("operator", "o")}, []nats.Option{secure, silent, nats.UserInfo("node", "n")}
 }
 
-// newCertificate makes an authority, and a certificate of the loopback by it.
+// newCertificate returns a certificate for the loopback and the pool of its authority.
 func newCertificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	issue := func(serial int64, of, by *x509.Certificate, signer *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey) {
@@ -95,13 +95,12 @@ func newCertificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-// TestNodeNeedsFewPermissions has nodes do all they do over TLS, with no more than they
-// need: create the stream, append, read from memory and from the broker, lose the
-// connection, close.
+// TestNodeNeedsFewPermissions has nodes do everything over TLS with the permissions of doc.go:
+// create the stream, append, read from memory and from the broker, lose the connection, close.
 func TestNodeNeedsFewPermissions(t *testing.T) {
 	t.Parallel()
 	s, _, options := newGuardedServer(t, creatorMay)
-	forbidden := make(chan error, 100) // more than there may be
+	forbidden := make(chan error, 100) // more than there can be
 	options = append(options, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			forbidden <- err
@@ -117,13 +116,13 @@ func TestNodeNeedsFewPermissions(t *testing.T) {
 	}
 	add(t, here, "topic:x", 0)
 	r.want(t, 1, 2, 3)
-	p.cut()
+	p.dropAll()
 	add(t, here, all, 4)
 	r.want(t, 4)
 	messages := make(chan string, 1000)
 	defer there.Receive("there", func(message []byte) { messages <- string(message) })()
 	for _, to := range []string{"", "there"} {
-		until(t, "a message", func() bool { // what is posted before the subscription is there is lost
+		until(t, "a message", func() bool { // messages are lost until the subscription exists
 			if err := here.Post(to, []byte(to)); err != nil {
 				t.Fatal(err)
 			}
@@ -145,19 +144,19 @@ func TestNodeNeedsFewPermissions(t *testing.T) {
 	}
 }
 
-// TestOpenSaysWhichPermissionIsMissing takes away one after the other.
+// TestOpenSaysWhichPermissionIsMissing removes one permission at a time.
 func TestOpenSaysWhichPermissionIsMissing(t *testing.T) {
 	t.Parallel()
 	for i, subject := range creatorMay {
 		if !strings.HasPrefix(subject, "$JS") || strings.Contains(subject, "DELETE") || strings.Contains(subject, "CONSUMER.INFO") ||
 			strings.Contains(subject, "DIRECT.GET") {
-			continue // a consumer that is left behind goes by itself
+			continue // Open works without it
 		}
 		t.Run(subject, func(t *testing.T) {
 			t.Parallel()
 			s, operator, node := newGuardedServer(t, slices.Delete(slices.Clone(creatorMay), i, i+1))
 			address := "tls://" + s.Addr().String()
-			if !strings.Contains(subject, "STREAM.CREATE") { // there is one, with a past
+			if !strings.Contains(subject, "STREAM.CREATE") { // the stream exists, with older events
 				nc := connect(t, address, operator...)
 				log := open(t, nc, natslog.Config{})
 				add(t, log, alice, 1)
@@ -184,8 +183,8 @@ func TestOpenSaysWhichPermissionIsMissing(t *testing.T) {
 	}
 }
 
-// TestDomainIsThatOfTheStream has a node on a leaf server, which has a JetStream of its
-// own, use that of the hub.
+// TestDomainIsThatOfTheStream connects a node to a leaf server that has a JetStream of its own. The
+// node uses that of the hub.
 func TestDomainIsThatOfTheStream(t *testing.T) {
 	t.Parallel()
 	port := freePorts(t, 1)[0]

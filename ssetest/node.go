@@ -8,14 +8,14 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Node is a [ginsse.SharedLog] in memory, one of several on the same history: for tests of
+// Node is a [eventlog.SharedLog] in memory, one of several on the same history: for tests of
 // what an application does on several nodes, with a registry on each, and when one of them
 // is out of touch with the others.
 type Node struct {
-	memory *ginsse.MemoryLog
+	memory *eventlog.MemoryLog
 	mesh   *mesh
 }
 
@@ -35,10 +35,10 @@ type mailbox struct {
 // ErrAway is what a [Node] returns while it is out of touch.
 var ErrAway = errors.New("ssetest: node is out of touch")
 
-// NewNodes returns so many nodes on a [ginsse.MemoryLog] with these bounds.
-func NewNodes(tb testing.TB, cfg ginsse.MemoryLogConfig, count int) []*Node {
+// NewNodes returns so many nodes on a [eventlog.MemoryLog] with these bounds.
+func NewNodes(tb testing.TB, cfg eventlog.MemoryLogConfig, count int) []*Node {
 	tb.Helper()
-	memory, err := ginsse.NewMemoryLog(cfg)
+	memory, err := eventlog.NewMemoryLog(cfg)
 	if err != nil {
 		tb.Fatalf("ssetest: %v", err)
 	}
@@ -60,8 +60,8 @@ func (n *Node) SetAway(away bool) {
 	n.mesh.away[n] = away
 	n.mesh.mu.Unlock()
 	if !away {
-		if page, err := n.memory.Read(context.Background(), ginsse.Query{}, nil); err == nil {
-			n.mesh.wake(n, "", page.Through.Seq)
+		if head, err := n.memory.Head(context.Background()); err == nil {
+			n.mesh.wake(n, "", head.Seq)
 		}
 	}
 }
@@ -72,27 +72,31 @@ func (n *Node) isAway() bool {
 	return n.mesh.away[n]
 }
 
-// Append implements [ginsse.Log].
-func (n *Node) Append(ctx context.Context, subject string, frame []byte) (ginsse.Cursor, error) {
+// Append implements [eventlog.Log].
+func (n *Node) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if n.isAway() {
-		return ginsse.Cursor{}, ErrAway
+		return eventlog.Cursor{}, ErrAway
 	}
-	return n.memory.Append(ctx, subject, frame)
+	return n.memory.Append(ctx, r)
 }
 
-// Read implements [ginsse.Log]. Out of touch a reader stays at its position, and without
-// one there is [ErrAway].
-func (n *Node) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+// Head implements [eventlog.Log]. It returns [ErrAway] while the node is partitioned.
+func (n *Node) Head(ctx context.Context) (eventlog.Cursor, error) {
 	if n.isAway() {
-		if q.After.IsZero() {
-			return ginsse.Page{}, ErrAway
-		}
-		return ginsse.Page{Blocks: dst, Through: q.After}, nil
+		return eventlog.Cursor{}, ErrAway
+	}
+	return n.memory.Head(ctx)
+}
+
+// Read implements [eventlog.Log]. While the node is partitioned, readers stay at their position.
+func (n *Node) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	if n.isAway() {
+		return eventlog.Page{Entries: dst, Through: q.After}, nil
 	}
 	return n.memory.Read(ctx, q, dst)
 }
 
-// Watch implements [ginsse.Log].
+// Watch implements [eventlog.Log].
 func (n *Node) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	n.mesh.mu.Lock()
 	n.mesh.watchers[&fn] = n
@@ -122,7 +126,7 @@ func (m *mesh) wake(n *Node, subject string, seq uint64) {
 	}
 }
 
-// Post implements [ginsse.SharedLog].
+// Post implements [eventlog.SharedLog].
 func (n *Node) Post(to string, message []byte) error {
 	n.mesh.mu.Lock()
 	away := n.mesh.away[n]
@@ -142,7 +146,7 @@ func (n *Node) Post(to string, message []byte) error {
 	return nil
 }
 
-// Receive implements [ginsse.SharedLog].
+// Receive implements [eventlog.SharedLog].
 func (n *Node) Receive(name string, fn func(message []byte)) (stop func()) {
 	box := &mailbox{name: name, fn: fn}
 	n.mesh.mu.Lock()
@@ -155,4 +159,4 @@ func (n *Node) Receive(name string, fn func(message []byte)) (stop func()) {
 	}
 }
 
-var _ ginsse.SharedLog = (*Node)(nil)
+var _ eventlog.SharedLog = (*Node)(nil)

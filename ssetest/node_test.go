@@ -4,24 +4,24 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
 func TestNodesShareAHistory(t *testing.T) {
-	nodes := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
+	nodes := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
 	var woken []string
 	defer nodes[1].Watch(func(subject string, _ uint64) { woken = append(woken, subject) })()
-	start, err := nodes[1].Read(t.Context(), ginsse.Query{}, nil)
+	start, err := nodes[1].Head(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := nodes[0].Append(t.Context(), "user:alice", []byte("data: 1\n\n"))
+	at, err := nodes[0].Append(t.Context(), eventlog.Record{Subject: "user:alice", Frame: []byte("data: 1\n\n")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := nodes[1].Read(t.Context(), ginsse.Query{Subjects: []string{"user:alice"}, After: start.Through, MaxEvents: 9, MaxBytes: 999}, nil)
-	if err != nil || page.Last != at || page.Gap != "" {
+	page, err := nodes[1].Read(t.Context(), eventlog.Query{Subjects: []string{"user:alice"}, After: start, MaxEntries: 9, MaxBytes: 999}, nil)
+	if err != nil || page.Through != at || len(page.Entries) != 1 || page.Gap != "" {
 		t.Errorf("%+v, %v", page, err)
 	}
 	if len(woken) != 1 || woken[0] != "user:alice" {
@@ -30,7 +30,7 @@ func TestNodesShareAHistory(t *testing.T) {
 }
 
 func TestNodeThatIsAway(t *testing.T) {
-	nodes := ssetest.NewNodes(t, ginsse.MemoryLogConfig{}, 2)
+	nodes := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
 	var woken, messages []string
 	defer nodes[1].Watch(func(subject string, _ uint64) { woken = append(woken, subject) })()
 	stop := nodes[1].Receive("b", func(message []byte) { messages = append(messages, string(message)) })
@@ -45,14 +45,14 @@ func TestNodeThatIsAway(t *testing.T) {
 	post("", "3")
 	nodes[1].SetAway(true)
 	post("", "4")
-	if _, err := nodes[0].Append(t.Context(), "all", []byte("data: 1\n\n")); err != nil {
+	if _, err := nodes[0].Append(t.Context(), eventlog.Record{Subject: "all", Frame: []byte("data: 1\n\n")}); err != nil {
 		t.Error(err)
 	}
-	if _, err := nodes[1].Append(t.Context(), "all", []byte("data: 1\n\n")); !errors.Is(err, ssetest.ErrAway) {
+	if _, err := nodes[1].Append(t.Context(), eventlog.Record{Subject: "all", Frame: []byte("data: 1\n\n")}); !errors.Is(err, ssetest.ErrAway) {
 		t.Errorf("appending: %v", err)
 	}
-	if _, err := nodes[1].Read(t.Context(), ginsse.Query{}, nil); !errors.Is(err, ssetest.ErrAway) {
-		t.Errorf("reading: %v", err)
+	if _, err := nodes[1].Head(t.Context()); !errors.Is(err, ssetest.ErrAway) {
+		t.Errorf("head: %v", err)
 	}
 	if err := nodes[1].Post("", nil); !errors.Is(err, ssetest.ErrAway) {
 		t.Errorf("posting: %v", err)

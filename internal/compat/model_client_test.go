@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/client"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -212,19 +212,32 @@ func (g *gate) pass(after bool) {
 }
 
 // gatedLog passes each read through the gate in its context, if there is one.
-type gatedLog struct{ ginsse.Log }
+type gatedLog struct{ eventlog.Log }
 
 type gateKey struct{}
 
-func (l gatedLog) Read(ctx context.Context, q ginsse.Query, dst []byte) (ginsse.Page, error) {
+func (l gatedLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	g, ok := ctx.Value(gateKey{}).(*gate)
-	if !ok {
+	// Neither looking whether a stream can resume nor looking for commands is one of its reads.
+	if !ok || q.MaxEntries == 1 || len(q.Subjects) == 1 {
 		return l.Log.Read(ctx, q, dst)
 	}
 	g.pass(false)
 	page, err := l.Log.Read(ctx, q, dst)
 	g.pass(true)
 	return page, err
+}
+
+// Head counts as the first read of a stream.
+func (l gatedLog) Head(ctx context.Context) (eventlog.Cursor, error) {
+	g, ok := ctx.Value(gateKey{}).(*gate)
+	if !ok {
+		return l.Log.Head(ctx)
+	}
+	g.pass(false)
+	head, err := l.Log.Head(ctx)
+	g.pass(true)
+	return head, err
 }
 
 // shorten returns data for a message, without its padding.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // record is an event that was sent, as known to the model.
@@ -23,9 +23,9 @@ type record struct {
 // history is the naive model of the log: all events that were ever sent, in order, with the time at
 // which they were lost. It scans all of them for each question.
 type history struct {
-	cfg      ginsse.MemoryLogConfig // without zeros
-	overhead int64                  // cost of an entry beside its frame and subject
-	records  []*record              // sequence n is at index n-1
+	cfg      eventlog.MemoryLogConfig // without zeros
+	overhead int64                    // cost of an entry beside its frame and subject
+	records  []*record                // sequence n is at index n-1
 }
 
 func (h *history) head() uint64 { return uint64(len(h.records)) }
@@ -35,12 +35,26 @@ func (h *history) cost(subject, data string) int64 {
 	return h.overhead + int64(len(subject)+len("event: n\ndata: \n\n")+len(data))
 }
 
+// commandCost is what a command to disconnect a user counts for.
+func (h *history) commandCost(user, reason string) int64 {
+	return h.overhead + int64(len("command:"+user)+len("event: disconnect\ndata: {\"reason\":\"\"}\n\n")+len(reason))
+}
+
 // add records an event that was sent now.
 func (h *history) add(subject, data, id string) {
+	h.addRecord(&record{id: id, subject: subject, data: data, cost: h.cost(subject, data)})
+}
+
+// addCommand takes in a command to disconnect a user.
+func (h *history) addCommand(user, reason string) {
+	h.addRecord(&record{subject: "command:" + user, cost: h.commandCost(user, reason)})
+}
+
+func (h *history) addRecord(r *record) {
 	now := time.Now()
-	h.records = append(h.records, &record{
-		seq: h.head() + 1, id: id, subject: subject, data: data, cost: h.cost(subject, data), sent: now,
-	})
+	subject := r.subject
+	r.seq, r.sent = h.head()+1, now
+	h.records = append(h.records, r)
 	kept := h.kept(subject)
 	for len(kept) > h.cfg.EventsPerSubject || len(kept) > 1 && bytesOf(kept) > h.cfg.MaxBytes/4 {
 		kept[0].lost = now
@@ -112,11 +126,11 @@ func (h *history) lostBetween(subjects []string, after, through uint64, at time.
 func entryOverhead(tb testing.TB) int64 {
 	tb.Helper()
 	for bytes := int64(1); bytes < 1<<14; bytes++ {
-		log, err := ginsse.NewMemoryLog(ginsse.MemoryLogConfig{MaxBytes: bytes})
+		log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{MaxBytes: bytes})
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if _, err := log.Append(context.Background(), "", nil); err == nil {
+		if _, err := log.Append(context.Background(), eventlog.Record{}); err == nil {
 			return bytes
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // phase is the state of a stream on the server, as far as the model knows.
@@ -26,7 +27,7 @@ const (
 type position struct {
 	id  string // "" for none
 	seq uint64
-	gap ginsse.GapReason // the gap that must follow, if the log must refuse the position
+	gap eventlog.GapReason // the gap that must follow, if the log must refuse the position
 }
 
 // ending is an end that the model expects of a stream.
@@ -65,12 +66,11 @@ type session struct {
 	chain    *chain
 
 	// The state on the server.
-	phase      phase
-	heldBefore bool // held before the answer of its first read, so it starts later
-	endings    []ending
-	ended      bool      // one of the endings has happened
-	late       bool      // it may have ended for not reading or not draining in time
-	limited    time.Time // when it was first read slowly or held; zero if never
+	phase   phase
+	endings []ending
+	ended   bool      // one of the endings has happened
+	late    bool      // it may have ended for not reading or not draining in time
+	limited time.Time // when it was first read slowly or held; zero if never
 
 	// The state on the client, as of the events that look has checked.
 	seen      int        // events checked by look
@@ -108,10 +108,6 @@ func (s *session) sure() bool {
 // counts reports whether a receipt for an event sent now must count the stream, and whether it may.
 func (s *session) counts(subject string) (must, may bool) {
 	if !slices.Contains(s.subjects, subject) || s.phase == gone {
-		return false, false
-	}
-	// A stream that will start at a later head does not get the event.
-	if s.phase == joining && s.heldBefore && (s.asked.id == "" || s.asked.gap != "") {
 		return false, false
 	}
 	return s.phase == live && s.sure(), true
@@ -258,12 +254,12 @@ func (s *session) takeOpen(h *history, e received) error {
 
 func (s *session) takeGap(h *history, e received) error {
 	var data struct {
-		Reason ginsse.GapReason `json:"reason"`
+		Reason eventlog.GapReason `json:"reason"`
 	}
 	if err := json.Unmarshal([]byte(e.Data), &data); err != nil {
 		return fmt.Errorf("sse.gap with data %q: %w", e.Data, err)
 	}
-	if data.Reason == ginsse.GapUndelivered {
+	if data.Reason == "undelivered" {
 		if e.LastEventID != s.last().id || !s.late {
 			return fmt.Errorf("gap of reason %q at %d with the ID %q", data.Reason, s.at, e.LastEventID)
 		}
@@ -284,7 +280,7 @@ func (s *session) takeGap(h *history, e received) error {
 		return fmt.Errorf("gap up to %d, want the head, %d or later", seq, s.since)
 	case refused:
 		s.begin(seq)
-	case data.Reason != ginsse.GapTrimmed:
+	case data.Reason != eventlog.GapTrimmed:
 		return fmt.Errorf("gap of reason %q at %d", data.Reason, from)
 	case seq <= from:
 		return fmt.Errorf("gap from %d to %d", from, seq)
@@ -387,7 +383,7 @@ func (s *session) position(h *history, id string) (uint64, error) {
 }
 
 func (s *session) parse(h *history, id string) (uint64, error) {
-	cursor, err := ginsse.ParseCursor(id)
+	cursor, err := eventlog.ParseCursor(id)
 	if err != nil {
 		return 0, fmt.Errorf("the last event ID: %w", err)
 	}

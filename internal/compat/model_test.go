@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // The promises of the kit, checked against a naive model of them. A plan is a list of commands.
@@ -29,21 +30,21 @@ import (
 func TestPromisesHoldForAnyCourseOfEvents(t *testing.T) {
 	t.Parallel()
 	overhead := entryOverhead(t)
-	for name, bounds := range map[string]func(t *rapid.T) ginsse.MemoryLogConfig{
-		"roomy_log": func(*rapid.T) ginsse.MemoryLogConfig {
-			return ginsse.MemoryLogConfig{EventsPerSubject: 1 << 20}
+	for name, bounds := range map[string]func(t *rapid.T) eventlog.MemoryLogConfig{
+		"roomy_log": func(*rapid.T) eventlog.MemoryLogConfig {
+			return eventlog.MemoryLogConfig{EventsPerSubject: 1 << 20}
 		},
-		"few_events_per_subject": func(t *rapid.T) ginsse.MemoryLogConfig {
-			return ginsse.MemoryLogConfig{EventsPerSubject: rapid.IntRange(1, 6).Draw(t, "EventsPerSubject")}
+		"few_events_per_subject": func(t *rapid.T) eventlog.MemoryLogConfig {
+			return eventlog.MemoryLogConfig{EventsPerSubject: rapid.IntRange(1, 6).Draw(t, "EventsPerSubject")}
 		},
-		"short_age": func(t *rapid.T) ginsse.MemoryLogConfig {
-			return ginsse.MemoryLogConfig{
+		"short_age": func(t *rapid.T) eventlog.MemoryLogConfig {
+			return eventlog.MemoryLogConfig{
 				EventsPerSubject: rapid.IntRange(2, 20).Draw(t, "EventsPerSubject"),
 				MaxAge:           rapid.SampledFrom([]time.Duration{5 * time.Second, 30 * time.Second}).Draw(t, "MaxAge"),
 			}
 		},
-		"little_memory": func(t *rapid.T) ginsse.MemoryLogConfig {
-			return ginsse.MemoryLogConfig{MaxBytes: overhead + int64(rapid.IntRange(30, 15_000).Draw(t, "MaxBytes"))}
+		"little_memory": func(t *rapid.T) eventlog.MemoryLogConfig {
+			return eventlog.MemoryLogConfig{MaxBytes: overhead + int64(rapid.IntRange(30, 15_000).Draw(t, "MaxBytes"))}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +76,7 @@ func orElse[T comparable](value, otherwise T) T {
 
 // plan is what one check does.
 type plan struct {
-	log      ginsse.MemoryLogConfig
+	log      eventlog.MemoryLogConfig
 	overhead int64
 	commands []command
 	end      string

@@ -17,6 +17,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -103,7 +104,7 @@ func run(t *testing.T, p plan) string {
 
 func newWorld(tb *bubbleTB, p plan) *world {
 	w := &world{tb: tb, h: &history{cfg: p.log, overhead: p.overhead}}
-	log, err := ginsse.NewMemoryLog(p.log)
+	log, err := eventlog.NewMemoryLog(p.log)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -125,15 +126,15 @@ func newWorld(tb *bubbleTB, p plan) *world {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	other, err := ginsse.NewMemoryLog(ginsse.MemoryLogConfig{})
+	other, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	elsewhere, err := other.Append(context.Background(), "all", nil)
+	elsewhere, err := other.Append(context.Background(), eventlog.Record{Subject: eventlog.SubjectAll})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w.foreign = position{id: elsewhere.String(), gap: ginsse.GapEpoch}
+	w.foreign = position{id: elsewhere.String(), gap: eventlog.GapEpoch}
 	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
 		return ginsse.Identity{UserID: c.GetHeader("X-User")}, nil
 	})
@@ -363,7 +364,7 @@ func (w *world) storm(senders [][]sending) {
 }
 
 func seqOf(id string) (uint64, error) {
-	cursor, err := ginsse.ParseCursor(id)
+	cursor, err := eventlog.ParseCursor(id)
 	return cursor.Seq, err
 }
 
@@ -416,7 +417,6 @@ func (w *world) open(c command) {
 	s.chain.newest = s
 	if c.holdAt > 0 {
 		s.gate.arm(c.holdAt, c.holdAfter)
-		s.heldBefore = c.holdAt == 1 && !c.holdAfter
 	}
 	w.mark(s, c.holdAt > 0 || c.read >= 0)
 	w.mu.Lock()
@@ -457,12 +457,12 @@ func (w *world) earlier(user, from string, pick int) *session {
 
 // garbage returns a last event ID that the log never gave out.
 func (w *world) garbage(pick int) position {
-	made := []string{"42", "x", strings.Repeat("A", ginsse.CursorLen), strings.Repeat("-_", 2000), "é 'x' \t;"}
+	made := []string{"42", "x", strings.Repeat("A", eventlog.CursorLen), strings.Repeat("-_", 2000), "é 'x' \t;"}
 	for _, s := range w.sessions {
 		if len(s.ids) == 0 {
 			continue
 		}
-		cursor, err := ginsse.ParseCursor(s.ids[0].id)
+		cursor, err := eventlog.ParseCursor(s.ids[0].id)
 		if err != nil {
 			break
 		}
@@ -472,7 +472,7 @@ func (w *world) garbage(pick int) position {
 		made = append(made, future.String(), check.String(), short)
 		break
 	}
-	return position{id: made[pick%len(made)], gap: ginsse.GapUnknown}
+	return position{id: made[pick%len(made)], gap: eventlog.GapUnknown}
 }
 
 func (w *world) disconnect(user string, reason ginsse.Reason) {
@@ -486,8 +486,15 @@ func (w *world) disconnect(user string, reason ginsse.Reason) {
 			least++
 		}
 	}
-	if n, err := w.registry.Disconnect(w.tb.Context(), user, reason); n < least || n > most || err != nil {
-		w.tb.Fatalf("Disconnect counts %d streams, %v, want from %d to %d", n, err, least, most)
+	var want error // the streams end all the same
+	if w.h.commandCost(user, string(reason)) > w.h.cfg.MaxBytes {
+		want = ginsse.ErrEventTooLarge
+	}
+	if n, err := w.registry.Disconnect(w.tb.Context(), user, reason); n < least || n > most || !errors.Is(err, want) {
+		w.tb.Fatalf("Disconnect counts %d streams, %v, want from %d to %d, %v", n, err, least, most, want)
+	}
+	if want == nil {
+		w.h.addCommand(user, string(reason))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -54,9 +55,9 @@ func newKit(settings Settings) (Server, error) {
 }
 
 // openLog returns a log in memory, or one that is shared with other nodes.
-func openLog(settings Settings) (ginsse.Log, error) {
+func openLog(settings Settings) (eventlog.Log, error) {
 	if settings.Broker == "" {
-		return ginsse.NewMemoryLog(ginsse.MemoryLogConfig{MaxBytes: int64(settings.LogBytes)})
+		return eventlog.NewMemoryLog(eventlog.MemoryLogConfig{MaxBytes: int64(settings.LogBytes)})
 	}
 	nc, err := nats.Connect(settings.Broker, nats.MaxReconnects(-1))
 	if err != nil {

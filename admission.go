@@ -1,0 +1,174 @@
+package ginsse
+
+import (
+	"fmt"
+	"time"
+)
+
+// admission decides which streams a registry takes. Registry.mu guards it.
+type admission struct {
+	maxStreams   int // 0 or less is no limit, as below
+	maxPerUser   int
+	refuseNewest bool
+
+	opens    opens
+	handlers int            // of streams that were let in, and have not returned
+	held     int            // places of streams that have ended while hooks of theirs run
+	heldBy   map[string]int // the same by user; none is 0
+}
+
+func newAdmission(cfg RegistryConfig) admission {
+	return admission{
+		maxStreams:   cfg.MaxStreams,
+		maxPerUser:   cfg.MaxStreamsPerUser,
+		refuseNewest: cfg.RefuseNewest,
+		opens:        opens{perMinute: cfg.MaxOpensPerMinute},
+		heldBy:       make(map[string]int),
+	}
+}
+
+// check reports why a stream is not let in, and if its user opens streams too often, when the
+// next one may be opened. others are the user's streams, total is the number of all. If the user
+// has as many streams as allowed, check returns the oldest, which the new one replaces.
+func (a *admission) check(s *Stream, others []*Stream, total int) (oldest *Stream, after time.Duration, err error) {
+	if after := a.opens.take(s.user, s.opened); after > 0 {
+		return nil, after, fmt.Errorf("%w: the user opens streams too often", ReasonThrottled)
+	}
+	if held := len(others) + a.heldBy[s.user]; a.maxPerUser > 0 && held >= a.maxPerUser {
+		if a.refuseNewest {
+			return nil, 0, fmt.Errorf("%w: the user has %d", ErrTooManyStreams, held)
+		}
+		if oldest = oldestWithoutHooks(others); oldest == nil {
+			return nil, 0, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
+		}
+	}
+	// Handlers of ended streams may still write to slow clients: there may be as many again.
+	if held := total + a.held; a.maxStreams > 0 && (held >= a.maxStreams && oldest == nil || a.handlers >= 2*a.maxStreams) {
+		return nil, 0, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
+	}
+	return oldest, 0, nil
+}
+
+// oldestWithoutHooks returns the oldest stream whose place becomes free when it ends.
+func oldestWithoutHooks(streams []*Stream) (oldest *Stream) {
+	for _, s := range streams {
+		if s.hooks == 0 && (oldest == nil || s.opened.Before(oldest.opened)) {
+			oldest = s
+		}
+	}
+	return oldest
+}
+
+// hold changes the number of hooks of a stream that run, or will. While it is above 0, a
+// stream that has ended keeps its place.
+func (a *admission) hold(s *Stream, change int) {
+	s.hooks += change
+	holds := s.detached && s.hooks > 0
+	switch {
+	case holds == s.holds:
+	case holds:
+		a.held++
+		a.heldBy[s.user]++
+	default:
+		a.held--
+		if a.heldBy[s.user]--; a.heldBy[s.user] == 0 {
+			delete(a.heldBy, s.user)
+		}
+	}
+	s.holds = holds
+}
+
+// attach makes a stream a subscriber of its subjects, or reports why it is not let in, and if
+// its user opens streams too often, when the next one may be opened. A user with as many streams
+// as allowed gets the new one in place of the oldest: connections that are dead but not yet
+// noticed must not keep a living page out.
+func (r *Registry) attach(s *Stream) (after time.Duration, err error) {
+	oldest, after, err := r.tryAttach(s)
+	if oldest != nil {
+		oldest.end(ReasonReplaced)
+	}
+	return after, err
+}
+
+// tryAttach is attach, except that the caller ends the stream that was replaced. The user is not
+// offline in between.
+func (r *Registry) tryAttach(s *Stream) (replaced *Stream, after time.Duration, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != stateOpen {
+		return nil, 0, ReasonShutdown
+	}
+	total, _ := r.subscribers.totals()
+	replaced, after, err = r.admission.check(s, r.Streams(s.user), total)
+	if err != nil {
+		return nil, after, err
+	}
+	r.subscribers.add(s)
+	if r.presence != nil {
+		r.presence.Join(s.user)
+	}
+	if r.cfg.ConnectFunc != nil {
+		r.admission.hold(s, 1) // until it has been called
+	}
+	r.admission.handlers++
+	r.active++
+	r.opened.Add(1)
+	if replaced != nil {
+		r.detachLocked(replaced)
+	}
+	return replaced, 0, nil
+}
+
+// release ends the hold of attach.
+func (r *Registry) release(s *Stream) {
+	if r.cfg.ConnectFunc == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.admission.hold(s, -1)
+}
+
+// detach removes a stream from the subscribers. It may be repeated.
+func (r *Registry) detach(s *Stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.detachLocked(s)
+}
+
+func (r *Registry) detachLocked(s *Stream) {
+	if !r.subscribers.remove(s) {
+		return
+	}
+	if r.presence != nil {
+		r.presence.Leave(s.user)
+	}
+	s.detached = true
+	r.admission.hold(s, 0)
+}
+
+// handlerReturned notes that the handler of an attached stream has returned.
+func (r *Registry) handlerReturned() {
+	r.mu.Lock()
+	r.admission.handlers--
+	r.mu.Unlock()
+	r.leave()
+}
+
+// leave notes that a handler or a hook has returned.
+func (r *Registry) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.active--
+	r.wakeIdleLocked()
+}
+
+func (r *Registry) wakeIdleLocked() {
+	if r.idle != nil && r.active == 0 {
+		select {
+		case <-r.idle:
+		default:
+			close(r.idle)
+		}
+	}
+}

@@ -1,0 +1,442 @@
+package ginsse_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// disconnect ends a user's streams and fails the test on an error.
+func disconnect(t *testing.T, registry *ginsse.Registry, userID string, reason ginsse.Reason) (streams int) {
+	t.Helper()
+	streams, err := registry.Disconnect(t.Context(), userID, reason)
+	if err != nil {
+		t.Fatalf("disconnecting %q: %v", userID, err)
+	}
+	return streams
+}
+
+func TestDisconnectEndsStreamsOnAllNodes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, registries := nodes(t, eventlog.MemoryLogConfig{})
+		here, there := ssetest.NewServer(t, newEngine(t, registries[0])), ssetest.NewServer(t, newEngine(t, registries[1]))
+		streams := []*ssetest.Stream{here.Open(t, "/events", as("alice")), there.Open(t, "/events", as("alice")), there.Open(t, "/events", as("alice"))}
+		bob := there.Open(t, "/events", as("bob"))
+		send(t, registries[0], "alice", 1)
+		if n := disconnect(t, registries[0], "alice", "signed out"); n != 1 {
+			t.Errorf("%d streams ended on this node, want 1", n)
+		}
+		for _, stream := range streams {
+			wantNumbers(t, stream, 1, 1) // sent before
+			wantClose(t, stream, "signed out")
+		}
+		again := there.Open(t, "/events", as("alice"))
+		again.NextOf("sse.open")
+		send(t, registries[0], "alice", 2)
+		send(t, registries[0], "bob", 3)
+		wantNumbers(t, again, 2, 2)
+		wantNumbers(t, bob, 3, 3)
+	})
+}
+
+func TestDisconnectEndsStreamsOfAPartitionedNodeAfterItReconnects(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{})
+		there := ssetest.NewServer(t, newEngine(t, registries[1]))
+		alice, bob := there.Open(t, "/events", as("alice")), there.Open(t, "/events", as("bob"))
+		synctest.Wait()
+		logs[1].SetAway(true)
+		send(t, registries[0], "alice", 1)
+		disconnect(t, registries[0], "alice", "signed out")
+		send(t, registries[0], "alice", 2)
+		pass(time.Minute)
+		if !registries[1].Online("alice") {
+			t.Fatal("the stream ended while its node was partitioned")
+		}
+		logs[1].SetAway(false)
+		wantNumbers(t, alice, 1, 1)
+		wantClose(t, alice, "signed out")
+		send(t, registries[0], "bob", 3)
+		wantNumbers(t, bob, 3, 3)
+	})
+}
+
+// The log did not take the command: the caller learns that, and calls again.
+func TestDisconnectOnAPartitionedNodeFailsAndEndsLocalStreams(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{})
+		here, there := ssetest.NewServer(t, newEngine(t, registries[0])), ssetest.NewServer(t, newEngine(t, registries[1]))
+		local, remote := here.Open(t, "/events", as("alice")), there.Open(t, "/events", as("alice"))
+		synctest.Wait()
+		logs[0].SetAway(true)
+		if n, err := registries[0].Disconnect(t.Context(), "alice", "signed out"); n != 1 || !errors.Is(err, ssetest.ErrAway) {
+			t.Errorf("%d streams, %v", n, err)
+		}
+		if e := local.NextOf("sse.gap"); e.Data != `{"reason":"undelivered"}` { // other nodes may have sent something
+			t.Errorf("got %+v", e)
+		}
+		wantClose(t, local, "signed out")
+		logs[0].SetAway(false)
+		pass(time.Minute)
+		send(t, registries[0], "alice", 1)
+		wantNumbers(t, remote, 1, 1)
+		disconnect(t, registries[0], "alice", "signed out")
+		wantClose(t, remote, "signed out")
+	})
+}
+
+func TestDisconnectAfterCloseFails(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	registry.Close()
+	if _, err := registry.Disconnect(t.Context(), "alice", ""); !errors.Is(err, ginsse.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDisconnectRefusesAnInvalidUser(t *testing.T) {
+	t.Parallel()
+	if _, err := newRegistry(t, ginsse.RegistryConfig{}).Disconnect(t.Context(), "", ""); !errors.Is(err, ginsse.ErrInvalidSubject) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A reason that does not fit into a command ends the local streams all the same.
+func TestDisconnectWithAHugeReasonFailsAndEndsLocalStreams(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{MaxEventBytes: 1000})
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+	reason := ginsse.Reason(strings.Repeat("x", 1000))
+	if _, err := registry.Disconnect(t.Context(), "alice", reason); !errors.Is(err, ginsse.ErrEventTooLarge) {
+		t.Errorf("got %v", err)
+	}
+	wantClose(t, stream, string(reason))
+}
+
+// A node may not have noticed yet what another node has sent.
+func TestDisconnectDeliversEventsOfOtherNodesSentBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+		here := newRegistry(t, ginsse.RegistryConfig{Log: &changedNode{Node: logs[0], unwatch: true}})
+		there := newRegistry(t, ginsse.RegistryConfig{Log: logs[1]})
+		stream := ssetest.NewServer(t, newEngine(t, here)).Open(t, "/events", as("alice"))
+		synctest.Wait()
+		send(t, there, "alice", 1)
+		disconnect(t, here, "alice", "")
+		wantNumbers(t, stream, 1, 1)
+		wantClose(t, stream, "disconnected")
+	})
+}
+
+// A stream that reads late finds the command between its events, whether or not the node has
+// noticed it before.
+func TestDisconnectDeliversNothingSentAfter(t *testing.T) {
+	t.Parallel()
+	for name, unwatch := range map[string]bool{"noticed": false, "unnoticed": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+				here := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]})
+				there := newRegistry(t, ginsse.RegistryConfig{Log: &changedNode{Node: logs[1], unwatch: unwatch}})
+				server := ssetest.NewServer(t, newEngine(t, there))
+				alice, bob := server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("bob"))
+				synctest.Wait()
+				logs[1].SetAway(true)
+				for _, user := range []string{"alice", "bob"} {
+					send(t, here, user, 1)
+				}
+				disconnect(t, here, "alice", "")
+				for _, user := range []string{"alice", "bob"} {
+					send(t, here, user, 2)
+				}
+				logs[1].SetAway(false)
+				for _, user := range []string{"alice", "bob"} { // wakes the streams if nothing else has
+					for _, s := range there.Streams(user) {
+						if err := s.Send(t.Context(), ginsse.Event{Type: "wake"}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				wantNumbers(t, alice, 1, 1)
+				wantClose(t, alice, "disconnected")
+				wantNumbers(t, bob, 1, 2)
+			})
+		})
+	}
+}
+
+// A stream that is opened after the command stays open, also one that resumes from before it.
+func TestDisconnectDoesNotCloseLaterStreams(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{})
+		there := ssetest.NewServer(t, newEngine(t, registries[1]))
+		early := send(t, registries[0], "alice", 1).ID
+		send(t, registries[0], "alice", 2)
+		disconnect(t, registries[0], "alice", "")
+		send(t, registries[0], "alice", 3)
+		fresh := there.Open(t, "/events", as("alice"))
+		resumed := there.Open(t, "/events", as("alice"), ssetest.LastEventID(early))
+		synctest.Wait()
+		send(t, registries[0], "alice", 4)
+		wantNumbers(t, fresh, 4, 4)
+		wantNumbers(t, resumed, 2, 4)
+		logs[1].SetAway(false) // all streams look again
+		send(t, registries[0], "alice", 5)
+		wantNumbers(t, fresh, 5, 5)
+		wantNumbers(t, resumed, 5, 5)
+		disconnect(t, registries[0], "alice", "")
+		wantClose(t, fresh, "disconnected")
+		wantClose(t, resumed, "disconnected")
+	})
+}
+
+// A position in the future is not believed, so no command is before it.
+func TestMadeUpPositionGivesNoImmunity(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{})
+		there := ssetest.NewServer(t, newEngine(t, registries[1]))
+		at, err := eventlog.ParseCursor(send(t, registries[0], "bob", 1).ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		future, far := at, at
+		future.Seq++
+		far.Seq = 1 << 62
+		for _, made := range []eventlog.Cursor{future, far, {Epoch: 7, Seq: 1 << 62, Check: 7}} {
+			stream := there.Open(t, "/events", as("alice"), ssetest.LastEventID(made.String()))
+			stream.NextOf("sse.gap")
+			logs[1].SetAway(true) // nothing is read until the command is there
+			disconnect(t, registries[0], "alice", "")
+			logs[1].SetAway(false)
+			wantClose(t, stream, "disconnected")
+		}
+	})
+}
+
+func TestDisconnectEndsLocalStreamsWhileTheLogHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		hang := wait(release)
+		log := &changedNode{Node: ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 1)[0]}
+		log.onAppend = func(ctx context.Context, _ eventlog.Record) error { return hang(ctx) }
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		stream.NextOf("sse.open")
+		start := time.Now()
+		took := make(chan time.Duration, 1)
+		done := registry.Streams("alice")[0].Done()
+		go func() {
+			<-done
+			took <- time.Since(start)
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := registry.Disconnect(ctx, "alice", ""); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if took := <-took; took > 300*time.Millisecond {
+			t.Errorf("the local stream ended after %v", took)
+		}
+		wantClose(t, stream, "disconnected")
+	})
+}
+
+// The stream of another user, whose own commands are all there, goes on.
+func TestLostCommandReauthenticatesTheUser(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{EventsPerSubject: 2})
+		there := ssetest.NewServer(t, newEngine(t, registries[1]))
+		alice, bob := there.Open(t, "/events", as("alice")), there.Open(t, "/events", as("bob"))
+		synctest.Wait()
+		logs[1].SetAway(true)
+		for range 3 {
+			disconnect(t, registries[0], "alice", "")
+		}
+		for n := range 3 {
+			send(t, registries[0], "bob", n)
+		}
+		logs[1].SetAway(false)
+		wantReconnect(t, alice, "reauthenticate")
+		bob.NextOf("sse.gap")
+		send(t, registries[0], "bob", 3)
+		wantNumbers(t, bob, 3, 3)
+	})
+}
+
+// The events before a command are lost, the command is not: the client learns of both.
+func TestDisconnectAfterAGapSaysBoth(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs, registries := nodes(t, eventlog.MemoryLogConfig{EventsPerSubject: 2})
+		stream := ssetest.NewServer(t, newEngine(t, registries[1])).Open(t, "/events", as("alice"))
+		stream.NextOf("sse.open")
+		logs[1].SetAway(true)
+		for n := range 3 {
+			send(t, registries[0], "alice", n)
+		}
+		disconnect(t, registries[0], "alice", "banned")
+		send(t, registries[0], "alice", 3)
+		logs[1].SetAway(false)
+		if e := stream.Next(); e.Type != "sse.gap" || e.Data != `{"reason":"trimmed"}` {
+			t.Errorf("got %+v", e)
+		}
+		if e := stream.Next(); e.Type != "sse.close" || e.Data != `{"reason":"banned"}` {
+			t.Errorf("got %+v", e)
+		}
+	})
+}
+
+// A stream that has been open for much longer than the log keeps entries has lost no command.
+func TestOldStreamMeetsNoGapInItsCommands(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, registries := nodes(t, eventlog.MemoryLogConfig{MaxAge: time.Minute})
+		there := ssetest.NewServer(t, newEngine(t, registries[1]))
+		alice, bob := there.Open(t, "/events", as("alice")), there.Open(t, "/events", as("bob"))
+		for range 3 {
+			for n := range 2000 {
+				send(t, registries[0], "carol", n)
+			}
+			disconnect(t, registries[0], "carol", "")
+			pass(10 * time.Minute)
+		}
+		disconnect(t, registries[0], "alice", "")
+		wantClose(t, alice, "disconnected")
+		send(t, registries[0], "bob", 1)
+		wantNumbers(t, bob, 1, 1)
+	})
+}
+
+// Commands that a log could not read are carried out later, and nothing passes them meanwhile.
+func TestCommandsAreReadAgainAfterAnError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+		here, log := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]}), &changedNode{Node: logs[1]}
+		var failing atomic.Bool
+		log.onRead = func(_ context.Context, q eventlog.Query) error {
+			if failing.Load() && strings.HasPrefix(q.Subjects[0], "command:") {
+				return errBrokerAway
+			}
+			return nil
+		}
+		stream := ssetest.NewServer(t, newEngine(t, newRegistry(t, ginsse.RegistryConfig{Log: log}))).Open(t, "/events", as("alice"))
+		stream.NextOf("sse.open")
+		failing.Store(true)
+		send(t, here, "alice", 1)
+		disconnect(t, here, "alice", "")
+		send(t, here, "alice", 2)
+		pass(10 * time.Second)
+		failing.Store(false)
+		wantNumbers(t, stream, 1, 1)
+		wantClose(t, stream, "disconnected")
+	})
+}
+
+// A command of a later version of the kit does nothing, and the events around it are delivered.
+func TestUnknownCommandHasNoEffect(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog(t, eventlog.MemoryLogConfig{})
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+	stream.NextOf("sse.open")
+	send(t, registry, "alice", 1)
+	for _, frame := range []string{"event: grant\ndata: {\"topic\":\"x\"}\n\n", "event: disconnect\ndata: {\n\n", ": x\n\n"} {
+		if _, err := log.Append(t.Context(), eventlog.Record{Subject: "command:alice", Frame: []byte(frame)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(t, registry, "alice", 2)
+	for n := 1; n <= 2; n++ {
+		if e := stream.Next(); e.Type != "n" {
+			t.Errorf("got %+v, want event %d", e, n)
+		}
+	}
+}
+
+// Disconnect on another node bounds the time of a client that takes its events slowly, or not at
+// all: it must not stay for as long as its backlog lasts.
+func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
+	t.Parallel()
+	for name, pause := range map[string]time.Duration{"stalled": time.Hour, "slow": 2 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+				ended := make(chan ginsse.Reason, 1)
+				here := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]})
+				there := newRegistry(t, ginsse.RegistryConfig{
+					Log:            logs[1],
+					Stream:         ginsse.StreamConfig{WriteTimeout: 2 * time.Hour},
+					DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { ended <- reason },
+				})
+				response := openBody(t, ssetest.NewServer(t, newEngine(t, there)), "/events")
+				defer response.Body.Close()
+				for range 100 {
+					if _, err := here.SendTo(t.Context(), "alice", ginsse.Event{Data: strings.Repeat("x", 200_000)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				synctest.Wait()
+				disconnect(t, here, "alice", "")
+				start := time.Now()
+				for piece, over := make([]byte, 32<<10), false; !over; {
+					select {
+					case <-ended:
+						over = true
+					case <-time.After(pause):
+						_, _ = response.Body.Read(piece)
+					}
+				}
+				if took := time.Since(start); took > time.Minute {
+					t.Errorf("the stream ended after %v", took)
+				}
+			})
+		})
+	}
+}
+
+// Positions of the store before mean nothing in the one that has replaced it, and commands may
+// be lost: the clients come back, and learn of the gap.
+func TestStreamsReauthenticateWhenTheLogIsRecreated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := new(recreatedNode)
+		log.replace(ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 1)[0])
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		before := server.Open(t, "/events", as("alice"))
+		for n := range 5000 {
+			send(t, registry, "carol", n)
+		}
+		log.replace(ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 1)[0])
+		wantReconnect(t, before, "reauthenticate")
+		after := server.Open(t, "/events", as("alice"), ssetest.LastEventID(before.LastEventID()))
+		if e := after.NextOf("sse.gap"); e.Data != `{"reason":"epoch"}` {
+			t.Errorf("got %+v", e)
+		}
+		send(t, registry, "alice", 1)
+		registry.Streams("alice")[0].Disconnect("")
+		send(t, registry, "alice", 2) // after the end, in a log that is shorter than the one before
+		wantNumbers(t, after, 1, 1)
+		wantClose(t, after, "disconnected")
+	})
+}

@@ -1,0 +1,64 @@
+package eventlog
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Record is what [Log.Append] adds to a log.
+type Record struct {
+	// Subject is what the record is addressed to; see [SplitSubject].
+	Subject string
+	// Frame is one event in wire form without an id field; see [CheckFrame].
+	Frame []byte
+}
+
+// Entry is a record in a log.
+//
+// Ownership: entries are shared by all readers of a log. An Entry and its Block never change.
+type Entry struct {
+	// At is the entry's position.
+	At Cursor
+	// Subject is the record's.
+	Subject string
+	// Block is the event as a stream sends it: the frame with the position as its id field.
+	Block []byte
+}
+
+const idField = "id: "
+
+// BlockOverhead is the number of bytes by which a block is longer than its frame.
+const BlockOverhead = len(idField) + CursorLen + len("\n")
+
+// NewEntry returns the entry of a record at a position. It copies the frame. The caller checks
+// a frame that comes from a store with [CheckFrame].
+func NewEntry(at Cursor, r Record) *Entry {
+	e := newEntry(at, r)
+	return &e
+}
+
+func newEntry(at Cursor, r Record) Entry {
+	block := make([]byte, 0, len(r.Frame)+BlockOverhead)
+	block = append(block, r.Frame[:max(0, len(r.Frame)-1)]...) // the id goes before the blank line
+	block = append(block, idField...)
+	block = at.append(block)
+	return Entry{At: at, Subject: r.Subject, Block: append(block, '\n', '\n')}
+}
+
+// setPosition sets the position of an entry that is not shared yet.
+func (e *Entry) setPosition(at Cursor) {
+	e.At = at
+	at.append(e.Block[:len(e.Block)-CursorLen-len("\n\n")])
+}
+
+// CheckFrame returns an error that wraps [ErrInvalidRecord] if a frame is not one event in wire
+// form: lines that end in LF, of which only the last is blank. Without the blank line an event
+// would merge with the next one; with a second one it would be two events.
+func CheckFrame(frame []byte) error {
+	end := bytes.Index(frame, []byte("\n\n"))
+	if end > 0 && end == len(frame)-2 && frame[0] != '\n' && bytes.IndexByte(frame, '\r') < 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: a frame of %d bytes is not lines that end in LF, of which only the last is blank",
+		ErrInvalidRecord, len(frame))
+}

@@ -1,0 +1,243 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// MemoryLogConfig holds the bounds of a [MemoryLog]. Zero means default.
+type MemoryLogConfig struct {
+	// EventsPerSubject is the most entries kept of one subject, such as one user or one topic. It
+	// is also how far a stream may lag before it meets a gap. Default 4096.
+	EventsPerSubject int
+	// MaxAge is how long an entry is kept. Default 1 hour.
+	MaxAge time.Duration
+	// MaxBytes bounds the memory of all entries together. Each counts with 384 bytes of
+	// bookkeeping. Above the bound, the subject that has been quiet for longest loses its entries
+	// first. One subject may use a quarter of MaxBytes, so that a flood of events for one user
+	// does not evict those of all others. Default 64 MiB.
+	MaxBytes int64
+}
+
+const (
+	defaultEventsPerSubject = 4096
+	defaultMaxAge           = time.Hour
+	defaultMaxBytes         = 64 << 20
+
+	// entryOverhead is the part of an entry's cost that is not text: the id, the entry, the
+	// pointer to it, and the subject's history as if the entry were its only one.
+	entryOverhead = 384
+
+	// sweep is the most old entries of other subjects that one append removes, and the most
+	// subjects that it forgets. It bounds the wait of the first append after a quiet hour.
+	// Readers never see old entries.
+	sweep = 64
+
+	// maxRemembered is the number of subjects without entries for which the log still knows
+	// exactly what it has removed. Each takes about 200 bytes. Beyond that number, the log may
+	// report a gap where nothing was lost.
+	maxRemembered = 1 << 16
+)
+
+// MemoryLog is the [Log] of a single process. It lives as long as the process: a position from
+// before a restart is a gap of reason "epoch".
+//
+// Concurrency: all methods may be called from several goroutines. Appending is serialised.
+// Readers do not wait for each other, and wait for an appender only at the subject that it
+// changes.
+type MemoryLog struct {
+	cfg   MemoryLogConfig
+	made  time.Time
+	epoch uint32
+	seed  maphash.Seed // random key of the cursors' check, so that clients cannot make one up
+
+	// head is the newest sequence. It is raised after the entry is in its history: a reader of
+	// head finds all entries up to it.
+	head atomic.Uint64
+	// forgotten is the newest sequence that was removed from a subject without a history. A
+	// position before it may have missed an entry of any such subject.
+	forgotten atomic.Uint64
+
+	mu       sync.Mutex    // serialises appending; guards the fields below
+	bytes    int64         // cost of all entries held
+	newestAt time.Duration // when the newest entry was appended
+	sweepAt  time.Duration // earliest time at which a subject's newest entry can be too old
+	active   historyList   // subjects with entries, least recently appended first
+	emptied  historyList   // subjects without entries, least recently emptied first
+
+	subjects *memoryShards // changed under mu
+
+	watchers Watchers
+}
+
+// NewMemoryLog returns an empty log of a new epoch. The error names the field that is wrong.
+func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
+	switch {
+	case cfg.EventsPerSubject < 0:
+		return nil, fmt.Errorf("eventlog: MemoryLogConfig.EventsPerSubject is %d; a log holds at least 1", cfg.EventsPerSubject)
+	case cfg.MaxAge < 0:
+		return nil, fmt.Errorf("eventlog: MemoryLogConfig.MaxAge is %v; it must be above 0", cfg.MaxAge)
+	case cfg.MaxBytes < 0:
+		return nil, fmt.Errorf("eventlog: MemoryLogConfig.MaxBytes is %d; it must be above 0", cfg.MaxBytes)
+	}
+	if cfg.EventsPerSubject == 0 {
+		cfg.EventsPerSubject = defaultEventsPerSubject
+	}
+	if cfg.MaxAge == 0 {
+		cfg.MaxAge = defaultMaxAge
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = defaultMaxBytes
+	}
+	return &MemoryLog{
+		cfg:      cfg,
+		made:     time.Now(),
+		subjects: newMemoryShards(),
+		epoch:    rand.Uint32() | 1, // never 0, so that no cursor is the zero Cursor
+		seed:     maphash.MakeSeed(),
+	}, nil
+}
+
+// Append implements [Log]. It waits for nothing and ignores ctx: a handler whose own client has
+// just left still gets its event out.
+func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
+	cost := cost(r.Subject, len(r.Frame))
+	if cost > l.cfg.MaxBytes {
+		return Cursor{}, fmt.Errorf("%w: %d bytes in a log of %d", ErrTooLarge, len(r.Frame), l.cfg.MaxBytes)
+	}
+	// The frame is copied before the lock is taken. The position is filled in under the lock.
+	e := &memoryEntry{Entry: newEntry(Cursor{}, r), appended: time.Since(l.made)}
+	l.mu.Lock()
+	e.appended = max(e.appended, l.newestAt) // in order, whichever appender read the clock first
+	l.newestAt = e.appended
+	at := l.cursor(l.head.Load() + 1)
+	e.setPosition(at)
+	h := l.history(r.Subject)
+	h.mu.Lock()
+	h.appendLocked(e)
+	l.bytes += cost
+	h.bytes += cost
+	l.trimSubjectLocked(h, e.appended)
+	h.mu.Unlock()
+	h.moveTo(&l.active)
+	l.trimLocked(e.appended)
+	l.head.Store(at.Seq)
+	l.mu.Unlock()
+
+	l.watchers.Call(r.Subject, at.Seq)
+	return at, nil
+}
+
+// Watch implements [Log]. fn runs on the appending goroutine, under no lock.
+func (l *MemoryLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
+	return l.watchers.Watch(fn)
+}
+
+// history returns the history of a subject, a new one if there is none. The caller holds mu.
+func (l *MemoryLog) history(subject string) *history {
+	if h := l.subjects.find(subject); h != nil {
+		return h
+	}
+	h := &history{subject: subject, trimmed: l.forgotten.Load()}
+	h.newest.Store(h.trimmed) // it may have lost the entry that was forgotten last
+	l.subjects.add(h)
+	return h
+}
+
+// trimSubjectLocked brings h, which was just appended to, back within the bounds of one subject.
+// The caller holds both locks.
+func (l *MemoryLog) trimSubjectLocked(h *history, now time.Duration) {
+	for n := len(h.entries()); n > l.cfg.EventsPerSubject || n > 1 && h.bytes > l.cfg.MaxBytes/4; n-- {
+		l.removeLocked(h)
+	}
+	l.expireLocked(h, now, len(h.entries()))
+}
+
+// trimLocked brings the log back within its bounds. The caller holds mu, as for the methods
+// below.
+func (l *MemoryLog) trimLocked(now time.Duration) {
+	for most := sweep; most > 0 && now >= l.sweepAt && l.active.first != nil; {
+		quiet := l.active.first
+		if newest := quiet.last.Load(); !l.isOld(newest.appended, now) {
+			l.sweepAt = newest.appended + l.cfg.MaxAge
+			break
+		}
+		most -= l.expire(quiet, now, most)
+	}
+	for l.bytes > l.cfg.MaxBytes {
+		l.evict(l.active.first)
+	}
+	for n := 0; n < sweep && l.emptied.size > maxRemembered; n++ {
+		l.forget(l.emptied.first)
+	}
+}
+
+// evict removes the oldest entry of h.
+func (l *MemoryLog) evict(h *history) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l.removeLocked(h)
+	l.relistLocked(h)
+}
+
+// expire removes entries of h that have reached the maximum age, at most a number of them, and
+// returns how many it has removed.
+func (l *MemoryLog) expire(h *history, now time.Duration, most int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	defer l.relistLocked(h)
+	return l.expireLocked(h, now, most)
+}
+
+func (l *MemoryLog) expireLocked(h *history, now time.Duration, most int) (n int) {
+	for n < most && len(h.entries()) > 0 && l.isOld(h.oldest, now) {
+		l.removeLocked(h)
+		n++
+	}
+	return n
+}
+
+func (l *MemoryLog) isOld(appended, now time.Duration) bool { return now-appended >= l.cfg.MaxAge }
+
+func (l *MemoryLog) removeLocked(h *history) {
+	cost := cost(h.subject, len(h.removeLocked().Block)-BlockOverhead)
+	l.bytes -= cost
+	h.bytes -= cost
+}
+
+// relistLocked moves a history that has become empty to the list of those.
+func (l *MemoryLog) relistLocked(h *history) {
+	if len(h.entries()) == 0 && h.list == &l.active {
+		h.moveTo(&l.emptied)
+	}
+}
+
+// forget removes an empty history. The log keeps the sequence of the last entry that it lost.
+func (l *MemoryLog) forget(h *history) {
+	h.moveTo(nil)
+	if h == &l.subjects.all {
+		return // it is never removed
+	}
+	l.forgotten.Store(max(l.forgotten.Load(), h.trimmed))
+	l.subjects.remove(h)
+}
+
+func (l *MemoryLog) cursor(seq uint64) Cursor {
+	return Cursor{Epoch: l.epoch, Seq: seq, Check: l.check(seq)}
+}
+
+// check derives a cursor's check from its sequence, so that a position can be verified after
+// its entry was removed.
+func (l *MemoryLog) check(seq uint64) uint32 { return uint32(maphash.Comparable(l.seed, seq)) }
+
+// cost is what an entry counts for in MaxBytes.
+func cost(subject string, frameBytes int) int64 {
+	return int64(frameBytes + len(subject) + entryOverhead)
+}
+
+var _ Log = (*MemoryLog)(nil)

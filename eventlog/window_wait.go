@@ -1,0 +1,162 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"slices"
+)
+
+// waiter is a call of Wait whose sequence readers do not see yet.
+type waiter struct {
+	ready    chan struct{} // closed after the fields below were set
+	entry    *WindowEntry  // nil if it is not held
+	replaced bool
+}
+
+// Wait returns the position of the entry that an Append has stored at a sequence, when Read sees
+// it. The generation is from before the record was stored. The tag is the entry's; with 0 the
+// caller knows that no other entry can have the sequence.
+//
+// Errors: that of ctx; [ErrReplaced], after which the record is not in the log; [ErrNotHeld], after
+// which it is visible and the log asks the store for its position; [ErrClosed].
+func (w *Window) Wait(ctx context.Context, generation, seq uint64, tag uint32) (Cursor, error) {
+	w.mu.Lock()
+	one := &waiter{entry: w.at(seq), replaced: generation != w.generation}
+	if !one.replaced && seq > w.head {
+		one.ready = make(chan struct{})
+		w.waiting[seq] = append(w.waiting[seq], one)
+	}
+	w.mu.Unlock()
+	if one.ready != nil {
+		select {
+		case <-one.ready:
+		case <-w.done:
+			return Cursor{}, ErrClosed
+		case <-ctx.Done():
+			w.forget(seq, one)
+			return Cursor{}, ctx.Err()
+		}
+	}
+	switch e := one.entry; {
+	case one.replaced, e != nil && tag != 0 && e.Tag != tag:
+		return Cursor{}, ErrReplaced
+	case e == nil:
+		return Cursor{}, ErrNotHeld
+	default:
+		return e.At, nil
+	}
+}
+
+func (w *Window) forget(seq uint64, one *waiter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := slices.DeleteFunc(w.waiting[seq], func(other *waiter) bool { return other == one })
+	if w.waiting[seq] = list; len(list) == 0 {
+		delete(w.waiting, seq)
+	}
+}
+
+// releaseLocked ends the waiting for the sequences after one, up to the head.
+func (w *Window) releaseLocked(after uint64) {
+	release := func(seq uint64) {
+		list, ok := w.waiting[seq]
+		if !ok {
+			return
+		}
+		e := w.at(seq)
+		for _, one := range list {
+			one.entry = e
+			close(one.ready)
+		}
+		delete(w.waiting, seq)
+	}
+	if w.head == after+1 { // nearly always
+		release(w.head)
+		return
+	}
+	for seq := range w.waiting {
+		if seq <= w.head {
+			release(seq)
+		}
+	}
+}
+
+// lastCall is a call of Store.Last that calls of Head share.
+type lastCall struct {
+	done       chan struct{} // closed after the fields below were set
+	generation uint64
+	seq        uint64
+	err        error
+}
+
+// Head implements [Log]. It asks the store for its last sequence, and waits for at most 4 s until
+// Read sees that. Only one request is in progress at a time: calls that arrive meanwhile share the
+// next one, because it has to begin after them.
+//
+// Errors: [ErrDisconnected] at once without contact, [ErrReplaced], [ErrClosed], that of ctx, those
+// of the Store.
+func (w *Window) Head(ctx context.Context) (Cursor, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	w.mu.Lock()
+	switch {
+	case w.closed:
+		w.mu.Unlock()
+		return Cursor{}, ErrClosed
+	case !w.HasContact():
+		w.mu.Unlock()
+		return Cursor{}, ErrDisconnected
+	case w.nextLast == nil:
+		w.nextLast = &lastCall{done: make(chan struct{})}
+	}
+	call := w.nextLast
+	if !w.asking {
+		w.asking = true
+		w.running.Go(w.askLast)
+	}
+	w.mu.Unlock()
+	select {
+	case <-call.done:
+	case <-w.done:
+		return Cursor{}, ErrClosed
+	case <-ctx.Done():
+		return Cursor{}, ctx.Err()
+	}
+	if call.err != nil {
+		return Cursor{}, call.err
+	}
+	if _, err := w.Wait(ctx, call.generation, call.seq, 0); err != nil && !errors.Is(err, ErrNotHeld) {
+		return Cursor{}, err
+	}
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.generation != call.generation {
+		return Cursor{}, ErrReplaced
+	}
+	return w.cursor(w.head), nil
+}
+
+// askLast calls Store.Last as long as calls of Head wait for it.
+func (w *Window) askLast() {
+	for {
+		w.mu.Lock()
+		call := w.nextLast
+		if w.nextLast = nil; call == nil || w.closed {
+			w.asking = false
+			w.mu.Unlock()
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		w.stopLast = cancel
+		epoch := w.epoch
+		call.generation = w.generation
+		w.mu.Unlock()
+		last, err := w.cfg.Store.Last(ctx)
+		cancel()
+		if err == nil && last.Epoch != epoch {
+			err = ErrReplaced
+		}
+		call.seq, call.err = last.Seq, err
+		close(call.done)
+	}
+}

@@ -1,0 +1,161 @@
+package logtest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// node is one node of an application: a registry on its log, and a server of streams.
+type node struct {
+	log      eventlog.Log
+	registry *ginsse.Registry
+	server   *ssetest.Server
+}
+
+const (
+	userHeader     = "Test-User"
+	eventsPath     = "/events"     // streams with the topic
+	heartbeatsPath = "/heartbeats" // streams with heartbeats instead
+	topic          = "news"
+	heartbeat      = 5 * time.Millisecond
+	eventType      = "n"
+
+	aliceID, bobID, carolID = "alice", "bob", "carol"
+)
+
+// newNodes returns nodes of an application: on a log, and on its peer if it has one.
+func newNodes(t *testing.T, s Suite, b Bounds) (nodes []*node) {
+	t.Helper()
+	for _, log := range openNodes(t, s, b) {
+		nodes = append(nodes, newNode(t, log))
+	}
+	return nodes
+}
+
+// newNode returns a node without heartbeats, except for requests that ask for them. A heartbeat
+// would hide that a stream was not woken.
+func newNode(t *testing.T, log eventlog.Log) *node {
+	t.Helper()
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{
+		Log:               log,
+		Stream:            ginsse.StreamConfig{HeartbeatInterval: -1},
+		MaxStreamsPerUser: -1, // a client may be back before its former stream has ended
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(registry.Close)
+	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
+		return ginsse.Identity{UserID: c.GetHeader(userHeader)}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := gin.New()
+	middleware := ginsse.Middleware(auth)
+	engine.GET(eventsPath, middleware, registry.Handler(ginsse.WithTopics(topic)))
+	engine.GET(heartbeatsPath, middleware, registry.Handler(ginsse.WithStreamConfig(ginsse.StreamConfig{HeartbeatInterval: heartbeat})))
+	return &node{log: log, registry: registry, server: ssetest.NewServer(t, engine)}
+}
+
+// open opens a stream of a user.
+func (n *node) open(t *testing.T, s Suite, user string, options ...ssetest.Option) *ssetest.Stream {
+	t.Helper()
+	stream := n.server.Open(t, eventsPath, append(options, ssetest.Header(userHeader, user))...)
+	return begin(t, s, stream)
+}
+
+func begin(t *testing.T, s Suite, stream *ssetest.Stream) *ssetest.Stream {
+	t.Helper()
+	stream.Patience = s.longPatience()
+	if e := stream.Next(); e.Type != "sse.open" {
+		t.Fatalf("the stream begins with %q", e)
+	}
+	return stream
+}
+
+// send sends a numbered event to a user, and returns what the user's streams receive.
+func (n *node) send(t *testing.T, user string, number int) ssetest.Event {
+	t.Helper()
+	receipt, err := n.registry.SendTo(t.Context(), user, numbered(number))
+	return sent(t, number, receipt, err)
+}
+
+// sendAgain sends events until the log takes one, each with the next number. An event that was not
+// taken may be delivered all the same.
+func (n *node) sendAgain(t *testing.T, s Suite, user string, number *int) ssetest.Event {
+	t.Helper()
+	deadline := time.Now().Add(s.longPatience())
+	for {
+		*number++
+		receipt, err := n.registry.SendTo(t.Context(), user, numbered(*number))
+		if err == nil || time.Now().After(deadline) {
+			return sent(t, *number, receipt, err)
+		}
+		<-time.After(retryInterval)
+	}
+}
+
+func numbered(n int) ginsse.Event { return ginsse.Event{Type: eventType, Data: n} }
+
+// sent is the numbered event that a receipt is for.
+func sent(t *testing.T, n int, receipt ginsse.Receipt, err error) ssetest.Event {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("sending event %d: %v", n, err)
+	}
+	return ssetest.Event{Type: eventType, Data: fmt.Sprint(n), LastEventID: receipt.ID}
+}
+
+// wantNext fails unless these are the next events of a stream.
+func wantNext(t *testing.T, stream *ssetest.Stream, list ...ssetest.Event) {
+	t.Helper()
+	for i, want := range list {
+		if got := stream.Next(); got != want {
+			t.Fatalf("event %d of %d is %q, want %q", i+1, len(list), got, want)
+		}
+	}
+}
+
+// wantEnd fails unless the next event of a stream is its last, of this type and reason.
+func wantEnd(t *testing.T, s Suite, stream *ssetest.Stream, eventType string, reason ginsse.Reason) {
+	t.Helper()
+	e := stream.Next()
+	for e.Type == "sse.gap" && s.Inexact {
+		e = stream.Next()
+	}
+	if e.Type != eventType || !strings.HasPrefix(e.Data, fmt.Sprintf(`{"reason":%q`, string(reason))) {
+		t.Fatalf("got %q, want %s by %q", e, eventType, reason)
+	}
+	if rest, err := stream.WaitEnd(); err != nil || len(rest) > 0 {
+		t.Fatalf("after the end there is %q, %v", rest, err)
+	}
+}
+
+// sorted returns events by their place in the log.
+func sorted(t *testing.T, events []ssetest.Event) []ssetest.Event {
+	t.Helper()
+	slices.SortFunc(events, func(a, b ssetest.Event) int {
+		return cmp.Compare(cursorOf(t, a.LastEventID).Seq, cursorOf(t, b.LastEventID).Seq)
+	})
+	return events
+}
+
+func cursorOf(t *testing.T, id string) eventlog.Cursor {
+	t.Helper()
+	at, err := eventlog.ParseCursor(id)
+	if err != nil {
+		t.Fatalf("the id %q is no position: %v", id, err)
+	}
+	return at
+}

@@ -1,0 +1,516 @@
+package ginsse_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// These tests have time in them. They run in bubbles, where it takes none.
+
+// beating has the default heartbeat, which newRegistry leaves out.
+var beating = ginsse.StreamConfig{HeartbeatInterval: 15 * time.Second}
+
+func TestHeartbeatComesInEachSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		pass(time.Minute)
+		synctest.Wait()
+		if n := stream.Heartbeats(); n < 4 || n > 5 {
+			t.Errorf("%d heartbeats in a minute, want one each 11.25 to 15 s", n)
+		}
+		open := stream.NextOf("sse.open")
+		if !strings.Contains(open.Data, `"heartbeat":15000`) {
+			t.Errorf("sse.open does not name the interval: %s", open.Data)
+		}
+		if e := stream.NextOf("sse.heartbeat"); e.Data != "" || e.LastEventID != open.LastEventID || len(stream.Comments()) != 0 {
+			t.Errorf("the heartbeat is %+v beside the comments %q, want empty data, the position as the id, and no comment", e, stream.Comments())
+		}
+	})
+}
+
+func TestHeartbeatCommentsAreNotSeenByPages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{HeartbeatInterval: 15 * time.Second, HeartbeatComments: true}})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		if open := stream.NextOf("sse.open"); strings.Contains(open.Data, "heartbeat") {
+			t.Errorf("sse.open promises heartbeats that a page does not see: %s", open.Data)
+		}
+		pass(time.Minute)
+		synctest.Wait()
+		if n := stream.Heartbeats(); n < 4 || n > 5 || len(stream.Comments()) != n {
+			t.Errorf("%d heartbeats and the comments %q", n, stream.Comments())
+		}
+		last := send(t, registry, "bob", 1)
+		pass(15 * time.Second)
+		synctest.Wait()
+		if got := stream.LastEventID(); got != last.ID {
+			t.Errorf("the position is %q, want that of the other user's event, %q", got, last.ID)
+		}
+		stream.Close()
+		if e, err := stream.TryNext(0); err == nil {
+			t.Errorf("a page would see %+v", e)
+		}
+	})
+}
+
+// What Stream.Send sends has no id. However often it is used, the client knows the
+// position once an interval, and so meets no gap for other users' events.
+func TestPositionIsSentOnceAnIntervalWhateverElseIsWritten(t *testing.T) {
+	t.Parallel()
+	for _, comments := range []bool{false, true} {
+		t.Run(fmt.Sprintf("comments_%v", comments), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{HeartbeatInterval: 15 * time.Second, HeartbeatComments: comments}})
+				stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+				stream.NextOf("sse.open")
+				s := registry.Streams("alice")[0]
+				var positions []string
+				for second := range 120 {
+					positions = append(positions, send(t, registry, "bob", second).ID)
+					if err := s.Send(t.Context(), ginsse.Event{Type: "tick", Data: second}); err != nil {
+						t.Fatal(err)
+					}
+					pass(time.Second)
+					synctest.Wait()
+					behind := len(positions) - 1 - slices.Index(positions, stream.LastEventID())
+					if second >= 16 && behind > 15 {
+						t.Fatalf("after %d s the client's position is %d s old", second, behind)
+					}
+				}
+				if n := stream.Heartbeats(); !comments && (n < 8 || n > 11) {
+					t.Errorf("%d heartbeats in two minutes, want one an interval", n)
+				}
+			})
+		})
+	}
+}
+
+// A stream to which something is sent is not quiet, and if its position stays where
+// it is there is nothing to say.
+func TestSendTakesThePlaceOfHeartbeats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		for range 60 {
+			if err := registry.Streams("alice")[0].Send(t.Context(), ginsse.Event{Type: "tick"}); err != nil {
+				t.Fatal(err)
+			}
+			pass(time.Second)
+		}
+		synctest.Wait()
+		if n := stream.Heartbeats(); n != 0 {
+			t.Errorf("%d heartbeats on a busy stream", n)
+		}
+		start := time.Now()
+		stream.NextOf("sse.heartbeat")
+		if d := time.Since(start); d > 15*time.Second {
+			t.Errorf("silent for %v", d)
+		}
+	})
+}
+
+func TestHeartbeatWaitsForSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		for n := range 60 {
+			pass(time.Second)
+			send(t, registry, "alice", n)
+		}
+		synctest.Wait()
+		if n := stream.Heartbeats(); n != 0 {
+			t.Errorf("%d heartbeats on a busy stream", n)
+		}
+	})
+}
+
+func TestHeartbeatsOfStreamsAreSpread(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating, MaxStreamsPerUser: -1})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		var streams []*ssetest.Stream
+		for range 20 {
+			streams = append(streams, server.Open(t, "/events", as("alice")))
+		}
+		beaten := func() (n int) {
+			synctest.Wait()
+			for _, stream := range streams {
+				n += stream.Heartbeats()
+			}
+			return n
+		}
+		pass(11 * time.Second)
+		if n := beaten(); n != 0 {
+			t.Errorf("%d streams beat before three quarters of the interval", n)
+		}
+		pass(2 * time.Second)
+		if n := beaten(); n == 0 || n == len(streams) {
+			t.Errorf("%d of %d streams beat in the middle of the spread", n, len(streams))
+		}
+		pass(2 * time.Second)
+		if n := beaten(); n != len(streams) {
+			t.Errorf("%d of %d streams beat within the interval", n, len(streams))
+		}
+	})
+}
+
+// Those that are due at about the same time come at the same time: an idle processor
+// is woken once for all of them.
+func TestHeartbeatsOfManyStreamsComeTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const streams, interval = 300, 64 * time.Second // whole seconds apart
+		writes := make(map[int64]int)
+		var mu sync.Mutex
+		counted := func(c *gin.Context) {
+			c.Writer = &writeHook{c.Writer, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				writes[time.Now().UnixNano()]++
+			}}
+		}
+		registry := newRegistry(t, ginsse.RegistryConfig{
+			Stream: ginsse.StreamConfig{HeartbeatInterval: interval}, MaxStreamsPerUser: -1,
+		})
+		server := ssetest.NewServer(t, serveAt(registry.Handler(), counted, ginsse.Middleware(headerAuth(t))))
+		for range streams {
+			pass(7 * time.Millisecond)
+			server.Open(t, "/", as("alice"))
+		}
+		synctest.Wait()
+		mu.Lock()
+		clear(writes) // of the openings
+		mu.Unlock()
+		pass(interval)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		total := 0
+		for at, n := range writes {
+			total += n
+			if at%int64(interval/64) != 0 {
+				t.Errorf("%d streams beat at %v", n, time.Unix(0, at).UTC())
+			}
+		}
+		if total < streams {
+			t.Errorf("%d streams beat in an interval, of %d", total, streams)
+		}
+	})
+}
+
+// writeHook is a gin.ResponseWriter that tells of each write.
+type writeHook struct {
+	gin.ResponseWriter
+	wrote func()
+}
+
+func (w *writeHook) Write(p []byte) (int, error) {
+	w.wrote()
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *writeHook) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// The position of a user to whom nothing happens moves with the heartbeats, so
+// that it never falls out of the history.
+func TestHeartbeatMovesThePositionOfAnIdleStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		stream := server.Open(t, "/events", as("alice"))
+		opened := stream.NextOf("sse.open").LastEventID
+		last := send(t, registry, "bob", 1)
+		pass(15 * time.Second)
+		synctest.Wait()
+		if got := stream.LastEventID(); got != last.ID || got == opened {
+			t.Errorf("the position is %q, want that of the other user's event, %q", got, last.ID)
+		}
+		if n := stream.Heartbeats(); n != 1 {
+			t.Errorf("%d heartbeats, want 1", n)
+		}
+	})
+}
+
+func TestStreamEndsWhenItsCredentialExpires(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "20m"))
+		start := time.Now()
+		stream.Patience = time.Hour
+		wantReconnect(t, stream, "expired")
+		if lived := time.Since(start); lived != 20*time.Minute {
+			t.Errorf("the stream lived for %v", lived)
+		}
+	})
+}
+
+func TestStreamEndsAfterItsLifetime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{MaxLifetime: time.Hour}})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "9h"))
+		start := time.Now()
+		stream.Patience = 2 * time.Hour
+		wantReconnect(t, stream, "lifetime")
+		if lived := time.Since(start); lived < 54*time.Minute || lived > time.Hour {
+			t.Errorf("the stream lived for %v, want 54m to 1h", lived)
+		}
+	})
+}
+
+func TestStreamCanDoWithoutHeartbeatAndEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{HeartbeatInterval: -1, MaxLifetime: -1, ReconnectionTime: -1, WriteTimeout: -1}})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		pass(100 * 24 * time.Hour)
+		send(t, registry, "alice", 1)
+		wantNumbers(t, stream, 1, 1)
+		if len(stream.Comments()) != 0 || stream.ReconnectionTime() != 0 {
+			t.Errorf("comments %q, reconnection time %v", stream.Comments(), stream.ReconnectionTime())
+		}
+	})
+}
+
+// When the log fails, streams stay open, beat, keep their position, and go on
+// where they were once it is back. That other users' events keep waking them
+// changes nothing.
+func TestStreamOutlivesAFailingLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log, Stream: beating})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		stream := server.Open(t, "/events", as("alice"))
+		short := server.Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "30s"))
+		send(t, registry, "alice", 1)
+		wantNumbers(t, stream, 1, 1)
+		position := stream.LastEventID()
+		log.failing.Store(true)
+		for n := range 120 {
+			send(t, registry, "alice", n+2)
+			pass(500 * time.Millisecond)
+		}
+		synctest.Wait()
+		if stream.LastEventID() != position || stream.Heartbeats() < 4 {
+			t.Errorf("position %q, was %q; %d heartbeats in a minute", stream.LastEventID(), position, stream.Heartbeats())
+		}
+		wantReconnect(t, short, "expired")
+		// A new stream cannot find its place, and is told in-band to come back.
+		wantReconnect(t, server.Open(t, "/events", as("bob")), "overloaded")
+		log.failing.Store(false)
+		pass(2 * time.Second)
+		wantNumbers(t, stream, 2, 121)
+	})
+}
+
+// What one stream was sent needs no log.
+func TestDisconnectDeliversWhatWasQueuedAlthoughTheLogFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		log.failing.Store(true)
+		send(t, registry, "alice", 1)
+		synctest.Wait() // it has found that the log fails
+		s := registry.Streams("alice")[0]
+		if err := s.Send(t.Context(), numbered(7)); err != nil {
+			t.Fatal(err)
+		}
+		s.Disconnect("signed out")
+		wantNumbers(t, stream, 7, 7)
+		wantClose(t, stream, "signed out")
+	})
+}
+
+var errBrokerAway = errors.New("the broker is away")
+
+type failingLog struct {
+	*eventlog.MemoryLog
+	failing atomic.Bool
+}
+
+func (l *failingLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	if l.failing.Load() {
+		return eventlog.Page{}, errBrokerAway
+	}
+	return l.MemoryLog.Read(ctx, q, dst)
+}
+
+func (l *failingLog) Head(ctx context.Context) (eventlog.Cursor, error) {
+	if l.failing.Load() {
+		return eventlog.Cursor{}, errBrokerAway
+	}
+	return l.MemoryLog.Head(ctx)
+}
+
+// A reader that takes a little at a time is slow, but alive.
+func TestSlowReaderThatMakesProgressIsNotCut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		result := make(chan error, 1)
+		data := make([]byte, 256<<10)
+		for i := range data {
+			data[i] = 'x'
+		}
+		server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+			result <- ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: 10 * time.Second, HeartbeatInterval: -1}, func(ctx context.Context, s *ginsse.Stream) error {
+				return s.Send(ctx, ginsse.Event{Data: data})
+			})
+		}))
+		response := openBody(t, server, "/")
+		total, piece := 0, make([]byte, 8<<10)
+		for {
+			n, err := response.Body.Read(piece)
+			total += n
+			if err != nil {
+				break
+			}
+			pass(time.Second) // 32 pieces of 8 KiB: three write timeouts in all
+		}
+		if total < len(data) {
+			t.Errorf("read %d bytes", total)
+		}
+		if err := <-result; err != nil {
+			t.Errorf("Serve returned %v", err)
+		}
+	})
+}
+
+// Wake-ups that coincide with the end must not be lost: without heartbeats
+// nothing else would wake the stream.
+func TestStreamNeverSleepsThroughItsEnd(t *testing.T) {
+	t.Parallel()
+	trials := 3000
+	if testing.Short() {
+		trials = 300
+	}
+	registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{MaxLifetime: -1}, MaxOpensPerMinute: -1})
+	engine := newEngine(t, registry)
+	for n := range trials {
+		ctx, cancel := context.WithCancel(t.Context())
+		request := httptest.NewRequest(http.MethodGet, "/events", http.NoBody).WithContext(ctx)
+		request.Header.Set("X-User", "alice")
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			engine.ServeHTTP(httptest.NewRecorder(), request)
+		}()
+		for !registry.Online("alice") {
+			runtime.Gosched()
+		}
+		switch n % 3 {
+		case 0:
+			cancel()
+		case 1:
+			_, _ = registry.Disconnect(t.Context(), "alice", "")
+		default:
+			send(t, registry, "alice", n)
+			_, _ = registry.Disconnect(t.Context(), "alice", "")
+		}
+		within(t, "the end of the stream", ended)
+		cancel()
+	}
+}
+
+func TestStreamEndsInTimeAlthoughItsProducerSends(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		lived := make(chan time.Duration, 1)
+		server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+			_ = ginsse.Serve(c, ginsse.StreamConfig{MaxLifetime: time.Minute}, func(_ context.Context, s *ginsse.Stream) error {
+				for n := 0; ; n++ {
+					pass(time.Second)
+					if err := s.Send(context.Background(), numbered(n)); err != nil {
+						if !errors.Is(err, ginsse.ReasonLifetime) {
+							t.Errorf("Send: %v", err)
+						}
+						lived <- time.Since(start)
+						return err
+					}
+				}
+			})
+		}))
+		stream := server.Open(t, "/")
+		stream.Patience = time.Hour
+		wantCutShort(t, stream)
+		if d := <-lived; d < 54*time.Second || d > 61*time.Second {
+			t.Errorf("the stream lived for %v", d)
+		}
+	})
+}
+
+// An expired credential gives no right to what is still waiting.
+func TestExpiredStreamDeliversNothingMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		stream := server.Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "1m"))
+		pass(time.Minute) // it has expired; its goroutine has not run yet
+		if registry.Online("alice") {
+			t.Skip("the timer has not run either") // a tie, decided by the scheduler
+		}
+		send(t, registry, "alice", 1)
+		rest, err := stream.WaitEnd()
+		for _, e := range rest {
+			if e.Type == "n" {
+				t.Errorf("got %+v after the expiry, %v", e, err)
+			}
+		}
+	})
+}
+
+func TestSendBlockedOnAFullQueueEndsWithTheStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		result := make(chan error, 1)
+		server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+			_ = ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: time.Minute}, func(ctx context.Context, s *ginsse.Stream) error {
+				go func() {
+					for {
+						if err := s.Send(context.Background(), ginsse.Event{Data: strings.Repeat("x", 50_000)}); err != nil {
+							result <- err
+							return
+						}
+					}
+				}()
+				pass(time.Second) // by now it is blocked: the client does not read
+				s.Disconnect("enough")
+				return nil
+			})
+		}))
+		openBody(t, server, "/")
+		if err := <-result; !errors.Is(err, ginsse.Reason("enough")) {
+			t.Errorf("Send returned %v", err)
+		}
+	})
+}

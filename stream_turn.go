@@ -1,0 +1,163 @@
+package ginsse
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/ginsse/ginsse/eventlog"
+)
+
+// turn is what a stream writes at one time. It is borrowed, so that an idle stream has none.
+//
+// The blocks of entries are the log's, and shared by all streams. Small ones are gathered into
+// one write; large ones are written from where they are.
+type turn struct {
+	bytes   []byte            // written first: events of Send
+	entries []*eventlog.Entry // then these
+	own     []byte            // then the kit's own event
+}
+
+// The bounds of one turn. A stream whose client has stalled holds no more than one turn: at most
+// maxTurnEvents references to entries, and copies of small blocks within maxTurnBytes.
+const (
+	maxTurnBytes  = 64 << 10
+	maxTurnEvents = 512
+	// largeBlock is the size from which a block is not copied.
+	largeBlock = 16 << 10
+)
+
+var turns sync.Pool // of *turn
+
+func borrowTurn() *turn {
+	if t, ok := turns.Get().(*turn); ok {
+		return t
+	}
+	return new(turn)
+}
+
+func (t *turn) release() {
+	clear(t.entries)
+	t.entries, t.own = t.entries[:0], nil
+	if t.bytes = t.bytes[:0]; cap(t.bytes) > maxBufferBytes {
+		t.bytes = nil
+	}
+	turns.Put(t)
+}
+
+// isEmpty reports whether there is nothing to write.
+func (t *turn) isEmpty() bool { return len(t.bytes)+len(t.entries)+len(t.own) == 0 }
+
+// writeTo writes the turn. The writer keeps its first error.
+func (t *turn) writeTo(w *writer) {
+	if len(t.bytes)+len(t.own) == 0 && len(t.entries) == 1 {
+		_, _ = w.Write(t.entries[0].Block)
+		return
+	}
+	for _, e := range t.entries {
+		if len(e.Block) < largeBlock {
+			t.bytes = append(t.bytes, e.Block...)
+			continue
+		}
+		t.flush(w)
+		_, _ = w.Write(e.Block)
+	}
+	t.bytes = append(t.bytes, t.own...)
+	t.flush(w)
+}
+
+func (t *turn) flush(w *writer) {
+	if len(t.bytes) > 0 {
+		_, _ = w.Write(t.bytes)
+		t.bytes = t.bytes[:0]
+	}
+}
+
+// next puts into t what the stream has to write now. more says that there is more than fits, or
+// that the stream must look again. Only the stream's writer calls it.
+func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
+	s.unread.Store(0) // before looking: later news notifies again
+	if s.registry == nil {
+		t.bytes = s.take(t.bytes)
+		return false, nil
+	}
+	if since := s.commanded.Swap(0); since != 0 {
+		if _, err := s.lookAhead(ctx); err != nil {
+			s.commanded.CompareAndSwap(0, since)
+			t.bytes = s.take(t.bytes)
+			return false, err
+		}
+	}
+	before := s.endsBefore()
+	if before != 0 && !reasonOf(s.Err()).drains() {
+		return false, nil
+	}
+	t.bytes = s.take(t.bytes)
+	if before != 0 && s.at.Seq+1 >= before {
+		return false, nil
+	}
+	return s.read(ctx, t)
+}
+
+// read puts the next entries of the log into t. It ends at a command, and at the stream's end.
+func (s *Stream) read(ctx context.Context, t *turn) (more bool, err error) {
+	q := eventlog.Query{Subjects: s.subjects, After: s.at, MaxEntries: maxTurnEvents, MaxBytes: maxTurnBytes}
+	ended, resuming := s.ended.Load(), s.at.Seq < s.opening.Seq
+	if ended || resuming { // commands up to the opening were for earlier streams, and may be trimmed
+		q.Subjects = s.eventSubjects()
+	}
+	page, err := s.registry.log.Read(ctx, q, t.entries)
+	if err != nil {
+		return false, err
+	}
+	if page.Gap != "" {
+		return s.passGap(ctx, t, page, ended)
+	}
+	t.entries, s.at, more = page.Entries, page.Through, page.More
+	if resuming && s.at.Seq >= s.opening.Seq {
+		t.cut(func(e *eventlog.Entry) bool { return e.At.Seq > s.opening.Seq })
+		s.at, more = s.opening, true
+	}
+	if command := t.cut(func(e *eventlog.Entry) bool { return e.Subject == s.subjects[0] }); command != nil {
+		s.carryOut(command)
+		s.at, more = command.At, true
+	}
+	if before := s.endsBefore(); before != 0 {
+		t.cut(func(e *eventlog.Entry) bool { return e.At.Seq >= before })
+	}
+	if n := len(t.entries); n > 0 {
+		s.sent = t.entries[n-1].At.Seq
+	}
+	return more, nil
+}
+
+// cut removes the first entry that at reports true for, and all after it. It returns that
+// entry; nil if there is none.
+func (t *turn) cut(at func(*eventlog.Entry) bool) *eventlog.Entry {
+	i := slices.IndexFunc(t.entries, at)
+	if i < 0 {
+		return nil
+	}
+	first := t.entries[i]
+	clear(t.entries[i:])
+	t.entries = t.entries[:i]
+	return first
+}
+
+// passGap moves the stream over a gap to the head of the log, and says so to the client. The
+// commands in between are carried out. If one ends the stream, or one may be lost, the stream
+// looks again whether it has missed events before its end.
+func (s *Stream) passGap(ctx context.Context, t *turn, page eventlog.Page, ended bool) (more bool, err error) {
+	if before := s.at; ended {
+		s.at = page.Through
+	} else if err := s.skipTo(ctx, page.Through); err != nil {
+		return false, err
+	} else if s.ended.Load() {
+		s.at = before
+		return true, nil
+	}
+	s.registry.gaps.Add(1)
+	s.sent = s.at.Seq
+	t.own = appendOwn(t.own, typeGap, s.at.String(), gapData{page.Gap})
+	return true, nil
+}

@@ -1,0 +1,140 @@
+package ginsse
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
+)
+
+// subscribers maps subjects to the streams that read them.
+//
+// Concurrency: all methods may be called from several goroutines.
+type subscribers struct {
+	// mu guards the fields below and Stream.slots. No lock is taken while it is held, and it is
+	// not held during I/O.
+	mu    sync.RWMutex
+	lists map[string]*subscriberList // by subject; none is empty
+	users int                        // with a stream
+}
+
+// subscriberList holds the streams that read one subject, in no order. A stream knows its slot
+// in each of its lists, so that it leaves a large one as fast as a small one.
+type subscriberList struct {
+	slots  []slot
+	inline [1]slot      // of slots, for a user with one stream
+	lag    atomic.Int32 // pace that the streams could do with, as of the last notification
+}
+
+// slot is a stream in a list, and the place of the list's subject among the stream's.
+type slot struct {
+	stream  *Stream
+	subject int
+}
+
+// userPlace is the place of the user's events among a stream's subjects.
+const userPlace = 1
+
+// add adds a stream to the lists of its subjects.
+func (u *subscribers) add(s *Stream) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s.slots = make([]int, len(s.subjects))
+	for i, subject := range s.subjects {
+		list := u.lists[subject]
+		if list == nil {
+			list = new(subscriberList)
+			list.slots = list.inline[:0]
+			u.lists[subject] = list
+			if i == userPlace {
+				u.users++
+			}
+		}
+		s.slots[i] = len(list.slots)
+		if list.slots = append(list.slots, slot{s, i}); len(list.slots) == len(list.inline)+1 {
+			list.inline = [1]slot{} // the slots have moved out of it
+		}
+	}
+}
+
+// remove removes a stream from all lists. It reports false if the stream was in none.
+func (u *subscribers) remove(s *Stream) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if s.slots == nil {
+		return false
+	}
+	for i, subject := range s.subjects {
+		list := u.lists[subject]
+		last := len(list.slots) - 1
+		moved := list.slots[last]
+		list.slots[s.slots[i]] = moved
+		moved.stream.slots[moved.subject] = s.slots[i]
+		list.slots[last] = slot{}
+		if list.slots = list.slots[:last]; last == 0 {
+			delete(u.lists, subject)
+			if i == userPlace {
+				u.users--
+			}
+		} else if cap(list.slots) > 64 && last < cap(list.slots)/4 {
+			list.slots = slices.Clip(slices.Clone(list.slots))
+		}
+	}
+	s.slots = nil
+	return true
+}
+
+// streams returns the streams that read a subject.
+func (u *subscribers) streams(subject string) []*Stream {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	list := u.lists[subject]
+	if list == nil {
+		return nil
+	}
+	streams := make([]*Stream, len(list.slots))
+	for i, slot := range list.slots {
+		streams[i] = slot.stream
+	}
+	return streams
+}
+
+// notify wakes the streams that read a subject. mayCommand says that there may be a command.
+func (u *subscribers) notify(subject string, mayCommand bool) {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	list := u.lists[subject]
+	if list == nil {
+		return
+	}
+	lag := atOnce
+	for _, slot := range list.slots {
+		if mayCommand {
+			slot.stream.commanded.CompareAndSwap(0, time.Now().UnixNano())
+		}
+		lag = max(lag, paceFor(slot.stream.notify()))
+	}
+	list.lag.Store(int32(lag))
+}
+
+// count returns how many streams read a subject, and the pace that the last notification found.
+func (u *subscribers) count(subject string) (streams int, lag pace) {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	if list := u.lists[subject]; list != nil {
+		return len(list.slots), pace(list.lag.Load())
+	}
+	return 0, atOnce
+}
+
+// totals returns the numbers of all streams and users.
+func (u *subscribers) totals() (streams, users int) {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	if all := u.lists[eventlog.SubjectAll]; all != nil {
+		streams = len(all.slots)
+	}
+	return streams, u.users
+}
