@@ -27,26 +27,23 @@ func newAdmission(cfg RegistryConfig) admission {
 	}
 }
 
-// check reports why a stream is not let in, and if its user opens streams too often, when the
-// next one may be opened. others are the user's streams, total is the number of all. If the user
-// has as many streams as allowed, check returns the oldest, which the new one replaces.
-func (a *admission) check(s *Stream, others []*Stream, total int) (oldest *Stream, after time.Duration, err error) {
-	if after := a.opens.take(s.user, s.opened); after > 0 {
-		return nil, after, fmt.Errorf("%w: the user opens streams too often", ReasonThrottled)
-	}
+// check reports why a stream is not let in. others are the user's streams, total is the number of
+// all. If the user has as many streams as allowed, check returns the oldest, which the new one
+// replaces.
+func (a *admission) check(s *Stream, others []*Stream, total int) (oldest *Stream, err error) {
 	if held := len(others) + a.heldBy[s.user]; a.maxPerUser > 0 && held >= a.maxPerUser {
 		if a.refuseNewest {
-			return nil, 0, fmt.Errorf("%w: the user has %d", ErrTooManyStreams, held)
+			return nil, fmt.Errorf("%w: the user has %d", ErrTooManyStreams, held)
 		}
 		if oldest = oldestWithoutHooks(others); oldest == nil {
-			return nil, 0, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
+			return nil, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
 		}
 	}
 	// Handlers of ended streams may still write to slow clients: there may be as many again.
 	if held := total + a.held; a.maxStreams > 0 && (held >= a.maxStreams && oldest == nil || a.handlers >= 2*a.maxStreams) {
-		return nil, 0, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
+		return nil, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
 	}
-	return oldest, 0, nil
+	return oldest, nil
 }
 
 // oldestWithoutHooks returns the oldest stream whose place becomes free when it ends.
@@ -78,30 +75,43 @@ func (a *admission) hold(s *Stream, change int) {
 	s.holds = holds
 }
 
-// attach makes a stream a subscriber of its subjects, or reports why it is not let in, and if
-// its user opens streams too often, when the next one may be opened. A user with as many streams
-// as allowed gets the new one in place of the oldest: connections that are dead but not yet
-// noticed must not keep a living page out.
-func (r *Registry) attach(s *Stream) (after time.Duration, err error) {
-	oldest, after, err := r.tryAttach(s)
+// mayOpen reports why a stream may not be opened now, and if its user opens streams too often,
+// when the next one may be.
+func (r *Registry) mayOpen(s *Stream) (after time.Duration, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != stateOpen {
+		return 0, ReasonShutdown
+	}
+	if after := r.admission.opens.take(s.user, s.opened); after > 0 {
+		return after, fmt.Errorf("%w: the user opens streams too often", ReasonThrottled)
+	}
+	return 0, nil
+}
+
+// attach makes a stream a subscriber of its subjects, or reports why it is not let in. A user with
+// as many streams as allowed gets the new one in place of the oldest: connections that are dead but
+// not yet noticed must not keep a living page out.
+func (r *Registry) attach(s *Stream) error {
+	oldest, err := r.tryAttach(s)
 	if oldest != nil {
 		oldest.end(ReasonReplaced)
 	}
-	return after, err
+	return err
 }
 
 // tryAttach is attach, except that the caller ends the stream that was replaced. The user is not
 // offline in between.
-func (r *Registry) tryAttach(s *Stream) (replaced *Stream, after time.Duration, err error) {
+func (r *Registry) tryAttach(s *Stream) (replaced *Stream, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != stateOpen {
-		return nil, 0, ReasonShutdown
+		return nil, ReasonShutdown
 	}
 	total, _ := r.subscribers.totals()
-	replaced, after, err = r.admission.check(s, r.Streams(s.user), total)
+	replaced, err = r.admission.check(s, r.Streams(s.user), total)
 	if err != nil {
-		return nil, after, err
+		return nil, err
 	}
 	r.subscribers.add(s)
 	if r.presence != nil {
@@ -116,7 +126,7 @@ func (r *Registry) tryAttach(s *Stream) (replaced *Stream, after time.Duration, 
 	if replaced != nil {
 		r.detachLocked(replaced)
 	}
-	return replaced, 0, nil
+	return replaced, nil
 }
 
 // release ends the hold of attach.

@@ -229,8 +229,8 @@ func NewAuthFunc(identify func(c *gin.Context) (Identity, error)) (*Auth, error)
 func (a *Auth) Authenticate(c *gin.Context) (Identity, error) { return a.identity(c, nil) }
 
 // identity is Authenticate with an origin check. mayUseCookie, if not nil, returns an error if a
-// token found only in cookies must not count.
-func (a *Auth) identity(c *gin.Context, mayUseCookie func() error) (Identity, error) {
+// token found only in cookies must not count. alone says that the request has no other token.
+func (a *Auth) identity(c *gin.Context, mayUseCookie func(alone bool) error) (Identity, error) {
 	if a.identify != nil {
 		identity, err := a.identify(c)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"github.com/ginsse/ginsse/eventlog"
 )
@@ -26,7 +27,9 @@ type disconnectData struct {
 
 func commandSubject(user string) string { return eventlog.Subject(eventlog.KindCommand, user) }
 
-func isCommand(subject string) bool { return len(subject) > 8 && subject[:8] == "command:" }
+func isCommand(subject string) bool { return strings.HasPrefix(subject, commandPrefix) }
+
+const commandPrefix = string(eventlog.KindCommand) + ":"
 
 // carryOut carries out a command. A command that it does not know is of another version, and
 // has no effect.
@@ -37,9 +40,11 @@ func (s *Stream) carryOut(command *eventlog.Entry) {
 	}
 	data, _, _ = bytes.Cut(data, []byte("\n"))
 	var disconnect disconnectData
-	if json.Unmarshal(data, &disconnect) == nil {
-		s.endBefore(disconnect.Reason.orDisconnected(), command.At.Seq)
+	if err := json.Unmarshal(data, &disconnect); err != nil {
+		s.endBefore(ReasonReauthenticate, command.At.Seq)
+		return
 	}
+	s.endBefore(disconnect.Reason.orDisconnected(), command.At.Seq)
 }
 
 // errCommandsUnread: the log could not say whether there were commands before a position.

@@ -359,7 +359,7 @@ func TestUnknownCommandHasNoEffect(t *testing.T) {
 	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 	stream.NextOf("sse.open")
 	send(t, registry, "alice", 1)
-	for _, frame := range []string{"event: grant\ndata: {\"topic\":\"x\"}\n\n", "event: disconnect\ndata: {\n\n", ": x\n\n"} {
+	for _, frame := range []string{"event: grant\ndata: {\"topic\":\"x\"}\n\n", "event: disconnected\ndata: {}\n\n", ": x\n\n"} {
 		if _, err := log.Append(t.Context(), eventlog.Record{Subject: "command:alice", Frame: []byte(frame)}); err != nil {
 			t.Fatal(err)
 		}
@@ -372,11 +372,59 @@ func TestUnknownCommandHasNoEffect(t *testing.T) {
 	}
 }
 
+// A command to disconnect that cannot be read may be for the stream.
+func TestMalformedDisconnectReauthenticates(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog(t, eventlog.MemoryLogConfig{})
+	stream := ssetest.NewServer(t, newEngine(t, newRegistry(t, ginsse.RegistryConfig{Log: log}))).Open(t, "/events", as("alice"))
+	stream.NextOf("sse.open")
+	if _, err := log.Append(t.Context(), eventlog.Record{Subject: "command:alice", Frame: []byte("event: disconnect\ndata: {\n\n")}); err != nil {
+		t.Fatal(err)
+	}
+	wantReconnect(t, stream, "reauthenticate")
+}
+
+// The command reaches a stream that was being opened when another node called Disconnect.
+func TestDisconnectEndsAStreamThatIsBeingOpened(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+		here, log := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]}), &changedNode{Node: logs[1]}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		server := ssetest.NewServer(t, newEngine(t, registry))
+		early := send(t, here, "alice", 1).ID
+		for name, id := range map[string]string{"fresh": "", "resumed": early} {
+			release, opening := make(chan struct{}), make(chan struct{})
+			stall := wait(release)
+			log.onRead = func(ctx context.Context, _ eventlog.Query) error {
+				log.onRead = nil
+				close(opening)
+				return stall(ctx)
+			}
+			streams := make(chan *ssetest.Stream, 1)
+			go func() { streams <- server.Open(t, "/events", as("alice"), ssetest.LastEventID(id)) }()
+			<-opening
+			disconnect(t, here, "alice", "signed out")
+			send(t, here, "alice", 2)
+			close(release)
+			stream := <-streams
+			wantClose(t, stream, "signed out")
+			if stream.LastEventID() == "" {
+				t.Errorf("%s: it got no position", name)
+			}
+		}
+	})
+}
+
 // Disconnect on another node bounds the time of a client that takes its events slowly, or not at
 // all: it must not stay for as long as its backlog lasts.
 func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
 	t.Parallel()
-	for name, pause := range map[string]time.Duration{"stalled": time.Hour, "slow": 2 * time.Second} {
+	for name, test := range map[string]struct{ pause, timeout time.Duration }{
+		"stalled":                 {time.Hour, 2 * time.Hour},
+		"stalled_without_timeout": {time.Hour, -1},
+		"slow":                    {2 * time.Second, 2 * time.Hour},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -385,7 +433,7 @@ func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
 				here := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]})
 				there := newRegistry(t, ginsse.RegistryConfig{
 					Log:            logs[1],
-					Stream:         ginsse.StreamConfig{WriteTimeout: 2 * time.Hour},
+					Stream:         ginsse.StreamConfig{WriteTimeout: test.timeout},
 					DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { ended <- reason },
 				})
 				response := openBody(t, ssetest.NewServer(t, newEngine(t, there)), "/events")
@@ -402,7 +450,7 @@ func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
 					select {
 					case <-ended:
 						over = true
-					case <-time.After(pause):
+					case <-time.After(test.pause):
 						_, _ = response.Body.Read(piece)
 					}
 				}

@@ -181,8 +181,9 @@ func TestStreamDisconnectedWhileItOpensIsClosed(t *testing.T) {
 	log := &endingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
 	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
 	log.end = func() { _, _ = registry.Disconnect(context.Background(), "alice", "signed out") }
+	id := send(t, registry, "alice", 1).ID
 	log.armed.Store(true)
-	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.LastEventID(id))
 	wantClose(t, stream, "signed out")
 }
 
@@ -194,12 +195,12 @@ type endingLog struct {
 	end   func()
 }
 
-func (l *endingLog) Head(ctx context.Context) (eventlog.Cursor, error) {
+func (l *endingLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	if l.armed.CompareAndSwap(true, false) {
 		l.end()
-		return eventlog.Cursor{}, errBrokerAway
+		return eventlog.Page{}, errBrokerAway
 	}
-	return l.MemoryLog.Head(ctx)
+	return l.MemoryLog.Read(ctx, q, dst)
 }
 
 // The end of a registry's stream by Close, or by a reason of producers, has a time limit.

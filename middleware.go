@@ -62,7 +62,15 @@ func Middleware(auth *Auth) gin.HandlerFunc {
 
 // RequireUser is [Middleware] for ordinary routes. It authenticates the request and puts the user
 // ID on the gin context, but sets no event-stream headers.
+//
+// Any page may link to a route with a safe method, so RequireUser lets GET, HEAD and OPTIONS pass for
+// requests from other sites. [Serve] and [Registry.Serve] refuse those.
+//
+// RequireUser panics if a is nil.
 func (a *Auth) RequireUser() gin.HandlerFunc {
+	if a == nil {
+		panic("ginsse: RequireUser: the Auth is nil")
+	}
 	return func(c *gin.Context) {
 		defer a.redact(c)
 		if !a.admit(c, false) {
@@ -74,13 +82,33 @@ func (a *Auth) RequireUser() gin.HandlerFunc {
 
 // admit authenticates c. If it cannot, it writes the refusal and returns false.
 func (a *Auth) admit(c *gin.Context, stream bool) bool {
-	identity, err := a.identity(c, func() error { return a.checkOrigin(c.Request, stream) })
+	identity, err := a.identity(c, func(alone bool) error {
+		if alone && !stream {
+			c.Set(cookieKey{}, a) // checkOrigin lets safe methods pass, which may open a stream
+		}
+		return a.checkOrigin(c.Request, stream)
+	})
 	if err != nil {
 		a.refuse(c, err)
 		return false
 	}
 	c.Set(identityKey{}, identity)
 	return true
+}
+
+// checkStreamOrigin refuses a stream to a page of another site, if the request depends on a cookie
+// that RequireUser has accepted. With an error the client has been answered.
+func checkStreamOrigin(c *gin.Context) error {
+	value, _ := c.Get(cookieKey{})
+	a, ok := value.(*Auth)
+	if !ok {
+		return nil
+	}
+	err := a.checkOrigin(c.Request, true)
+	if err != nil {
+		a.refuse(c, err)
+	}
+	return err
 }
 
 // refuse writes a refusal (RFC 6750, section 3).
@@ -134,8 +162,12 @@ type Identity struct {
 	Expiry time.Time
 }
 
-// identityKey is the key on the gin context. An unexported type cannot collide with other keys.
-type identityKey struct{}
+// identityKey and cookieKey are keys on the gin context. Unexported types cannot collide with other
+// keys.
+type (
+	identityKey struct{}
+	cookieKey   struct{} // of the Auth that accepted a cookie alone, for an ordinary route
+)
 
 // UserID returns the user ID that [Middleware] or [Auth.RequireUser] put on c, or "" on a route
 // without either.

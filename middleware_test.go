@@ -375,14 +375,21 @@ func TestMiddlewareRestoresTheWriter(t *testing.T) {
 	}
 }
 
-func TestMiddlewarePanicsWithoutAuth(t *testing.T) {
+func TestMiddlewareAndRequireUserPanicWithoutAuth(t *testing.T) {
 	t.Parallel()
-	defer func() {
-		if got := fmt.Sprint(recover()); got != "ginsse: Middleware: auth is nil" {
-			t.Errorf("got panic %q", got)
-		}
-	}()
-	ginsse.Middleware(nil)
+	for want, build := range map[string]func(){
+		"ginsse: Middleware: auth is nil":      func() { ginsse.Middleware(nil) },
+		"ginsse: RequireUser: the Auth is nil": func() { (*ginsse.Auth)(nil).RequireUser() },
+	} {
+		func() {
+			defer func() {
+				if got := fmt.Sprint(recover()); got != want {
+					t.Errorf("got panic %q, want %q", got, want)
+				}
+			}()
+			build()
+		}()
+	}
 }
 
 // middletestStream serves a stream of one event.

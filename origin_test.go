@@ -505,3 +505,44 @@ func origintestForm(text string) string {
 func origintestASCII(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 })
 }
+
+// A link to an ordinary route may come from any page, so RequireUser lets GET pass. A stream must not
+// be opened like this: it does work, and takes the visitor's places.
+func TestStreamBehindRequireUserRefusesPagesOfOtherSites(t *testing.T) {
+	t.Parallel()
+	auth := authtestAuth(t, func(cfg *ginsse.AuthConfig) { cfg.Cookie = "session" })
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	ran := false
+	r := gin.New()
+	r.GET("/plain", auth.RequireUser(), func(c *gin.Context) { c.Status(http.StatusNoContent) })
+	r.GET("/registry", auth.RequireUser(), registry.Handler())
+	r.GET("/request", auth.RequireUser(), func(c *gin.Context) {
+		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error {
+			ran = true
+			return nil
+		})
+	})
+	token := authtestSignPayload(`"sub":"alice"`)
+	for _, test := range []struct {
+		path   string
+		header http.Header
+		status int
+	}{
+		{"/plain", http.Header{"Sec-Fetch-Site": {"cross-site"}}, http.StatusNoContent},
+		{"/registry", http.Header{"Sec-Fetch-Site": {"cross-site"}}, http.StatusForbidden},
+		{"/request", http.Header{"Sec-Fetch-Site": {"cross-site"}}, http.StatusForbidden},
+		{"/request", http.Header{"Origin": {"https://evil.example"}}, http.StatusForbidden},
+		{"/request", http.Header{"Sec-Fetch-Site": {"cross-site"}, "Authorization": {"Bearer " + token}}, http.StatusOK},
+		{"/request", http.Header{"Sec-Fetch-Site": {"same-origin"}}, http.StatusOK},
+	} {
+		ran = false
+		request := httptest.NewRequest(http.MethodGet, test.path, http.NoBody)
+		request.Header = test.header
+		request.AddCookie(&http.Cookie{Name: "session", Value: token})
+		w := httptest.NewRecorder()
+		r.ServeHTTP(w, request)
+		if w.Code != test.status || ran != (test.path == "/request" && test.status == http.StatusOK) {
+			t.Errorf("%s with %v: status %d, the producer ran: %v", test.path, test.header, w.Code, ran)
+		}
+	}
+}

@@ -214,11 +214,7 @@ func (r *Registry) notify(subject string, seq uint64) {
 // findHead asks for the head of the log, which may hold events already: a stream that ends
 // before the first new one still delivers those sent before its end.
 func (r *Registry) findHead() error {
-	ctx, cancel := context.WithTimeout(r.life, headTimeout)
-	defer cancel()
-	head, err := r.log.Head(ctx)
-	r.epoch.Store(head.Epoch)
-	r.seen(head.Seq)
+	_, err := r.currentHead(r.life)
 	return err
 }
 
@@ -251,12 +247,11 @@ func (r *Registry) SendTo(ctx context.Context, userID string, e Event) (Receipt,
 // SendToUsers is [Registry.SendTo] for several users. Each gets the event once, however often
 // its ID is named. The receipt has the ID of the last event and the number of all streams.
 //
+// Without a user ID, no event is sent, and that is no error.
+//
 // Errors: those of SendTo. All user IDs are checked before the first event is stored. An error of
 // the log is a [PartialError], which says which users have the event.
 func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (Receipt, error) {
-	if len(userIDs) == 0 {
-		return Receipt{}, fmt.Errorf("%w: there is no user ID", ErrInvalidSubject)
-	}
 	users, seen := make([]string, 0, len(userIDs)), make(map[string]bool, len(userIDs))
 	for _, userID := range userIDs {
 		if err := checkName("user ID", userID); err != nil {
@@ -275,7 +270,7 @@ func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (
 	for i, userID := range users {
 		receipt, err := r.deliver(ctx, userSubject(userID), b.bytes)
 		if err != nil {
-			return all, &PartialError{Sent: users[:i], Unsent: users[i:], Err: err}
+			return all, &PartialError{Sent: users[:i:i], Unsent: users[i:], Err: err}
 		}
 		all.ID = receipt.ID
 		all.Streams += receipt.Streams

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -106,7 +107,6 @@ func TestSendingRefusesBadInputBeforeAnythingIsStored(t *testing.T) {
 		{"long_user", func() (ginsse.Receipt, error) { return registry.SendTo(ctx, strings.Repeat("a", 257), ok) }, ginsse.ErrInvalidSubject},
 		{"invalid_utf8", func() (ginsse.Receipt, error) { return registry.SendTo(ctx, "\xff", ok) }, ginsse.ErrInvalidSubject},
 		{"one_bad_user_of_two", func() (ginsse.Receipt, error) { return registry.SendToUsers(ctx, []string{"alice", ""}, ok) }, ginsse.ErrInvalidSubject},
-		{"no_users", func() (ginsse.Receipt, error) { return registry.SendToUsers(ctx, nil, ok) }, ginsse.ErrInvalidSubject},
 		{"empty_topic", func() (ginsse.Receipt, error) { return registry.Publish(ctx, "", ok) }, ginsse.ErrInvalidSubject},
 		{"line_break_in_type", func() (ginsse.Receipt, error) {
 			return registry.SendTo(ctx, "alice", ginsse.Event{Type: "a\nb", Data: 1})
@@ -586,5 +586,75 @@ func TestNewRegistryNamesTheFieldThatIsWrong(t *testing.T) {
 	_, err := ginsse.NewRegistry(ginsse.RegistryConfig{Stream: ginsse.StreamConfig{WriteTimeout: time.Nanosecond}})
 	if err == nil || !strings.Contains(err.Error(), "RegistryConfig.Stream") || !strings.Contains(err.Error(), "WriteTimeout") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestSendToUsersWithoutUsersSendsNothing(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	if receipt, err := registry.SendToUsers(t.Context(), nil, numbered(1)); err != nil || receipt != (ginsse.Receipt{}) {
+		t.Errorf("got %+v, %v", receipt, err)
+	}
+	if _, err := registry.SendToUsers(t.Context(), nil, ginsse.Event{}); !errors.Is(err, ginsse.ErrInvalidEvent) {
+		t.Errorf("an invalid event: %v", err)
+	}
+}
+
+// The error says which users have the event, in a form that the caller may append to.
+func TestSendToUsersReportsWhoHasTheEvent(t *testing.T) {
+	t.Parallel()
+	log := &changedNode{Node: ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 1)[0]}
+	failing := false
+	log.onAppend = func(_ context.Context, r eventlog.Record) error {
+		if failing = failing || r.Subject == "user:carol"; failing {
+			return errBrokerAway
+		}
+		return nil
+	}
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+	_, err := registry.SendToUsers(t.Context(), []string{"alice", "bob", "alice", "carol", "dave"}, numbered(1))
+	var partial *ginsse.PartialError
+	if !errors.As(err, &partial) || !errors.Is(err, errBrokerAway) {
+		t.Fatalf("got %v", err)
+	}
+	_ = append(partial.Sent, "mallory")
+	if want := []string{"alice", "bob"}; !slices.Equal(partial.Sent, want) {
+		t.Errorf("sent to %q, want %q", partial.Sent, want)
+	}
+	if want := []string{"carol", "dave"}; !slices.Equal(partial.Unsent, want) {
+		t.Errorf("not sent to %q, want %q", partial.Unsent, want)
+	}
+	if text := err.Error(); strings.Contains(text, "alice") || !strings.Contains(text, "2 of 4 users") {
+		t.Errorf("the text is %q", text)
+	}
+}
+
+// A mistake of the program is not one of the client: Handler refuses it while routes are built, and
+// Serve answers 500 and logs it.
+func TestInvalidOptionsAreTheServersMistake(t *testing.T) {
+	t.Parallel()
+	var logged bytes.Buffer
+	registry := newRegistry(t, ginsse.RegistryConfig{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	bad := ginsse.WithStreamConfig(ginsse.StreamConfig{HeartbeatInterval: 5})
+	func() {
+		defer func() {
+			if text := fmt.Sprint(recover()); !strings.Contains(text, "HeartbeatInterval") {
+				t.Errorf("Handler panicked with %q", text)
+			}
+		}()
+		registry.Handler(bad)
+	}()
+	for _, test := range []struct {
+		option ginsse.ServeOption
+		status int
+	}{{bad, http.StatusInternalServerError}, {ginsse.WithTopics(""), http.StatusBadRequest}} {
+		logged.Reset()
+		w := httptest.NewRecorder()
+		request := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		request.Header.Set("X-User", "alice")
+		serveAt(func(c *gin.Context) { _ = registry.Serve(c, test.option) }, ginsse.Middleware(headerAuth(t))).ServeHTTP(w, request)
+		if w.Code != test.status || !strings.Contains(logged.String(), "level=WARN") {
+			t.Errorf("status %d, want %d; logged %q", w.Code, test.status, logged.String())
+		}
 	}
 }

@@ -49,7 +49,7 @@ import (
 // Serve returns nil if produce returned nil, and if the request needed no stream: a HEAD
 // request, or one that was answered with 204. Otherwise it returns why the stream ended, a
 // [Reason] with its cause. The error [ErrUnsupportedWriter] means that the client got status
-// 500. Serve does not log the error of a producer: log what it returns.
+// 500, and an [AuthError] that it got 403, for a page of another site. Serve does not log the error of a producer: log what it returns.
 func Serve(c *gin.Context, cfg StreamConfig, produce func(ctx context.Context, s *Stream) error) error {
 	l, err := openRequestStream(c, cfg)
 	if err != nil {
@@ -168,6 +168,9 @@ func openRequestStream(c *gin.Context, cfg StreamConfig) (*loop, error) {
 	if err != nil {
 		err = fmt.Errorf("ginsse: StreamConfig.%w", err)
 		refuseWriter(c, err)
+		return nil, err
+	}
+	if err := checkStreamOrigin(c); err != nil {
 		return nil, err
 	}
 	if answerFinished(c) {

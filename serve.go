@@ -23,7 +23,9 @@ type serveOption func(s *Stream) error
 func (o serveOption) apply(s *Stream) error { return o(s) }
 
 // WithTopics lets the stream read these topics, beside the events for its user and for all. The
-// handler must check a topic from the request before it grants it. A stream may have 64 topics.
+// handler must check a topic from the request before it grants it. A right that is revoked while
+// the stream opens is noticed by checking again in [RegistryConfig.ConnectFunc]. A stream may have
+// 64 topics.
 //
 // A stream that resumes gets the events of a newly granted topic from its last event ID on, as if
 // it had had the topic then.
@@ -66,7 +68,12 @@ func WithStreamConfig(cfg StreamConfig) ServeOption {
 
 // Handler returns a handler that serves one stream for the user of the request. [Middleware] or
 // [Auth.RequireUser] must run before it. A handler of your own can do more with [Registry.Serve].
+//
+// Handler panics if an option is not valid.
 func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
+	if _, err := r.newStream(Identity{}, options); err != nil {
+		panic("ginsse: Registry.Handler: " + err.Error())
+	}
 	return func(c *gin.Context) { _ = r.Serve(c, options...) }
 }
 
@@ -88,7 +95,8 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 // that was sent before its end.
 //
 // If the stream could not be opened, the client has been answered: with 400 for an invalid topic
-// ([ErrInvalidSubject]); with 500 without [Middleware] ([ErrNoUser]) or if the response cannot
+// ([ErrInvalidSubject]); with 403 for a page of another site ([AuthError]); with 500 without
+// [Middleware] or RequireUser ([ErrNoUser]), for any other invalid option, or if the response cannot
 // stream ([ErrUnsupportedWriter]); with 429 for too many streams of the user, if
 // [RegistryConfig.RefuseNewest] is set ([ErrTooManyStreams]). A browser takes any status but 200 as
 // final, so a temporary refusal is a stream whose only event is sse.reconnect.
@@ -100,15 +108,19 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 		abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
 		return ErrNoUser
 	}
-	s := newStream(identity.UserID, identity.Expiry, r.cfg.Stream)
-	s.registry = r
-	s.subjects = append(s.room[:0], commandSubject(s.user), userSubject(s.user), eventlog.SubjectAll)
-	for _, option := range options {
-		if err := option.apply(s); err != nil {
+	if err := checkStreamOrigin(c); err != nil {
+		return err
+	}
+	s, err := r.newStream(identity, options)
+	if err != nil {
+		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "refusing a stream", slog.Any("error", err))
+		if errors.Is(err, ErrInvalidSubject) { // the topic may come from the request
 			_ = c.Error(err)
 			abortJSON(c, http.StatusBadRequest, codeInvalidRequest, "the stream asked for is not valid")
 			return err
 		}
+		refuseWriter(c, err)
+		return err
 	}
 	if err := s.loop.w.take(c, s); err != nil {
 		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "refusing a stream", slog.Any("error", err))
@@ -119,13 +131,34 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 		answerHead(c)
 		return nil
 	}
-	// Before the headers: an event that is sent once the client sees its stream open must reach it.
-	if after, err := r.attach(s); err != nil {
+	if after, err := r.mayOpen(s); err != nil {
 		return r.turnAway(c, s, after, err)
+	}
+	// The head is asked for first: a command that the log takes from here on is for this stream.
+	if s.opening, err = r.currentHead(c.Request.Context()); err != nil {
+		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "opening a stream", slog.Any("error", err))
+		return r.turnAway(c, s, 0, fmt.Errorf("%w: %w", ReasonOverloaded, err))
+	}
+	// Before the headers: an event that is sent once the client sees its stream open must reach it.
+	if err := r.attach(s); err != nil {
+		return r.turnAway(c, s, 0, err)
 	}
 	defer r.handlerReturned()
 	defer func() { s.end(ReasonFailed) }() // without effect on a stream that has ended
 	return r.serve(c, s)
+}
+
+// newStream returns a stream with options applied, which is not attached yet.
+func (r *Registry) newStream(identity Identity, options []ServeOption) (*Stream, error) {
+	s := newStream(identity.UserID, identity.Expiry, r.cfg.Stream)
+	s.registry = r
+	s.subjects = append(s.room[:0], commandSubject(s.user), userSubject(s.user), eventlog.SubjectAll)
+	for _, option := range options {
+		if err := option.apply(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // serve writes an attached stream.
@@ -179,23 +212,29 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	return appendOwn(first, typeGap, s.at.String(), gapData{gap}), nil
 }
 
-// findPosition sets the position from which a stream reads: after its last event ID, or the head
-// if that is empty or cannot be resumed from. Then it returns the reason for the gap.
-func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (eventlog.GapReason, error) {
+// currentHead returns the head of the log, on all nodes.
+func (r *Registry) currentHead(ctx context.Context) (eventlog.Cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, headTimeout)
 	defer cancel()
 	head, err := r.log.Head(ctx)
-	if err != nil {
-		return "", err
+	if err == nil {
+		r.atEpoch(head)
 	}
-	r.atEpoch(head)
-	s.opening, s.at = head, head
+	return head, err
+}
+
+// findPosition sets the position from which a stream reads: after its last event ID, or the head
+// at its opening if that is empty or cannot be resumed from. Then it returns the reason for the
+// gap.
+func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (eventlog.GapReason, error) {
+	head := s.opening
+	s.at = head
 	if id == "" {
 		return "", nil
 	}
 	at, err := eventlog.ParseCursor(id)
 	if err != nil || at.Epoch == head.Epoch && at.Seq > head.Seq {
-		return eventlog.GapUnknown, nil //nolint:nilerr // the client is told of a gap
+		return eventlog.GapUnknown, nil //nolint:nilerr // the client gets the gap
 	}
 	// Entries are read later, as the client takes them.
 	page, err := r.log.Read(ctx, eventlog.Query{Subjects: s.eventSubjects(), After: at, MaxEntries: 1}, nil)

@@ -40,7 +40,7 @@ type StreamConfig struct {
 	// that takes nothing for 35 s, whatever is set.
 	//
 	// It replaces http.Server.WriteTimeout. When it is off, a client that takes nothing holds its
-	// handler until TCP gives up. Default 30 s; at least 1 ms.
+	// handler until the stream ends or TCP gives up. Default 30 s; at least 1 ms.
 	WriteTimeout time.Duration
 
 	// ReconnectionTime is how long clients wait before they reestablish a lost connection. Each

@@ -327,9 +327,7 @@ func (r *Registry) isPartitioned(ctx context.Context) bool {
 	if r.presence == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, headTimeout)
-	defer cancel()
-	_, err := r.log.Head(ctx)
+	_, err := r.currentHead(ctx)
 	return err != nil
 }
 

@@ -144,7 +144,7 @@ func checkForm(value string) *AuthError {
 //
 // Of several tokens of one user the latest expiry counts, because the client could have sent that
 // token alone.
-func (a *Auth) authenticate(r *http.Request, mayUseCookie func() error) (Identity, error) {
+func (a *Auth) authenticate(r *http.Request, mayUseCookie func(alone bool) error) (Identity, error) {
 	s, err := a.search(r)
 	if err != nil {
 		return Identity{}, err
@@ -179,17 +179,17 @@ type proof struct {
 }
 
 // choose returns the identity with the latest expiry.
-func choose(proofs []proof, mayUseCookie func() error) (chosen Identity, err error) {
-	cookieOnly := false
+func choose(proofs []proof, mayUseCookie func(alone bool) error) (chosen Identity, err error) {
+	cookie, others := false, false
 	for _, p := range proofs {
 		if p.identity.UserID != proofs[0].identity.UserID {
 			return Identity{}, refuse(codeInvalidRequest, "the request carries different access tokens",
 				fmt.Errorf("two tokens verify for different users: in %v and in %v", proofs[0].from, p.from))
 		}
-		cookieOnly = cookieOnly || p.from == inCookie
+		cookie, others = cookie || p.from == inCookie, others || p.from != inCookie
 	}
-	if cookieOnly && mayUseCookie != nil {
-		err = mayUseCookie()
+	if cookie && mayUseCookie != nil {
+		err = mayUseCookie(!others)
 	}
 	for _, p := range proofs {
 		if p.from == inCookie && err != nil {

@@ -17,7 +17,7 @@ import (
 // accepts no more of that piece until a slow client has taken a good part of the megabytes before
 // it.
 type watchdog struct {
-	timeout   time.Duration // 0 or less: the watchdog never starts
+	timeout   time.Duration // 0 or less: a stalled write ends only with its stream
 	s         *Stream
 	conn      connection
 	shared    bool   // other streams use the connection too: HTTP/2 and later
@@ -59,7 +59,7 @@ const (
 
 // begin starts to watch a write of n bytes.
 func (d *watchdog) begin(n int) {
-	if d.timeout <= 0 || d.abort == nil {
+	if d.abort == nil {
 		return
 	}
 	if d.shared {
@@ -94,7 +94,10 @@ func (d *watchdog) set() {
 }
 
 func (d *watchdog) setLocked() {
-	interval := min(d.timeout/checks, drainTime/2)
+	interval := drainTime / 2
+	if d.timeout > 0 {
+		interval = min(interval, d.timeout/checks)
+	}
 	switch {
 	case d.released:
 	case d.timer == nil:
@@ -125,7 +128,7 @@ func (d *watchdog) check() {
 		d.s.end(ReasonReauthenticate) // the command may be to end
 	}
 	late := d.s.ended.Load() && !d.s.mayWrite(now)
-	if late || now.Sub(d.progress) >= d.timeout {
+	if late || d.timeout > 0 && now.Sub(d.progress) >= d.timeout {
 		d.stop(write, now.Sub(d.moved) >= d.timeout)
 		return
 	}

@@ -79,16 +79,22 @@ func TestWatchdogIgnoresWritesThatReturn(t *testing.T) {
 	})
 }
 
-func TestDisabledWatchdogEndsNoWrite(t *testing.T) {
+// Without a timeout a stalled client keeps its write, but not after the end of the stream.
+func TestWatchdogWithoutTimeoutEndsWritesOfEndedStreams(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWatched(0, false)
 		w.begin(100)
 		<-time.After(24 * time.Hour)
 		synctest.Wait()
-		if w.timer != nil || w.aborts.Load() > 0 || w.release() {
-			t.Error("a write was ended")
+		if w.aborts.Load() > 0 {
+			t.Error("a write of an open stream was ended")
 		}
+		w.s.end(ReasonShutdown)
+		if got := w.abortedAfter(time.Hour); got < drainTime || got > 2*drainTime {
+			t.Errorf("the write was ended %v after the stream", got)
+		}
+		w.release()
 	})
 }
 

@@ -327,9 +327,9 @@ func (w *Window) Generation() uint64 {
 // moment ago. A tail that catches up, after Reset or a reconnect, calls it when it has caught up.
 // It reports whether contact had been lost; then it calls the watchers for entries of any subject.
 func (w *Window) ConfirmContact() (regained bool) {
-	now := int64(time.Since(w.made)) + 1 // never 0
-	before := w.contact.Swap(now)
-	if regained = before == 0 || now-before >= int64(w.cfg.ContactTimeout); regained {
+	before := w.contact.Swap(int64(time.Since(w.made)) + 1) // never 0
+	// The clock is read again: a reader may have found no contact just before the swap.
+	if regained = before == 0 || int64(time.Since(w.made))+1-before >= int64(w.cfg.ContactTimeout); regained {
 		w.watchers.Call("", w.Visible().Seq)
 	}
 	return regained

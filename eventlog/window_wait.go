@@ -2,13 +2,12 @@ package eventlog
 
 import (
 	"context"
-	"errors"
 	"slices"
 )
 
 // waiter is a call of Wait whose sequence readers do not see yet.
 type waiter struct {
-	ready    chan struct{} // closed after the fields below were set
+	ready    chan struct{} // closed after the fields below were set, or at once
 	entry    *WindowEntry  // nil if it is not held
 	replaced bool
 }
@@ -21,21 +20,11 @@ type waiter struct {
 // which it is visible and the log asks the store for its position; [ErrClosed].
 func (w *Window) Wait(ctx context.Context, generation, seq uint64, tag uint32) (Cursor, error) {
 	w.mu.Lock()
-	one := &waiter{entry: w.at(seq), replaced: generation != w.generation}
-	if !one.replaced && seq > w.head {
-		one.ready = make(chan struct{})
-		w.waiting[seq] = append(w.waiting[seq], one)
-	}
+	one := w.newWaiterLocked(generation, seq)
 	w.mu.Unlock()
-	if one.ready != nil {
-		select {
-		case <-one.ready:
-		case <-w.done:
-			return Cursor{}, ErrClosed
-		case <-ctx.Done():
-			w.forget(seq, one)
-			return Cursor{}, ctx.Err()
-		}
+	if err := w.await(ctx, one); err != nil {
+		w.forget(seq, one)
+		return Cursor{}, err
 	}
 	switch e := one.entry; {
 	case one.replaced, e != nil && tag != 0 && e.Tag != tag:
@@ -44,6 +33,29 @@ func (w *Window) Wait(ctx context.Context, generation, seq uint64, tag uint32) (
 		return Cursor{}, ErrNotHeld
 	default:
 		return e.At, nil
+	}
+}
+
+// newWaiterLocked returns a waiter for a sequence, which is ready at once if readers see it.
+func (w *Window) newWaiterLocked(generation, seq uint64) *waiter {
+	one := &waiter{ready: make(chan struct{}), entry: w.at(seq), replaced: generation != w.generation}
+	if one.replaced || seq <= w.head {
+		close(one.ready)
+	} else {
+		w.waiting[seq] = append(w.waiting[seq], one)
+	}
+	return one
+}
+
+// await waits until a waiter is ready.
+func (w *Window) await(ctx context.Context, one *waiter) error {
+	select {
+	case <-one.ready:
+		return nil
+	case <-w.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -81,11 +93,11 @@ func (w *Window) releaseLocked(after uint64) {
 	}
 }
 
-// lastCall is a call of Store.Last that calls of Head share.
+// lastCall is a call of Store.Last that calls of Head share, with the waiting for its answer.
 type lastCall struct {
 	done       chan struct{} // closed after the fields below were set
 	generation uint64
-	seq        uint64
+	reached    *waiter // for the sequence that the store has named
 	err        error
 }
 
@@ -125,12 +137,12 @@ func (w *Window) Head(ctx context.Context) (Cursor, error) {
 	if call.err != nil {
 		return Cursor{}, call.err
 	}
-	if _, err := w.Wait(ctx, call.generation, call.seq, 0); err != nil && !errors.Is(err, ErrNotHeld) {
+	if err := w.await(ctx, call.reached); err != nil {
 		return Cursor{}, err
 	}
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	if w.generation != call.generation {
+	if call.reached.replaced || w.generation != call.generation {
 		return Cursor{}, ErrReplaced
 	}
 	return w.cursor(w.head), nil
@@ -156,7 +168,11 @@ func (w *Window) askLast() {
 		if err == nil && last.Epoch != epoch {
 			err = ErrReplaced
 		}
-		call.seq, call.err = last.Seq, err
+		if call.err = err; err == nil {
+			w.mu.Lock()
+			call.reached = w.newWaiterLocked(call.generation, last.Seq)
+			w.mu.Unlock()
+		}
 		close(call.done)
 	}
 }

@@ -11,6 +11,7 @@ import (
 type peer struct {
 	heard     time.Time // when its last message was handled
 	requested time.Time // when it was last asked for a list
+	listSent  time.Time // when it was last sent one
 	number    uint64    // of the last changes applied
 	behind    bool      // later changes are missing
 	users     map[string]bool
@@ -59,7 +60,8 @@ func (t *Tracker) handle(encoded []byte) {
 		p.requested = now
 		t.post(m.Node, message{Request: true})
 	}
-	if m.Request {
+	if m.Request && now.Sub(p.listSent) >= requestInterval/2 { // a list may be large
+		p.listSent = now
 		t.sendList(m.Node)
 	}
 }
