@@ -1,6 +1,6 @@
 //go:build !race
 
-// The race detector has pools drop some of what they are given.
+// Under the race detector, pools drop some of their buffers.
 
 package ginsse_test
 
@@ -12,9 +12,10 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// What an event makes the collector's work does not grow with the streams that get
-// it.
-func TestBroadcastAllocates(t *testing.T) {
+// The number of allocations for an event does not grow with the number of its streams.
+//
+// Not parallel: the test counts the allocations of the whole process.
+func TestAllocationsOfAnEventDoNotGrowWithItsStreams(t *testing.T) {
 	const streams = 1000
 	registry, written := manyStreams(t, streams)
 	e := ginsse.Event{Type: "comment", Data: strings.Repeat("x", 100)}

@@ -71,7 +71,7 @@ func TestDisconnectEndsStreamsOfAPartitionedNodeAfterItReconnects(t *testing.T) 
 	})
 }
 
-// The log did not take the command: the caller learns that, and calls again.
+// The caller gets the error of the log, and calls Disconnect again later.
 func TestDisconnectOnAPartitionedNodeFailsAndEndsLocalStreams(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestDisconnectOnAPartitionedNodeFailsAndEndsLocalStreams(t *testing.T) {
 		if n, err := registries[0].Disconnect(t.Context(), "alice", "signed out"); n != 1 || !errors.Is(err, ssetest.ErrAway) {
 			t.Errorf("%d streams, %v", n, err)
 		}
-		if e := local.NextOf("sse.gap"); e.Data != `{"reason":"undelivered"}` { // other nodes may have sent something
+		if e := local.NextOf("sse.gap"); e.Data != `{"reason":"undelivered"}` { // other nodes may have sent events
 			t.Errorf("got %+v", e)
 		}
 		wantClose(t, local, "signed out")
@@ -124,7 +124,7 @@ func TestDisconnectWithAHugeReasonFailsAndEndsLocalStreams(t *testing.T) {
 	wantClose(t, stream, string(reason))
 }
 
-// A node may not have noticed yet what another node has sent.
+// A node may not have been notified yet of an event that another node has sent.
 func TestDisconnectDeliversEventsOfOtherNodesSentBefore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -140,11 +140,11 @@ func TestDisconnectDeliversEventsOfOtherNodesSentBefore(t *testing.T) {
 	})
 }
 
-// A stream that reads late finds the command between its events, whether or not the node has
-// noticed it before.
+// A lagging stream reads the command in order with its events, whether or not its node was notified
+// of it.
 func TestDisconnectDeliversNothingSentAfter(t *testing.T) {
 	t.Parallel()
-	for name, unwatch := range map[string]bool{"noticed": false, "unnoticed": true} {
+	for name, unwatch := range map[string]bool{"notified": false, "not_notified": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestDisconnectDeliversNothingSentAfter(t *testing.T) {
 					send(t, here, user, 2)
 				}
 				logs[1].SetAway(false)
-				for _, user := range []string{"alice", "bob"} { // wakes the streams if nothing else has
+				for _, user := range []string{"alice", "bob"} { // wakes the streams that were not notified
 					for _, s := range there.Streams(user) {
 						if err := s.Send(t.Context(), ginsse.Event{Type: "wake"}); err != nil {
 							t.Fatal(err)
@@ -178,7 +178,7 @@ func TestDisconnectDeliversNothingSentAfter(t *testing.T) {
 	}
 }
 
-// A stream that is opened after the command stays open, also one that resumes from before it.
+// A stream that is opened after the command stays open, even if it resumes from before it.
 func TestDisconnectDoesNotCloseLaterStreams(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestDisconnectDoesNotCloseLaterStreams(t *testing.T) {
 		send(t, registries[0], "alice", 4)
 		wantNumbers(t, fresh, 4, 4)
 		wantNumbers(t, resumed, 2, 4)
-		logs[1].SetAway(false) // all streams look again
+		logs[1].SetAway(false) // all streams read again
 		send(t, registries[0], "alice", 5)
 		wantNumbers(t, fresh, 5, 5)
 		wantNumbers(t, resumed, 5, 5)
@@ -204,8 +204,9 @@ func TestDisconnectDoesNotCloseLaterStreams(t *testing.T) {
 	})
 }
 
-// A position in the future is not believed, so no command is before it.
-func TestMadeUpPositionGivesNoImmunity(t *testing.T) {
+// A stream must not begin at a position that the log has not reached: it would miss the commands
+// before it.
+func TestForgedPositionDoesNotProtectFromDisconnect(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		logs, registries := nodes(t, eventlog.MemoryLogConfig{})
@@ -217,10 +218,10 @@ func TestMadeUpPositionGivesNoImmunity(t *testing.T) {
 		future, far := at, at
 		future.Seq++
 		far.Seq = 1 << 62
-		for _, made := range []eventlog.Cursor{future, far, {Epoch: 7, Seq: 1 << 62, Check: 7}} {
-			stream := there.Open(t, "/events", as("alice"), ssetest.LastEventID(made.String()))
+		for _, forged := range []eventlog.Cursor{future, far, {Epoch: 7, Seq: 1 << 62, Check: 7}} {
+			stream := there.Open(t, "/events", as("alice"), ssetest.LastEventID(forged.String()))
 			stream.NextOf("sse.gap")
-			logs[1].SetAway(true) // nothing is read until the command is there
+			logs[1].SetAway(true) // the stream reads nothing until the command is in the log
 			disconnect(t, registries[0], "alice", "")
 			logs[1].SetAway(false)
 			wantClose(t, stream, "disconnected")
@@ -233,9 +234,15 @@ func TestDisconnectEndsLocalStreamsWhileTheLogHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
-		hang := wait(release)
 		log := &changedNode{Node: ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 1)[0]}
-		log.onAppend = func(ctx context.Context, _ eventlog.Record) error { return hang(ctx) }
+		log.onAppend = func(ctx context.Context, _ eventlog.Record) error {
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		stream.NextOf("sse.open")
@@ -258,7 +265,7 @@ func TestDisconnectEndsLocalStreamsWhileTheLogHangs(t *testing.T) {
 	})
 }
 
-// The stream of another user, whose own commands are all there, goes on.
+// Streams of a user whose commands are complete go on.
 func TestLostCommandReauthenticatesTheUser(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -281,8 +288,9 @@ func TestLostCommandReauthenticatesTheUser(t *testing.T) {
 	})
 }
 
-// The events before a command are lost, the command is not: the client learns of both.
-func TestDisconnectAfterAGapSaysBoth(t *testing.T) {
+// The history dropped the events before the command, but not the command. The client gets sse.gap
+// and sse.close.
+func TestGapBeforeDisconnectIsReported(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		logs, registries := nodes(t, eventlog.MemoryLogConfig{EventsPerSubject: 2})
@@ -304,8 +312,8 @@ func TestDisconnectAfterAGapSaysBoth(t *testing.T) {
 	})
 }
 
-// A stream that has been open for much longer than the log keeps entries has lost no command.
-func TestOldStreamMeetsNoGapInItsCommands(t *testing.T) {
+// A stream that is open for longer than the log keeps entries has not missed a command.
+func TestOldStreamHasNoGapInItsCommands(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, registries := nodes(t, eventlog.MemoryLogConfig{MaxAge: time.Minute})
@@ -325,7 +333,7 @@ func TestOldStreamMeetsNoGapInItsCommands(t *testing.T) {
 	})
 }
 
-// Commands that a log could not read are carried out later, and nothing passes them meanwhile.
+// While the log cannot read the commands, the stream delivers nothing that may be behind one.
 func TestCommandsAreReadAgainAfterAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -351,7 +359,7 @@ func TestCommandsAreReadAgainAfterAnError(t *testing.T) {
 	})
 }
 
-// A command of a later version of the kit does nothing, and the events around it are delivered.
+// A command of a later version of the kit has no effect. The events around it are delivered.
 func TestUnknownCommandHasNoEffect(t *testing.T) {
 	t.Parallel()
 	log := newMemoryLog(t, eventlog.MemoryLogConfig{})
@@ -416,8 +424,8 @@ func TestDisconnectEndsAStreamThatIsBeingOpened(t *testing.T) {
 	})
 }
 
-// Disconnect on another node bounds the time of a client that takes its events slowly, or not at
-// all: it must not stay for as long as its backlog lasts.
+// Disconnect on another node limits the time of a client that reads slowly or not at all. The stream
+// must not stay open until its backlog is delivered.
 func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ pause, timeout time.Duration }{
@@ -462,8 +470,8 @@ func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
 	}
 }
 
-// Positions of the store before mean nothing in the one that has replaced it, and commands may
-// be lost: the clients come back, and learn of the gap.
+// A new store does not know the positions of the old one, and commands may be lost. The clients
+// reconnect, are authenticated again, and get sse.gap.
 func TestStreamsReauthenticateWhenTheLogIsRecreated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -483,7 +491,7 @@ func TestStreamsReauthenticateWhenTheLogIsRecreated(t *testing.T) {
 		}
 		send(t, registry, "alice", 1)
 		registry.Streams("alice")[0].Disconnect("")
-		send(t, registry, "alice", 2) // after the end, in a log that is shorter than the one before
+		send(t, registry, "alice", 2) // after the end, in a log that is shorter than the old one
 		wantNumbers(t, after, 1, 1)
 		wantClose(t, after, "disconnected")
 	})

@@ -68,7 +68,7 @@ func TestEventWireForm(t *testing.T) {
 	}
 }
 
-func TestEventRefusesWhatTheWireCannotHold(t *testing.T) {
+func TestEventRefusesInvalidFields(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name  string
@@ -99,7 +99,7 @@ func TestEventRefusesWhatTheWireCannotHold(t *testing.T) {
 		{"invalid_utf8_in_data", ginsse.Event{Data: "\xff"}, "base64"},
 		{"invalid_utf8_in_bytes", ginsse.Event{Data: []byte{0xff}}, "base64"},
 		{"invalid_utf8_in_comment", ginsse.Event{Comment: "\xff"}, "comment"},
-		{"nothing", ginsse.Event{}, "no field is set"},
+		{"empty", ginsse.Event{}, "no field is set"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestEventRefusesWhatTheWireCannotHold(t *testing.T) {
 	}
 }
 
-// What a browser dispatches is what was sent, with line breaks as LF.
+// A browser dispatches the event that was sent, with each line break as LF.
 func FuzzEventRoundTrip(f *testing.F) {
 	f.Add("", "", "", "", false)
 	f.Add("comment", "{\"a\":1}", "7", "note", false)
@@ -129,7 +129,7 @@ func FuzzEventRoundTrip(f *testing.F) {
 			valid := utf8.ValidString(eventType + "|" + data + "|" + id + "|" + comment)
 			fitsHeader := strings.TrimSpace(id) == id && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f })
 			if valid && fitsHeader && !strings.ContainsAny(eventType, "\r\n\x00") && !strings.HasPrefix(eventType, "sse.") && (id == "" || !reset) {
-				t.Fatalf("refused without cause: %v", err)
+				t.Fatalf("a valid event was refused: %v", err)
 			}
 			return
 		}
@@ -151,9 +151,10 @@ func FuzzEventRoundTrip(f *testing.F) {
 	})
 }
 
-// The cost of an event grows with its size, whatever its line breaks: text comes
-// from users.
-func TestEventOfManyLines(t *testing.T) {
+// Users write the text, so many line breaks must not make encoding slow.
+//
+// Not parallel: the test measures time.
+func TestEventOfManyLinesIsEncodedInLinearTime(t *testing.T) {
 	for _, lineBreak := range []string{"\n", "\r", "\r\n"} {
 		text := strings.Repeat(lineBreak, 1<<20)
 		began := time.Now()

@@ -11,8 +11,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// An application that has sessions of its own says who a request comes from, and
-// until when.
+// An application with sessions of its own returns the user of a request, and when the session ends.
 func ExampleNewAuthFunc() {
 	type session struct {
 		user      string

@@ -14,13 +14,13 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// An identity provider signs with a private key, and names the key in the token.
+// An identity provider signs tokens with private keys. Each token names its key.
 func ExampleNewAuth() {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic(err)
 	}
-	keys := map[string]*rsa.PublicKey{"key-1": &private.PublicKey} // a JWKS library's, say
+	keys := map[string]*rsa.PublicKey{"key-1": &private.PublicKey} // from a JWKS library, for example
 	auth, err := ginsse.NewAuth(ginsse.AuthConfig{
 		Methods:  []string{"RS256"},
 		Issuer:   "https://id.example.com",
@@ -62,9 +62,8 @@ func ExampleNewAuth() {
 	// 401 {"error":{"code":"invalid_token","message":"the access token is not valid"}}
 }
 
-// An EventSource sends no Authorization header, but it sends cookies. Pages of
-// other sites cannot use them, and pages of other ports and subdomains cannot set one whose
-// name begins with __Host-.
+// An EventSource cannot send an Authorization header, but it sends cookies. Pages of other sites
+// cannot use the cookie. Pages of other subdomains cannot set it, because of the prefix __Host-.
 func ExampleNewAuth_cookie() {
 	secret := []byte("at least 32 bytes, from the environment")
 	auth, err := ginsse.NewAuth(ginsse.AuthConfig{
@@ -80,7 +79,7 @@ func ExampleNewAuth_cookie() {
 	r.POST("/sign-in", func(c *gin.Context) {
 		const lifetime = time.Hour
 		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
-			Subject:   "alice", // whose password was right
+			Subject:   "alice", // after a check of the password
 			ExpiresAt: jwt.NewNumericDate(time.Now().Add(lifetime)),
 		}).SignedString(secret)
 		if err != nil {
@@ -93,7 +92,7 @@ func ExampleNewAuth_cookie() {
 		})
 	})
 	r.GET("/events", ginsse.Middleware(auth), func(c *gin.Context) {
-		c.String(http.StatusOK, ginsse.UserID(c)) // registry.Serve(c), in a program
+		c.String(http.StatusOK, ginsse.UserID(c)) // a program calls registry.Serve(c)
 	})
 	server := httptest.NewServer(r)
 	defer server.Close()

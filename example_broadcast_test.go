@@ -7,7 +7,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// An event for everybody comes in order with each user's own.
+// An event for all users arrives in order with the events of each user.
 func ExampleRegistry_Broadcast() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {

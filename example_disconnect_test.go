@@ -7,8 +7,8 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// All streams of a user end, with a reason of the application's own. A page closes its
-// EventSource at sse.close.
+// All streams of a user end with a reason of the application. A page closes its EventSource at
+// sse.close.
 func ExampleRegistry_Disconnect() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {

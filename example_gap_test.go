@@ -7,9 +7,8 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// A client whose position the log cannot go on from is told so: here the process
-// has restarted, and its memory with it. The page fetches its state anew and goes
-// on.
+// A client that cannot resume gets sse.gap: here the process has restarted, and its log was in
+// memory. The page then fetches its state again.
 func ExampleGapReason() {
 	before, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// exampleServer serves handler at /events, to whom the header X-User names. An
-// application authenticates: see the examples of NewAuth and NewAuthFunc.
+// exampleServer serves handler at /events, for the user that the header X-User names. An application
+// authenticates its users: see the examples of NewAuth and NewAuthFunc.
 func exampleServer(handler gin.HandlerFunc) *httptest.Server {
 	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
 		return ginsse.Identity{UserID: c.GetHeader("X-User")}, nil
@@ -29,7 +29,7 @@ func exampleServer(handler gin.HandlerFunc) *httptest.Server {
 	return httptest.NewServer(r)
 }
 
-// exampleDo sends a request with the given header fields: name, value, and so on.
+// exampleDo sends a request with header fields, given as pairs of name and value.
 func exampleDo(server *httptest.Server, method, path string, fields ...string) *http.Response {
 	request, err := http.NewRequestWithContext(context.Background(), method, server.URL+path, http.NoBody)
 	if err != nil {
@@ -45,7 +45,7 @@ func exampleDo(server *httptest.Server, method, path string, fields ...string) *
 	return response
 }
 
-// examplePrint prints an answer that is no stream.
+// examplePrint prints an answer that is not a stream.
 func examplePrint(response *http.Response) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
@@ -63,8 +63,7 @@ type exampleStream struct {
 	resumed bool
 }
 
-// exampleOpen opens an event stream, as a browser does that has the last event
-// ID, and reads its sse.open.
+// exampleOpen opens an event stream after the last event ID, and reads its sse.open.
 func exampleOpen(server *httptest.Server, user, lastEventID string) *exampleStream {
 	response := exampleDo(server, http.MethodGet, "/events", "X-User", user, "Last-Event-ID", lastEventID)
 	s := &exampleStream{Decoder: client.NewDecoder(response.Body, client.DecoderConfig{}), Closer: response.Body}
@@ -83,7 +82,7 @@ func exampleOpen(server *httptest.Server, user, lastEventID string) *exampleStre
 	return s
 }
 
-// print prints the next n events, or that the stream has ended.
+// print prints the next n events. It prints "end" where the stream ends.
 func (s *exampleStream) print(n int) {
 	for range n {
 		e, err := s.Next()

@@ -7,14 +7,14 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// Hooks hear of each stream that has opened and of each that has ended.
+// The hooks are called for each stream that has opened or ended.
 func ExampleRegistryConfig_hooks() {
 	ended := make(chan ginsse.Reason)
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{
 		ConnectFunc: func(s *ginsse.Stream) {
 			welcome := ginsse.Event{Type: "welcome", Data: "hello " + s.UserID()}
 			if err := s.Send(context.Background(), welcome); err != nil {
-				return // the stream has ended, and DisconnectFunc hears why
+				return // the stream has ended, and DisconnectFunc gets the reason
 			}
 		},
 		DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { ended <- reason },

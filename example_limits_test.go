@@ -7,9 +7,9 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// A user's newest stream gets in, and the oldest ends. A client that meets a full
-// registry is asked to come back later, on a stream: a browser takes any status but
-// 200 as final.
+// At the limit of a user, the newest stream opens and the oldest ends. If the registry is full, the
+// client is asked to reconnect later. The answer is a stream, because a browser does not reconnect
+// after any status but 200.
 func ExampleRegistryConfig_limits() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{MaxStreams: 2, MaxStreamsPerUser: 1})
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// A log keeps so many events of each user, for so long, in so much memory. Who
-// was away for longer has a gap.
+// A log in memory has limits on events per user, on their age, and on its size. A client that was
+// disconnected for longer gets sse.gap.
 func ExampleNewMemoryLog() {
 	log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{
 		EventsPerSubject: 2,

@@ -12,7 +12,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// The routes beside the stream know the same users.
+// Other routes authenticate the same users as the stream.
 func ExampleAuth_RequireUser() {
 	secret := []byte("at least 32 bytes, from the environment")
 	auth, err := ginsse.NewAuth(ginsse.AuthConfig{Key: secret, Methods: []string{"HS256"}})

@@ -7,8 +7,8 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// A client that comes back with its last event ID, as an EventSource does by
-// itself, gets what was sent while it was away.
+// A client that reconnects with its last event ID gets the events that were sent meanwhile. An
+// EventSource does so by itself.
 func ExampleRegistry_Serve_resume() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {
@@ -26,7 +26,7 @@ func ExampleRegistry_Serve_resume() {
 	alice := exampleOpen(server, "alice", "")
 	send("first")
 	alice.print(1)
-	if err := alice.Close(); err != nil { // the laptop's lid goes down
+	if err := alice.Close(); err != nil { // as if the connection were lost
 		panic(err)
 	}
 	send("second")

@@ -8,7 +8,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// An event reaches every stream of its user. The receipt says how many there are.
+// An event reaches all streams of its user. The receipt has their number.
 func ExampleRegistry_SendTo() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {
@@ -32,7 +32,7 @@ func ExampleRegistry_SendTo() {
 	laptop.print(1)
 	phone.print(1)
 
-	// The event for who is not connected waits in the log.
+	// A user without a stream gets the event later, from the log.
 	receipt, err = registry.SendTo(ctx, "carol", comment)
 	if err != nil {
 		panic(err)
@@ -41,7 +41,7 @@ func ExampleRegistry_SendTo() {
 		fmt.Println("carol may want an e-mail")
 	}
 
-	// What cannot be put on the wire is refused before anybody gets it.
+	// An invalid event is refused, and reaches no stream.
 	_, err = registry.SendTo(ctx, "alice", ginsse.Event{Type: "com\nment"})
 	fmt.Println(errors.Is(err, ginsse.ErrInvalidEvent), err)
 
@@ -53,7 +53,7 @@ func ExampleRegistry_SendTo() {
 	// true ginsse: invalid event: type "com\nment" contains a line break
 }
 
-// Several users get one event, each of them once.
+// Each of several users gets the event once.
 func ExampleRegistry_SendToUsers() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {

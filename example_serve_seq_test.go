@@ -15,8 +15,8 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// A model's tokens are a sequence. When the model fails, the producer says so in an
-// event of its own: the kit adds none, and nothing of the error reaches the client.
+// The tokens of a model are a sequence. If the model fails, the producer sends an event that says so.
+// The kit sends none, and the client does not get the error.
 func ExampleServeSeq() {
 	tokens := func(context.Context) iter.Seq2[ginsse.Event, error] {
 		return func(yield func(ginsse.Event, error) bool) {

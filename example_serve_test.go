@@ -14,15 +14,15 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// A report runs beside its stream, and stops when the client leaves. While it
-// has nothing to say, the stream sends heartbeats.
+// A report sends its progress, and stops when the client disconnects. Between its events the stream
+// sends heartbeats.
 func ExampleServe() {
 	chapters := []string{"customers", "orders", "totals"}
 	r := gin.New()
 	r.GET("/report", func(c *gin.Context) {
 		err := ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
 			for i, chapter := range chapters {
-				// Work that takes long would look at ctx as well.
+				// Work that takes long should check ctx as well.
 				progress := ginsse.Event{
 					Type: "progress",
 					Data: gin.H{"chapter": chapter, "percent": (i + 1) * 100 / len(chapters)},

@@ -9,8 +9,8 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// One of a user's streams gets an event, found by the session ID that its page
-// has from sse.open, or by what the handler knew of it.
+// One of a user's streams gets an event. It is found by its session ID, which the page knows from
+// sse.open. Metadata that the handler attached would do as well.
 func ExampleStream_Send() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {

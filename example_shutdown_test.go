@@ -9,8 +9,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// http.Server.Shutdown waits for handlers, and a stream's would never return:
-// Close ends them.
+// http.Server.Shutdown waits for handlers. Close ends the streams, so that their handlers return.
 func ExampleRegistry_Close() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {
@@ -37,8 +36,8 @@ func ExampleRegistry_Close() {
 	// true
 }
 
-// With other nodes to go to, clients are sent away one after another before the
-// server stops listening. This one has no others, so the window is off.
+// With several nodes, Shutdown ends the streams one after another, so that their clients do not
+// reconnect to the other nodes at once. This example has one node, so the window is off.
 func ExampleRegistry_Shutdown() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{ShutdownWindow: -1})
 	if err != nil {

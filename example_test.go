@@ -14,7 +14,7 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// Bob comments on Alice's post, and Alice is told.
+// Bob comments on Alice's post, and Alice is notified.
 func Example() {
 	secret := []byte("at least 32 bytes, from the environment")
 	auth, err := ginsse.NewAuth(ginsse.AuthConfig{Key: secret, Methods: []string{"HS256"}})
@@ -45,7 +45,7 @@ func Example() {
 	server.Config.RegisterOnShutdown(registry.Close)
 	defer registry.Close()
 
-	// What a sign-in would hand out.
+	// A sign-in would issue this token.
 	sign := func(user string) string {
 		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
 			Subject:   user,

@@ -9,7 +9,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// A stream reads the topics that its handler granted, not those it asked for.
+// A stream reads the topics that its handler grants.
 func ExampleRegistry_Publish() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
 	if err != nil {

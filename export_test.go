@@ -2,19 +2,19 @@ package ginsse
 
 import "time"
 
-// Doors for tests of what has no exported form.
+// Access to unexported parts, for tests of the package ginsse_test.
 
-// Encode returns the wire form of e.
+// Encode returns the wire form of the event.
 func (e Event) Encode() ([]byte, error) { return e.appendTo(nil) }
 
-// EncodeTo appends the wire form of e to b.
+// EncodeTo appends the wire form of the event to b.
 func (e Event) EncodeTo(b []byte) ([]byte, error) { return e.appendTo(b) }
 
-// Unread returns how much has happened since the stream's writer last looked.
+// Unread returns how many notifications have come since the stream last read.
 func (s *Stream) Unread() int64 { return s.unread.Load() }
 
-// JumpPastExpiry does to the stream's expiry what a jump of the wall clock would do.
-// The stream must be waiting. Its timer stays set to when it was due.
+// JumpPastExpiry has the effect of a wall clock that jumps past the stream's expiry. The stream must
+// be waiting. Its timer stays set to the time for which it was set before.
 func (s *Stream) JumpPastExpiry() {
 	now := time.Now()
 	due := s.loop.untilDue(now)
@@ -22,7 +22,7 @@ func (s *Stream) JumpPastExpiry() {
 	s.loop.timer.Reset(due)
 }
 
-// Opens is the limit on opening streams.
+// Opens limits how often users open streams.
 type Opens struct{ o opens }
 
 // Take is opens.take.
@@ -31,24 +31,24 @@ func (o *Opens) Take(perMinute int, user string, now time.Time) time.Duration {
 	return o.o.take(user, now)
 }
 
-// Len returns for how many users there is an entry.
+// Len returns the number of users that have an entry.
 func (o *Opens) Len() int { return len(o.o.until) }
 
-// SubscriberCap returns for how many streams of a user there is room.
+// SubscriberCap returns the capacity of the list of a user's streams.
 func (r *Registry) SubscriberCap(userID string) int {
 	r.subscribers.mu.RLock()
 	defer r.subscribers.mu.RUnlock()
 	return cap(r.subscribers.lists[userSubject(userID)].slots)
 }
 
-// QueueCap returns the memory of the queue of Send.
+// QueueCap returns the capacity of the queue of Send, in bytes.
 func (s *Stream) QueueCap() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return cap(s.queue)
 }
 
-// Lock keeps streams from joining and leaving until unlock is called.
+// Lock prevents streams from being added and removed until unlock is called.
 func (r *Registry) Lock() (unlock func()) {
 	r.mu.Lock()
 	r.subscribers.mu.Lock()

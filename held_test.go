@@ -44,7 +44,7 @@ func TestInterruptedStreamDoesNotEndAsDone(t *testing.T) {
 				}))
 				stream := server.Open(t, "/")
 				stream.Patience = time.Hour
-				wantCutShort(t, stream)
+				wantCleanEnd(t, stream)
 				again := server.Open(t, "/", ssetest.LastEventID(stream.LastEventID()))
 				again.NextOf("n")
 				if id := stream.LastEventID(); id == ginsse.DoneID || produced.Load() != 2 {

@@ -17,17 +17,17 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// pass lets time go by. In a bubble of synctest it takes none.
+// pass waits for a duration. In a bubble of synctest that takes no real time.
 func pass(d time.Duration) { <-time.After(d) }
 
-// within fails the test unless ch is closed or sends within a minute: machines that run
-// many tests at once are slow.
+// within receives from ch, and fails the test after a minute. A machine that runs many tests at once
+// is slow.
 func within[T any](t testing.TB, what string, ch <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-ch:
 	case <-time.After(time.Minute):
-		t.Fatalf("%s: not within a minute", what)
+		t.Fatalf("%s: nothing within a minute", what)
 	}
 	return v
 }
@@ -38,7 +38,7 @@ type transport struct {
 	start func(t testing.TB, h http.Handler, configure func(*http.Server)) *httptest.Server
 }
 
-// transports are those that the kit promises to work on.
+// transports are the transports that the kit supports.
 var transports = []transport{
 	{"http1", func(t testing.TB, h http.Handler, configure func(*http.Server)) *httptest.Server {
 		return startServer(t, h, configure, (*httptest.Server).Start)
@@ -100,11 +100,11 @@ func connect(t testing.TB, s *httptest.Server, path string, options ...ssetest.O
 	return ssetest.Connect(t, s.Client(), request, options...)
 }
 
-// as says who a request comes from, to engines that newEngine made.
+// as sets the user of a request to an engine from newEngine.
 func as(userID string) ssetest.Option { return ssetest.Header("X-User", userID) }
 
-// headerAuth takes the user ID from a header, and an optional lifetime of the
-// credential from another. It stands for an application's own authentication.
+// headerAuth takes the user ID and the lifetime of the credential from headers. It stands for an
+// application's own authentication.
 func headerAuth(t testing.TB) *ginsse.Auth {
 	t.Helper()
 	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
@@ -124,8 +124,8 @@ func headerAuth(t testing.TB) *ginsse.Auth {
 	return auth
 }
 
-// newRegistry returns a registry without heartbeats, unless cfg has them: they
-// would cover up for a stream that was not woken.
+// newRegistry returns a registry. It turns heartbeats off unless cfg sets them, because they would
+// wake a stream that should have been woken before.
 func newRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	t.Helper()
 	if cfg.Stream.HeartbeatInterval == 0 {
@@ -139,7 +139,7 @@ func newRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	return registry
 }
 
-// newEngine serves a registry's streams at /events; ?topic= grants a topic.
+// newEngine serves the streams of a registry at /events. The query parameter topic grants a topic.
 func newEngine(t testing.TB, registry *ginsse.Registry) *gin.Engine {
 	t.Helper()
 	r := gin.New()
@@ -149,14 +149,14 @@ func newEngine(t testing.TB, registry *ginsse.Registry) *gin.Engine {
 	return r
 }
 
-// serveAt returns an engine with one handler at /.
+// serveAt returns an engine with one handler, at /.
 func serveAt(handler gin.HandlerFunc, middleware ...gin.HandlerFunc) *gin.Engine {
 	r := gin.New()
 	r.Any("/", append(middleware, handler)...)
 	return r
 }
 
-// send sends an event of type "n" whose data is n.
+// send sends a user the event numbered(n).
 func send(t testing.TB, registry *ginsse.Registry, userID string, n int) ginsse.Receipt {
 	t.Helper()
 	receipt, err := registry.SendTo(t.Context(), userID, numbered(n))
@@ -166,10 +166,11 @@ func send(t testing.TB, registry *ginsse.Registry, userID string, n int) ginsse.
 	return receipt
 }
 
+// numbered returns an event of type "n" whose data is n.
 func numbered(n int) ginsse.Event { return ginsse.Event{Type: "n", Data: n} }
 
-// sendSingly sends an event, and waits until the stream's writer has taken it. So the event
-// is not written together with those that are sent after it.
+// sendSingly sends an event and waits until the stream has taken it, so that it is not written
+// together with later ones.
 func sendSingly(ctx context.Context, s *ginsse.Stream, e ginsse.Event) error {
 	if err := s.Send(ctx, e); err != nil {
 		return err
@@ -194,7 +195,7 @@ func wantNumbers(t testing.TB, s *ssetest.Stream, first, last int) {
 	}
 }
 
-// openBody opens a stream of alice's whose bytes the test reads itself, at its own speed.
+// openBody opens a stream for alice. The test reads its bytes at its own pace.
 func openBody(t *testing.T, server *ssetest.Server, path string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, http.NoBody)
@@ -210,8 +211,7 @@ func openBody(t *testing.T, server *ssetest.Server, path string) *http.Response 
 	return response
 }
 
-// stalledGet sends a request for an event stream over a connection of its own and
-// never reads more of the answer than its first bytes.
+// stalledGet opens a stream over a connection of its own. It reads one byte, and never more.
 func stalledGet(t testing.TB, s *httptest.Server, path string, header http.Header) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{

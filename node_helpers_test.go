@@ -10,7 +10,7 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// nodes returns nodes that share a history, each with a registry.
+// nodes returns two nodes that share a log, and a registry on each.
 func nodes(t *testing.T, cfg eventlog.MemoryLogConfig) (logs [2]*ssetest.Node, registries [2]*ginsse.Registry) {
 	t.Helper()
 	for i, node := range ssetest.NewNodes(t, cfg, len(logs)) {
@@ -20,14 +20,14 @@ func nodes(t *testing.T, cfg eventlog.MemoryLogConfig) (logs [2]*ssetest.Node, r
 	return logs, registries
 }
 
-// changedNode is a node with functions in front of its methods; nil leaves a method as it is.
+// changedNode is a node with functions that run before its methods. A nil function changes nothing.
 type changedNode struct {
 	*ssetest.Node
 
-	onAppend func(ctx context.Context, r eventlog.Record) error // an error is returned
+	onAppend func(ctx context.Context, r eventlog.Record) error // the method returns its error
 	onRead   func(ctx context.Context, q eventlog.Query) error
 	onHead   func(ctx context.Context) error
-	unwatch  bool // no watcher is ever called
+	unwatch  bool // no watcher is called
 }
 
 func (n *changedNode) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
@@ -64,26 +64,14 @@ func (n *changedNode) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	return n.Node.Watch(fn)
 }
 
-// wait returns a function that waits until a channel is closed, or its context ends.
-func wait(until <-chan struct{}) func(context.Context) error {
-	return func(ctx context.Context) error {
-		select {
-		case <-until:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// recreatedNode is a node whose store can be replaced by another one.
+// recreatedNode is a node whose store can be replaced by an empty one.
 type recreatedNode struct {
-	now     atomic.Pointer[ssetest.Node]
+	current atomic.Pointer[ssetest.Node]
 	watcher func(subject string, seq uint64)
 }
 
 func (r *recreatedNode) replace(by *ssetest.Node) {
-	r.now.Store(by)
+	r.current.Store(by)
 	if r.watcher != nil {
 		by.Watch(r.watcher)
 		r.watcher("", 0)
@@ -91,24 +79,26 @@ func (r *recreatedNode) replace(by *ssetest.Node) {
 }
 
 func (r *recreatedNode) Append(ctx context.Context, record eventlog.Record) (eventlog.Cursor, error) {
-	return r.now.Load().Append(ctx, record)
+	return r.current.Load().Append(ctx, record)
 }
 
 func (r *recreatedNode) Head(ctx context.Context) (eventlog.Cursor, error) {
-	return r.now.Load().Head(ctx)
+	return r.current.Load().Head(ctx)
 }
 
 func (r *recreatedNode) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
-	return r.now.Load().Read(ctx, q, dst)
+	return r.current.Load().Read(ctx, q, dst)
 }
 
 func (r *recreatedNode) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	r.watcher = fn
-	return r.now.Load().Watch(fn)
+	return r.current.Load().Watch(fn)
 }
 
-func (r *recreatedNode) Post(to string, message []byte) error { return r.now.Load().Post(to, message) }
+func (r *recreatedNode) Post(to string, message []byte) error {
+	return r.current.Load().Post(to, message)
+}
 
 func (r *recreatedNode) Receive(name string, fn func(message []byte)) (stop func()) {
-	return r.now.Load().Receive(name, fn)
+	return r.current.Load().Receive(name, fn)
 }

@@ -1,7 +1,6 @@
 package ginsse_test
 
 import (
-	"bytes"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,7 +14,7 @@ import (
 // settled is enough time for a change to reach all nodes.
 const settled = 200 * time.Millisecond
 
-// wantOnline fails unless exactly these of a few users are online.
+// wantOnline fails unless exactly the given users of alice, bob and carol are online.
 func wantOnline(t *testing.T, r *ginsse.Registry, users ...string) {
 	t.Helper()
 	online := make(map[string]bool)
@@ -36,7 +35,7 @@ func wantCluster(t *testing.T, r *ginsse.Registry, want ginsse.ClusterStats) {
 	}
 }
 
-// A user with streams at two nodes is counted once, and is online until the last ends.
+// A user with streams on two nodes is counted once, and is online until the last stream ends.
 func TestOnlineCoversAllNodes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -66,7 +65,7 @@ func TestOnlineCoversAllNodes(t *testing.T) {
 	})
 }
 
-// A stream that replaces the user's oldest changes no count at the other nodes.
+// A stream that replaces the user's oldest one changes no count on the other nodes.
 func TestReplacedStreamLeavesTheUserOnline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -88,7 +87,7 @@ func TestReplacedStreamLeavesTheUserOnline(t *testing.T) {
 	})
 }
 
-func TestClusterOfOneNodeHasItsCounts(t *testing.T) {
+func TestClusterOfOneNodeHasTheCountsOfTheNode(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	server := ssetest.NewServer(t, newEngine(t, registry))
@@ -98,7 +97,7 @@ func TestClusterOfOneNodeHasItsCounts(t *testing.T) {
 	wantCluster(t, registry, ginsse.ClusterStats{Nodes: 1, Streams: 2, Users: 1})
 }
 
-func TestNewNodeKnowsWhoIsOnline(t *testing.T) {
+func TestNewNodeLearnsTheUsersOfOtherNodes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 3)
@@ -130,8 +129,8 @@ func TestUsersOfAClosedNodeAreOfflineAtOnce(t *testing.T) {
 	})
 }
 
-// A partitioned node knows its own users. Its users are offline for the other nodes after 15
-// to 20 s, and online again after it has reconnected.
+// A partitioned node knows its own users. For the other nodes they are offline after 15 to 20 s, and
+// online again after the node has reconnected.
 func TestUsersOfAPartitionedNodeAreOfflineUntilItReconnects(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -161,8 +160,8 @@ func TestUsersOfAPartitionedNodeAreOfflineUntilItReconnects(t *testing.T) {
 	})
 }
 
-// Another client of the broker can send what no registry sends. A user ID that Serve refuses
-// is not online.
+// Another client of the broker may post forged messages. A user ID that Serve refuses is never
+// online.
 func TestForgedUserIDsAreNotOnline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -177,19 +176,14 @@ func TestForgedUserIDsAreNotOnline(t *testing.T) {
 	})
 }
 
-// posting is a node whose messages take another way to the others.
-type posting struct {
+// slowNode is a node that takes some time to post a message.
+type slowNode struct {
 	*ssetest.Node
 
-	way atomic.Pointer[func(post func())] // nil: at once
+	delay atomic.Int64 // a time.Duration
 }
 
-func (p *posting) Post(to string, message []byte) error {
-	way := p.way.Load()
-	if way == nil {
-		return p.Node.Post(to, message)
-	}
-	message = bytes.Clone(message)
-	(*way)(func() { _ = p.Node.Post(to, message) })
-	return nil
+func (n *slowNode) Post(to string, message []byte) error {
+	pass(time.Duration(n.delay.Load()))
+	return n.Node.Post(to, message)
 }

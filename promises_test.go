@@ -28,7 +28,7 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// One test for each promise of doc.go, named after it.
+// Tests of the promises in doc.go, named after them.
 
 func TestPromiseOrder(t *testing.T) {
 	t.Parallel()
@@ -93,15 +93,13 @@ func seqOf(t testing.TB, id string) uint64 {
 	return cursor.Seq
 }
 
-// Senders run at full speed while a stream is attached, cut and resumed a
-// thousand times, at random positions in the bytes it gets. What it has
-// dispatched by the end is exactly what was sent: nothing lost, nothing twice,
-// in order.
-func TestPromiseNothingIsLostOrRepeatedAcrossAThousandCuts(t *testing.T) {
+// Senders run at full speed. A client disconnects a thousand times, each time at a random byte, and
+// resumes. In the end it has dispatched exactly the events that were sent, in order.
+func TestPromiseNoEventIsLostOrRepeatedAcrossAThousandReconnects(t *testing.T) {
 	t.Parallel()
-	cuts := 1000
+	reconnects := 1000
 	if testing.Short() {
-		cuts = 100
+		reconnects = 100
 	}
 	registry := newRegistry(t, ginsse.RegistryConfig{
 		Log:               newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: 1 << 20, MaxBytes: 1 << 30}),
@@ -154,17 +152,17 @@ func TestPromiseNothingIsLostOrRepeatedAcrossAThousandCuts(t *testing.T) {
 		}
 		got[i]++
 	}
-	// The last connection is not cut.
-	for cut := range cuts + 1 {
+	// The last connection stays open until all events have arrived.
+	for connection := range reconnects + 1 {
 		limit := int64(300 + rand.IntN(8000))
-		if cut == cuts {
+		if connection == reconnects {
 			stop()
 			wg.Wait()
 			limit = 1 << 40
 		}
-		id = readUntilCut(t, server, id, limit, func(e ssetest.Event) (done bool) {
+		id = readUntilDisconnect(t, server, id, limit, func(e ssetest.Event) (done bool) {
 			dispatch(e)
-			return cut == cuts && got == sent
+			return connection == reconnects && got == sent
 		})
 	}
 	if got != sent {
@@ -172,9 +170,9 @@ func TestPromiseNothingIsLostOrRepeatedAcrossAThousandCuts(t *testing.T) {
 	}
 }
 
-// readUntilCut resumes from id, dispatches what is complete within limit bytes,
-// cuts the connection, and returns the last event ID.
-func readUntilCut(t testing.TB, server *httptest.Server, id string, limit int64, dispatch func(ssetest.Event) bool) string {
+// readUntilDisconnect resumes from id, and disconnects after limit bytes or once dispatch returns
+// true. dispatch is called with each complete event. It returns the last event ID.
+func readUntilDisconnect(t testing.TB, server *httptest.Server, id string, limit int64, dispatch func(ssetest.Event) bool) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -210,7 +208,7 @@ func readUntilCut(t testing.TB, server *httptest.Server, id string, limit int64,
 	return id
 }
 
-// What cannot be delivered any more is said, once, and then the stream goes on.
+// A stream that cannot resume says so once, and then goes on.
 func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{Log: newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: 10})})
@@ -249,7 +247,7 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 			t.Errorf("%s: got %+v, want a gap with reason %q and an id", name, gap, test.reason)
 		}
 		stream.Close()
-		// From the gap's id on all is well.
+		// The client can resume from the ID of the gap.
 		again := server.Open(t, "/events", as("alice"), ssetest.LastEventID(gap.LastEventID))
 		receipt := send(t, registry, "alice", 99)
 		if e := again.NextOf("n"); e.LastEventID != receipt.ID {
@@ -259,9 +257,9 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	}
 }
 
-// Nothing that the wire cuts off may move a client past what it has not seen: the
-// opening block of a stream with a gap carries no id.
-func TestPromiseACutBetweenOpenAndGapDoesNotHideTheGap(t *testing.T) {
+// The connection may be lost between sse.open and sse.gap. sse.open carries no new position then, so
+// the client comes back with its old one and gets sse.gap again.
+func TestPromiseALostConnectionBetweenOpenAndGapDoesNotHideTheGap(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	server := ssetest.NewServer(t, newEngine(t, registry))
@@ -271,8 +269,8 @@ func TestPromiseACutBetweenOpenAndGapDoesNotHideTheGap(t *testing.T) {
 	}
 }
 
-// A reader that was overtaken while connected is told so as well.
-func TestPromiseALiveStreamThatWasOvertakenGetsAGap(t *testing.T) {
+// The history drops events that a connected client has not read yet.
+func TestPromiseALaggingStreamGetsAGap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		registry := newRegistry(t, ginsse.RegistryConfig{
@@ -311,14 +309,13 @@ func TestPromiseALiveStreamThatWasOvertakenGetsAGap(t *testing.T) {
 	})
 }
 
-// One client never reads. The 200 beside it lose nothing, and senders do not wait
-// for it.
+// One client never reads. The other 200 get all events, and senders do not wait for the one.
 func TestPromiseASenderNeverWaitsForAReader(t *testing.T) {
 	t.Parallel()
 	const readers, events, size = 200, 300, 4 << 10
 	registry := newRegistry(t, ginsse.RegistryConfig{
 		Log:    newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: events}),
-		Stream: ginsse.StreamConfig{WriteTimeout: time.Minute}, // it stays stalled throughout
+		Stream: ginsse.StreamConfig{WriteTimeout: time.Minute}, // longer than the test
 	})
 	server := transports[0].start(t, newEngine(t, registry), smallBuffers)
 	stalledGet(t, server, "/events", http.Header{"X-User": {"stalled"}})
@@ -364,8 +361,7 @@ func TestPromiseASenderNeverWaitsForAReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		slowest = max(slowest, time.Since(start))
-		// At the pace of the clients, which share this process: what is tested is
-		// the one that does not read. The sender waits for them here; SendTo does not.
+		// The test waits for the 200 clients, which share this process. Broadcast does not.
 		for received.Load() < int64(n-events/4)*readers && !failed.Load() {
 			runtime.Gosched()
 		}
@@ -377,14 +373,14 @@ func TestPromiseASenderNeverWaitsForAReader(t *testing.T) {
 	if got := received.Load(); got != readers*events {
 		t.Errorf("%d events were received, want %d", got, readers*events)
 	}
-	// Had it taken everything, this test would have shown nothing.
+	// If the stalled stream had written everything, the test would have shown nothing.
 	stalled := registry.Streams("stalled")
 	if len(stalled) != 1 || stalled[0].Unread() == 0 {
-		t.Errorf("the stream that does not read has read: %d streams", len(stalled))
+		t.Errorf("%d streams are stalled, want one with unread events", len(stalled))
 	}
 }
 
-// smallBuffers has the kernel take far less from the server than tests send.
+// smallBuffers makes the kernel buffer far less than the tests send.
 func smallBuffers(s *http.Server) {
 	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		_ = conn.(*net.TCPConn).SetWriteBuffer(32 << 10)
@@ -392,8 +388,8 @@ func smallBuffers(s *http.Server) {
 	}
 }
 
-// A browser has one Last-Event-ID. It resumes the user's own events, those for
-// all, and the topics with it, and so does a page that puts it into the query.
+// One last event ID resumes the user's events, those for all users, and those of topics. A browser
+// sends it in the header, and a page may send it in the query.
 func TestPromiseOneOpaqueID(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
@@ -435,15 +431,15 @@ func TestPromiseOneOpaqueID(t *testing.T) {
 		wantNumbers(t, again, 2, 10)
 		again.Close()
 	}
-	// The id allows nothing: with another user's, one gets one's own events.
+	// The ID grants nothing: with alice's, bob gets his own events.
 	bob := server.Open(t, "/events", as("bob"), ssetest.LastEventID(id))
-	for _, want := range []string{"1003", "5", "1007", "9"} { // his own and those for all
+	for _, want := range []string{"1003", "5", "1007", "9"} { // his own and those for all users
 		if e := bob.NextOf("n"); e.Data != want {
 			t.Errorf("bob got %+v, want %s", e, want)
 		}
 	}
 	if strings.Contains(id, "alice") {
-		t.Errorf("the id %q names somebody", id)
+		t.Errorf("the ID %q contains the user ID", id)
 	}
 }
 
@@ -488,8 +484,8 @@ func TestPromiseAStreamEndsWhenItsRightToExistEnds(t *testing.T) {
 	}
 }
 
-// Everything at its loudest: gin's logger and recovery, the kit's logger, every
-// error. The token is in none of it.
+// gin's logger, its recovery and the kit's logger write all they can. No line contains a part of a
+// token, and no answer does.
 func TestPromiseNoCredentialInALogLineOrAnError(t *testing.T) {
 	t.Parallel()
 	secret := []byte("an example secret of 32 bytes or more")
@@ -541,11 +537,11 @@ func TestPromiseNoCredentialInALogLineOrAnError(t *testing.T) {
 		}
 	}
 	registry.Close()
-	if err := server.Config.Shutdown(t.Context()); err != nil { // waits for the last line
+	if err := server.Config.Shutdown(t.Context()); err != nil { // waits for the last line of the logs
 		t.Fatal(err)
 	}
 	if logged.String() == "" {
-		t.Fatal("nothing was logged, so this test has shown nothing")
+		t.Fatal("the loggers wrote nothing, so the test has shown nothing")
 	}
 	for _, part := range parts {
 		if strings.Contains(logged.String(), part) {
@@ -554,7 +550,7 @@ func TestPromiseNoCredentialInALogLineOrAnError(t *testing.T) {
 	}
 }
 
-// Not parallel: it looks at the heap of the whole process.
+// Not parallel: the test measures the heap of the whole process.
 func TestPromiseMemoryIsBounded(t *testing.T) {
 	const history = 4 << 20
 	for name, test := range map[string]struct {
@@ -562,10 +558,10 @@ func TestPromiseMemoryIsBounded(t *testing.T) {
 		user                  func(n int) string
 		bound                 int64
 	}{
-		// 100 MB for users who may not even exist: 4 MiB of events, and the records of
-		// 65,536 users whose events are gone.
+		// Events of 100 MB for users who need not exist. The log keeps 4 MiB of them, and records of
+		// 65,536 users whose events it has dropped.
 		"many_users": {0, 200_000, 500, func(n int) string { return fmt.Sprint("user", n) }, history + 48<<20},
-		// 80 MB for ten streams that read nothing: a batch for each, of 64 KiB.
+		// Events of 80 MB for ten stalled streams. Each stream holds one turn of 64 KiB.
 		"stalled_readers": {10, 20_000, 4_000, func(int) string { return "stalled" }, history + 10*(128<<10) + 4<<20},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -597,7 +593,7 @@ func TestPromiseMemoryIsBounded(t *testing.T) {
 			}
 			for _, s := range stalled {
 				if s.Unread() == 0 {
-					t.Error("a stream that does not read has read, so this test has shown nothing")
+					t.Error("a stalled stream has written everything, so the test has shown nothing")
 				}
 			}
 		})

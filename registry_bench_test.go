@@ -24,7 +24,8 @@ func BenchmarkSendTo(b *testing.B) {
 	}
 }
 
-// The streams write into recorders: what is measured is the kit, not the network.
+// BenchmarkBroadcast measures an event to many streams. They write into recorders, so that the
+// network is not measured.
 func BenchmarkBroadcast(b *testing.B) {
 	for _, count := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
@@ -46,7 +47,8 @@ func BenchmarkBroadcast(b *testing.B) {
 	}
 }
 
-// manyStreams opens streams that write into recorders, and counts their writes.
+// manyStreams opens streams of alice that write into recorders. It returns the number of writes so
+// far, which goes on counting.
 func manyStreams(tb testing.TB, count int) (*ginsse.Registry, *atomic.Int64) {
 	registry := newRegistry(tb, ginsse.RegistryConfig{MaxStreamsPerUser: -1})
 	engine := newEngine(tb, registry)
@@ -57,7 +59,7 @@ func manyStreams(tb testing.TB, count int) (*ginsse.Registry, *atomic.Int64) {
 			defer func() { done <- struct{}{} }()
 			request := httptest.NewRequest(http.MethodGet, "/events", http.NoBody)
 			request.Header.Set("X-User", "alice")
-			engine.ServeHTTP(discard{httptest.NewRecorder(), written}, request)
+			engine.ServeHTTP(countingRecorder{httptest.NewRecorder(), written}, request)
 		}()
 	}
 	for written.Load() < int64(count) { // each has sent its first block
@@ -72,32 +74,32 @@ func manyStreams(tb testing.TB, count int) (*ginsse.Registry, *atomic.Int64) {
 	return registry, written
 }
 
-// discard is a recorder that keeps nothing but the number of writes.
-type discard struct {
+// countingRecorder is a recorder that counts writes and discards them.
+type countingRecorder struct {
 	*httptest.ResponseRecorder
 
 	written *atomic.Int64
 }
 
-func (d discard) Write(p []byte) (int, error) {
-	d.written.Add(1)
+func (r countingRecorder) Write(p []byte) (int, error) {
+	r.written.Add(1)
 	return len(p), nil
 }
 
-// BenchmarkResume is a stream that comes back, gets the events it has missed, and
-// leaves: all of it but the network and the credential.
+// BenchmarkResume measures a client that reconnects, gets its backlog and leaves. The network and
+// authentication by a token are not part of it.
 func BenchmarkResume(b *testing.B) {
-	for _, missed := range []int{0, 100, 1000} {
-		b.Run(fmt.Sprint(missed), func(b *testing.B) {
+	for _, backlog := range []int{0, 100, 1000} {
+		b.Run(fmt.Sprint(backlog), func(b *testing.B) {
 			registry := newRegistry(b, ginsse.RegistryConfig{MaxOpensPerMinute: -1})
 			engine := newEngine(b, registry)
 			e := ginsse.Event{Type: "comment", Data: strings.Repeat("x", 100)}
-			was, err := registry.SendTo(b.Context(), "alice", e)
+			first, err := registry.SendTo(b.Context(), "alice", e)
 			if err != nil {
 				b.Fatal(err)
 			}
-			last := was
-			for range missed {
+			last := first
+			for range backlog {
 				if last, err = registry.SendTo(b.Context(), "alice", e); err != nil {
 					b.Fatal(err)
 				}
@@ -107,12 +109,12 @@ func BenchmarkResume(b *testing.B) {
 				ctx, cancel := context.WithCancel(b.Context())
 				request := httptest.NewRequestWithContext(ctx, http.MethodGet, "/events", http.NoBody)
 				request.Header.Set("X-User", "alice")
-				request.Header.Set("Last-Event-ID", was.ID)
-				came := false
-				engine.ServeHTTP(&until{ResponseRecorder: httptest.NewRecorder(), id: last.ID, then: func() { came = true; cancel() }}, request)
+				request.Header.Set("Last-Event-ID", first.ID)
+				found := false
+				engine.ServeHTTP(&searchingRecorder{ResponseRecorder: httptest.NewRecorder(), id: last.ID, found: func() { found = true; cancel() }}, request)
 				cancel()
-				if !came {
-					b.Fatal("the stream has ended without the last event")
+				if !found {
+					b.Fatal("the stream ended without the last event")
 				}
 			}
 			if gaps := registry.Stats().Gaps; gaps > 0 {
@@ -122,17 +124,17 @@ func BenchmarkResume(b *testing.B) {
 	}
 }
 
-// until is a recorder that keeps nothing, and calls then when an ID has come.
-type until struct {
+// searchingRecorder is a recorder that discards writes, and calls found when one ends with an ID.
+type searchingRecorder struct {
 	*httptest.ResponseRecorder
 
-	id   string
-	then func()
+	id    string
+	found func()
 }
 
-func (u *until) Write(p []byte) (int, error) {
-	if strings.Contains(string(p[max(0, len(p)-200):]), u.id) {
-		u.then()
+func (r *searchingRecorder) Write(p []byte) (int, error) {
+	if strings.Contains(string(p[max(0, len(p)-200):]), r.id) {
+		r.found()
 	}
 	return len(p), nil
 }

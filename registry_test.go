@@ -23,7 +23,7 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-func TestSendToReachesEveryStreamOfTheUserAndNobodyElse(t *testing.T) {
+func TestSendToReachesAllStreamsOfTheUserAndNoOthers(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	server := ssetest.NewServer(t, newEngine(t, registry))
@@ -38,7 +38,7 @@ func TestSendToReachesEveryStreamOfTheUserAndNobodyElse(t *testing.T) {
 			t.Errorf("got %+v, want id %q", e, receipt.ID)
 		}
 	}
-	// A stream that starts behind an event will not get it.
+	// A stream that resumes after an event does not get it again.
 	late := server.Open(t, "/events", as("alice"), ssetest.LastEventID(receipt.ID))
 	if again := send(t, registry, "alice", 7); again.Streams != 3 {
 		t.Errorf("the receipt says %d streams, want 3", again.Streams)
@@ -53,7 +53,7 @@ func TestSendToReachesEveryStreamOfTheUserAndNobodyElse(t *testing.T) {
 	}
 }
 
-func TestBroadcastAndTopicsReachTheirStreams(t *testing.T) {
+func TestBroadcastAndPublishReachTheirSubscribers(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	server := ssetest.NewServer(t, newEngine(t, registry))
@@ -91,7 +91,7 @@ func TestBroadcastAndTopicsReachTheirStreams(t *testing.T) {
 	}
 }
 
-func TestSendingRefusesBadInputBeforeAnythingIsStored(t *testing.T) {
+func TestInvalidInputIsRefusedBeforeAnythingIsStored(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{MaxEventBytes: 1000})
 	server := ssetest.NewServer(t, newEngine(t, registry))
@@ -106,7 +106,7 @@ func TestSendingRefusesBadInputBeforeAnythingIsStored(t *testing.T) {
 		{"control_character", func() (ginsse.Receipt, error) { return registry.SendTo(ctx, "a\nb", ok) }, ginsse.ErrInvalidSubject},
 		{"long_user", func() (ginsse.Receipt, error) { return registry.SendTo(ctx, strings.Repeat("a", 257), ok) }, ginsse.ErrInvalidSubject},
 		{"invalid_utf8", func() (ginsse.Receipt, error) { return registry.SendTo(ctx, "\xff", ok) }, ginsse.ErrInvalidSubject},
-		{"one_bad_user_of_two", func() (ginsse.Receipt, error) { return registry.SendToUsers(ctx, []string{"alice", ""}, ok) }, ginsse.ErrInvalidSubject},
+		{"second_user_is_invalid", func() (ginsse.Receipt, error) { return registry.SendToUsers(ctx, []string{"alice", ""}, ok) }, ginsse.ErrInvalidSubject},
 		{"empty_topic", func() (ginsse.Receipt, error) { return registry.Publish(ctx, "", ok) }, ginsse.ErrInvalidSubject},
 		{"line_break_in_type", func() (ginsse.Receipt, error) {
 			return registry.SendTo(ctx, "alice", ginsse.Event{Type: "a\nb", Data: 1})
@@ -114,8 +114,8 @@ func TestSendingRefusesBadInputBeforeAnythingIsStored(t *testing.T) {
 		{"data_that_does_not_marshal", func() (ginsse.Receipt, error) {
 			return registry.Broadcast(ctx, ginsse.Event{Data: func() {}})
 		}, ginsse.ErrInvalidEvent},
-		{"nothing", func() (ginsse.Receipt, error) { return registry.Broadcast(ctx, ginsse.Event{}) }, ginsse.ErrInvalidEvent},
-		{"id_of_the_callers", func() (ginsse.Receipt, error) {
+		{"empty_event", func() (ginsse.Receipt, error) { return registry.Broadcast(ctx, ginsse.Event{}) }, ginsse.ErrInvalidEvent},
+		{"id_set_by_the_caller", func() (ginsse.Receipt, error) {
 			return registry.Publish(ctx, "t", ginsse.Event{ID: "1", Data: 1})
 		}, ginsse.ErrInvalidEvent},
 		{"too_large", func() (ginsse.Receipt, error) {
@@ -129,13 +129,13 @@ func TestSendingRefusesBadInputBeforeAnythingIsStored(t *testing.T) {
 	}
 	send(t, registry, "alice", 2)
 	if e := alice.NextOf("n"); e.Data != "2" {
-		t.Errorf("a refused event was sent: %+v", e)
+		t.Errorf("got %+v, want event 2: a refused event was stored", e)
 	}
 }
 
-// A handler calls SendTo with its request's context. That the commenter has just
-// closed the tab is no reason for the author not to be told.
-func TestSendToDoesNotMindACancelledContext(t *testing.T) {
+// A handler calls SendTo with its request's context. The author is notified even if the commenter
+// has closed the tab by then.
+func TestSendToIgnoresACancelledContext(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
@@ -147,7 +147,7 @@ func TestSendToDoesNotMindACancelledContext(t *testing.T) {
 	wantNumbers(t, stream, 1, 1)
 }
 
-func TestOneSessionCanBeSentToAlone(t *testing.T) {
+func TestStreamSendReachesThatStreamAlone(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{MaxEventBytes: 1000})
 	server := ssetest.NewServer(t, newEngine(t, registry))
@@ -161,10 +161,10 @@ func TestOneSessionCanBeSentToAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := s.Send(t.Context(), ginsse.Event{Type: "private", ID: "7", Data: "x"}); !errors.Is(err, ginsse.ErrInvalidEvent) {
-			t.Errorf("an ID that would break the resume was let through: %v", err)
+			t.Errorf("an event with an ID of its own was accepted: %v", err)
 		}
 		if err := s.Send(t.Context(), ginsse.Event{Data: strings.Repeat("x", 1000)}); !errors.Is(err, ginsse.ErrEventTooLarge) {
-			t.Errorf("an event over the registry's limit was let through: %v", err)
+			t.Errorf("an event over the registry's limit was accepted: %v", err)
 		}
 	}
 	if e := first.NextOf("private"); e.Data != "x" {
@@ -173,7 +173,7 @@ func TestOneSessionCanBeSentToAlone(t *testing.T) {
 	send(t, registry, "alice", 1)
 	for _, e := range second.Collect("n", 1) {
 		if e.Data != "1" {
-			t.Errorf("the other session got %+v", e)
+			t.Errorf("the other stream got %+v", e)
 		}
 	}
 }
@@ -189,7 +189,7 @@ func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
 		t.Errorf("Disconnect ended %d streams, %v, want 2", n, err)
 	}
 	if registry.Online("alice") || !registry.Online("bob") {
-		t.Error("Disconnect must take the user offline at once, and nobody else")
+		t.Errorf("alice is online: %v, bob: %v; want only bob", registry.Online("alice"), registry.Online("bob"))
 	}
 	if receipt := send(t, registry, "alice", 2); receipt.Streams != 0 {
 		t.Errorf("%d streams of a disconnected user", receipt.Streams)
@@ -200,7 +200,7 @@ func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
 		for _, e := range rest {
 			got = append(got, e.Type+" "+e.Data)
 		}
-		// What was sent before is delivered, what was sent after is not.
+		// The event sent before Disconnect is delivered, the later one is not.
 		want := []string{"n 1", `sse.close {"reason":"signed out"}`}
 		if err != nil || !slices.Equal(got[1:], want) {
 			t.Errorf("got %q, %v, want %q", got, err, want)
@@ -208,13 +208,13 @@ func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
 	}
 	send(t, registry, "bob", 3)
 	wantNumbers(t, bob, 3, 3)
-	if n, err := registry.Disconnect(t.Context(), "nobody", ""); n != 0 || err != nil {
-		t.Errorf("%d streams of nobody, %v", n, err)
+	if n, err := registry.Disconnect(t.Context(), "carol", ""); n != 0 || err != nil {
+		t.Errorf("Disconnect ended %d streams of a user without one, %v", n, err)
 	}
 }
 
 // The log of a registry may be older than the registry.
-func TestDisconnectDeliversWhatAnEarlierRegistrySent(t *testing.T) {
+func TestDisconnectDeliversEventsOfAnEarlierRegistry(t *testing.T) {
 	t.Parallel()
 	log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{})
 	if err != nil {
@@ -238,20 +238,20 @@ func TestDisconnectDeliversWhatAnEarlierRegistrySent(t *testing.T) {
 	stream.NextOf("sse.close")
 }
 
-// gatedLog gives out no events until its gate is closed.
+// gatedLog lets no stream read a turn until gate is closed.
 type gatedLog struct {
 	*eventlog.MemoryLog
 	gate <-chan struct{}
 }
 
 func (l *gatedLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
-	if q.MaxEntries > 1 { // not to look whether a stream can resume
+	if q.MaxEntries > 1 { // a stream that opens reads one entry, to find out whether it can resume
 		<-l.gate
 	}
 	return l.MemoryLog.Read(ctx, q, dst)
 }
 
-func TestNewRegistryFailsIfTheLogHasNoHead(t *testing.T) {
+func TestNewRegistryFailsIfTheLogFails(t *testing.T) {
 	t.Parallel()
 	log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
 	log.failing.Store(true)
@@ -260,10 +260,11 @@ func TestNewRegistryFailsIfTheLogHasNoHead(t *testing.T) {
 	}
 }
 
-// A log that found back to its store and cannot say what it missed names no subject.
-func TestALogMayWakeAllStreams(t *testing.T) {
+// A log that has reconnected to its store may not know which subjects have new entries. It then
+// notifies without a subject.
+func TestNotificationWithoutSubjectWakesAllStreams(t *testing.T) {
 	t.Parallel()
-	log := &muteLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
+	log := &manualLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
 	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
 	server := ssetest.NewServer(t, newEngine(t, registry))
 	alice, bob := server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("bob"))
@@ -276,18 +277,18 @@ func TestALogMayWakeAllStreams(t *testing.T) {
 	wantNumbers(t, bob, 1, 1)
 }
 
-// muteLog watches nothing by itself.
-type muteLog struct {
+// manualLog notifies only when a test calls fn.
+type manualLog struct {
 	*eventlog.MemoryLog
 	fn func(subject string, seq uint64)
 }
 
-func (l *muteLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
+func (l *manualLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	l.fn = fn
 	return func() {}
 }
 
-func TestStatsAndOnlineFollowTheStreams(t *testing.T) {
+func TestStatsAndOnlineCountOpenStreams(t *testing.T) {
 	t.Parallel()
 	gone := make(chan struct{}, 3)
 	registry := newRegistry(t, ginsse.RegistryConfig{DisconnectFunc: func(*ginsse.Stream, ginsse.Reason) { gone <- struct{}{} }})
@@ -303,7 +304,7 @@ func TestStatsAndOnlineFollowTheStreams(t *testing.T) {
 	a1.Close()
 	within(t, "the end", gone)
 	if !registry.Online("alice") {
-		t.Error("alice has a second stream")
+		t.Error("alice is offline, and has a second stream")
 	}
 	a2.Close()
 	b.Close()
@@ -313,15 +314,15 @@ func TestStatsAndOnlineFollowTheStreams(t *testing.T) {
 		t.Errorf("stats are %+v", s)
 	}
 	if registry.Online("alice") || registry.Online("bob") || registry.Streams("bob") != nil {
-		t.Error("somebody is still online")
+		t.Error("a user without streams is online")
 	}
 }
 
-func TestHooksSeeTheStreamAndMayBlock(t *testing.T) {
+func TestHooksMayBlockWithoutHoldingUpTheStream(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var calls []string
-	note := func(s string) {
+	record := func(s string) {
 		mu.Lock()
 		defer mu.Unlock()
 		calls = append(calls, s)
@@ -331,10 +332,10 @@ func TestHooksSeeTheStreamAndMayBlock(t *testing.T) {
 		ConnectFunc: func(s *ginsse.Stream) {
 			_ = s.Send(context.Background(), ginsse.Event{Type: "welcome", Data: s.UserID()})
 			<-release
-			note("connect " + s.UserID() + " " + fmt.Sprint(s.Metadata()["device"]))
+			record("connect " + s.UserID() + " " + fmt.Sprint(s.Metadata()["device"]))
 		},
 		DisconnectFunc: func(s *ginsse.Stream, reason ginsse.Reason) {
-			note("disconnect " + s.UserID() + " " + string(reason))
+			record("disconnect " + s.UserID() + " " + string(reason))
 			close(finished)
 		},
 	})
@@ -344,10 +345,10 @@ func TestHooksSeeTheStreamAndMayBlock(t *testing.T) {
 	if e := stream.NextOf("welcome"); e.Data != "alice" {
 		t.Errorf("got %+v", e)
 	}
-	send(t, registry, "alice", 1) // while the hook is blocked
+	send(t, registry, "alice", 1) // while ConnectFunc blocks
 	wantNumbers(t, stream, 1, 1)
 	stream.Close()
-	for registry.Online("alice") { // DisconnectFunc must wait for the other
+	for registry.Online("alice") { // DisconnectFunc waits for ConnectFunc
 		pass(time.Millisecond)
 	}
 	close(release)
@@ -359,7 +360,7 @@ func TestHooksSeeTheStreamAndMayBlock(t *testing.T) {
 	}
 }
 
-func TestAPanicInAHookIsLoggedAndHarmless(t *testing.T) {
+func TestPanicInAHookIsLoggedAndEndsNoStream(t *testing.T) {
 	t.Parallel()
 	var logged safeBuffer
 	registry := newRegistry(t, ginsse.RegistryConfig{
@@ -395,7 +396,7 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-func TestRefuseNewestIsAFinalRefusal(t *testing.T) {
+func TestRefuseNewestAnswersWith429(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreamsPerUser: 2, RefuseNewest: true})
 	server := ssetest.NewServer(t, newEngine(t, registry))
@@ -407,13 +408,13 @@ func TestRefuseNewestIsAFinalRefusal(t *testing.T) {
 	}
 	server.Open(t, "/events", as("bob"))
 	second.Close()
-	for registry.Stats().Streams > 2 { // until the server has noticed
+	for registry.Stats().Streams > 2 { // until the server has noticed that the client has left
 		pass(time.Millisecond)
 	}
 	server.Open(t, "/events", as("alice"))
 }
 
-// get makes a plain request and returns the answer.
+// get sends a request that expects no stream, and returns the answer.
 func get(t testing.TB, server *ssetest.Server, path, userID string) (status int, contentType, body string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, http.NoBody)
@@ -433,7 +434,7 @@ func get(t testing.TB, server *ssetest.Server, path, userID string) (status int,
 	return response.StatusCode, response.Header.Get("Content-Type"), string(text)
 }
 
-func TestLimitInTotalIsATemporaryRefusal(t *testing.T) {
+func TestFullRegistryAsksTheClientToReconnect(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreams: 1})
 	server := ssetest.NewServer(t, newEngine(t, registry))
@@ -444,11 +445,11 @@ func TestLimitInTotalIsATemporaryRefusal(t *testing.T) {
 		t.Errorf("the reconnection time is %v, want 6 to 18 s", d)
 	}
 	if registry.Online("bob") {
-		t.Error("bob was turned away and is online")
+		t.Error("bob was refused, and is online")
 	}
 }
 
-func TestServeRefusesWhatTheHandlerGotWrong(t *testing.T) {
+func TestServeRefusesInvalidTopicsAndAMissingUser(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	many := make([]string, 65)
@@ -475,7 +476,7 @@ func TestServeRefusesWhatTheHandlerGotWrong(t *testing.T) {
 	}
 }
 
-func TestWithStreamConfigChangesOneStream(t *testing.T) {
+func TestWithStreamConfigOverridesTheRegistrysSettings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{ReconnectionTime: -1}})
@@ -488,12 +489,12 @@ func TestWithStreamConfigChangesOneStream(t *testing.T) {
 			t.Errorf("%d heartbeats in ten seconds", n)
 		}
 		if d := stream.ReconnectionTime(); d != 0 {
-			t.Errorf("the registry's setting is gone: reconnection time %v", d)
+			t.Errorf("the reconnection time is %v, want none, as the registry has it", d)
 		}
 	})
 }
 
-func TestCloseRefusesWhatComesAfter(t *testing.T) {
+func TestClosedRegistryRefusesEventsAndStreams(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	server := ssetest.NewServer(t, newEngine(t, registry))
@@ -519,7 +520,7 @@ func TestCloseRefusesWhatComesAfter(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func TestShutdownSpreadsTheEndsOverItsWindow(t *testing.T) {
+func TestShutdownSpreadsTheEndsOfStreamsOverItsWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const count = 50
@@ -537,7 +538,7 @@ func TestShutdownSpreadsTheEndsOverItsWindow(t *testing.T) {
 		if n := registry.Stats().Streams; n < count*2/5 || n > count*3/5 {
 			t.Errorf("%d of %d streams are left in the middle of the window", n, count)
 		}
-		// Events still go out; new streams are sent elsewhere.
+		// Events are still delivered, and new streams are asked to reconnect.
 		if _, err := registry.Broadcast(t.Context(), numbered(1)); err != nil {
 			t.Errorf("Broadcast during Shutdown: %v", err)
 		}
@@ -557,7 +558,7 @@ func TestShutdownSpreadsTheEndsOverItsWindow(t *testing.T) {
 	})
 }
 
-func TestShutdownKeepsToItsContext(t *testing.T) {
+func TestShutdownReturnsAtTheDeadlineOfItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -576,12 +577,12 @@ func TestShutdownKeepsToItsContext(t *testing.T) {
 		if took := time.Since(start); took != 8*time.Second {
 			t.Errorf("Shutdown took %v", took)
 		}
-		wantReconnect(t, stream, "shutdown") // within three quarters of the time there was
+		wantReconnect(t, stream, "shutdown") // within three quarters of the time until the deadline
 		close(release)
 	})
 }
 
-func TestNewRegistryNamesTheFieldThatIsWrong(t *testing.T) {
+func TestNewRegistryNamesTheInvalidField(t *testing.T) {
 	t.Parallel()
 	_, err := ginsse.NewRegistry(ginsse.RegistryConfig{Stream: ginsse.StreamConfig{WriteTimeout: time.Nanosecond}})
 	if err == nil || !strings.Contains(err.Error(), "RegistryConfig.Stream") || !strings.Contains(err.Error(), "WriteTimeout") {

@@ -23,7 +23,7 @@ import (
 
 func TestServeReturnsWhyTheStreamEnded(t *testing.T) {
 	t.Parallel()
-	broken := errors.New("the model is out")
+	broken := errors.New("the model failed")
 	tests := []struct {
 		name    string
 		produce func(ctx context.Context, s *ginsse.Stream) error
@@ -47,7 +47,7 @@ func TestServeReturnsWhyTheStreamEnded(t *testing.T) {
 				stream := server.Open(t, "/")
 				stream.Patience = time.Hour
 				if test.name == "lifetime" {
-					wantCutShort(t, stream)
+					wantCleanEnd(t, stream)
 				} else {
 					wantDone(t, stream)
 				}
@@ -65,7 +65,7 @@ func TestServeReturnsWhyTheStreamEnded(t *testing.T) {
 	}
 }
 
-func TestServeKeepsErrorTextsFromTheClient(t *testing.T) {
+func TestServeSendsNoErrorTextToTheClient(t *testing.T) {
 	t.Parallel()
 	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
 		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { return errors.New("secret-host unreachable") })
@@ -84,9 +84,9 @@ func TestServeRaisesTheProducersPanicInTheHandler(t *testing.T) {
 		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { panic("boom") })
 	}))
 	stream := server.Open(t, "/")
-	wantCutShort(t, stream)
+	wantCleanEnd(t, stream)
 	if stream.LastEventID() == ginsse.DoneID {
-		t.Error("the client was told that the work is done")
+		t.Error("the client got the ID of finished work")
 	}
 	p, ok := within(t, "the handler", raised).(error)
 	if !ok || !strings.Contains(p.Error(), "boom") {
@@ -98,7 +98,7 @@ func TestServeRaisesTheProducersPanicInTheHandler(t *testing.T) {
 	}
 }
 
-func TestServeRaisesAnErrorOfTheProducerWrapped(t *testing.T) {
+func TestServeWrapsAnErrorThatTheProducerPanicsWith(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	for name, value := range map[string]error{"error": broken, "abort": http.ErrAbortHandler} {
@@ -109,20 +109,19 @@ func TestServeRaisesAnErrorOfTheProducerWrapped(t *testing.T) {
 				defer func() { raised <- recover() }()
 				_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error { panic(value) })
 			}))
-			wantCutShort(t, server.Open(t, "/"))
+			wantCleanEnd(t, server.Open(t, "/"))
 			p := within(t, "the handler", raised)
 			if err, ok := p.(error); !ok || !errors.Is(err, value) {
 				t.Errorf("recovered %v", p)
 			}
 			if name == "abort" && p != any(http.ErrAbortHandler) {
-				t.Errorf("net/http does not know %T", p)
+				t.Errorf("recovered %T, want http.ErrAbortHandler itself", p)
 			}
 		})
 	}
 }
 
-// Some clients take up the ID of an event alone, not that of a block without data. A
-// producer's events have IDs by which such a client shows that it has got them all.
+// Some clients ignore the ID of a block without data. They come back with the ID of the last event.
 func TestClientThatHasTheLastEventIsAnsweredWith204(t *testing.T) {
 	t.Parallel()
 	var produced atomic.Int64
@@ -144,8 +143,8 @@ func TestClientThatHasTheLastEventIsAnsweredWith204(t *testing.T) {
 		t.Fatalf("got %+v, %v", rest, err)
 	}
 	for _, test := range []struct {
-		name, id string
-		again    bool
+		name, id  string
+		workAgain bool
 	}{
 		{"last", rest[2].LastEventID, false},
 		{"one_before", rest[1].LastEventID, true},
@@ -168,13 +167,13 @@ func TestClientThatHasTheLastEventIsAnsweredWith204(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
-		if again := produced.Load() == 1; again != test.again || (response.StatusCode == http.StatusNoContent) == again {
+		if again := produced.Load() == 1; again != test.workAgain || (response.StatusCode == http.StatusNoContent) == again {
 			t.Errorf("%s: status %d, and the work was done again: %v", test.name, response.StatusCode, again)
 		}
 	}
 }
 
-func TestUnfinishedStreamIsProducedAgain(t *testing.T) {
+func TestUnfinishedWorkIsDoneAgain(t *testing.T) {
 	t.Parallel()
 	var produced atomic.Int64
 	ended := make(chan struct{}, 2)
@@ -191,16 +190,16 @@ func TestUnfinishedStreamIsProducedAgain(t *testing.T) {
 	}))
 	stream := server.Open(t, "/")
 	id := stream.NextOf("n").LastEventID
-	stream.Close() // the connection is lost
+	stream.Close() // as if the connection were lost
 	within(t, "the end", ended)
 	if e := server.Open(t, "/", ssetest.LastEventID(id)).NextOf("n"); e.Data != "1" || produced.Load() != 2 {
-		t.Errorf("got %+v; the work was begun %d times", e, produced.Load())
+		t.Errorf("got %+v; the work was started %d times, want 2", e, produced.Load())
 	}
 }
 
-// What a producer's IDs mean is its own business, and requests that no EventSource
-// makes carry nothing but what the producer sent.
-func TestIDsOfTheKitKeepOutOfTheWay(t *testing.T) {
+// The kit adds no IDs after an event with an ID of the producer's, and none for a client that is not
+// an EventSource.
+func TestServeAddsIDsOnlyWhereTheyAreNeeded(t *testing.T) {
 	t.Parallel()
 	produce := func(own bool) func(ctx context.Context, s *ginsse.Stream) error {
 		return func(ctx context.Context, s *ginsse.Stream) error {
@@ -236,7 +235,7 @@ func TestIDsOfTheKitKeepOutOfTheWay(t *testing.T) {
 	}
 }
 
-// A browser's EventSource comes back after every end. The work is done once.
+// A browser's EventSource reconnects after each end. The work is done once.
 func TestFinishedStreamIsAnsweredWith204(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
@@ -280,7 +279,7 @@ func TestFinishedStreamIsAnsweredWith204(t *testing.T) {
 				}
 				_ = response.Body.Close()
 				if response.StatusCode != http.StatusNoContent || response.Header.Get("Content-Type") != "" {
-					t.Errorf("%s%s: came back to status %d of type %q", prefix, path, response.StatusCode, response.Header.Get("Content-Type"))
+					t.Errorf("%s%s: the second request got status %d of type %q", prefix, path, response.StatusCode, response.Header.Get("Content-Type"))
 				}
 				if n := produced.Load(); n != 1 {
 					t.Errorf("%s%s: the work was done %d times", prefix, path, n)
@@ -290,7 +289,7 @@ func TestFinishedStreamIsAnsweredWith204(t *testing.T) {
 	})
 }
 
-func TestServeSlowsTheProducerOfASlowClient(t *testing.T) {
+func TestProducerWaitsForASlowClient(t *testing.T) {
 	t.Parallel()
 	var sent atomic.Int64
 	blocked, ended := make(chan struct{}), make(chan error, 1)
@@ -313,7 +312,7 @@ func TestServeSlowsTheProducerOfASlowClient(t *testing.T) {
 	if err := within(t, "Serve", ended); !errors.Is(err, ginsse.ReasonFailed) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Serve returned %v", err)
 	}
-	// What the sockets buffer is some megabytes; what the kit does, 64 KiB.
+	// The sockets buffer some megabytes, and the kit 64 KiB.
 	if n := sent.Load() * 10_000; n > 64<<20 {
 		t.Errorf("%d bytes were sent to a client that reads none", n)
 	}
@@ -391,7 +390,7 @@ func TestServeWritesEachEventWhileTheProducerIsBusy(t *testing.T) {
 	})
 }
 
-func TestServeWritesWhatOtherGoroutinesSend(t *testing.T) {
+func TestServeWritesEventsOfOtherGoroutines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const senders, each = 8, 50
@@ -441,7 +440,7 @@ func TestServeWritesWhatOtherGoroutinesSend(t *testing.T) {
 	})
 }
 
-func TestSendReportsTheFirstCauseOnceTheStreamHasEnded(t *testing.T) {
+func TestSendReturnsTheFirstReasonAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	errs := make(chan error, 3)
 	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
@@ -461,7 +460,7 @@ func TestSendReportsTheFirstCauseOnceTheStreamHasEnded(t *testing.T) {
 	}
 }
 
-func TestSendRefusesABadEventAndLeavesTheStreamAsItWas(t *testing.T) {
+func TestStreamGoesOnAfterAnInvalidEvent(t *testing.T) {
 	t.Parallel()
 	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
 		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
@@ -477,7 +476,7 @@ func TestSendRefusesABadEventAndLeavesTheStreamAsItWas(t *testing.T) {
 	}
 }
 
-func TestSendGivesUpWithItsContext(t *testing.T) {
+func TestSendReturnsWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
 		_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
@@ -495,7 +494,7 @@ func TestSendGivesUpWithItsContext(t *testing.T) {
 	}
 }
 
-func TestStreamConfigIsChecked(t *testing.T) {
+func TestServeRefusesAnInvalidStreamConfig(t *testing.T) {
 	t.Parallel()
 	r := serveAt(func(c *gin.Context) {
 		err := ginsse.Serve(c, ginsse.StreamConfig{HeartbeatInterval: time.Microsecond}, nil)

@@ -22,20 +22,20 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// These tests have time in them. They run in bubbles, where it takes none.
+// Most of these tests depend on time. They run in bubbles of testing/synctest.
 
-// beating has the default heartbeat, which newRegistry leaves out.
-var beating = ginsse.StreamConfig{HeartbeatInterval: 15 * time.Second}
+// withHeartbeats has the default heartbeat, which newRegistry turns off.
+var withHeartbeats = ginsse.StreamConfig{HeartbeatInterval: 15 * time.Second}
 
-func TestHeartbeatComesInEachSilence(t *testing.T) {
+func TestHeartbeatFollowsEachSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: withHeartbeats})
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		pass(time.Minute)
 		synctest.Wait()
 		if n := stream.Heartbeats(); n < 4 || n > 5 {
-			t.Errorf("%d heartbeats in a minute, want one each 11.25 to 15 s", n)
+			t.Errorf("%d heartbeats in a minute, want one every 11.25 to 15 s", n)
 		}
 		open := stream.NextOf("sse.open")
 		if !strings.Contains(open.Data, `"heartbeat":15000`) {
@@ -47,13 +47,13 @@ func TestHeartbeatComesInEachSilence(t *testing.T) {
 	})
 }
 
-func TestHeartbeatCommentsAreNotSeenByPages(t *testing.T) {
+func TestHeartbeatCommentsAreInvisibleToPages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{HeartbeatInterval: 15 * time.Second, HeartbeatComments: true}})
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		if open := stream.NextOf("sse.open"); strings.Contains(open.Data, "heartbeat") {
-			t.Errorf("sse.open promises heartbeats that a page does not see: %s", open.Data)
+			t.Errorf("sse.open announces heartbeats that a page does not see: %s", open.Data)
 		}
 		pass(time.Minute)
 		synctest.Wait()
@@ -73,9 +73,9 @@ func TestHeartbeatCommentsAreNotSeenByPages(t *testing.T) {
 	})
 }
 
-// What Stream.Send sends has no id. However often it is used, the client knows the
-// position once an interval, and so meets no gap for other users' events.
-func TestPositionIsSentOnceAnIntervalWhateverElseIsWritten(t *testing.T) {
+// Events of Stream.Send carry no position. A client that gets many of them still learns its position
+// once an interval. Otherwise it would resume from an old position, and could meet a gap.
+func TestPositionIsSentOnceAnIntervalOnABusyStream(t *testing.T) {
 	t.Parallel()
 	for _, comments := range []bool{false, true} {
 		t.Run(fmt.Sprintf("comments_%v", comments), func(t *testing.T) {
@@ -99,19 +99,18 @@ func TestPositionIsSentOnceAnIntervalWhateverElseIsWritten(t *testing.T) {
 					}
 				}
 				if n := stream.Heartbeats(); !comments && (n < 8 || n > 11) {
-					t.Errorf("%d heartbeats in two minutes, want one an interval", n)
+					t.Errorf("%d heartbeats in two minutes, want one per interval", n)
 				}
 			})
 		})
 	}
 }
 
-// A stream to which something is sent is not quiet, and if its position stays where
-// it is there is nothing to say.
-func TestSendTakesThePlaceOfHeartbeats(t *testing.T) {
+// A stream that is written to needs no heartbeat while its position does not move.
+func TestSendReplacesHeartbeats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: withHeartbeats})
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		for range 60 {
 			if err := registry.Streams("alice")[0].Send(t.Context(), ginsse.Event{Type: "tick"}); err != nil {
@@ -126,7 +125,7 @@ func TestSendTakesThePlaceOfHeartbeats(t *testing.T) {
 		start := time.Now()
 		stream.NextOf("sse.heartbeat")
 		if d := time.Since(start); d > 15*time.Second {
-			t.Errorf("silent for %v", d)
+			t.Errorf("the stream was silent for %v", d)
 		}
 	})
 }
@@ -134,7 +133,7 @@ func TestSendTakesThePlaceOfHeartbeats(t *testing.T) {
 func TestHeartbeatWaitsForSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: withHeartbeats})
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		for n := range 60 {
 			pass(time.Second)
@@ -147,16 +146,16 @@ func TestHeartbeatWaitsForSilence(t *testing.T) {
 	})
 }
 
-func TestHeartbeatsOfStreamsAreSpread(t *testing.T) {
+func TestHeartbeatsAreSpreadOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating, MaxStreamsPerUser: -1})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: withHeartbeats, MaxStreamsPerUser: -1})
 		server := ssetest.NewServer(t, newEngine(t, registry))
 		var streams []*ssetest.Stream
 		for range 20 {
 			streams = append(streams, server.Open(t, "/events", as("alice")))
 		}
-		beaten := func() (n int) {
+		heartbeats := func() (n int) {
 			synctest.Wait()
 			for _, stream := range streams {
 				n += stream.Heartbeats()
@@ -164,16 +163,16 @@ func TestHeartbeatsOfStreamsAreSpread(t *testing.T) {
 			return n
 		}
 		pass(11 * time.Second)
-		if n := beaten(); n != 0 {
-			t.Errorf("%d streams beat before three quarters of the interval", n)
+		if n := heartbeats(); n != 0 {
+			t.Errorf("%d heartbeats before three quarters of the interval", n)
 		}
 		pass(2 * time.Second)
-		if n := beaten(); n == 0 || n == len(streams) {
-			t.Errorf("%d of %d streams beat in the middle of the spread", n, len(streams))
+		if n := heartbeats(); n == 0 || n == len(streams) {
+			t.Errorf("%d of %d streams sent a heartbeat by the middle of the spread", n, len(streams))
 		}
 		pass(2 * time.Second)
-		if n := beaten(); n != len(streams) {
-			t.Errorf("%d of %d streams beat within the interval", n, len(streams))
+		if n := heartbeats(); n != len(streams) {
+			t.Errorf("%d of %d streams sent a heartbeat within the interval", n, len(streams))
 		}
 	})
 }
@@ -222,7 +221,7 @@ func TestHeartbeatsOfManyStreamsComeTogether(t *testing.T) {
 	})
 }
 
-// writeHook is a gin.ResponseWriter that tells of each write.
+// writeHook is a gin.ResponseWriter that calls wrote before each write.
 type writeHook struct {
 	gin.ResponseWriter
 	wrote func()
@@ -235,12 +234,11 @@ func (w *writeHook) Write(p []byte) (int, error) {
 
 func (w *writeHook) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// The position of a user to whom nothing happens moves with the heartbeats, so
-// that it never falls out of the history.
+// Heartbeats move the position of an idle user, so that it stays within the history.
 func TestHeartbeatMovesThePositionOfAnIdleStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: withHeartbeats})
 		server := ssetest.NewServer(t, newEngine(t, registry))
 		stream := server.Open(t, "/events", as("alice"))
 		opened := stream.NextOf("sse.open").LastEventID
@@ -284,7 +282,7 @@ func TestStreamEndsAfterItsLifetime(t *testing.T) {
 	})
 }
 
-func TestStreamCanDoWithoutHeartbeatAndEnd(t *testing.T) {
+func TestNegativeSettingsTurnHeartbeatsAndLimitsOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{HeartbeatInterval: -1, MaxLifetime: -1, ReconnectionTime: -1, WriteTimeout: -1}})
@@ -298,14 +296,13 @@ func TestStreamCanDoWithoutHeartbeatAndEnd(t *testing.T) {
 	})
 }
 
-// When the log fails, streams stay open, beat, keep their position, and go on
-// where they were once it is back. That other users' events keep waking them
-// changes nothing.
+// While the log fails, a stream stays open, sends heartbeats and keeps its position. Afterwards it
+// goes on from there.
 func TestStreamOutlivesAFailingLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
-		registry := newRegistry(t, ginsse.RegistryConfig{Log: log, Stream: beating})
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log, Stream: withHeartbeats})
 		server := ssetest.NewServer(t, newEngine(t, registry))
 		stream := server.Open(t, "/events", as("alice"))
 		short := server.Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "30s"))
@@ -322,7 +319,7 @@ func TestStreamOutlivesAFailingLog(t *testing.T) {
 			t.Errorf("position %q, was %q; %d heartbeats in a minute", stream.LastEventID(), position, stream.Heartbeats())
 		}
 		wantReconnect(t, short, "expired")
-		// A new stream cannot find its place, and is told in-band to come back.
+		// A new stream cannot find its position, so its client is asked to reconnect.
 		wantReconnect(t, server.Open(t, "/events", as("bob")), "overloaded")
 		log.failing.Store(false)
 		pass(2 * time.Second)
@@ -330,8 +327,8 @@ func TestStreamOutlivesAFailingLog(t *testing.T) {
 	})
 }
 
-// What one stream was sent needs no log.
-func TestDisconnectDeliversWhatWasQueuedAlthoughTheLogFails(t *testing.T) {
+// Events of Stream.Send are not in the log, so a failing log does not hold them up.
+func TestDisconnectDeliversTheQueueOfSendWhileTheLogFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
@@ -339,7 +336,7 @@ func TestDisconnectDeliversWhatWasQueuedAlthoughTheLogFails(t *testing.T) {
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		log.failing.Store(true)
 		send(t, registry, "alice", 1)
-		synctest.Wait() // it has found that the log fails
+		synctest.Wait() // the stream has found that the log fails
 		s := registry.Streams("alice")[0]
 		if err := s.Send(t.Context(), numbered(7)); err != nil {
 			t.Fatal(err)
@@ -352,6 +349,7 @@ func TestDisconnectDeliversWhatWasQueuedAlthoughTheLogFails(t *testing.T) {
 
 var errBrokerAway = errors.New("the broker is away")
 
+// failingLog fails to read while failing is set.
 type failingLog struct {
 	*eventlog.MemoryLog
 	failing atomic.Bool
@@ -371,8 +369,8 @@ func (l *failingLog) Head(ctx context.Context) (eventlog.Cursor, error) {
 	return l.MemoryLog.Head(ctx)
 }
 
-// A reader that takes a little at a time is slow, but alive.
-func TestSlowReaderThatMakesProgressIsNotCut(t *testing.T) {
+// The reader needs three times the write timeout for one event, but never stops reading.
+func TestSlowReaderThatMakesProgressKeepsItsStream(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		result := make(chan error, 1)
@@ -393,7 +391,7 @@ func TestSlowReaderThatMakesProgressIsNotCut(t *testing.T) {
 			if err != nil {
 				break
 			}
-			pass(time.Second) // 32 pieces of 8 KiB: three write timeouts in all
+			pass(time.Second) // 32 pieces of 8 KiB take three write timeouts
 		}
 		if total < len(data) {
 			t.Errorf("read %d bytes", total)
@@ -404,9 +402,9 @@ func TestSlowReaderThatMakesProgressIsNotCut(t *testing.T) {
 	})
 }
 
-// Wake-ups that coincide with the end must not be lost: without heartbeats
-// nothing else would wake the stream.
-func TestStreamNeverSleepsThroughItsEnd(t *testing.T) {
+// The end may come while the stream is about to wait. Without heartbeats, nothing wakes the stream
+// a second time.
+func TestStreamNeverMissesItsEnd(t *testing.T) {
 	t.Parallel()
 	trials := 3000
 	if testing.Short() {
@@ -440,7 +438,7 @@ func TestStreamNeverSleepsThroughItsEnd(t *testing.T) {
 	}
 }
 
-func TestStreamEndsInTimeAlthoughItsProducerSends(t *testing.T) {
+func TestLifetimeEndsAStreamWhoseProducerKeepsSending(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -461,7 +459,7 @@ func TestStreamEndsInTimeAlthoughItsProducerSends(t *testing.T) {
 		}))
 		stream := server.Open(t, "/")
 		stream.Patience = time.Hour
-		wantCutShort(t, stream)
+		wantCleanEnd(t, stream)
 		if d := <-lived; d < 54*time.Second || d > 61*time.Second {
 			t.Errorf("the stream lived for %v", d)
 		}
@@ -489,7 +487,7 @@ func TestExpiredStreamDeliversNothingMore(t *testing.T) {
 	})
 }
 
-func TestSendBlockedOnAFullQueueEndsWithTheStream(t *testing.T) {
+func TestSendOnAFullQueueReturnsWhenTheStreamEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		result := make(chan error, 1)
@@ -503,7 +501,7 @@ func TestSendBlockedOnAFullQueueEndsWithTheStream(t *testing.T) {
 						}
 					}
 				}()
-				pass(time.Second) // by now it is blocked: the client does not read
+				pass(time.Second) // Send blocks by now, because the client does not read
 				s.Disconnect("enough")
 				return nil
 			})

@@ -24,7 +24,7 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// These tests run over real connections, on every transport there is.
+// Most of these tests run over real connections, on each transport.
 
 func TestStreamSendsItsFirstBytesAtOnce(t *testing.T) {
 	t.Parallel()
@@ -32,7 +32,7 @@ func TestStreamSendsItsFirstBytesAtOnce(t *testing.T) {
 		release := make(chan struct{})
 		server := tr.start(t, serveAt(func(c *gin.Context) {
 			_ = ginsse.Serve(c, ginsse.StreamConfig{}, func(ctx context.Context, s *ginsse.Stream) error {
-				<-release // nothing is sent until the client has seen its stream open
+				<-release // the client sees the stream open before the first event
 				_ = s.Send(ctx, ginsse.Event{Data: "x"})
 				<-ctx.Done()
 				return nil
@@ -100,7 +100,7 @@ func TestSlowStreamsAreCounted(t *testing.T) {
 	}
 }
 
-func TestStreamOfAStalledReaderIsCutAtTheWriteDeadline(t *testing.T) {
+func TestStreamOfAStalledReaderEndsAfterTheWriteTimeout(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
 		const timeout = 400 * time.Millisecond
@@ -127,15 +127,15 @@ func TestStreamOfAStalledReaderIsCutAtTheWriteDeadline(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		// The last event was taken when the write before it was: half a second at
-		// most before the deadline began to count.
+		// Send returns when the queue has room. The client may have made its last progress some time
+		// before.
 		if took := time.Since(last); took < timeout/2 || took > 10*timeout {
-			t.Errorf("cut %v after the last progress, with a write timeout of %v", took, timeout)
+			t.Errorf("the stream ended %v after the last event was queued, with a write timeout of %v", took, timeout)
 		}
 	})
 }
 
-func TestIdleStreamOutlivesManyWriteDeadlines(t *testing.T) {
+func TestIdleStreamOutlivesManyWriteTimeouts(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
 		const timeout = 50 * time.Millisecond
@@ -189,7 +189,7 @@ func TestServerShutdownEndsStreamsCleanlyAndAtOnce(t *testing.T) {
 		if took := time.Since(start); took > 3*time.Second {
 			t.Errorf("Shutdown took %v", took)
 		}
-		wantNumbers(t, streams[0], 1, 1) // sent before the end, and so delivered
+		wantNumbers(t, streams[0], 1, 1) // sent before the shutdown
 		for _, stream := range streams {
 			wantReconnect(t, stream, "shutdown")
 		}
@@ -204,7 +204,7 @@ func wantClose(t testing.TB, stream *ssetest.Stream, reason string) {
 	}
 }
 
-// wantReconnect fails unless the stream ends cleanly and asks its client to come back.
+// wantReconnect fails unless the stream ends cleanly with sse.reconnect.
 func wantReconnect(t testing.TB, stream *ssetest.Stream, reason string) {
 	t.Helper()
 	var got struct {
@@ -230,19 +230,18 @@ func wantEnd(t testing.TB, stream *ssetest.Stream) ssetest.Event {
 	return rest[len(rest)-1]
 }
 
-// wantDone fails unless a stream of one request ends cleanly, with nothing of the kit's
-// own but the ID that says that there is no more.
+// wantDone fails unless a stream of one request ends cleanly with the ID sse.done, and without
+// events of the kit.
 func wantDone(t testing.TB, stream *ssetest.Stream) {
 	t.Helper()
-	wantCutShort(t, stream)
+	wantCleanEnd(t, stream)
 	if got := stream.LastEventID(); got != ginsse.DoneID {
 		t.Errorf("the last event ID is %q, want %q", got, ginsse.DoneID)
 	}
 }
 
-// wantCutShort fails unless a stream of one request ends cleanly, with nothing of the
-// kit's own.
-func wantCutShort(t testing.TB, stream *ssetest.Stream) {
+// wantCleanEnd fails unless a stream of one request ends cleanly, without events of the kit.
+func wantCleanEnd(t testing.TB, stream *ssetest.Stream) {
 	t.Helper()
 	rest, err := stream.WaitEnd()
 	if err != nil {
@@ -250,12 +249,12 @@ func wantCutShort(t testing.TB, stream *ssetest.Stream) {
 	}
 	for _, e := range rest {
 		if strings.HasPrefix(e.Type, "sse.") {
-			t.Errorf("the kit's own event %+v is on a stream of one request", e)
+			t.Errorf("a stream of one request has the kit's event %+v", e)
 		}
 	}
 }
 
-func TestStreamIsUnregisteredWhenItsHandlerPanics(t *testing.T) {
+func TestPanicInTheHandlerTakesTheUserOffline(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
 		reasons := make(chan ginsse.Reason, 1)
@@ -281,13 +280,13 @@ func TestStreamIsUnregisteredWhenItsHandlerPanics(t *testing.T) {
 	})
 }
 
-// panickingLog panics when there is something to read.
+// panickingLog panics when a stream reads an entry.
 type panickingLog struct{ *eventlog.MemoryLog }
 
 func (l panickingLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	page, err := l.MemoryLog.Read(ctx, q, dst)
 	if len(page.Entries) > 0 {
-		panic("as a bug in an application's log would")
+		panic("a bug in an application's log")
 	}
 	return page, err
 }
@@ -313,7 +312,7 @@ func TestStreamWorksOnAResponseRecorder(t *testing.T) {
 func TestRegistryStreamOnAResponseRecorderEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{Stream: beating})
+		registry := newRegistry(t, ginsse.RegistryConfig{Stream: withHeartbeats})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		request := httptest.NewRequest(http.MethodGet, "/events", http.NoBody).WithContext(ctx)
@@ -333,7 +332,7 @@ func TestRegistryStreamOnAResponseRecorderEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// In HTTP/1.0 there are no chunks: the stream ends with the connection.
+// HTTP/1.0 has no chunks: the stream ends with the connection.
 func TestStreamWorksOverHTTP10(t *testing.T) {
 	t.Parallel()
 	server := transports[0].start(t, serveAt(func(c *gin.Context) {
@@ -360,14 +359,14 @@ func TestStreamWorksOverHTTP10(t *testing.T) {
 	}
 }
 
-func TestHeadGetsTheHeadersOnly(t *testing.T) {
+func TestHeadRequestGetsOnlyTheHeaders(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
 	r := newEngine(t, registry)
 	r.HEAD("/events", ginsse.Middleware(headerAuth(t)), registry.Handler())
 	r.HEAD("/serve", func(c *gin.Context) {
 		err := ginsse.Serve(c, ginsse.StreamConfig{}, func(context.Context, *ginsse.Stream) error {
-			t.Error("the producer runs, and has no reader")
+			t.Error("the producer ran for a HEAD request")
 			return nil
 		})
 		if err != nil {
@@ -392,9 +391,8 @@ func TestHeadGetsTheHeadersOnly(t *testing.T) {
 	}
 }
 
-// A client that announces a body and withholds it does not hold the stream beyond
-// its end, nor the connection: net/http would wait for the body before it sends the
-// headers, and again when the handler has returned.
+// The client announces a body and does not send it. net/http waits for a body before it sends the
+// headers, and again after the handler has returned. The stream must prevent both.
 func TestStreamDoesNotWaitForAWithheldBody(t *testing.T) {
 	t.Parallel()
 	ended := make(chan error, 1)
@@ -413,7 +411,7 @@ func TestStreamDoesNotWaitForAWithheldBody(t *testing.T) {
 	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	// net/http takes a body that does not come for a client that is gone.
+	// net/http may report the missing body as a client that is gone.
 	err = within(t, "the stream", ended)
 	if !errors.Is(err, ginsse.ReasonClientGone) && !errors.Is(err, ginsse.ReasonLifetime) {
 		t.Errorf("the stream ended with %v", err)
