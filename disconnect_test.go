@@ -1,8 +1,12 @@
 package ginsse_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +26,79 @@ func disconnect(t *testing.T, registry *ginsse.Registry, userID string, reason g
 		t.Fatalf("disconnecting %q: %v", userID, err)
 	}
 	return streams
+}
+
+func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	server := ssetest.NewServer(t, newEngine(t, registry))
+	streams := []*ssetest.Stream{server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("alice"))}
+	bob := server.Open(t, "/events", as("bob"))
+	send(t, registry, "alice", 1)
+	if n, err := registry.Disconnect(t.Context(), "alice", "signed out"); n != 2 || err != nil {
+		t.Errorf("Disconnect ended %d streams, %v, want 2", n, err)
+	}
+	if registry.Online("alice") || !registry.Online("bob") {
+		t.Errorf("alice is online: %v, bob: %v; want only bob", registry.Online("alice"), registry.Online("bob"))
+	}
+	if receipt := send(t, registry, "alice", 2); receipt.Streams != 0 {
+		t.Errorf("%d streams of a disconnected user", receipt.Streams)
+	}
+	for _, stream := range streams {
+		rest, err := stream.WaitEnd()
+		var got []string
+		for _, e := range rest {
+			got = append(got, e.Type+" "+e.Data)
+		}
+		// The event sent before Disconnect is delivered, the later one is not.
+		want := []string{"n 1", `sse.close {"reason":"signed out"}`}
+		if err != nil || !slices.Equal(got[1:], want) {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	send(t, registry, "bob", 3)
+	wantNumbers(t, bob, 3, 3)
+	if n, err := registry.Disconnect(t.Context(), "carol", ""); n != 0 || err != nil {
+		t.Errorf("Disconnect ended %d streams of a user without one, %v", n, err)
+	}
+}
+
+// The log of a registry may be older than the registry.
+func TestDisconnectDeliversEventsOfAnEarlierRegistry(t *testing.T) {
+	t.Parallel()
+	log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier := newRegistry(t, ginsse.RegistryConfig{Log: log})
+	id := send(t, earlier, "alice", 0).ID
+	for n := 1; n <= 3; n++ {
+		send(t, earlier, "alice", n)
+	}
+	ended := make(chan struct{})
+	registry := newRegistry(t, ginsse.RegistryConfig{
+		Log: &gatedLog{log, ended},
+		ConnectFunc: func(s *ginsse.Stream) {
+			s.Disconnect(ginsse.ReasonDisconnected)
+			close(ended)
+		},
+	})
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.LastEventID(id))
+	wantNumbers(t, stream, 1, 3)
+	stream.NextOf("sse.close")
+}
+
+// gatedLog lets no stream read a turn until gate is closed.
+type gatedLog struct {
+	*eventlog.MemoryLog
+	gate <-chan struct{}
+}
+
+func (l *gatedLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	if q.MaxEntries > 1 { // a stream that opens reads one entry, to find out whether it can resume
+		<-l.gate
+	}
+	return l.MemoryLog.Read(ctx, q, dst)
 }
 
 func TestDisconnectEndsStreamsOnAllNodes(t *testing.T) {
@@ -229,6 +306,32 @@ func TestForgedPositionDoesNotProtectFromDisconnect(t *testing.T) {
 	})
 }
 
+// A log on several nodes may accept a position that this node has not reached.
+func TestPositionPastTheHeadIsAGap(t *testing.T) {
+	t.Parallel()
+	log := trustingLog{newMemoryLog(t, eventlog.MemoryLogConfig{})}
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+	at, err := eventlog.ParseCursor(send(t, registry, "bob", 1).ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.Seq += 1000
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.LastEventID(at.String()))
+	if e := stream.NextOf("sse.gap"); e.Data != `{"reason":"unknown"}` {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// trustingLog accepts each position past its head, and waits there.
+type trustingLog struct{ *eventlog.MemoryLog }
+
+func (l trustingLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	if head, err := l.Head(ctx); err != nil || q.After.Seq > head.Seq {
+		return eventlog.Page{Entries: dst, Through: q.After}, err
+	}
+	return l.MemoryLog.Read(ctx, q, dst)
+}
+
 func TestDisconnectEndsLocalStreamsWhileTheLogHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -341,21 +444,25 @@ func TestCommandsAreReadAgainAfterAnError(t *testing.T) {
 		here, log := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]}), &changedNode{Node: logs[1]}
 		var failing atomic.Bool
 		log.onRead = func(_ context.Context, q eventlog.Query) error {
-			if failing.Load() && strings.HasPrefix(q.Subjects[0], "command:") {
+			if failing.Load() && strings.HasPrefix(q.Subjects[0], "command:") { // reads of turns too
 				return errBrokerAway
 			}
 			return nil
 		}
-		stream := ssetest.NewServer(t, newEngine(t, newRegistry(t, ginsse.RegistryConfig{Log: log}))).Open(t, "/events", as("alice"))
+		there := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		stream := ssetest.NewServer(t, newEngine(t, there)).Open(t, "/events", as("alice"))
 		stream.NextOf("sse.open")
 		failing.Store(true)
 		send(t, here, "alice", 1)
 		disconnect(t, here, "alice", "")
 		send(t, here, "alice", 2)
+		if err := there.Streams("alice")[0].Send(t.Context(), numbered(7)); err != nil {
+			t.Fatal(err)
+		}
+		wantNumbers(t, stream, 7, 7) // not in the log
 		pass(10 * time.Second)
 		failing.Store(false)
-		wantNumbers(t, stream, 1, 1)
-		wantClose(t, stream, "disconnected")
+		wantRest(t, stream, "n 1", `sse.close {"reason":"disconnected"}`)
 	})
 }
 
@@ -428,46 +535,214 @@ func TestDisconnectEndsAStreamThatIsBeingOpened(t *testing.T) {
 // must not stay open until its backlog is delivered.
 func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct{ pause, timeout time.Duration }{
-		"stalled":                 {time.Hour, 2 * time.Hour},
-		"stalled_without_timeout": {time.Hour, -1},
-		"slow":                    {2 * time.Second, 2 * time.Hour},
+	unknown := func(t *testing.T, log eventlog.Log, count int) {
+		for range count {
+			record := eventlog.Record{Subject: "command:alice", Frame: []byte("event: unknown\ndata: {}\n\n")}
+			if _, err := log.Append(t.Context(), record); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		pause     time.Duration                  // between two reads of 32 KiB
+		timeout   time.Duration                  // StreamConfig.WriteTimeout; 0 is two hours
+		size      int                            // of an event; the backlog has 20 MB
+		before    func(*testing.T, *changedNode) // called before Disconnect
+		meanwhile func(*testing.T, *changedNode) // called after each pause
+		after     func(*testing.T, *changedNode) // called after Disconnect
+		gap       bool                           // the client can still get sse.gap and sse.close
+	}{
+		"stalled":      {pause: time.Hour, size: 200_000},
+		"no_timeout":   {pause: time.Hour, size: 200_000, timeout: -1},
+		"large_events": {pause: 2 * time.Second, size: 200_000},
+		"small_events": {pause: time.Second, size: 20_000, gap: true},
+		"many_commands": {
+			pause: time.Second, size: 20_000, gap: true,
+			before: func(t *testing.T, log *changedNode) { unknown(t, log.Node, 600) },
+		},
+		"more_commands": {
+			pause: 5 * time.Second, size: 200_000,
+			meanwhile: func(t *testing.T, log *changedNode) { unknown(t, log.Node, 1) },
+		},
+		"failing_log": {
+			pause: time.Second, size: 20_000, gap: true,
+			before: func(_ *testing.T, log *changedNode) { log.failCommands.Store(1) },
+		},
+		"partitioned_node": {
+			pause: time.Second, size: 20_000, gap: true,
+			before: func(_ *testing.T, log *changedNode) { log.SetAway(true) },
+			after:  func(_ *testing.T, log *changedNode) { log.SetAway(false) },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
-				ended := make(chan ginsse.Reason, 1)
+				logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{MaxBytes: 256 << 20}, 2)
+				log := &changedNode{Node: logs[1]}
+				ended := make(chan struct{})
 				here := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]})
 				there := newRegistry(t, ginsse.RegistryConfig{
-					Log:            logs[1],
-					Stream:         ginsse.StreamConfig{WriteTimeout: test.timeout},
-					DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { ended <- reason },
+					Log:            log,
+					Stream:         ginsse.StreamConfig{WriteTimeout: cmp.Or(test.timeout, 2*time.Hour)},
+					DisconnectFunc: func(*ginsse.Stream, ginsse.Reason) { close(ended) },
 				})
 				response := openBody(t, ssetest.NewServer(t, newEngine(t, there)), "/events")
-				defer response.Body.Close()
-				for range 100 {
-					if _, err := here.SendTo(t.Context(), "alice", ginsse.Event{Data: strings.Repeat("x", 200_000)}); err != nil {
+				for range 20_000_000 / test.size {
+					if _, err := here.SendTo(t.Context(), "alice", ginsse.Event{Data: strings.Repeat("x", test.size)}); err != nil {
 						t.Fatal(err)
 					}
 				}
 				synctest.Wait()
-				disconnect(t, here, "alice", "")
+				if test.before != nil {
+					test.before(t, log)
+				}
+				disconnect(t, here, "alice", "banned")
+				if test.after != nil {
+					test.after(t, log)
+				}
 				start := time.Now()
-				for piece, over := make([]byte, 32<<10), false; !over; {
+				var body bytes.Buffer
+				for over := false; !over; {
 					select {
 					case <-ended:
 						over = true
 					case <-time.After(test.pause):
-						_, _ = response.Body.Read(piece)
+						_, _ = io.CopyN(&body, response.Body, 32<<10)
+						if test.meanwhile != nil {
+							test.meanwhile(t, log)
+						}
 					}
 				}
 				if took := time.Since(start); took > time.Minute {
 					t.Errorf("the stream ended after %v", took)
 				}
+				if !test.gap {
+					return
+				}
+				_, _ = io.Copy(&body, response.Body)
+				const want = "event: sse.gap\ndata: {\"reason\":\"undelivered\"}\n\nevent: sse.close\ndata: {\"reason\":\"banned\"}\n\n"
+				if !strings.HasSuffix(body.String(), want) {
+					t.Errorf("the stream ended with %q", body.String()[max(0, body.Len()-200):])
+				}
 			})
 		})
 	}
+}
+
+// A client that takes a few seconds for the events before the command gets all of them, and learns the
+// reason.
+func TestDisconnectWaitsForAClientThatIsALittleSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, registries := nodes(t, eventlog.MemoryLogConfig{})
+		response := openBody(t, ssetest.NewServer(t, newEngine(t, registries[1])), "/events")
+		large := strings.Repeat("x", 500_000)
+		for range 2 {
+			if _, err := registries[0].SendTo(t.Context(), "alice", ginsse.Event{Type: "large", Data: large}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		disconnect(t, registries[0], "alice", "banned")
+		pass(8 * time.Second)
+		body, err := io.ReadAll(response.Body)
+		var got []string
+		for _, e := range ssetest.Parse(body) {
+			got = append(got, e.Type)
+		}
+		if want := []string{"sse.open", "large", "large", "sse.close"}; err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	})
+}
+
+// The log notifies the node of each entry, so this would be a second read for each event.
+func TestEventsCauseNoReadOfCommands(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &changedNode{Node: ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 1)[0]}
+		var reads atomic.Int64
+		log.onRead = func(_ context.Context, q eventlog.Query) error {
+			if readsCommands(q) {
+				reads.Add(1)
+			}
+			return nil
+		}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		for n := range 10 {
+			send(t, registry, "alice", n)
+			wantNumbers(t, stream, n, n)
+		}
+		if n := reads.Load(); n > 0 {
+			t.Errorf("%d reads of commands for 10 events", n)
+		}
+	})
+}
+
+// A notification of any subject may be of a command. While it opens, a stream that resumes has not
+// passed the commands before its opening, which were for earlier streams.
+func TestOldCommandDoesNotCloseAStreamThatOpens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &changedNode{Node: ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 1)[0]}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		early := send(t, registry, "alice", 1).ID
+		disconnect(t, registry, "alice", "")
+		send(t, registry, "alice", 2)
+		log.onHead = func(context.Context) error {
+			log.SetAway(false) // notifies all streams
+			return nil
+		}
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.LastEventID(early))
+		wantNumbers(t, stream, 2, 2)
+		send(t, registry, "alice", 3)
+		wantNumbers(t, stream, 3, 3)
+	})
+}
+
+// The stream opens after a gap, and the user is disconnected before the stream has its position
+// behind the gap.
+func TestDisconnectReachesAStreamThatOpensBehindAGap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{EventsPerSubject: 2}, 2)
+		log := &changedNode{Node: logs[1], unwatch: true}
+		here, there := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]}), newRegistry(t, ginsse.RegistryConfig{Log: log})
+		early := send(t, here, "alice", 1).ID
+		for n := range 3 {
+			send(t, here, "alice", n)
+		}
+		log.onRead = func(_ context.Context, q eventlog.Query) error {
+			if q.MaxEntries == 1 {
+				disconnect(t, here, "alice", "banned")
+			}
+			return nil
+		}
+		stream := ssetest.NewServer(t, newEngine(t, there)).Open(t, "/events", as("alice"), ssetest.LastEventID(early))
+		wantClose(t, stream, "banned")
+	})
+}
+
+// A sender on another node is quicker than the registry that has appended the command.
+func TestEventSentRightAfterDisconnectIsNotDelivered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &changedNode{Node: ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 1)[0]}
+		release := log.holdTurns()
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		log.afterAppend = func(r eventlog.Record) {
+			if r.Subject == "command:alice" {
+				send(t, registry, "alice", 2)
+			}
+		}
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		synctest.Wait()
+		send(t, registry, "alice", 1)
+		disconnect(t, registry, "alice", "")
+		release()
+		wantRest(t, stream, "n 1", `sse.close {"reason":"disconnected"}`)
+	})
 }
 
 // A new store does not know the positions of the old one, and commands may be lost. The clients
@@ -492,7 +767,6 @@ func TestStreamsReauthenticateWhenTheLogIsRecreated(t *testing.T) {
 		send(t, registry, "alice", 1)
 		registry.Streams("alice")[0].Disconnect("")
 		send(t, registry, "alice", 2) // after the end, in a log that is shorter than the old one
-		wantNumbers(t, after, 1, 1)
-		wantClose(t, after, "disconnected")
+		wantRest(t, after, "n 1", `sse.close {"reason":"disconnected"}`)
 	})
 }

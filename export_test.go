@@ -1,6 +1,10 @@
 package ginsse
 
-import "time"
+import (
+	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
+)
 
 // Access to unexported parts, for tests of the package ginsse_test.
 
@@ -56,4 +60,18 @@ func (r *Registry) Lock() (unlock func()) {
 		r.subscribers.mu.Unlock()
 		r.mu.Unlock()
 	}
+}
+
+// ReleasedTurn releases a turn with entries, of which it has cut off those from the given index on,
+// and with a buffer of the given size. It returns how many entries and bytes the turn still holds.
+func ReleasedTurn(entries []*eventlog.Entry, cutAt, size int) (references, bytes int) {
+	t := &turn{bytes: make([]byte, size), entries: append([]*eventlog.Entry(nil), entries...)}
+	t.cut(func(e *eventlog.Entry) bool { return e == entries[cutAt] })
+	t.release()
+	for _, e := range t.entries[:cap(t.entries)] {
+		if e != nil {
+			references++
+		}
+	}
+	return references, cap(t.bytes)
 }

@@ -2,6 +2,7 @@ package ginsse_test
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -20,14 +21,20 @@ func nodes(t *testing.T, cfg eventlog.MemoryLogConfig) (logs [2]*ssetest.Node, r
 	return logs, registries
 }
 
-// changedNode is a node with functions that run before its methods. A nil function changes nothing.
+// changedNode is a node with functions that run before or after its methods. A nil function changes
+// nothing.
 type changedNode struct {
 	*ssetest.Node
 
 	onAppend func(ctx context.Context, r eventlog.Record) error // the method returns its error
 	onRead   func(ctx context.Context, q eventlog.Query) error
 	onHead   func(ctx context.Context) error
-	unwatch  bool // no watcher is called
+
+	afterAppend func(r eventlog.Record)
+	afterRead   func(q eventlog.Query)
+
+	unwatch      bool         // no watcher is called
+	failCommands atomic.Int64 // how many reads of commands fail
 }
 
 func (n *changedNode) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
@@ -36,7 +43,11 @@ func (n *changedNode) Append(ctx context.Context, r eventlog.Record) (eventlog.C
 			return eventlog.Cursor{}, err
 		}
 	}
-	return n.Node.Append(ctx, r)
+	at, err := n.Node.Append(ctx, r)
+	if n.afterAppend != nil {
+		n.afterAppend(r)
+	}
+	return at, err
 }
 
 func (n *changedNode) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
@@ -45,7 +56,39 @@ func (n *changedNode) Read(ctx context.Context, q eventlog.Query, dst []*eventlo
 			return eventlog.Page{}, err
 		}
 	}
-	return n.Node.Read(ctx, q, dst)
+	if readsCommands(q) && n.failCommands.Add(-1) >= 0 {
+		return eventlog.Page{}, errBrokerAway
+	}
+	page, err := n.Node.Read(ctx, q, dst)
+	if n.afterRead != nil {
+		n.afterRead(q)
+	}
+	return page, err
+}
+
+// readsTurn reports whether a stream reads a turn with q. Other reads find out whether a stream can
+// resume, or look for commands.
+func readsTurn(q eventlog.Query) bool { return q.MaxEntries > 1 && !readsCommands(q) }
+
+// readsCommands reports whether a stream looks for commands with q, and not for events.
+func readsCommands(q eventlog.Query) bool {
+	return len(q.Subjects) == 1 && strings.HasPrefix(q.Subjects[0], "command:")
+}
+
+// holdTurns holds all reads of turns until release is called. It is called before the node is used.
+func (n *changedNode) holdTurns() (release func()) {
+	gate := make(chan struct{})
+	n.onRead = func(ctx context.Context, q eventlog.Query) error {
+		if readsTurn(q) {
+			select {
+			case <-gate:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	}
+	return func() { close(gate) }
 }
 
 func (n *changedNode) Head(ctx context.Context) (eventlog.Cursor, error) {

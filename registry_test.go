@@ -4,19 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/eventlog"
@@ -178,79 +173,6 @@ func TestStreamSendReachesThatStreamAlone(t *testing.T) {
 	}
 }
 
-func TestDisconnectEndsAllStreamsOfTheUser(t *testing.T) {
-	t.Parallel()
-	registry := newRegistry(t, ginsse.RegistryConfig{})
-	server := ssetest.NewServer(t, newEngine(t, registry))
-	streams := []*ssetest.Stream{server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("alice"))}
-	bob := server.Open(t, "/events", as("bob"))
-	send(t, registry, "alice", 1)
-	if n, err := registry.Disconnect(t.Context(), "alice", "signed out"); n != 2 || err != nil {
-		t.Errorf("Disconnect ended %d streams, %v, want 2", n, err)
-	}
-	if registry.Online("alice") || !registry.Online("bob") {
-		t.Errorf("alice is online: %v, bob: %v; want only bob", registry.Online("alice"), registry.Online("bob"))
-	}
-	if receipt := send(t, registry, "alice", 2); receipt.Streams != 0 {
-		t.Errorf("%d streams of a disconnected user", receipt.Streams)
-	}
-	for _, stream := range streams {
-		rest, err := stream.WaitEnd()
-		var got []string
-		for _, e := range rest {
-			got = append(got, e.Type+" "+e.Data)
-		}
-		// The event sent before Disconnect is delivered, the later one is not.
-		want := []string{"n 1", `sse.close {"reason":"signed out"}`}
-		if err != nil || !slices.Equal(got[1:], want) {
-			t.Errorf("got %q, %v, want %q", got, err, want)
-		}
-	}
-	send(t, registry, "bob", 3)
-	wantNumbers(t, bob, 3, 3)
-	if n, err := registry.Disconnect(t.Context(), "carol", ""); n != 0 || err != nil {
-		t.Errorf("Disconnect ended %d streams of a user without one, %v", n, err)
-	}
-}
-
-// The log of a registry may be older than the registry.
-func TestDisconnectDeliversEventsOfAnEarlierRegistry(t *testing.T) {
-	t.Parallel()
-	log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	earlier := newRegistry(t, ginsse.RegistryConfig{Log: log})
-	id := send(t, earlier, "alice", 0).ID
-	for n := 1; n <= 3; n++ {
-		send(t, earlier, "alice", n)
-	}
-	ended := make(chan struct{})
-	registry := newRegistry(t, ginsse.RegistryConfig{
-		Log: &gatedLog{log, ended},
-		ConnectFunc: func(s *ginsse.Stream) {
-			s.Disconnect(ginsse.ReasonDisconnected)
-			close(ended)
-		},
-	})
-	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.LastEventID(id))
-	wantNumbers(t, stream, 1, 3)
-	stream.NextOf("sse.close")
-}
-
-// gatedLog lets no stream read a turn until gate is closed.
-type gatedLog struct {
-	*eventlog.MemoryLog
-	gate <-chan struct{}
-}
-
-func (l *gatedLog) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
-	if q.MaxEntries > 1 { // a stream that opens reads one entry, to find out whether it can resume
-		<-l.gate
-	}
-	return l.MemoryLog.Read(ctx, q, dst)
-}
-
 func TestNewRegistryFailsIfTheLogFails(t *testing.T) {
 	t.Parallel()
 	log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
@@ -315,66 +237,6 @@ func TestStatsAndOnlineCountOpenStreams(t *testing.T) {
 	}
 	if registry.Online("alice") || registry.Online("bob") || registry.Streams("bob") != nil {
 		t.Error("a user without streams is online")
-	}
-}
-
-func TestHooksMayBlockWithoutHoldingUpTheStream(t *testing.T) {
-	t.Parallel()
-	var mu sync.Mutex
-	var calls []string
-	record := func(s string) {
-		mu.Lock()
-		defer mu.Unlock()
-		calls = append(calls, s)
-	}
-	release, finished := make(chan struct{}), make(chan struct{})
-	registry := newRegistry(t, ginsse.RegistryConfig{
-		ConnectFunc: func(s *ginsse.Stream) {
-			_ = s.Send(context.Background(), ginsse.Event{Type: "welcome", Data: s.UserID()})
-			<-release
-			record("connect " + s.UserID() + " " + fmt.Sprint(s.Metadata()["device"]))
-		},
-		DisconnectFunc: func(s *ginsse.Stream, reason ginsse.Reason) {
-			record("disconnect " + s.UserID() + " " + string(reason))
-			close(finished)
-		},
-	})
-	r := gin.New()
-	r.GET("/events", ginsse.Middleware(headerAuth(t)), registry.Handler(ginsse.WithMetadata(map[string]any{"device": "phone"})))
-	stream := ssetest.NewServer(t, r).Open(t, "/events", as("alice"))
-	if e := stream.NextOf("welcome"); e.Data != "alice" {
-		t.Errorf("got %+v", e)
-	}
-	send(t, registry, "alice", 1) // while ConnectFunc blocks
-	wantNumbers(t, stream, 1, 1)
-	stream.Close()
-	for registry.Online("alice") { // DisconnectFunc waits for ConnectFunc
-		pass(time.Millisecond)
-	}
-	close(release)
-	within(t, "DisconnectFunc", finished)
-	mu.Lock()
-	defer mu.Unlock()
-	if want := []string{"connect alice phone", "disconnect alice client gone"}; !slices.Equal(calls, want) {
-		t.Errorf("calls are %q, want %q", calls, want)
-	}
-}
-
-func TestPanicInAHookIsLoggedAndEndsNoStream(t *testing.T) {
-	t.Parallel()
-	var logged safeBuffer
-	registry := newRegistry(t, ginsse.RegistryConfig{
-		Logger:      slog.New(slog.NewTextHandler(&logged, nil)),
-		ConnectFunc: func(*ginsse.Stream) { panic("in the hook") },
-	})
-	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
-	send(t, registry, "alice", 1)
-	wantNumbers(t, stream, 1, 1)
-	if err := registry.Shutdown(t.Context()); err != nil { // waits for hooks
-		t.Fatal(err)
-	}
-	if !strings.Contains(logged.String(), "in the hook") {
-		t.Errorf("the log says %q", logged.String())
 	}
 }
 
@@ -447,139 +309,6 @@ func TestFullRegistryAsksTheClientToReconnect(t *testing.T) {
 	if registry.Online("bob") {
 		t.Error("bob was refused, and is online")
 	}
-}
-
-func TestServeRefusesInvalidTopicsAndAMissingUser(t *testing.T) {
-	t.Parallel()
-	registry := newRegistry(t, ginsse.RegistryConfig{})
-	many := make([]string, 65)
-	for i := range many {
-		many[i] = fmt.Sprint("t", i)
-	}
-	r := newEngine(t, registry)
-	r.GET("/without", func(c *gin.Context) {
-		if err := registry.Serve(c); !errors.Is(err, ginsse.ErrNoUser) {
-			t.Errorf("without Middleware: %v", err)
-		}
-	})
-	server := ssetest.NewServer(t, r)
-	for path, want := range map[string]int{
-		"/without":            500,
-		"/events?topic=":      400,
-		"/events?topic=a%0Ab": 400,
-		"/events?topic=" + strings.Join(many, "&topic="): 400,
-	} {
-		status, contentType, _ := get(t, server, path, "alice")
-		if status != want || strings.HasPrefix(contentType, "text/event-stream") {
-			t.Errorf("%.40s: status %d of type %q, want %d", path, status, contentType, want)
-		}
-	}
-}
-
-func TestWithStreamConfigOverridesTheRegistrysSettings(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{ReconnectionTime: -1}})
-		r := gin.New()
-		r.GET("/events", ginsse.Middleware(headerAuth(t)), registry.Handler(ginsse.WithStreamConfig(ginsse.StreamConfig{HeartbeatInterval: time.Second})))
-		stream := ssetest.NewServer(t, r).Open(t, "/events", as("alice"))
-		pass(10 * time.Second)
-		synctest.Wait()
-		if n := stream.Heartbeats(); n < 9 {
-			t.Errorf("%d heartbeats in ten seconds", n)
-		}
-		if d := stream.ReconnectionTime(); d != 0 {
-			t.Errorf("the reconnection time is %v, want none, as the registry has it", d)
-		}
-	})
-}
-
-func TestClosedRegistryRefusesEventsAndStreams(t *testing.T) {
-	t.Parallel()
-	registry := newRegistry(t, ginsse.RegistryConfig{})
-	server := ssetest.NewServer(t, newEngine(t, registry))
-	stream := server.Open(t, "/events", as("alice"))
-	registry.Close()
-	registry.Close()
-	wantReconnect(t, stream, "shutdown")
-	for name, err := range map[string]error{
-		"SendTo":    second(registry.SendTo(t.Context(), "alice", numbered(1))),
-		"Broadcast": second(registry.Broadcast(t.Context(), numbered(1))),
-		"Publish":   second(registry.Publish(t.Context(), "x", numbered(1))),
-		"Users":     second(registry.SendToUsers(t.Context(), []string{"a"}, numbered(1))),
-	} {
-		if !errors.Is(err, ginsse.ErrClosed) {
-			t.Errorf("%s after Close: %v", name, err)
-		}
-	}
-	wantReconnect(t, server.Open(t, "/events", as("bob")), "shutdown")
-	if err := registry.Shutdown(t.Context()); err != nil {
-		t.Errorf("Shutdown after Close: %v", err)
-	}
-}
-
-func second[T any](_ T, err error) error { return err }
-
-func TestShutdownSpreadsTheEndsOfStreamsOverItsWindow(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		const count = 50
-		registry := newRegistry(t, ginsse.RegistryConfig{ShutdownWindow: 10 * time.Second})
-		server := ssetest.NewServer(t, newEngine(t, registry))
-		var streams []*ssetest.Stream
-		for n := range count {
-			streams = append(streams, server.Open(t, "/events", as(fmt.Sprint("user", n))))
-		}
-		result := make(chan error, 1)
-		start := time.Now()
-		go func() { result <- registry.Shutdown(t.Context()) }()
-		pass(5 * time.Second)
-		synctest.Wait()
-		if n := registry.Stats().Streams; n < count*2/5 || n > count*3/5 {
-			t.Errorf("%d of %d streams are left in the middle of the window", n, count)
-		}
-		// Events are still delivered, and new streams are asked to reconnect.
-		if _, err := registry.Broadcast(t.Context(), numbered(1)); err != nil {
-			t.Errorf("Broadcast during Shutdown: %v", err)
-		}
-		wantReconnect(t, server.Open(t, "/events", as("late")), "shutdown")
-		if err := <-result; err != nil {
-			t.Errorf("Shutdown: %v", err)
-		}
-		if took := time.Since(start); took < 9*time.Second || took > 11*time.Second {
-			t.Errorf("Shutdown took %v", took)
-		}
-		for _, stream := range streams {
-			wantReconnect(t, stream, "shutdown")
-		}
-		if _, err := registry.Broadcast(t.Context(), numbered(1)); !errors.Is(err, ginsse.ErrClosed) {
-			t.Errorf("Broadcast after Shutdown: %v", err)
-		}
-	})
-}
-
-func TestShutdownReturnsAtTheDeadlineOfItsContext(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		registry := newRegistry(t, ginsse.RegistryConfig{
-			ShutdownWindow: time.Hour,
-			DisconnectFunc: func(*ginsse.Stream, ginsse.Reason) { <-release },
-		})
-		server := ssetest.NewServer(t, newEngine(t, registry))
-		stream := server.Open(t, "/events", as("alice"))
-		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
-		defer cancel()
-		start := time.Now()
-		if err := registry.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Shutdown: %v", err)
-		}
-		if took := time.Since(start); took != 8*time.Second {
-			t.Errorf("Shutdown took %v", took)
-		}
-		wantReconnect(t, stream, "shutdown") // within three quarters of the time until the deadline
-		close(release)
-	})
 }
 
 func TestNewRegistryNamesTheInvalidField(t *testing.T) {

@@ -513,3 +513,44 @@ func TestServeRefusesAnInvalidStreamConfig(t *testing.T) {
 		t.Errorf("status %d, %s", response.StatusCode, body)
 	}
 }
+
+// A slow client gets everything that a finished producer has sent, unless the stream's lifetime ends
+// before.
+func TestFinishedStreamIsDeliveredWithinItsLifetime(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		lifetime time.Duration
+		whole    bool
+	}{{"long_lifetime", 5 * time.Minute, true}, {"short_lifetime", time.Minute, false}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ended := make(chan time.Duration, 1)
+				server := ssetest.NewServer(t, serveAt(func(c *gin.Context) {
+					start := time.Now()
+					_ = ginsse.Serve(c, ginsse.StreamConfig{MaxLifetime: test.lifetime}, func(ctx context.Context, s *ginsse.Stream) error {
+						return s.Send(ctx, ginsse.Event{Data: strings.Repeat("x", 256<<10)})
+					})
+					ended <- time.Since(start)
+				}))
+				response := openBody(t, server, "/")
+				total, piece := 0, make([]byte, 8<<10)
+				for {
+					n, err := response.Body.Read(piece)
+					total += n
+					if err != nil {
+						break
+					}
+					pass(7 * time.Second) // 256 KiB take nearly four minutes
+				}
+				if whole := total >= 256<<10; whole != test.whole {
+					t.Errorf("%d bytes were delivered", total)
+				}
+				if d := <-ended; d > test.lifetime+30*time.Second {
+					t.Errorf("the handler returned after %v", d)
+				}
+			})
+		})
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -230,6 +231,22 @@ func wantEnd(t testing.TB, stream *ssetest.Stream) ssetest.Event {
 	return rest[len(rest)-1]
 }
 
+// wantRest fails unless the stream ends cleanly after exactly these events, each given as type and
+// data. sse.open does not count.
+func wantRest(t testing.TB, stream *ssetest.Stream, want ...string) {
+	t.Helper()
+	rest, err := stream.WaitEnd()
+	var got []string
+	for _, e := range rest {
+		if e.Type != "sse.open" {
+			got = append(got, e.Type+" "+e.Data)
+		}
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+}
+
 // wantDone fails unless a stream of one request ends cleanly with the ID sse.done, and without
 // events of the kit.
 func wantDone(t testing.TB, stream *ssetest.Stream) {
@@ -421,5 +438,22 @@ func TestStreamDoesNotWaitForAWithheldBody(t *testing.T) {
 	}
 	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the connection is still open")
+	}
+}
+
+func TestMemoryOfASendQueueIsFreed(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{})
+	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+	stream.NextOf("sse.open")
+	s := registry.Streams("alice")[0]
+	for _, size := range []int{100, 1 << 20} {
+		if err := s.Send(t.Context(), ginsse.Event{Type: "big", Data: strings.Repeat("x", size/2)}); err != nil {
+			t.Fatal(err)
+		}
+		stream.NextOf("big")
+		if kept := s.QueueCap(); kept > 4<<10 {
+			t.Errorf("an idle stream keeps %d bytes of what was sent", kept)
+		}
 	}
 }
