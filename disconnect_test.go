@@ -510,11 +510,11 @@ func TestDisconnectEndsAStreamThatIsBeingOpened(t *testing.T) {
 		early := send(t, here, "alice", 1).ID
 		for name, id := range map[string]string{"fresh": "", "resumed": early} {
 			release, opening := make(chan struct{}), make(chan struct{})
-			stall := wait(release)
-			log.onRead = func(ctx context.Context, _ eventlog.Query) error {
+			log.onRead = func(context.Context, eventlog.Query) error { // its first, after the head
 				log.onRead = nil
 				close(opening)
-				return stall(ctx)
+				<-release
+				return nil
 			}
 			streams := make(chan *ssetest.Stream, 1)
 			go func() { streams <- server.Open(t, "/events", as("alice"), ssetest.LastEventID(id)) }()
@@ -531,8 +531,8 @@ func TestDisconnectEndsAStreamThatIsBeingOpened(t *testing.T) {
 	})
 }
 
-// Disconnect on another node limits the time of a client that reads slowly or not at all. The stream
-// must not stay open until its backlog is delivered.
+// Disconnect on another node limits the time of a client that reads slowly or not at all. The
+// stream must not stay open until its backlog is delivered.
 func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
 	t.Parallel()
 	unknown := func(t *testing.T, log eventlog.Log, count int) {
@@ -629,8 +629,8 @@ func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
 	}
 }
 
-// A client that takes a few seconds for the events before the command gets all of them, and learns the
-// reason.
+// A client that takes a few seconds for the events before the command gets all of them, and learns
+// the reason.
 func TestDisconnectWaitsForAClientThatIsALittleSlow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"github.com/ginsse/ginsse/client"
 )
 
-// exampleServer serves handler at /events, for the user that the header X-User names. An application
-// authenticates its users: see the examples of NewAuth and NewAuthFunc.
+// exampleServer serves handler at /events, for the user that the header X-User names. An
+// application authenticates its users: see the examples of NewAuth and NewAuthFunc.
 func exampleServer(handler gin.HandlerFunc) *httptest.Server {
 	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
 		return ginsse.Identity{UserID: c.GetHeader("X-User")}, nil

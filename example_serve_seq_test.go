@@ -15,8 +15,8 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// The tokens of a model are a sequence. If the model fails, the producer sends an event that says so.
-// The kit sends none, and the client does not get the error.
+// The tokens of a model are a sequence. If the model fails, the producer sends an event that says
+// so. The kit sends none, and the client does not get the error.
 func ExampleServeSeq() {
 	tokens := func(context.Context) iter.Seq2[ginsse.Event, error] {
 		return func(yield func(ginsse.Event, error) bool) {

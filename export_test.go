@@ -17,8 +17,8 @@ func (e Event) EncodeTo(b []byte) ([]byte, error) { return e.appendTo(b) }
 // Unread returns how many notifications have come since the stream last read.
 func (s *Stream) Unread() int64 { return s.unread.Load() }
 
-// JumpPastExpiry has the effect of a wall clock that jumps past the stream's expiry. The stream must
-// be waiting. Its timer stays set to the time for which it was set before.
+// JumpPastExpiry has the effect of a wall clock that jumps past the stream's expiry. The stream
+// must be waiting. Its timer stays set to the time for which it was set before.
 func (s *Stream) JumpPastExpiry() {
 	now := time.Now()
 	due := s.loop.untilDue(now)

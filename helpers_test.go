@@ -20,8 +20,8 @@ import (
 // pass waits for a duration. In a bubble of synctest that takes no real time.
 func pass(d time.Duration) { <-time.After(d) }
 
-// within receives from ch, and fails the test after a minute. A machine that runs many tests at once
-// is slow.
+// within receives from ch, and fails the test after a minute. A machine that runs many tests at
+// once is slow.
 func within[T any](t testing.TB, what string, ch <-chan T) (v T) {
 	t.Helper()
 	select {

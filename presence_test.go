@@ -129,8 +129,8 @@ func TestUsersOfAClosedNodeAreOfflineAtOnce(t *testing.T) {
 	})
 }
 
-// A partitioned node knows its own users. For the other nodes they are offline after 15 to 20 s, and
-// online again after the node has reconnected.
+// A partitioned node knows its own users. For the other nodes they are offline after 15 to 20 s,
+// and online again after the node has reconnected.
 func TestUsersOfAPartitionedNodeAreOfflineUntilItReconnects(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

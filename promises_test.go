@@ -257,8 +257,8 @@ func TestPromiseAGapIsNeverSilent(t *testing.T) {
 	}
 }
 
-// The connection may be lost between sse.open and sse.gap. sse.open carries no new position then, so
-// the client comes back with its old one and gets sse.gap again.
+// The connection may be lost between sse.open and sse.gap. sse.open carries no new position then,
+// so the client comes back with its old one and gets sse.gap again.
 func TestPromiseALostConnectionBetweenOpenAndGapDoesNotHideTheGap(t *testing.T) {
 	t.Parallel()
 	registry := newRegistry(t, ginsse.RegistryConfig{})
@@ -558,8 +558,8 @@ func TestPromiseMemoryIsBounded(t *testing.T) {
 		user                  func(n int) string
 		bound                 int64
 	}{
-		// Events of 100 MB for users who need not exist. The log keeps 4 MiB of them, and records of
-		// 65,536 users whose events it has dropped.
+		// Events of 100 MB for users who need not exist. The log keeps 4 MiB of them, and records
+		// of 65,536 users whose events it has dropped.
 		"many_users": {0, 200_000, 500, func(n int) string { return fmt.Sprint("user", n) }, history + 48<<20},
 		// Events of 80 MB for ten stalled streams. Each stream holds one turn of 64 KiB.
 		"stalled_readers": {10, 20_000, 4_000, func(int) string { return "stalled" }, history + 10*(128<<10) + 4<<20},

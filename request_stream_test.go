@@ -197,8 +197,8 @@ func TestUnfinishedWorkIsDoneAgain(t *testing.T) {
 	}
 }
 
-// The kit adds no IDs after an event with an ID of the producer's, and none for a client that is not
-// an EventSource.
+// The kit adds no IDs after an event with an ID of the producer's, and none for a client that is
+// not an EventSource.
 func TestServeAddsIDsOnlyWhereTheyAreNeeded(t *testing.T) {
 	t.Parallel()
 	produce := func(own bool) func(ctx context.Context, s *ginsse.Stream) error {
@@ -514,8 +514,8 @@ func TestServeRefusesAnInvalidStreamConfig(t *testing.T) {
 	}
 }
 
-// A slow client gets everything that a finished producer has sent, unless the stream's lifetime ends
-// before.
+// A slow client gets everything that a finished producer has sent, unless the stream's lifetime
+// ends before.
 func TestFinishedStreamIsDeliveredWithinItsLifetime(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

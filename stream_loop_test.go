@@ -73,8 +73,8 @@ func TestHeartbeatCommentsAreInvisibleToPages(t *testing.T) {
 	})
 }
 
-// Events of Stream.Send carry no position. A client that gets many of them still learns its position
-// once an interval. Otherwise it would resume from an old position, and could meet a gap.
+// Events of Stream.Send carry no position. A client that gets many of them still learns its
+// position once an interval. Otherwise it would resume from an old position, and could meet a gap.
 func TestPositionIsSentOnceAnIntervalOnABusyStream(t *testing.T) {
 	t.Parallel()
 	for _, comments := range []bool{false, true} {

@@ -128,8 +128,8 @@ func TestStreamOfAStalledReaderEndsAfterTheWriteTimeout(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		// Send returns when the queue has room. The client may have made its last progress some time
-		// before.
+		// Send returns when the queue has room. The client may have made its last progress some
+		// time before.
 		if took := time.Since(last); took < timeout/2 || took > 10*timeout {
 			t.Errorf("the stream ended %v after the last event was queued, with a write timeout of %v", took, timeout)
 		}

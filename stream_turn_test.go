@@ -143,8 +143,8 @@ func TestDisconnectBehindAGapIsCarriedOut(t *testing.T) {
 	}
 }
 
-// The node is partitioned after it has found the gap, and cannot read the commands in it. The stream
-// must not pass them.
+// The node is partitioned after it has found the gap, and cannot read the commands in it. The
+// stream must not pass them.
 func TestStreamDoesNotPassAGapWithUnreadCommands(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -175,7 +175,8 @@ func TestStreamDoesNotPassAGapWithUnreadCommands(t *testing.T) {
 	})
 }
 
-// A client that gets other events meanwhile needs no heartbeat for the position that sse.gap carried.
+// A client that gets other events meanwhile needs no heartbeat for the position that sse.gap
+// carried.
 func TestGapCarriesThePosition(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
