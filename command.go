@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
 )
@@ -40,11 +41,11 @@ func (s *Stream) carryOut(command *eventlog.Entry) {
 	}
 	data, _, _ = bytes.Cut(data, []byte("\n"))
 	var disconnect disconnectData
-	if err := json.Unmarshal(data, &disconnect); err != nil {
-		s.endBefore(ReasonReauthenticate, command.At.Seq)
-		return
+	reason := ReasonReauthenticate // the command may be for the stream
+	if json.Unmarshal(data, &disconnect) == nil {
+		reason = disconnect.Reason.orDisconnected()
 	}
-	s.endBefore(disconnect.Reason.orDisconnected(), command.At.Seq)
+	s.endAt(reason, command.At.Seq)
 }
 
 // errCommandsUnread: the log could not say whether there were commands before a position.
@@ -53,7 +54,7 @@ var errCommandsUnread = errors.New("the user's commands could not be read up to 
 // skipTo moves the stream to a position without reading the events in between. It carries out
 // the commands there.
 func (s *Stream) skipTo(ctx context.Context, to eventlog.Cursor) error {
-	through, err := s.lookAhead(ctx)
+	through, err := s.lookAhead(ctx, s.at)
 	if err == nil && through.Seq < to.Seq {
 		err = errCommandsUnread
 	}
@@ -63,15 +64,18 @@ func (s *Stream) skipTo(ctx context.Context, to eventlog.Cursor) error {
 	return err
 }
 
-// lookAhead carries out the commands after the stream's position, and returns the position up
-// to which it has done so. A slow client may be far from the command that ends its stream:
-// looking ahead bounds the time that it has.
+// errNoProgress: a log reports more entries and returns none.
+var errNoProgress = errors.New("ginsse: the log says that a page is full, and the page is empty")
+
+// lookAhead carries out the commands after a position, and returns the position up to which it has
+// done so. A slow client may be far from the command that ends its stream: looking ahead bounds the
+// time that it has.
 //
 // A gap in the commands may have held one that ends the stream. The stream ends then, and the
 // client is authenticated again.
-func (s *Stream) lookAhead(ctx context.Context) (through eventlog.Cursor, err error) {
-	through = s.at
-	if through.Seq < s.opening.Seq {
+func (s *Stream) lookAhead(ctx context.Context, from eventlog.Cursor) (through eventlog.Cursor, err error) {
+	through = from
+	if through.IsZero() || through.Seq < s.opening.Seq {
 		through = s.opening // earlier commands were for earlier streams
 	}
 	for more := true; more; {
@@ -81,6 +85,9 @@ func (s *Stream) lookAhead(ctx context.Context) (through eventlog.Cursor, err er
 			MaxEntries: maxTurnEvents,
 			MaxBytes:   maxTurnBytes,
 		}, nil)
+		if err == nil && page.More && page.Through == through {
+			err = errNoProgress
+		}
 		if err != nil {
 			return through, err
 		}
@@ -93,4 +100,24 @@ func (s *Stream) lookAhead(ctx context.Context) (through eventlog.Cursor, err er
 		through, more = page.Through, page.More
 	}
 	return through, nil
+}
+
+// lookAheadTimeout is how long the watchdog reads commands.
+const lookAheadTimeout = 5 * time.Second
+
+// readOverdueCommands looks ahead for the writer, which is busy with a write, if it has not read a
+// command within drainTime. On a shared log a stream has no other way to learn of the command.
+func (s *Stream) readOverdueCommands() {
+	since := s.commanded.Load()
+	if since == 0 || time.Since(s.opened)-time.Duration(since) < drainTime {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.registry.life, lookAheadTimeout)
+	defer cancel()
+	s.mu.Lock()
+	from := s.position
+	s.mu.Unlock()
+	if _, err := s.lookAhead(ctx, from); err == nil {
+		s.commanded.CompareAndSwap(since, 0)
+	}
 }

@@ -53,7 +53,7 @@ func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason)
 		return len(streams), err
 	}
 	for _, s := range streams {
-		s.endBefore(reason.orDisconnected(), at.Seq)
+		s.endAt(reason.orDisconnected(), at.Seq)
 	}
 	return len(streams), nil
 }

@@ -346,7 +346,9 @@ func (r *Registry) append(ctx context.Context, subject string, frame []byte) (ev
 		}
 		return eventlog.Cursor{}, err
 	}
-	r.seen(at.Seq)
+	if at.Epoch == r.epoch.Load() { // or the log was recreated meanwhile
+		r.seen(at.Seq)
+	}
 	return at, nil
 }
 

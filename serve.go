@@ -278,8 +278,10 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, after time.Duration, caus
 	after = max(after, s.cfg.reconnectionTime())
 	s.end(cause) // so that what follows is bounded, as the end of any stream
 	first := appendReconnect(nil, reason, jitter(after, 1, 1.5))
-	if !reason.reconnects() { // it was ended for good while it opened
-		first = appendOwn(nil, typeClose, "", closeData{reason})
+	if !reason.reconnects() { // it was ended for good while it opened, and has delivered nothing
+		r.gaps.Add(1)
+		first = appendOwn(nil, typeGap, "", gapData{gapUndelivered})
+		first = appendOwn(first, typeClose, "", closeData{reason})
 	}
 	defer s.loop.w.release(c)
 	s.loop.w.begin(c, first)

@@ -112,7 +112,7 @@ type Stream struct {
 	unread atomic.Int64
 	wake   chan struct{}
 	// commanded is when a command was noticed that the stream has not read yet, in nanoseconds
-	// since 1970; 0 for none.
+	// since it was opened; 0 for none.
 	commanded atomic.Int64
 	ended     atomic.Bool // set with err
 	queued    atomic.Bool // set with queue
@@ -123,15 +123,19 @@ type Stream struct {
 	opening eventlog.Cursor
 	at      eventlog.Cursor // the position that it has read through; the writer's
 	sent    uint64          // sequence of the last event ID sent; the writer's
+	cutOff  bool            // there were entries from before on; the writer's
 
-	mu      sync.Mutex    // guards the fields below, up to before; never held during I/O
+	mu      sync.Mutex    // guards the fields below, up to position; never held during I/O
 	queue   []byte        // events of Send, encoded
 	job     job           // gives IDs to the events of a stream of one request
 	space   chan struct{} // closed when the queue was taken or the stream ended; nil if no Send waits
 	done    chan struct{} // closed when the stream ended; made when first asked for
 	err     error         // why it ended; nil while open
-	endedAt time.Time     // set with ended, and not changed afterwards; as before
-	before  uint64        // sequence of the first entry that an ended stream does not deliver
+	endedAt time.Time     // set with ended, and not changed afterwards
+	before  atomic.Uint64 // sequence of the first entry that an ended stream does not deliver
+	exact   bool          // before is the sequence of a command
+	// position is at, as of the last write, for the watchdog. It is kept on a shared log only.
+	position eventlog.Cursor
 
 	loop loop // writes it; the handler's
 

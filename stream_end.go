@@ -31,6 +31,18 @@ func (s *Stream) end(cause error) {
 	s.endBefore(cause, before)
 }
 
+// endAt ends the stream at a command. Entries before it are still delivered, and no others, also if
+// the stream has ended for another reason.
+func (s *Stream) endAt(cause error, command uint64) {
+	s.endBefore(cause, command)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if command <= s.before.Load() {
+		s.before.Store(command)
+		s.exact = true
+	}
+}
+
 // endBefore ends the stream, unless it has ended. Entries before a sequence are still delivered.
 func (s *Stream) endBefore(cause error, before uint64) {
 	s.mu.Lock()
@@ -39,7 +51,8 @@ func (s *Stream) endBefore(cause error, before uint64) {
 		return
 	}
 	s.err = cause
-	s.before, s.endedAt = before, time.Now()
+	s.before.Store(before)
+	s.endedAt = time.Now()
 	s.ended.Store(true)
 	if s.done != nil {
 		close(s.done)
@@ -58,7 +71,7 @@ func (s *Stream) endsBefore() uint64 {
 	if !s.ended.Load() {
 		return 0
 	}
-	return s.before
+	return s.before.Load()
 }
 
 // overdue returns why the stream has no right to exist any more; "" if it has. The lifetime ends

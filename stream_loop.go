@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // loop writes one stream. It is the step under c.Stream: it runs on the handler's goroutine, and
@@ -184,6 +186,7 @@ func (l *loop) write() bool {
 	if t.isEmpty() {
 		return false
 	}
+	l.s.publishPosition()
 	t.writeTo(&l.w) // the next step looks at the writer's error
 	if l.s.at.Seq == l.s.sent {
 		l.positioned = l.w.wrote
@@ -240,6 +243,9 @@ func (l *loop) heartbeatFrom() time.Time {
 func (l *loop) heartbeat(silent bool) bool {
 	wrote := l.write()
 	s := l.s
+	if s.ended.Load() {
+		return wrote // the position may be past entries that its end has cut off
+	}
 	moved := s.registry != nil && s.at.Seq != s.sent
 	if !moved && (wrote || !silent) {
 		return wrote
@@ -302,7 +308,7 @@ func (l *loop) finish() {
 		// The client gets the rest when it comes back with its last event ID.
 		b = appendReconnect(b, reason, jitter(s.cfg.reconnectionTime(), 0.5, 1.5))
 	} else {
-		if l.failing || l.more || !l.lookedAgain || s.registry.isPartitioned(l.ctx) {
+		if l.mayHaveMissed() {
 			s.registry.gaps.Add(1)
 			b = appendOwn(b, typeGap, "", gapData{gapUndelivered})
 		}
@@ -322,13 +328,39 @@ func isFinal(err error) bool {
 	return !reason.reconnects() && !panicked
 }
 
-// isPartitioned reports whether the log may hold entries that this node does not see.
-func (r *Registry) isPartitioned(ctx context.Context) bool {
-	if r.presence == nil {
+// mayHaveMissed reports whether an ended stream may not have delivered everything that was sent
+// before its end. On a shared log, other nodes may have sent something that this node had not seen
+// at the end, unless that has a place in the log.
+func (l *loop) mayHaveMissed() bool {
+	s := l.s
+	if l.failing || l.more || !l.lookedAgain || s.at.Seq+1 < s.endsBefore() {
+		return true
+	}
+	s.mu.Lock()
+	exact := s.exact
+	s.mu.Unlock()
+	if exact || s.registry.presence == nil {
 		return false
 	}
-	_, err := r.currentHead(ctx)
-	return err != nil
+	head, err := s.registry.currentHead(l.ctx)
+	if err != nil || s.cutOff {
+		return true
+	}
+	if head.Seq <= s.at.Seq {
+		return false
+	}
+	page, err := s.registry.log.Read(l.ctx, eventlog.Query{Subjects: s.eventSubjects(), After: s.at, MaxEntries: 1}, nil)
+	return err != nil || page.Gap != "" || len(page.Entries) > 0 || page.Through.Seq < head.Seq
+}
+
+// publishPosition keeps the stream's position for the watchdog, which looks for commands while a
+// write waits. On other logs, Disconnect ends the stream itself.
+func (s *Stream) publishPosition() {
+	if s.registry != nil && s.registry.presence != nil {
+		s.mu.Lock()
+		s.position = s.at
+		s.mu.Unlock()
+	}
 }
 
 // replacedRetry is the reconnection time of a client whose stream was replaced. An EventSource

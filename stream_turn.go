@@ -81,28 +81,45 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 		t.bytes = s.take(t.bytes)
 		return false, nil
 	}
-	if since := s.commanded.Swap(0); since != 0 {
-		if _, err := s.lookAhead(ctx); err != nil {
-			s.commanded.CompareAndSwap(0, since)
-			t.bytes = s.take(t.bytes)
-			return false, err
-		}
+	ended := s.ended.Load()
+	var through eventlog.Cursor
+	if !ended || s.at.Seq+1 < s.endsBefore() {
+		through, err = s.readCommands(ctx, ended)
 	}
-	before := s.endsBefore()
-	if before != 0 && !reasonOf(s.Err()).drains() {
-		return false, nil
+	if s.ended.Load() && !reasonOf(s.Err()).drains() {
+		return false, err
 	}
 	t.bytes = s.take(t.bytes)
-	if before != 0 && s.at.Seq+1 >= before {
+	switch before := s.endsBefore(); {
+	case err != nil:
+		return false, err
+	case before != 0 && s.at.Seq+1 >= before:
 		return false, nil
+	case ended && !through.IsZero() && through.Epoch == s.at.Epoch && through.Seq+1 < before:
+		return false, nil // a command may be there, but the node is partitioned
 	}
-	return s.read(ctx, t)
+	return s.read(ctx, t, ended)
 }
 
-// read puts the next entries of the log into t. It ends at a command, and at the stream's end.
-func (s *Stream) read(ctx context.Context, t *turn) (more bool, err error) {
+// readCommands looks ahead for commands if the stream was notified of one. On a shared log, an ended
+// stream always looks: a command of another node may be before its end. It returns the zero Cursor
+// if it did not look.
+func (s *Stream) readCommands(ctx context.Context, ended bool) (through eventlog.Cursor, err error) {
+	since := s.commanded.Swap(0)
+	if since == 0 && (!ended || s.registry.presence == nil) {
+		return through, nil
+	}
+	if through, err = s.lookAhead(ctx, s.at); err != nil {
+		s.commanded.CompareAndSwap(0, since)
+	}
+	return through, err
+}
+
+// read puts the next entries of the log into t. It ends at a command, and at the stream's end. ended
+// says that the stream had ended when its commands were read.
+func (s *Stream) read(ctx context.Context, t *turn, ended bool) (more bool, err error) {
 	q := eventlog.Query{Subjects: s.subjects, After: s.at, MaxEntries: maxTurnEvents, MaxBytes: maxTurnBytes}
-	ended, resuming := s.ended.Load(), s.at.Seq < s.opening.Seq
+	resuming := s.at.Seq < s.opening.Seq
 	if ended || resuming { // commands up to the opening were for earlier streams, and may be trimmed
 		q.Subjects = s.eventSubjects()
 	}
@@ -123,7 +140,8 @@ func (s *Stream) read(ctx context.Context, t *turn) (more bool, err error) {
 		s.at, more = command.At, true
 	}
 	if before := s.endsBefore(); before != 0 {
-		t.cut(func(e *eventlog.Entry) bool { return e.At.Seq >= before })
+		cut := t.cut(func(e *eventlog.Entry) bool { return e.At.Seq >= before })
+		s.cutOff = s.cutOff || cut != nil
 	}
 	if n := len(t.entries); n > 0 {
 		s.sent = t.entries[n-1].At.Seq
@@ -146,15 +164,19 @@ func (t *turn) cut(at func(*eventlog.Entry) bool) *eventlog.Entry {
 
 // passGap moves the stream over a gap to the head of the log, and says so to the client. The
 // commands in between are carried out. If one ends the stream, or one may be lost, the stream
-// looks again whether it has missed events before its end.
+// looks again whether it has missed events before its end. An ended stream has read its commands.
 func (s *Stream) passGap(ctx context.Context, t *turn, page eventlog.Page, ended bool) (more bool, err error) {
-	if before := s.at; ended {
+	from := s.at
+	if ended {
 		s.at = page.Through
-	} else if err := s.skipTo(ctx, page.Through); err != nil {
-		return false, err
-	} else if s.ended.Load() {
-		s.at = before
-		return true, nil
+	} else {
+		if err := s.skipTo(ctx, page.Through); err != nil {
+			return false, err
+		}
+		if s.ended.Load() {
+			s.at = from
+			return true, nil
+		}
 	}
 	s.registry.gaps.Add(1)
 	s.sent = s.at.Seq

@@ -112,7 +112,7 @@ func (u *subscribers) notify(subject string, mayCommand bool) {
 	lag := atOnce
 	for _, slot := range list.slots {
 		if mayCommand {
-			slot.stream.commanded.CompareAndSwap(0, time.Now().UnixNano())
+			slot.stream.commanded.CompareAndSwap(0, int64(max(time.Since(slot.stream.opened), 1)))
 		}
 		lag = max(lag, paceFor(slot.stream.notify()))
 	}

@@ -124,9 +124,7 @@ func (d *watchdog) check() {
 	if reason := d.s.overdue(now); reason != "" {
 		d.s.end(reason) // no timer of the stream runs until the first block is written
 	}
-	if since := d.s.commanded.Load(); since != 0 && now.Sub(time.Unix(0, since)) >= drainTime {
-		d.s.end(ReasonReauthenticate) // the command may be to end
-	}
+	d.s.readOverdueCommands()
 	late := d.s.ended.Load() && !d.s.mayWrite(now)
 	if late || d.timeout > 0 && now.Sub(d.progress) >= d.timeout {
 		d.stop(write, now.Sub(d.moved) >= d.timeout)
