@@ -29,8 +29,12 @@
 //   - A message that an operator deletes from the middle of the stream is missing without a gap.
 //     Purge the whole stream instead.
 //   - A client of the broker that may publish to the subjects below can write anything to every
-//     stream, close streams, and forge presence. One that may subscribe to them can read
-//     everything. Restrict both to the nodes by the broker's permissions.
+//     stream, close streams, and forge presence. A client that may subscribe to them can read
+//     everything.
+//   - The JetStream API gives the same power. A client that may publish to MSG.GET, DIRECT.GET or
+//     CONSUMER.CREATE of the stream, or create a stream that mirrors it, can read everything. With
+//     PURGE, MSG.DELETE, DELETE or UPDATE a client can destroy the log. Restrict these subjects
+//     and $JS.API.> to the nodes by the broker's permissions.
 //
 // # How it works
 //
@@ -88,6 +92,4 @@
 //
 // The server must be 2.10 or newer. The tests were run on 2.10.29, 2.11.17 and 2.12.15, those with
 // clusters on 2.12.15, with nats.go 1.53.
-//
-// Start reading with log.go, then tail.go, append.go, read.go and older.go.
 package natslog
