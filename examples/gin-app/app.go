@@ -50,6 +50,7 @@ type app struct {
 	passwords *passwords
 	sessions  *sessions
 	registry  *ginsse.Registry
+	signOuts  *signOuts
 	nodes     *nodes // nil for a single process
 	logger    *slog.Logger
 	demo      []string // names of the demo users; read-only after setUp
@@ -92,13 +93,18 @@ func (a *app) setUp(ctx context.Context, cfg appConfig) (err error) {
 	if a.nodes != nil {
 		streams.Log = a.nodes
 	}
+	a.signOuts = newSignOuts(a.sessions.lifetime, func(ctx context.Context, userID string) error {
+		_, err := a.registry.Disconnect(ctx, userID, ginsse.ReasonReauthenticate)
+		return err
+	})
 	a.registry, err = ginsse.NewRegistry(streams)
 	return err
 }
 
-// stop closes all streams. From then on /readyz answers 503.
+// stop closes all streams, and ends the retries of sign-outs. From then on /readyz answers 503.
 func (a *app) stop() {
 	a.stopping.Store(true)
+	a.signOuts.stop()
 	a.registry.Close()
 }
 
@@ -106,6 +112,7 @@ func (a *app) stop() {
 // fail.
 func (a *app) Close() error {
 	a.stop()
+	a.signOuts.close()
 	var err error
 	if a.nodes != nil {
 		err = a.nodes.Close()

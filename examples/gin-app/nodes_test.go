@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,4 +128,30 @@ func TestNodesNeedADatabaseFileAndAValidPort(t *testing.T) {
 	if n, err := openNodes(t.Context(), embedNATS+":nonsense", filepath.Join(t.TempDir(), "feed.db"), slog.New(slog.DiscardHandler)); err == nil {
 		t.Errorf("there was no error: %v", n.Close())
 	}
+}
+
+// The streams at another node end when NATS is back, although the sign-out was answered before.
+func TestSignOutReachesOtherNodesWhenNATSIsBack(t *testing.T) {
+	t.Parallel()
+	first, second := newNodes(t)
+	alice := first.signedIn("alice")
+	stream := (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events")
+	broker := first.app.nodes
+	address, err := url.Parse(broker.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(broker.server.StoreDir(), "..")
+	broker.server.Shutdown()
+	broker.server.WaitForShutdown()
+
+	alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
+	if n := len(second.app.registry.Streams(alice.user.ID)); n != 1 {
+		t.Fatalf("%d streams are open at the other node, want 1", n)
+	}
+	if err := broker.startServer(address.Port(), folder); err != nil {
+		t.Fatal(err)
+	}
+	wantReconnect(t, stream, "reauthenticate")
+	(&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).want(http.StatusUnauthorized, "GET", "/events", nil)
 }

@@ -2,20 +2,13 @@ package main
 
 import (
 	"errors"
-	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
-
-	"github.com/ginsse/ginsse"
 )
-
-// reasonSignedOut is the reason in the sse.close event when a user signs out. After sse.close
-// a client must not reconnect by itself.
-const reasonSignedOut ginsse.Reason = "signed out"
 
 // credentials is the body of requests to sign in and to sign up.
 type credentials struct {
@@ -97,25 +90,6 @@ func (a *app) answerWithSession(c *gin.Context, status int, userID string) {
 	}
 	a.sessions.setCookie(c, given)
 	c.JSON(status, given)
-}
-
-// signOut ends all sessions of the user on all devices, and then closes the user's streams. The
-// order matters: an EventSource that reconnects too early must be refused.
-func (a *app) signOut(c *gin.Context) {
-	id := ginsse.UserID(c)
-	if err := a.store.EndSessions(c.Request.Context(), id, ginsse.Expiry(c), a.sessions.lifetime); err != nil {
-		fail(c, err)
-		return
-	}
-	ctx, cancel := sendContext(c)
-	defer cancel()
-	// The sessions have ended, so the answer is yes in any case. If the log does not take the
-	// command, streams at other nodes stay open until their session would have expired.
-	if _, err := a.registry.Disconnect(ctx, id, reasonSignedOut); err != nil {
-		a.logger.LogAttrs(ctx, slog.LevelError, "ending the streams at other nodes", slog.Any("error", err))
-	}
-	a.sessions.clearCookie(c)
-	c.Status(http.StatusNoContent)
 }
 
 // getSession answers with the signed-in user, or null. The page uses it instead of /api/me:
