@@ -59,9 +59,6 @@ type MemoryLog struct {
 	// head is the newest sequence. It is raised after the entry is in its history: a reader of
 	// head finds all entries up to it.
 	head atomic.Uint64
-	// forgotten is the newest sequence that was removed from a subject without a history. A
-	// position before it may have missed an entry of any such subject.
-	forgotten atomic.Uint64
 
 	mu       sync.Mutex    // serialises appending; guards the fields below
 	bytes    int64         // cost of all entries held
@@ -70,7 +67,14 @@ type MemoryLog struct {
 	active   historyList   // subjects with entries, least recently appended first
 	emptied  historyList   // subjects without entries, least recently emptied first
 
-	subjects *memoryShards // changed under mu
+	// lookup guards the fields below together with mu: the holder of either may read them, and the
+	// holder of both may change them. Appending to a subject that has a history changes none of
+	// them, so readers seldom wait here.
+	lookup    sync.RWMutex
+	histories map[string]*history // by subject
+	// forgotten is the newest sequence that was removed from a subject without a history. A
+	// position before it may have missed an entry of any such subject.
+	forgotten uint64
 
 	watchers Watchers
 }
@@ -95,11 +99,11 @@ func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
 		cfg.MaxBytes = defaultMaxBytes
 	}
 	return &MemoryLog{
-		cfg:      cfg,
-		made:     time.Now(),
-		subjects: newMemoryShards(),
-		epoch:    rand.Uint32() | 1, // never 0, so that no cursor is the zero Cursor
-		seed:     maphash.MakeSeed(),
+		cfg:       cfg,
+		made:      time.Now(),
+		histories: map[string]*history{SubjectAll: {subject: SubjectAll}},
+		epoch:     rand.Uint32() | 1, // never 0, so that no cursor is the zero Cursor
+		seed:      maphash.MakeSeed(),
 	}, nil
 }
 
@@ -119,13 +123,13 @@ func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 	e.setPosition(at)
 	h := l.history(r.Subject)
 	h.mu.Lock()
-	h.appendLocked(e)
+	h.append(e)
 	l.bytes += cost
 	h.bytes += cost
-	l.trimSubjectLocked(h, e.appended)
+	l.trimSubject(h, e.appended)
 	h.mu.Unlock()
 	h.moveTo(&l.active)
-	l.trimLocked(e.appended)
+	l.trim(e.appended)
 	l.head.Store(at.Seq)
 	l.mu.Unlock()
 
@@ -138,36 +142,40 @@ func (l *MemoryLog) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	return l.watchers.Watch(fn)
 }
 
-// history returns the history of a subject, a new one if there is none. The caller holds mu.
+// history returns the history of a subject, a new one if there is none. The caller holds mu, as
+// for the methods below.
 func (l *MemoryLog) history(subject string) *history {
-	if h := l.subjects.find(subject); h != nil {
+	if h := l.histories[subject]; h != nil {
 		return h
 	}
-	h := &history{subject: subject, trimmed: l.forgotten.Load()}
+	h := &history{subject: subject, trimmed: l.forgotten}
 	h.newest.Store(h.trimmed) // it may have lost the entry that was forgotten last
-	l.subjects.add(h)
+	l.lookup.Lock()
+	defer l.lookup.Unlock()
+	l.histories[subject] = h
 	return h
 }
 
-// trimSubjectLocked brings h, which was just appended to, back within the bounds of one subject.
-// The caller holds both locks.
-func (l *MemoryLog) trimSubjectLocked(h *history, now time.Duration) {
-	for n := len(h.entries()); n > l.cfg.EventsPerSubject || n > 1 && h.bytes > l.cfg.MaxBytes/4; n-- {
-		l.removeLocked(h)
+// trimSubject brings h, which was just appended to, back within the bounds of one subject. The
+// caller also holds the history's lock.
+func (l *MemoryLog) trimSubject(h *history, now time.Duration) {
+	for n := len(h.entries); n > l.cfg.EventsPerSubject || n > 1 && h.bytes > l.cfg.MaxBytes/4; n-- {
+		l.remove(h)
 	}
-	l.expireLocked(h, now, len(h.entries()))
+	for l.isOld(h.entries[0].appended, now) { // the newest is not
+		l.remove(h)
+	}
 }
 
-// trimLocked brings the log back within its bounds. The caller holds mu, as for the methods
-// below.
-func (l *MemoryLog) trimLocked(now time.Duration) {
-	for most := sweep; most > 0 && now >= l.sweepAt && l.active.first != nil; {
+// trim brings the log back within its bounds.
+func (l *MemoryLog) trim(now time.Duration) {
+	for n := 0; n < sweep && now >= l.sweepAt && l.active.first != nil; n++ {
 		quiet := l.active.first
-		if newest := quiet.last.Load(); !l.isOld(newest.appended, now) {
+		if newest := quiet.entries[len(quiet.entries)-1]; !l.isOld(newest.appended, now) {
 			l.sweepAt = newest.appended + l.cfg.MaxAge
 			break
 		}
-		most -= l.expire(quiet, now, most)
+		l.evict(quiet) // its oldest entry is older still
 	}
 	for l.bytes > l.cfg.MaxBytes {
 		l.evict(l.active.first)
@@ -177,54 +185,35 @@ func (l *MemoryLog) trimLocked(now time.Duration) {
 	}
 }
 
+func (l *MemoryLog) isOld(appended, now time.Duration) bool { return now-appended >= l.cfg.MaxAge }
+
 // evict removes the oldest entry of h.
 func (l *MemoryLog) evict(h *history) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l.removeLocked(h)
-	l.relistLocked(h)
-}
-
-// expire removes entries of h that have reached the maximum age, at most a number of them, and
-// returns how many it has removed.
-func (l *MemoryLog) expire(h *history, now time.Duration, most int) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	defer l.relistLocked(h)
-	return l.expireLocked(h, now, most)
-}
-
-func (l *MemoryLog) expireLocked(h *history, now time.Duration, most int) (n int) {
-	for n < most && len(h.entries()) > 0 && l.isOld(h.oldest, now) {
-		l.removeLocked(h)
-		n++
-	}
-	return n
-}
-
-func (l *MemoryLog) isOld(appended, now time.Duration) bool { return now-appended >= l.cfg.MaxAge }
-
-func (l *MemoryLog) removeLocked(h *history) {
-	cost := cost(h.subject, len(h.removeLocked().Block)-BlockOverhead)
-	l.bytes -= cost
-	h.bytes -= cost
-}
-
-// relistLocked moves a history that has become empty to the list of those.
-func (l *MemoryLog) relistLocked(h *history) {
-	if len(h.entries()) == 0 && h.list == &l.active {
+	l.remove(h)
+	if len(h.entries) == 0 {
 		h.moveTo(&l.emptied)
 	}
+}
+
+// remove removes the oldest entry of h. The caller also holds the history's lock.
+func (l *MemoryLog) remove(h *history) {
+	cost := cost(h.subject, len(h.remove().Block)-BlockOverhead)
+	l.bytes -= cost
+	h.bytes -= cost
 }
 
 // forget removes an empty history. The log keeps the sequence of the last entry that it lost.
 func (l *MemoryLog) forget(h *history) {
 	h.moveTo(nil)
-	if h == &l.subjects.all {
-		return // it is never removed
+	if h.subject == SubjectAll {
+		return // every stream reads it, and it is only one
 	}
-	l.forgotten.Store(max(l.forgotten.Load(), h.trimmed))
-	l.subjects.remove(h)
+	l.lookup.Lock()
+	defer l.lookup.Unlock()
+	l.forgotten = max(l.forgotten, h.trimmed)
+	delete(l.histories, h.subject)
 }
 
 func (l *MemoryLog) cursor(seq uint64) Cursor {

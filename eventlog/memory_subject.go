@@ -12,15 +12,11 @@ import (
 type history struct {
 	subject string
 	newest  atomic.Uint64 // sequence of the subject's newest entry, whether held or not
-	// last is the newest entry while it is held. Most readers want this one alone, and take no
-	// lock for it.
-	last atomic.Pointer[memoryEntry]
 
 	mu      sync.RWMutex   // guards the fields below; taken after MemoryLog.mu
-	space   []*memoryEntry // removed entries, which are nil, then those held in order
-	removed int            // number of removed entries in space
+	entries []*memoryEntry // in order
+	unused  int            // slots of removed entries that entries may keep in memory
 	trimmed uint64         // sequence of the newest entry that was removed
-	oldest  time.Duration  // when the oldest entry held was appended
 
 	bytes      int64        // cost of the entries held; guarded by MemoryLog.mu, as the fields below
 	list       *historyList // the list that the history is in
@@ -31,82 +27,45 @@ type history struct {
 type memoryEntry struct {
 	Entry
 
-	previous uint64        // sequence of the subject's entry before this one
 	appended time.Duration // when it was appended, since the log was made
 }
 
-// entries returns the entries held, in order. The caller holds one of the locks.
-func (h *history) entries() []*memoryEntry { return h.space[h.removed:] }
-
-// appendLocked adds an entry. It uses the space of removed entries before it grows.
-func (h *history) appendLocked(e *memoryEntry) {
-	if held := len(h.entries()); len(h.space) == cap(h.space) && h.removed > len(h.space)/8 {
-		copy(h.space, h.entries())
-		clear(h.space[held:])
-		h.space, h.removed = h.space[:held], 0
-	}
-	e.previous = h.newest.Load()
-	if h.space = append(h.space, e); len(h.entries()) == 1 {
-		h.oldest = e.appended
-	}
+// append adds an entry. The caller holds mu, as for the methods below.
+func (h *history) append(e *memoryEntry) {
+	h.entries = append(h.entries, e)
 	h.newest.Store(e.At.Seq)
-	h.last.Store(e)
 }
 
-// removeLocked removes the oldest entry and returns it.
-func (h *history) removeLocked() *memoryEntry {
-	e := h.space[h.removed]
-	h.space[h.removed] = nil // the array outlives the entry
-	h.removed++
+// remove removes the oldest entry and returns it.
+func (h *history) remove() *memoryEntry {
+	e := h.entries[0]
+	h.entries[0] = nil // the array outlives the entry
+	h.entries = h.entries[1:]
 	h.trimmed = e.At.Seq
-	switch rest := h.entries(); {
-	case len(rest) == 0:
-		h.space, h.removed = nil, 0
-		h.last.Store(nil)
-	case cap(h.space) > 64 && len(rest) < cap(h.space)/4:
-		h.space, h.removed = slices.Clone(rest), 0 // a burst has ended
-		fallthrough
-	default:
-		h.oldest = rest[0].appended
-	}
-	return e
-}
-
-// only returns the single entry in (after, end]. It returns nil if there is another number of
-// entries, or if only the lock can tell.
-func (h *history) only(after, end uint64) *memoryEntry {
-	e := h.last.Load()
-	if e == nil || e.previous > after || e.At.Seq <= after || e.At.Seq > end {
-		return nil
+	switch h.unused++; {
+	case len(h.entries) == 0:
+		h.entries, h.unused = nil, 0
+	case h.unused > max(64, len(h.entries)): // a burst has ended
+		h.entries, h.unused = slices.Clone(h.entries), 0
 	}
 	return e
 }
 
 // between returns the entries in (after, end].
-func between(entries []*memoryEntry, after, end uint64) []*memoryEntry {
+func (h *history) between(after, end uint64) []*memoryEntry {
+	entries := h.entries
 	n := len(entries)
-	if n == 0 || entries[n-1].At.Seq <= after {
-		return nil
+	for n > 0 && entries[n-1].At.Seq > end { // appended since the reader has asked for the end
+		n--
 	}
-	from := sort.Search(n, func(i int) bool { return entries[i].At.Seq > after })
-	to := n
-	if entries[n-1].At.Seq > end {
-		to = sort.Search(n, func(i int) bool { return entries[i].At.Seq > end })
+	from := max(0, n-1)
+	switch {
+	case n > 1 && entries[n-2].At.Seq > after:
+		from = sort.Search(n, func(i int) bool { return entries[i].At.Seq > after })
+	case n > 0 && entries[n-1].At.Seq <= after:
+		from = n
 	}
-	return entries[min(from, to):to]
-}
-
-// fit returns how many of the entries fit the bounds of a query, at least one, and the last
-// sequence that a page of them covers: end if all of them fit.
-func fit(entries []*memoryEntry, q *Query, end uint64) (n int, reach uint64) {
-	bytes := 0
-	for n, e := range entries {
-		bytes += len(e.Block)
-		if n > 0 && (n >= q.MaxEntries || bytes > q.MaxBytes) {
-			return n, e.At.Seq - 1
-		}
-	}
-	return len(entries), end
+	return entries[from:n]
 }
 
 // historyList is a doubly linked list. A history is in at most one list.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -194,52 +196,154 @@ func TestMemoryLogRemovesAnOldBurst(t *testing.T) {
 	})
 }
 
-func BenchmarkMemoryLogAppend(b *testing.B) {
-	b.ReportAllocs()
-	log := newMemoryLog(b, eventlog.MemoryLogConfig{})
-	record := eventlog.Record{Subject: "user:alice", Frame: make([]byte, 100)}
-	for b.Loop() {
-		if _, err := log.Append(b.Context(), record); err != nil {
-			b.Fatal(err)
+// Entries beyond their age are a gap, whether or not an append has removed them.
+func TestMemoryLogReadsNoOldEntries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemoryLog(t, eventlog.MemoryLogConfig{MaxAge: time.Hour})
+		q := eventlog.Query{Subjects: []string{"user:alice", "all"}, MaxEntries: 10, MaxBytes: 1000}
+		var err error
+		if q.After, err = log.Head(t.Context()); err != nil {
+			t.Fatal(err)
 		}
-	}
-}
-
-func BenchmarkMemoryLogRead(b *testing.B) {
-	log := newMemoryLog(b, eventlog.MemoryLogConfig{})
-	start, err := log.Head(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	q := eventlog.Query{Subjects: []string{"command:alice", "user:alice", "all"}, After: start, MaxEntries: 512, MaxBytes: 64 << 10}
-	var previous, last eventlog.Cursor
-	for n := range 101 {
-		record := eventlog.Record{Subject: "user:alice", Frame: make([]byte, 100)}
-		if n == 100 {
-			record.Subject = "all"
+		last, err := log.Append(t.Context(), eventlog.Record{Subject: "user:alice", Frame: []byte("data: 1\n\n")})
+		if err != nil {
+			t.Fatal(err)
 		}
-		previous = last
-		if last, err = log.Append(b.Context(), record); err != nil {
-			b.Fatal(err)
-		}
-	}
-	dst := make([]*eventlog.Entry, 0, 512)
-	b.Run("resume_101", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if page, err := log.Read(b.Context(), q, dst); err != nil || len(page.Entries) != 101 {
-				b.Fatal(len(page.Entries), err)
+		for _, step := range []struct {
+			wait    time.Duration
+			entries int
+			gap     eventlog.GapReason
+		}{{time.Hour - 1, 1, ""}, {1, 0, eventlog.GapTrimmed}} {
+			time.Sleep(step.wait)
+			page, err := log.Read(t.Context(), q, nil)
+			if err != nil || len(page.Entries) != step.entries || page.Gap != step.gap || page.Through != last {
+				t.Errorf("after %v more: got %+v, %v", step.wait, page, err)
 			}
 		}
 	})
-	b.Run("one_new", func(b *testing.B) {
-		b.ReportAllocs()
-		q := q
-		q.After = previous
-		for b.Loop() {
-			if page, err := log.Read(b.Context(), q, dst); err != nil || page.Through != last {
-				b.Fatal(page.Through, err)
+}
+
+func TestMemoryLogReadsSubjectsInOrder(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog(t, eventlog.MemoryLogConfig{})
+	start, err := log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const frames, appended = 100, 1000
+	q := eventlog.Query{After: start, MaxEntries: appended, MaxBytes: 1 << 20}
+	for n := range 10 {
+		q.Subjects = append(q.Subjects, fmt.Sprintf("topic:%d", n))
+	}
+	q.Subjects = append(q.Subjects, "topic:0") // a mistake that must do no harm
+	var wanted []eventlog.Cursor
+	for n := range appended {
+		// The subjects have different numbers of entries. The reader does not read the last subject.
+		subject := fmt.Sprintf("topic:%d", n*n/7%11)
+		at, err := log.Append(t.Context(), eventlog.Record{Subject: subject, Frame: make([]byte, frames)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if subject != "topic:10" {
+			wanted = append(wanted, at)
+		}
+	}
+	const block = frames + eventlog.BlockOverhead
+	for name, bounds := range map[string]struct{ entries, bytes, page int }{
+		"one_page":           {appended, appended * block, len(wanted)},
+		"pages_of_7_entries": {7, appended * block, 7},
+		"pages_of_3_blocks":  {appended, 3*block + 1, 3},
+		"pages_of_one_block": {appended, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := q
+			q.MaxEntries, q.MaxBytes = bounds.entries, bounds.bytes
+			var found []eventlog.Cursor
+			for more := true; more; {
+				page, err := log.Read(t.Context(), q, nil)
+				if err != nil || page.Gap != "" || page.More != (len(found)+bounds.page < len(wanted)) {
+					t.Fatalf("after %d of %d entries: gap %q, more %v, %v", len(found), len(wanted), page.Gap, page.More, err)
+				}
+				if page.More && len(page.Entries) != bounds.page {
+					t.Fatalf("a page of %d entries", len(page.Entries))
+				}
+				for _, e := range page.Entries {
+					found = append(found, e.At)
+				}
+				q.After, more = page.Through, page.More
 			}
+			if !slices.Equal(found, wanted) {
+				t.Errorf("the entries are not in order: %v", found)
+			}
+		})
+	}
+}
+
+// A reader beside appenders sees the entries of all its subjects once and in order.
+func TestMemoryLogReadsBesideAppends(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog(t, eventlog.MemoryLogConfig{})
+	start, err := log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const appends = 1000
+	subjects := []string{"command:alice", "user:alice", "all"}
+	var working sync.WaitGroup
+	for _, subject := range subjects {
+		working.Go(func() {
+			for range appends {
+				if _, err := log.Append(t.Context(), eventlog.Record{Subject: subject, Frame: []byte("data: 1\n\n")}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 4 {
+		working.Go(func() {
+			q := eventlog.Query{Subjects: subjects, After: start, MaxEntries: 64, MaxBytes: 1 << 20}
+			for seq := start.Seq; seq < start.Seq+appends*uint64(len(subjects)); {
+				page, err := log.Read(t.Context(), q, nil)
+				if err != nil || page.Gap != "" {
+					t.Errorf("a gap %q, %v", page.Gap, err)
+					return
+				}
+				for _, e := range page.Entries {
+					if seq++; e.At.Seq != seq {
+						t.Errorf("entry %d comes where %d was expected", e.At.Seq, seq)
+						return
+					}
+				}
+				if q.After = page.Through; q.After.Seq != seq {
+					t.Errorf("the page ends at %d and says %d", seq, q.After.Seq)
+					return
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	working.Wait()
+}
+
+// A subject whose burst has expired does not keep the memory of the burst.
+func TestMemoryLogFreesTheSlotsOfABurst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := newMemoryLog(t, eventlog.MemoryLogConfig{MaxAge: time.Hour})
+		for range 3000 {
+			if _, err := log.Append(t.Context(), eventlog.Record{Subject: "user:alice"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		most := log.Slots("user:alice")
+		time.Sleep(time.Hour)
+		if _, err := log.Append(t.Context(), eventlog.Record{Subject: "user:alice"}); err != nil {
+			t.Fatal(err)
+		}
+		if least := log.Slots("user:alice"); most < 3000 || least > 200 {
+			t.Errorf("%d slots for a burst, and %d for the entry after it", most, least)
 		}
 	})
 }
