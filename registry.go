@@ -326,8 +326,8 @@ func (r *Registry) deliver(ctx context.Context, subject string, frame []byte) (R
 	if err != nil {
 		return Receipt{}, err
 	}
-	streams, lag := r.subscribers.count(subject)
-	makeWay(lag)
+	streams, pause := r.subscribers.count(subject)
+	pause.take()
 	return Receipt{ID: at.String(), Streams: streams}, nil
 }
 

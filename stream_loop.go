@@ -168,7 +168,7 @@ func (l *loop) step(io.Writer) bool {
 		l.waiting.Store(true)
 		<-l.s.wake
 		l.waiting.Store(false)
-		gather(&l.s.unread)
+		yieldToSenders(&l.s.unread)
 	}
 }
 

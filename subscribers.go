@@ -25,7 +25,7 @@ type subscribers struct {
 type subscriberList struct {
 	slots  []slot
 	inline [1]slot      // of slots, for a user with one stream
-	lag    atomic.Int32 // pace that the streams could do with, as of the last notification
+	pause  atomic.Int32 // longest pause that a stream asks of senders, as of the last notification
 }
 
 // slot is a stream in a list, and the place of the list's subject among the stream's.
@@ -109,24 +109,24 @@ func (u *subscribers) notify(subject string, mayCommand bool) {
 	if list == nil {
 		return
 	}
-	lag := atOnce
+	longest := noPause
 	for _, slot := range list.slots {
 		if mayCommand {
 			slot.stream.commanded.CompareAndSwap(0, int64(max(time.Since(slot.stream.opened), 1)))
 		}
-		lag = max(lag, paceFor(slot.stream.notify()))
+		longest = max(longest, pauseFor(slot.stream.notify()))
 	}
-	list.lag.Store(int32(lag))
+	list.pause.Store(int32(longest))
 }
 
-// count returns how many streams read a subject, and the pace that the last notification found.
-func (u *subscribers) count(subject string) (streams int, lag pace) {
+// count returns how many streams read a subject, and the pause that a sender makes for them.
+func (u *subscribers) count(subject string) (streams int, p pause) {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	if list := u.lists[subject]; list != nil {
-		return len(list.slots), pace(list.lag.Load())
+		return len(list.slots), pause(list.pause.Load())
 	}
-	return 0, atOnce
+	return 0, noPause
 }
 
 // totals returns the numbers of all streams and users.

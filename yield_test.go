@@ -52,3 +52,21 @@ func TestWriterGathersEventsBeforeItWrites(t *testing.T) {
 		t.Errorf("%d writes for %d pairs of events", n, pairs)
 	}
 }
+
+// A sender in a tight loop keeps the only processor from the stream. Without pauses the stream lags
+// by more events than the history holds.
+func TestSenderPausesForStreamThatLags(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	registry, written := manyStreams(t, 1)
+	for range 50_000 {
+		if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Data: "x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for registry.Streams("alice")[0].Unread() > 0 {
+		runtime.Gosched()
+	}
+	if gaps := registry.Stats().Gaps; gaps > 0 || written.Load() < 10 {
+		t.Errorf("%d gaps in %d writes", gaps, written.Load())
+	}
+}
