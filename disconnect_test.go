@@ -132,7 +132,7 @@ func TestDisconnectEndsStreamsOfAPartitionedNodeAfterItReconnects(t *testing.T) 
 		there := ssetest.NewServer(t, newEngine(t, registries[1]))
 		alice, bob := there.Open(t, "/events", as("alice")), there.Open(t, "/events", as("bob"))
 		synctest.Wait()
-		logs[1].SetAway(true)
+		logs[1].SetPartitioned(true)
 		send(t, registries[0], "alice", 1)
 		disconnect(t, registries[0], "alice", "signed out")
 		send(t, registries[0], "alice", 2)
@@ -140,7 +140,7 @@ func TestDisconnectEndsStreamsOfAPartitionedNodeAfterItReconnects(t *testing.T) 
 		if !registries[1].Online("alice") {
 			t.Fatal("the stream ended while its node was partitioned")
 		}
-		logs[1].SetAway(false)
+		logs[1].SetPartitioned(false)
 		wantNumbers(t, alice, 1, 1)
 		wantClose(t, alice, "signed out")
 		send(t, registries[0], "bob", 3)
@@ -156,15 +156,15 @@ func TestDisconnectOnAPartitionedNodeFailsAndEndsLocalStreams(t *testing.T) {
 		here, there := ssetest.NewServer(t, newEngine(t, registries[0])), ssetest.NewServer(t, newEngine(t, registries[1]))
 		local, remote := here.Open(t, "/events", as("alice")), there.Open(t, "/events", as("alice"))
 		synctest.Wait()
-		logs[0].SetAway(true)
-		if n, err := registries[0].Disconnect(t.Context(), "alice", "signed out"); n != 1 || !errors.Is(err, ssetest.ErrAway) {
+		logs[0].SetPartitioned(true)
+		if n, err := registries[0].Disconnect(t.Context(), "alice", "signed out"); n != 1 || !errors.Is(err, ssetest.ErrPartitioned) {
 			t.Errorf("%d streams, %v", n, err)
 		}
 		if e := local.NextOf("sse.gap"); e.Data != `{"reason":"undelivered"}` { // other nodes may have sent events
 			t.Errorf("got %+v", e)
 		}
 		wantClose(t, local, "signed out")
-		logs[0].SetAway(false)
+		logs[0].SetPartitioned(false)
 		pass(time.Minute)
 		send(t, registries[0], "alice", 1)
 		wantNumbers(t, remote, 1, 1)
@@ -231,7 +231,7 @@ func TestDisconnectDeliversNothingSentAfter(t *testing.T) {
 				server := ssetest.NewServer(t, newEngine(t, there))
 				alice, bob := server.Open(t, "/events", as("alice")), server.Open(t, "/events", as("bob"))
 				synctest.Wait()
-				logs[1].SetAway(true)
+				logs[1].SetPartitioned(true)
 				for _, user := range []string{"alice", "bob"} {
 					send(t, here, user, 1)
 				}
@@ -239,7 +239,7 @@ func TestDisconnectDeliversNothingSentAfter(t *testing.T) {
 				for _, user := range []string{"alice", "bob"} {
 					send(t, here, user, 2)
 				}
-				logs[1].SetAway(false)
+				logs[1].SetPartitioned(false)
 				for _, user := range []string{"alice", "bob"} { // wakes the streams that were not notified
 					for _, s := range there.Streams(user) {
 						if err := s.Send(t.Context(), ginsse.Event{Type: "wake"}); err != nil {
@@ -271,7 +271,7 @@ func TestDisconnectDoesNotCloseLaterStreams(t *testing.T) {
 		send(t, registries[0], "alice", 4)
 		wantNumbers(t, fresh, 4, 4)
 		wantNumbers(t, resumed, 2, 4)
-		logs[1].SetAway(false) // all streams read again
+		logs[1].SetPartitioned(false) // all streams read again
 		send(t, registries[0], "alice", 5)
 		wantNumbers(t, fresh, 5, 5)
 		wantNumbers(t, resumed, 5, 5)
@@ -298,9 +298,9 @@ func TestForgedPositionDoesNotProtectFromDisconnect(t *testing.T) {
 		for _, forged := range []eventlog.Cursor{future, far, {Epoch: 7, Seq: 1 << 62, Check: 7}} {
 			stream := there.Open(t, "/events", as("alice"), ssetest.LastEventID(forged.String()))
 			stream.NextOf("sse.gap")
-			logs[1].SetAway(true) // the stream reads nothing until the command is in the log
+			logs[1].SetPartitioned(true) // the stream reads nothing until the command is in the log
 			disconnect(t, registries[0], "alice", "")
-			logs[1].SetAway(false)
+			logs[1].SetPartitioned(false)
 			wantClose(t, stream, "disconnected")
 		}
 	})
@@ -376,14 +376,14 @@ func TestLostCommandReauthenticatesTheUser(t *testing.T) {
 		there := ssetest.NewServer(t, newEngine(t, registries[1]))
 		alice, bob := there.Open(t, "/events", as("alice")), there.Open(t, "/events", as("bob"))
 		synctest.Wait()
-		logs[1].SetAway(true)
+		logs[1].SetPartitioned(true)
 		for range 3 {
 			disconnect(t, registries[0], "alice", "")
 		}
 		for n := range 3 {
 			send(t, registries[0], "bob", n)
 		}
-		logs[1].SetAway(false)
+		logs[1].SetPartitioned(false)
 		wantReconnect(t, alice, "reauthenticate")
 		bob.NextOf("sse.gap")
 		send(t, registries[0], "bob", 3)
@@ -399,13 +399,13 @@ func TestGapBeforeDisconnectIsReported(t *testing.T) {
 		logs, registries := nodes(t, eventlog.MemoryLogConfig{EventsPerSubject: 2})
 		stream := ssetest.NewServer(t, newEngine(t, registries[1])).Open(t, "/events", as("alice"))
 		stream.NextOf("sse.open")
-		logs[1].SetAway(true)
+		logs[1].SetPartitioned(true)
 		for n := range 3 {
 			send(t, registries[0], "alice", n)
 		}
 		disconnect(t, registries[0], "alice", "banned")
 		send(t, registries[0], "alice", 3)
-		logs[1].SetAway(false)
+		logs[1].SetPartitioned(false)
 		if e := stream.Next(); e.Type != "sse.gap" || e.Data != `{"reason":"trimmed"}` {
 			t.Errorf("got %+v", e)
 		}
@@ -570,8 +570,8 @@ func TestDisconnectEndsSlowClientsOfOtherNodesInTime(t *testing.T) {
 		},
 		"partitioned_node": {
 			pause: time.Second, size: 20_000, gap: true,
-			before: func(_ *testing.T, log *changedNode) { log.SetAway(true) },
-			after:  func(_ *testing.T, log *changedNode) { log.SetAway(false) },
+			before: func(_ *testing.T, log *changedNode) { log.SetPartitioned(true) },
+			after:  func(_ *testing.T, log *changedNode) { log.SetPartitioned(false) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -691,7 +691,7 @@ func TestOldCommandDoesNotCloseAStreamThatOpens(t *testing.T) {
 		disconnect(t, registry, "alice", "")
 		send(t, registry, "alice", 2)
 		log.onHead = func(context.Context) error {
-			log.SetAway(false) // notifies all streams
+			log.SetPartitioned(false) // notifies all streams
 			return nil
 		}
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"), ssetest.LastEventID(early))

@@ -97,7 +97,4 @@
 // request: see [DoneID]. The other is heartbeats with [StreamConfig.HeartbeatComments]: such a
 // client resumes from its last event, and after hours of silence on a busy server is more likely to
 // meet a gap.
-//
-// Start reading with middleware.go, then stream.go, stream_turn.go and stream_loop.go, then
-// registry.go.
 package ginsse

@@ -101,7 +101,7 @@ func TestFinalEndOnAPartitionedNodeIsAGap(t *testing.T) {
 		alice := ssetest.NewServer(t, newEngine(t, registries[0])).Open(t, "/events", as("alice"))
 		alice.NextOf("sse.open")
 		pass(time.Minute)
-		logs[0].SetAway(true)
+		logs[0].SetPartitioned(true)
 		send(t, registries[1], "alice", 1)
 		registries[0].Streams("alice")[0].Disconnect("signed out")
 		if e := alice.Next(); e.Type != "sse.gap" || e.Data != `{"reason":"undelivered"}` {

@@ -122,7 +122,7 @@ func TestUsersOfAClosedNodeAreOfflineAtOnce(t *testing.T) {
 		pass(settled)
 		wantOnline(t, registries[0], "alice", "bob")
 		registries[1].Close()
-		logs[1].SetAway(true) // Close has returned, so the application may close the log
+		logs[1].SetPartitioned(true) // Close has returned, so the application may close the log
 		synctest.Wait()
 		wantOnline(t, registries[0], "alice")
 		wantCluster(t, registries[0], ginsse.ClusterStats{Nodes: 1, Streams: 1, Users: 1})
@@ -139,7 +139,7 @@ func TestUsersOfAPartitionedNodeAreOfflineUntilItReconnects(t *testing.T) {
 		here.Open(t, "/events", as("alice"))
 		bob := there.Open(t, "/events", as("bob"))
 		pass(settled)
-		logs[1].SetAway(true)
+		logs[1].SetPartitioned(true)
 		pass(9 * time.Second)
 		wantOnline(t, registries[0], "alice", "bob")
 		pass(11 * time.Second)
@@ -150,7 +150,7 @@ func TestUsersOfAPartitionedNodeAreOfflineUntilItReconnects(t *testing.T) {
 		}
 		bob.Close()
 		pass(time.Minute)
-		logs[1].SetAway(false)
+		logs[1].SetPartitioned(false)
 		there.Open(t, "/events", as("carol"))
 		pass(6 * time.Second)
 		for _, r := range registries {

@@ -59,7 +59,8 @@ const (
 	ReasonThrottled Reason = "throttled"
 	// ReasonReauthenticate: the stream may have missed a command to end, because the log has lost
 	// entries, or because the client takes its events too slowly. The client is authenticated
-	// again when it reconnects.
+	// again when it reconnects. An application uses the reason to have clients authenticated, and
+	// their topics granted, again.
 	ReasonReauthenticate Reason = "reauthenticate"
 	// ReasonDisconnected: [Registry.Disconnect] or [Stream.Disconnect] was called without a reason.
 	ReasonDisconnected Reason = "disconnected"

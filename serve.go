@@ -23,9 +23,11 @@ type serveOption func(s *Stream) error
 func (o serveOption) apply(s *Stream) error { return o(s) }
 
 // WithTopics lets the stream read these topics, beside the events for its user and for all. The
-// handler must check a topic from the request before it grants it. A right that is revoked while
-// the stream opens is noticed by checking again in [RegistryConfig.ConnectFunc]. A stream may have
-// 64 topics.
+// handler must check a topic from the request before it grants it. A stream may have 64 topics.
+//
+// A request may read what it grants just before that changes, and become a stream just after
+// [Registry.Disconnect]. To catch it, put the topics into [WithMetadata], compare them again in
+// [RegistryConfig.ConnectFunc], and end the stream with [ReasonReauthenticate] if they differ.
 //
 // A stream that resumes gets the events of a newly granted topic from its last event ID on, as if
 // it had had the topic then.
@@ -234,7 +236,7 @@ func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (even
 	}
 	at, err := eventlog.ParseCursor(id)
 	if err != nil || at.Epoch == head.Epoch && at.Seq > head.Seq {
-		return eventlog.GapUnknown, nil //nolint:nilerr // the client gets the gap
+		return eventlog.GapUnknown, nil
 	}
 	// Entries are read later, as the client takes them.
 	page, err := r.log.Read(ctx, eventlog.Query{Subjects: s.eventSubjects(), After: at, MaxEntries: 1}, nil)

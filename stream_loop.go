@@ -210,9 +210,9 @@ func (l *loop) onDue(now time.Time) (wrote bool) {
 		l.more = true
 	}
 	// A stream that has ended may have no right to what the write before a heartbeat would send.
-	due := l.interval > 0 && !l.s.ended.Load() && now.Sub(l.heartbeatFrom()) >= l.interval
+	beats := l.interval > 0 && !l.s.ended.Load() && now.Sub(l.heartbeatFrom()) >= l.interval
 	silent := now.Sub(l.w.wrote) >= l.interval
-	if due {
+	if beats {
 		l.positioned = now
 		if silent {
 			l.w.wrote = now
@@ -223,7 +223,7 @@ func (l *loop) onDue(now time.Time) (wrote bool) {
 	l.due.Store(false)
 	l.timer.Reset(l.untilDue(now))
 	l.timing.Unlock()
-	return due && l.heartbeat(silent)
+	return beats && l.heartbeat(silent)
 }
 
 // heartbeatFrom returns when the interval of the next heartbeat began: when the stream was last
@@ -269,19 +269,19 @@ func (l *loop) heartbeat(silent bool) bool {
 // untilDue returns how long the timer is to run. Writes do not reset the timer: a timer that
 // finds that the stream was written to sets itself again, which costs less.
 func (l *loop) untilDue(now time.Time) time.Duration {
-	due := l.untilEnd(now)
+	wait := l.untilEnd(now)
 	if l.interval > 0 {
 		left := l.interval - now.Sub(l.heartbeatFrom())
 		step := l.s.cfg.HeartbeatInterval / heartbeatSteps
 		if past := time.Duration(now.Add(left).UnixNano()) % step; past > 0 {
 			left += step - past
 		}
-		due = min(due, left)
+		wait = min(wait, left)
 	}
 	if l.failing {
-		due = min(due, retryRead)
+		wait = min(wait, retryRead)
 	}
-	return max(due, 0)
+	return max(wait, 0)
 }
 
 // finish writes the end in-band, if the client can still read it.

@@ -157,7 +157,7 @@ func TestStreamDoesNotPassAGapWithUnreadCommands(t *testing.T) {
 		partitions.Store(true)
 		log.onRead = func(ctx context.Context, q eventlog.Query) error {
 			if partitions.Load() && readsCommands(q) {
-				logs[1].SetAway(true)
+				logs[1].SetPartitioned(true)
 			}
 			return hold(ctx, q)
 		}
@@ -171,7 +171,7 @@ func TestStreamDoesNotPassAGapWithUnreadCommands(t *testing.T) {
 		release()
 		pass(10 * time.Second)
 		partitions.Store(false)
-		logs[1].SetAway(false)
+		logs[1].SetPartitioned(false)
 		wantRest(t, stream, `sse.close {"reason":"banned"}`)
 	})
 }
@@ -185,11 +185,11 @@ func TestGapCarriesThePosition(t *testing.T) {
 		registry := newRegistry(t, ginsse.RegistryConfig{Log: logs[1], Stream: withHeartbeats})
 		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 		synctest.Wait()
-		logs[1].SetAway(true)
+		logs[1].SetPartitioned(true)
 		for n := range 3 {
 			send(t, registries[0], "alice", n)
 		}
-		logs[1].SetAway(false)
+		logs[1].SetPartitioned(false)
 		stream.NextOf("sse.gap")
 		for range 60 {
 			if err := registry.Streams("alice")[0].Send(t.Context(), ginsse.Event{Type: "tick"}); err != nil {

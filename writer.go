@@ -21,15 +21,6 @@ import (
 //   - Flush errors are seen. gin's Flush hides them, so the innermost writer is flushed after it,
 //     which costs nothing if the buffer is empty.
 //
-//   - CloseNotify does not panic, as gin's does on some transports;
-//
-//   - a write that a client keeps from going on is ended, so that it frees its
-//     handler, while http.Server.WriteTimeout, which would end any stream that
-//     outlives it, is put out of force;
-//
-//   - flush errors are seen: gin's Flush hides them, so the innermost writer is
-//     asked after it. A second flush of an empty buffer costs nothing.
-//
 // Only the handler's goroutine uses it.
 type writer struct {
 	gin.ResponseWriter // the previous c.Writer

@@ -1,9 +1,14 @@
 // Package eventlog is the ordered, bounded history that a ginsse registry appends events to
 // and that its streams read from.
 //
-// [Log] is the contract, [MemoryLog] the log of a single process, and [SharedLog] what a log
-// needs to connect several nodes. Package logtest tests an implementation against the
-// contract; docs/writing-a-log.md leads through one.
+// Users of a registry need [Log], which is a setting of it, and [MemoryLog], the default. The log of
+// several nodes comes from another module, such as natslog.
+//
+// Authors of a log start with [Log], which is the contract, and with what it is made of: a [Record]
+// goes in and becomes an [Entry] with a [Cursor]; a [Query] asks for a [Page] of entries. A
+// [SharedLog] connects several nodes. A [Window] holds the recent entries of a shared store in the
+// memory of a node, asks its [Store] for older ones, and [ReadSource] collects those. Package logtest
+// tests a log against the contract, and docs/writing-a-log.md leads through one.
 package eventlog
 
 import (

@@ -100,7 +100,7 @@ type Window struct {
 	bounds     WindowBounds
 	epoch      uint32
 
-	// Entries hold all that the store had after floor, when they arrived, up to tip.
+	// entries are those in (floor, tip], in order: all that the store had when they arrived.
 	floor, head, tip uint64
 	floorCheck       uint32 // of the entry at floor; 0 if not known
 	entries          []*WindowEntry
@@ -212,7 +212,7 @@ func (w *Window) Add(e *WindowEntry) (hole bool) {
 	}
 	before, head := w.showLocked()
 	hole = w.hole.First != 0 && w.holeEnds == 0
-	alone := before == previous && w.floor <= before
+	alone := before == previous && w.floor <= before // readers see this entry, and no other one, anew
 	w.mu.Unlock()
 	switch {
 	case head == before: // it is hidden
@@ -262,10 +262,10 @@ func (w *Window) Hole() Hole {
 	return hole
 }
 
-// ResolveHole says that readers miss nothing in a hole that Read does not notice: the store has
-// removed the entries by EntriesPerSubject, and when the tip reaches a sequence, so many newer
-// entries of the subject have arrived. Readers then see them. It does nothing if the hole has
-// grown.
+// ResolveHole declares a hole harmless: the store has removed its entries only by
+// EntriesPerSubject. Once the tip reaches a sequence, each such subject has that many newer entries
+// here, and Read reports its gap. Readers then see what follows the hole. ResolveHole does nothing
+// if the hole has grown.
 func (w *Window) ResolveHole(h Hole, through uint64) {
 	w.decide(h.First, func() {
 		if w.hole.Last == h.Last {

@@ -46,8 +46,8 @@ func clusterSuite(change func(node *ssetest.Node, peer bool) eventlog.Log) Suite
 		Restart: func(t *testing.T, log eventlog.Log) { find(log).restart(t) },
 		Partition: func(_ *testing.T, log eventlog.Log) (reconnect func()) {
 			node := find(log).logs[log]
-			node.SetAway(true)
-			return func() { node.SetAway(false) }
+			node.SetPartitioned(true)
+			return func() { node.SetPartitioned(false) }
 		},
 		Insert: func(t *testing.T, log eventlog.Log, r eventlog.Record) {
 			if _, err := find(log).nodes[2].Append(t.Context(), r); err != nil {
@@ -97,15 +97,15 @@ func (l *lateNode) Watch(fn func(subject string, seq uint64)) (stop func()) {
 // restart partitions all nodes for a while.
 func (c *cluster) restart(t *testing.T) {
 	for _, n := range c.nodes {
-		n.SetAway(true)
+		n.SetPartitioned(true)
 	}
 	for _, n := range c.nodes {
-		if _, err := n.Append(t.Context(), record(alice, -1)); !errors.Is(err, ssetest.ErrAway) {
+		if _, err := n.Append(t.Context(), record(alice, -1)); !errors.Is(err, ssetest.ErrPartitioned) {
 			t.Errorf("appending to a node that is partitioned: %v", err)
 		}
 	}
 	<-time.After(30 * time.Millisecond) // in which senders fail, and heartbeats go out
 	for _, n := range c.nodes {
-		n.SetAway(false)
+		n.SetPartitioned(false)
 	}
 }

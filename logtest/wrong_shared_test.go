@@ -211,7 +211,7 @@ func stopByName() Suite {
 func partitionIsAGap() Suite {
 	return clusterSuite(func(n *ssetest.Node, _ bool) eventlog.Log {
 		return &wrongNode{Node: n, read: func(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
-			if _, err := n.Head(ctx); errors.Is(err, ssetest.ErrAway) {
+			if _, err := n.Head(ctx); errors.Is(err, ssetest.ErrPartitioned) {
 				return eventlog.Page{Entries: dst, Through: q.After, Gap: eventlog.GapEpoch}, nil
 			}
 			return n.Read(ctx, q, dst)

@@ -11,86 +11,85 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Node is a [eventlog.SharedLog] in memory, one of several on the same history: for tests of
-// what an application does on several nodes, with a registry on each, and when one of them
-// is out of touch with the others.
+// Node is an [eventlog.SharedLog] in memory, one of several on the same history. It is for tests of
+// an application on several nodes, with a registry on each, of which some may be partitioned.
 type Node struct {
-	memory *eventlog.MemoryLog
-	mesh   *mesh
+	memory  *eventlog.MemoryLog
+	network *network
 }
 
-// mesh is what nodes tell each other.
-type mesh struct {
-	mu       sync.Mutex // guards the fields below; not held during calls to watchers or receivers
-	away     map[*Node]bool
-	watchers map[*func(string, uint64)]*Node
-	mailbox  map[*mailbox]*Node
+// network is what the nodes have in common beside their history.
+type network struct {
+	mu          sync.Mutex // guards the fields below; not held during calls of watchers or receivers
+	partitioned map[*Node]bool
+	watchers    map[*func(string, uint64)]*Node
+	receivers   map[*receiver]*Node
 }
 
-type mailbox struct {
+type receiver struct {
 	name string
 	fn   func(message []byte)
 }
 
-// ErrAway is what a [Node] returns while it is out of touch.
-var ErrAway = errors.New("ssetest: node is out of touch")
+// ErrPartitioned is returned by a partitioned [Node].
+var ErrPartitioned = errors.New("ssetest: the node is partitioned")
 
-// NewNodes returns so many nodes on a [eventlog.MemoryLog] with these bounds.
+// NewNodes returns a number of nodes on one [eventlog.MemoryLog] with these bounds.
 func NewNodes(tb testing.TB, cfg eventlog.MemoryLogConfig, count int) []*Node {
 	tb.Helper()
 	memory, err := eventlog.NewMemoryLog(cfg)
 	if err != nil {
 		tb.Fatalf("ssetest: %v", err)
 	}
-	m := &mesh{
-		away:     make(map[*Node]bool),
-		watchers: make(map[*func(string, uint64)]*Node),
-		mailbox:  make(map[*mailbox]*Node),
+	m := &network{
+		partitioned: make(map[*Node]bool),
+		watchers:    make(map[*func(string, uint64)]*Node),
+		receivers:   make(map[*receiver]*Node),
 	}
 	nodes := make([]*Node, count)
 	for i := range nodes {
-		nodes[i] = &Node{memory: memory, mesh: m}
+		nodes[i] = &Node{memory: memory, network: m}
 	}
 	return nodes
 }
 
-// SetAway takes the node out of touch with the others and their history, or back in.
-func (n *Node) SetAway(away bool) {
-	n.mesh.mu.Lock()
-	n.mesh.away[n] = away
-	n.mesh.mu.Unlock()
-	if !away {
+// SetPartitioned cuts the node off from the others and their history, or connects it again.
+func (n *Node) SetPartitioned(partitioned bool) {
+	n.network.mu.Lock()
+	n.network.partitioned[n] = partitioned
+	n.network.mu.Unlock()
+	if !partitioned {
 		if head, err := n.memory.Head(context.Background()); err == nil {
-			n.mesh.wake(n, "", head.Seq)
+			n.network.wake(n, "", head.Seq)
 		}
 	}
 }
 
-func (n *Node) isAway() bool {
-	n.mesh.mu.Lock()
-	defer n.mesh.mu.Unlock()
-	return n.mesh.away[n]
+func (n *Node) isPartitioned() bool {
+	n.network.mu.Lock()
+	defer n.network.mu.Unlock()
+	return n.network.partitioned[n]
 }
 
 // Append implements [eventlog.Log].
 func (n *Node) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
-	if n.isAway() {
-		return eventlog.Cursor{}, ErrAway
+	if n.isPartitioned() {
+		return eventlog.Cursor{}, ErrPartitioned
 	}
 	return n.memory.Append(ctx, r)
 }
 
-// Head implements [eventlog.Log]. It returns [ErrAway] while the node is partitioned.
+// Head implements [eventlog.Log]. It returns [ErrPartitioned] while the node is partitioned.
 func (n *Node) Head(ctx context.Context) (eventlog.Cursor, error) {
-	if n.isAway() {
-		return eventlog.Cursor{}, ErrAway
+	if n.isPartitioned() {
+		return eventlog.Cursor{}, ErrPartitioned
 	}
 	return n.memory.Head(ctx)
 }
 
 // Read implements [eventlog.Log]. While the node is partitioned, readers stay at their position.
 func (n *Node) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
-	if n.isAway() {
+	if n.isPartitioned() {
 		return eventlog.Page{Entries: dst, Through: q.After}, nil
 	}
 	return n.memory.Read(ctx, q, dst)
@@ -98,24 +97,24 @@ func (n *Node) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry
 
 // Watch implements [eventlog.Log].
 func (n *Node) Watch(fn func(subject string, seq uint64)) (stop func()) {
-	n.mesh.mu.Lock()
-	n.mesh.watchers[&fn] = n
-	n.mesh.mu.Unlock()
+	n.network.mu.Lock()
+	n.network.watchers[&fn] = n
+	n.network.mu.Unlock()
 	forget := n.memory.Watch(func(subject string, seq uint64) {
-		if !n.isAway() {
+		if !n.isPartitioned() {
 			fn(subject, seq)
 		}
 	})
 	return func() {
 		forget()
-		n.mesh.mu.Lock()
-		defer n.mesh.mu.Unlock()
-		delete(n.mesh.watchers, &fn)
+		n.network.mu.Lock()
+		defer n.network.mu.Unlock()
+		delete(n.network.watchers, &fn)
 	}
 }
 
 // wake calls the watchers of a node.
-func (m *mesh) wake(n *Node, subject string, seq uint64) {
+func (m *network) wake(n *Node, subject string, seq uint64) {
 	m.mu.Lock()
 	watchers := maps.Clone(m.watchers)
 	m.mu.Unlock()
@@ -128,34 +127,34 @@ func (m *mesh) wake(n *Node, subject string, seq uint64) {
 
 // Post implements [eventlog.SharedLog].
 func (n *Node) Post(to string, message []byte) error {
-	n.mesh.mu.Lock()
-	away := n.mesh.away[n]
-	var boxes []*mailbox
-	for box, of := range n.mesh.mailbox {
-		if (to == "" || to == box.name) && !n.mesh.away[of] {
-			boxes = append(boxes, box)
+	n.network.mu.Lock()
+	partitioned := n.network.partitioned[n]
+	var receivers []*receiver
+	for r, of := range n.network.receivers {
+		if (to == "" || to == r.name) && !n.network.partitioned[of] {
+			receivers = append(receivers, r)
 		}
 	}
-	n.mesh.mu.Unlock()
-	if away {
-		return ErrAway
+	n.network.mu.Unlock()
+	if partitioned {
+		return ErrPartitioned
 	}
-	for _, box := range boxes {
-		box.fn(slices.Clone(message))
+	for _, r := range receivers {
+		r.fn(slices.Clone(message))
 	}
 	return nil
 }
 
 // Receive implements [eventlog.SharedLog].
 func (n *Node) Receive(name string, fn func(message []byte)) (stop func()) {
-	box := &mailbox{name: name, fn: fn}
-	n.mesh.mu.Lock()
-	defer n.mesh.mu.Unlock()
-	n.mesh.mailbox[box] = n
+	r := &receiver{name: name, fn: fn}
+	n.network.mu.Lock()
+	defer n.network.mu.Unlock()
+	n.network.receivers[r] = n
 	return func() {
-		n.mesh.mu.Lock()
-		defer n.mesh.mu.Unlock()
-		delete(n.mesh.mailbox, box)
+		n.network.mu.Lock()
+		defer n.network.mu.Unlock()
+		delete(n.network.receivers, r)
 	}
 }
 

@@ -43,24 +43,24 @@ func TestNodeThatIsAway(t *testing.T) {
 	post("b", "1")
 	post("a", "2")
 	post("", "3")
-	nodes[1].SetAway(true)
+	nodes[1].SetPartitioned(true)
 	post("", "4")
 	if _, err := nodes[0].Append(t.Context(), eventlog.Record{Subject: "all", Frame: []byte("data: 1\n\n")}); err != nil {
 		t.Error(err)
 	}
-	if _, err := nodes[1].Append(t.Context(), eventlog.Record{Subject: "all", Frame: []byte("data: 1\n\n")}); !errors.Is(err, ssetest.ErrAway) {
+	if _, err := nodes[1].Append(t.Context(), eventlog.Record{Subject: "all", Frame: []byte("data: 1\n\n")}); !errors.Is(err, ssetest.ErrPartitioned) {
 		t.Errorf("appending: %v", err)
 	}
-	if _, err := nodes[1].Head(t.Context()); !errors.Is(err, ssetest.ErrAway) {
+	if _, err := nodes[1].Head(t.Context()); !errors.Is(err, ssetest.ErrPartitioned) {
 		t.Errorf("head: %v", err)
 	}
-	if err := nodes[1].Post("", nil); !errors.Is(err, ssetest.ErrAway) {
+	if err := nodes[1].Post("", nil); !errors.Is(err, ssetest.ErrPartitioned) {
 		t.Errorf("posting: %v", err)
 	}
 	if len(woken) != 0 {
 		t.Errorf("woken for %q while away", woken)
 	}
-	nodes[1].SetAway(false)
+	nodes[1].SetPartitioned(false)
 	if len(woken) != 1 || woken[0] != "" {
 		t.Errorf("woken for %q when back", woken)
 	}

@@ -55,7 +55,7 @@ func TestSignOutIsRepeatedUntilTheLogAcceptsIt(t *testing.T) {
 		alice, there := first.visitor(t, "alice"), second.visitor(t, "alice")
 		here, old := alice.open("/events"), there.open("/events")
 
-		first.log.SetAway(true)
+		first.log.SetPartitioned(true)
 		answer := alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
 		if cookie := answer.header.Get("Set-Cookie"); !strings.HasPrefix(cookie, "session=;") {
 			t.Errorf("cookie is %q", cookie)
@@ -71,7 +71,7 @@ func TestSignOutIsRepeatedUntilTheLogAcceptsIt(t *testing.T) {
 			t.Fatalf("%d streams are open at the other node, want 2", n)
 		}
 
-		first.log.SetAway(false)
+		first.log.SetPartitioned(false)
 		wantReconnect(t, old, "reauthenticate")
 		wantError(t, there.want(http.StatusUnauthorized, "GET", "/events", nil), "invalid_token")
 		// The stream of the new session resumes, and the sign-out is not repeated again.
@@ -113,7 +113,7 @@ func TestRetriesOfSignOutsEndWithTheApplication(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, _ := newBubbleNodes(t)
 		alice := first.visitor(t, "alice")
-		first.log.SetAway(true)
+		first.log.SetPartitioned(true)
 		alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
 		began := time.Now()
 		first.stop()
