@@ -234,8 +234,8 @@ func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (even
 	if id == "" {
 		return "", nil
 	}
-	at, err := eventlog.ParseCursor(id)
-	if err != nil || at.Epoch == head.Epoch && at.Seq > head.Seq {
+	at, ok := parsePosition(id, head)
+	if !ok {
 		return eventlog.GapUnknown, nil
 	}
 	// Entries are read later, as the client takes them.
@@ -250,9 +250,15 @@ func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (even
 	return "", nil
 }
 
-// LastEventID returns the last event ID of a request: from the Last-Event-ID
-// header (section 9.2.4), or else the named query parameter. It is what the
-// client says, of any form.
+// parsePosition returns the position that a last event ID stands for. It reports false for one that
+// the client has made up: it is malformed, or in the future.
+func parsePosition(id string, head eventlog.Cursor) (at eventlog.Cursor, ok bool) {
+	at, err := eventlog.ParseCursor(id)
+	return at, err == nil && (at.Epoch != head.Epoch || at.Seq <= head.Seq)
+}
+
+// lastEventID returns the last event ID of a request: from the Last-Event-ID header (section
+// 9.2.4), or else from the query parameter. The client may have made it up.
 func lastEventID(c *gin.Context, parameter string) string {
 	if id := c.GetHeader("Last-Event-ID"); id != "" {
 		return id
