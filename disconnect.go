@@ -11,27 +11,21 @@ import (
 // command to disconnect them.
 const disconnectPatience = 250 * time.Millisecond
 
-// Disconnect ends all streams of a user, on every node. Events sent before the call are
-// delivered, later ones are not. Disconnect returns how many streams there were on this node.
-//
-// The call appends a command to the log, which each of the user's streams carries out at its
-// place among the events. A node that is partitioned does so when it is connected again. A
-// stream that is opened after the call stays open. Streams of this node end within 250 ms, also
-// if the log takes longer.
+// Disconnect ends all streams of a user, on every node, and returns how many there were on this
+// node. Events sent before the call are delivered, later ones are not. Streams that are opened after
+// it stay open.
 //
 // The client gets sse.close with the reason, or sse.reconnect for a reason of the kit's that asks
-// for it: see [Reason]. The reason "" means [ReasonDisconnected]. A slow client has 10 s to take
-// the events from before the call; if that is too short, sse.gap precedes the end.
+// for it: see [Reason]. "" means [ReasonDisconnected]. A client has 10 s to take the events from
+// before the call, and a minute for the last write. A node that is partitioned follows when it is
+// connected again.
 //
-// Disconnect does not keep the user out. A browser's EventSource reconnects after sse.close unless
-// the page closes it, and a client that had lost its connection comes back as a new stream. So
-// authentication must refuse the user as well: see [AuthConfig.CheckFunc]. A request that passed
-// authentication just before the call may still open a stream: check again in
+// Disconnect does not keep the user out: clients may reconnect, so [AuthConfig.CheckFunc] must refuse
+// them. A request that it let pass just before may open a stream just after: check again in
 // [RegistryConfig.ConnectFunc].
 //
-// Errors: [ErrInvalidSubject] for the user ID; [ErrEventTooLarge] for a reason over the limit of
-// events; [ErrClosed]; or the log's. After any but the first the streams of this node end all the
-// same, and those of other nodes may stay open: call Disconnect again.
+// Errors: [ErrInvalidSubject]; [ErrEventTooLarge] for a reason; [ErrClosed]; or the log's. After the
+// last three the streams of this node have ended, and those of others may be open: call again.
 func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason) (int, error) {
 	if ctx == nil {
 		return 0, errNilContext

@@ -253,8 +253,8 @@ func appendReconnect(b []byte, reason Reason, after time.Duration) []byte {
 	return appendOwn(appendRetry(b, after), typeReconnect, "", reconnectData{reason, milliseconds(after)})
 }
 
-// gapUndelivered is the reason of the gap before sse.close, when a stream ends for good before
-// all that was sent before its end could be delivered.
+// gapUndelivered is the reason of the gap before sse.close. The stream has ended before it could
+// deliver everything that was sent before its end.
 const gapUndelivered eventlog.GapReason = "undelivered"
 
 // The data of the kit's own events, as a page reads it.

@@ -211,8 +211,8 @@ func (r *Registry) notify(subject string, seq uint64) {
 	r.subscribers.notify(subject, mayCommand)
 }
 
-// findHead asks for the head of the log, which may hold events already: a stream that ends
-// before the first new one still delivers those sent before its end.
+// findHead asks for the head of the log, which may hold events already. A stream that ends before
+// the first new one still delivers those.
 func (r *Registry) findHead() error {
 	_, err := r.currentHead(r.life)
 	return err

@@ -25,31 +25,24 @@ import (
 //		return nil
 //	})
 //
-// produce runs on its own goroutine and must not use c. Its ctx ends with the stream, and
-// Serve waits for produce to return. Goroutines that produce starts may send to the stream
-// too. Serve raises a panic of produce again on the handler's goroutine, as an error. The
-// error's text ends with the stack of the panic, and the error wraps the panic's value if
-// that is an error. Serve raises [http.ErrAbortHandler] unchanged.
+// produce runs on its own goroutine and must not use c. Its ctx ends with the stream, and Serve waits
+// for produce to return. Goroutines that produce starts may send to the stream too. Serve raises a
+// panic of produce again on the handler's goroutine, as an error with the stack.
 //
-// The client gets only the events that produce sends, so that it need not know those of a
-// registry. There is no sse.open and no sse.close, and heartbeats are comments. If the client
-// is to know that the work failed, send an event that says so.
+// The client gets only the events that produce sends, and heartbeats as comments. If the client is to
+// know that the work failed, send an event that says so. When produce returns, the stream ends with
+// [DoneID]: a browser that comes back gets status 204. After any other end, such as a lost
+// connection, the browser comes back for the work to be done again, with the ID of the last event
+// that it got.
 //
-// When produce returns, the stream ends with [DoneID]. A browser that comes back gets status
-// 204, and Serve does not call produce again. After any other end, such as a lost
-// connection, the credential's expiry or a panic, the browser comes back for the work to be
-// done again. Its request has the ID of the last event that it got.
-//
-// No registry ends the stream when the server shuts down. A producer that may run for long
-// does so itself, with a context that the application cancels at shutdown. The browser then
-// comes back, to the next process:
+// A producer that may run for long ends its stream at shutdown, with a context of the application's:
 //
 //	defer context.AfterFunc(stopping, func() { s.Disconnect(ginsse.ReasonShutdown) })()
 //
-// Serve returns nil if produce returned nil, and if the request needed no stream: a HEAD
-// request, or one that was answered with 204. Otherwise it returns why the stream ended, a
-// [Reason] with its cause. The error [ErrUnsupportedWriter] means that the client got status
-// 500, and an [AuthError] that it got 403, for a page of another site. Serve does not log the error of a producer: log what it returns.
+// Serve returns nil if produce returned nil, and if the request needed no stream: a HEAD request, or
+// one that was answered with 204. Otherwise it returns why the stream ended, a [Reason] with its
+// cause. [ErrUnsupportedWriter] means that the client got status 500, and an [AuthError] that it got
+// 403, for a page of another site. Serve does not log the error of a producer.
 func Serve(c *gin.Context, cfg StreamConfig, produce func(ctx context.Context, s *Stream) error) error {
 	l, err := openRequestStream(c, cfg)
 	if err != nil {

@@ -225,9 +225,9 @@ func (r *Registry) currentHead(ctx context.Context) (eventlog.Cursor, error) {
 	return head, err
 }
 
-// findPosition sets the position from which a stream reads: after its last event ID, or the head
-// at its opening if that is empty or cannot be resumed from. Then it returns the reason for the
-// gap.
+// findPosition sets the position from which a stream reads, and returns the reason for a gap if there
+// is one. The position is the last event ID. If there is none, or the stream cannot resume from it,
+// the position is the head at the stream's opening.
 func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (eventlog.GapReason, error) {
 	head := s.opening
 	s.at = head

@@ -114,8 +114,8 @@ func (s *Stream) mayWrite(now time.Time) bool {
 	return past < grace && (past < drainTime || s.overdue(now) == "")
 }
 
-// isUnhurried reports whether what was sent before the end is delivered however slow the line
-// is, within the stream's lifetime: what a producer has sent is nowhere else.
+// isUnhurried reports whether an ended stream delivers the rest within its lifetime, however slow the
+// line is. Events of a producer are nowhere else.
 func (s *Stream) isUnhurried(reason Reason) bool {
 	return s.registry == nil && (reason == ReasonDone || reason == ReasonFailed)
 }

@@ -226,9 +226,8 @@ func (l *loop) onDue(now time.Time) (wrote bool) {
 	return beats && l.heartbeat(silent)
 }
 
-// heartbeatFrom returns when the interval of the next heartbeat began: when the stream was last
-// written to, or when the client last knew its position, if that is earlier. Events of
-// [Stream.Send] carry no position.
+// heartbeatFrom returns when the interval of the next heartbeat began. That is the last write, or when
+// the client last knew the stream's position, if that is earlier: events of [Stream.Send] carry none.
 func (l *loop) heartbeatFrom() time.Time {
 	if l.s.registry == nil || l.w.wrote.Before(l.positioned) {
 		return l.w.wrote

@@ -94,9 +94,8 @@ func warnOfHidden(c *gin.Context, s *Stream, w http.ResponseWriter) {
 	s.registry.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "serving streams without write deadlines", slog.Any("error", err))
 }
 
-// sent returns the delivery of the connection, if it can show whether the first block was sent.
-// That holds on HTTP/1, since other streams write to an HTTP/2 connection, and if no writer reports
-// flush errors.
+// sent returns the delivery of the connection, if it can show whether the first block was sent. It
+// can on HTTP/1, if no writer reports flush errors. Other streams write to an HTTP/2 connection.
 func (w *writer) sent(r *http.Request) (d delivery, known bool) {
 	if w.flushError != nil || r.ProtoMajor != 1 {
 		return d, false

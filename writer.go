@@ -44,8 +44,8 @@ const heldBytes = 2 << 10
 // netBuffer is the most that net/http buffers, on HTTP/2.
 const netBuffer = 4 << 10
 
-// writePiece is the largest single write where the kernel does not report what the client has
-// taken: the end of a piece is the sign of progress then.
+// writePiece is the largest single write if the kernel does not report what the client has taken. The
+// end of a piece is the sign of progress then.
 const writePiece = 32 << 10
 
 // sharedPiece is the largest single write on HTTP/2, where the kernel knows the progress of the

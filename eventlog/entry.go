@@ -51,9 +51,9 @@ func (e *Entry) setPosition(at Cursor) {
 	at.append(e.Block[:len(e.Block)-CursorLen-len("\n\n")])
 }
 
-// CheckFrame returns an error that wraps [ErrInvalidRecord] if a frame is not one event in wire
-// form: lines that end in LF, of which only the last is blank. Without the blank line an event
-// would merge with the next one; with a second one it would be two events.
+// CheckFrame returns an error that wraps [ErrInvalidRecord] if a frame is not one event in wire form.
+// An event is lines that end in LF, of which only the last is blank. Without the blank line it would
+// merge with the next event; with a second one it would be two.
 func CheckFrame(frame []byte) error {
 	end := bytes.Index(frame, []byte("\n\n"))
 	if end > 0 && end == len(frame)-2 && frame[0] != '\n' && bytes.IndexByte(frame, '\r') < 0 {

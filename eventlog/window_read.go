@@ -182,8 +182,8 @@ func (w *Window) lost(list []*WindowEntry) bool {
 }
 
 // ReadSource collects a page from a source: the entries of all subjects after the query's position,
-// which the caller has verified, up to head, in order. It asks for losses at the end, because
-// entries may leave the store meanwhile. After 1 s a page that holds an entry counts as full.
+// up to head, in order. The caller has verified the position. ReadSource asks for losses at the end,
+// because entries may leave the store meanwhile. After 1 s a page that holds an entry counts as full.
 func ReadSource(ctx context.Context, from Source, q Query, head Cursor, dst []*Entry) (Page, error) {
 	page, err := merge(ctx, from, &q, head, dst, time.Now().Add(pageTime))
 	if err != nil {

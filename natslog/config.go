@@ -213,7 +213,7 @@ func (c *Config) notOpened(end error, nc *nats.Conn, failure error) error {
 	return fmt.Errorf("%w: opening stream %q: %w: %w", ErrUnavailable, c.Stream, end, failure)
 }
 
-// verify returns an error for a stream on which the log could not keep its promises: one that can
+// verify returns an error for a stream on which the log could not keep its promises. Such a stream can
 // lose events unnoticed, lacks subjects of the log, or stores those of another application.
 func (c *Config) verify(has *jetstream.StreamConfig) error {
 	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
