@@ -49,11 +49,11 @@ func TestPromisesHoldUnderFaults(t *testing.T) {
 type faultTest struct {
 	t      *testing.T
 	random *lockedRandom
-	pace   time.Duration // factor of the pauses; slow clients need longer ones
-	slow   time.Duration // how long a client may pause between two reads
-	errors bool          // the log fails now and then
-	calm   atomic.Bool   // the log has no faults
-	over   atomic.Bool   // the goroutines are to end
+	pace   int         // factor of the pauses; slow clients need longer ones
+	slow   int         // how many milliseconds a client may pause before a read
+	errors bool        // the log fails now and then
+	calm   atomic.Bool // the log has no faults
+	over   atomic.Bool // the goroutines are to end
 
 	logs       []*ssetest.Node
 	registries []*ginsse.Registry
@@ -77,10 +77,10 @@ func newFaultTest(t *testing.T, seed uint64) *faultTest {
 		t:      t,
 		random: random,
 		pace:   1,
-		slow:   []time.Duration{0, 30, 1000, 3000}[random.below(4)] * time.Millisecond,
+		slow:   []int{0, 30, 1000, 3000}[random.below(4)],
 		errors: random.oneIn(2),
 	}
-	if f.slow > 100*time.Millisecond {
+	if f.slow > 100 {
 		f.pace = 20
 	}
 	f.logs = ssetest.NewNodes(t, eventlog.MemoryLogConfig{EventsPerSubject: []int{4096, 20, 8}[random.below(3)]}, 2)
@@ -119,7 +119,7 @@ func (f *faultTest) run() {
 		c := &faultClient{faultTest: f, number: number, server: f.servers[number%len(f.servers)]}
 		wg.Go(c.run)
 	}
-	time.Sleep(1500 * time.Millisecond * f.pace)
+	time.Sleep(time.Duration(1500*f.pace) * time.Millisecond)
 	f.over.Store(true)
 	f.calm.Store(true)
 	wg.Wait()
@@ -153,7 +153,7 @@ func (f *faultTest) fault(n int) error {
 		return nil
 	}
 	if f.random.oneIn(3) {
-		f.pause(20 * time.Millisecond)
+		f.pause(20)
 	}
 	if f.errors && f.random.oneIn(n) {
 		return errors.New("a fault of the log")
@@ -161,9 +161,9 @@ func (f *faultTest) fault(n int) error {
 	return nil
 }
 
-// pause waits for a random time below a limit.
-func (f *faultTest) pause(limit time.Duration) {
-	time.Sleep(time.Duration(f.random.below(int(limit))))
+// pause waits for a random time below a number of milliseconds.
+func (f *faultTest) pause(milliseconds int) {
+	time.Sleep(time.Duration(f.random.below(1000*milliseconds)) * time.Microsecond)
 }
 
 // send sends numbered events to the user, and large ones that fill the buffers of slow clients.
@@ -189,7 +189,7 @@ func (f *faultTest) send() {
 		}
 		f.sent.Store(n)
 		if !f.random.oneIn(4) {
-			f.pause(5 * time.Millisecond * f.pace)
+			f.pause(5 * f.pace)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func (f *faultTest) send() {
 // f.disconnects.
 func (f *faultTest) disconnect() {
 	for i := 0; !f.over.Load(); i++ {
-		f.pause(120 * time.Millisecond * f.pace)
+		f.pause(120 * f.pace)
 		call := faultDisconnect{atLeast: f.sent.Load(), atMost: math.MaxInt64}
 		f.mu.Lock()
 		f.disconnects = append(f.disconnects, call)
@@ -218,9 +218,9 @@ func (f *faultTest) disconnect() {
 // partition partitions the second node again and again.
 func (f *faultTest) partition() {
 	for !f.over.Load() {
-		f.pause(100 * time.Millisecond)
+		f.pause(100)
 		f.logs[1].SetPartitioned(true)
-		f.pause(30 * time.Millisecond)
+		f.pause(30)
 		f.logs[1].SetPartitioned(false)
 	}
 }
@@ -230,7 +230,7 @@ func (f *faultTest) partition() {
 func (f *faultTest) endStreams() {
 	reasons := []ginsse.Reason{ginsse.ReasonLifetime, ginsse.ReasonExpired, ginsse.ReasonShutdown}
 	for !f.over.Load() {
-		f.pause(60 * time.Millisecond * f.pace)
+		f.pause(60 * f.pace)
 		for _, s := range f.registries[f.random.below(2)].Streams("alice") {
 			switch f.random.below(4) {
 			case 0:
@@ -295,7 +295,7 @@ func (c *faultClient) follow(stream *ssetest.Stream, opening int) {
 	opened := -1 // how many calls there were at the first event
 	for {
 		if c.random.oneIn(6) {
-			c.pause(8 * time.Millisecond)
+			c.pause(8)
 		}
 		if c.random.oneIn(400) {
 			stream.Close()
@@ -305,7 +305,7 @@ func (c *faultClient) follow(stream *ssetest.Stream, opening int) {
 		e, err := stream.TryNext(patience)
 		if err != nil {
 			if !c.over.Load() && time.Since(start) >= patience {
-				c.fail("no event within %v", patience)
+				c.failf("no event within %v", patience)
 			}
 			return
 		}
@@ -331,18 +331,18 @@ func (c *faultClient) follow(stream *ssetest.Stream, opening int) {
 func (c *faultClient) gotNumber(data string, opened int) {
 	n, err := strconv.ParseInt(data, 10, 64)
 	if err != nil {
-		c.fail("%v", err)
+		c.failf("%v", err)
 	}
 	for i, call := range c.disconnectsFrom(opened) {
 		if n > call.atMost {
-			c.fail("got %d, but Disconnect %d returned when only %d was begun", n, opened+i, call.atMost)
+			c.failf("got %d, but Disconnect %d returned when only %d was begun", n, opened+i, call.atMost)
 		}
 	}
 	if n <= c.last {
-		c.fail("got %d again, after %d", n, c.last)
+		c.failf("got %d again, after %d", n, c.last)
 	}
 	if c.known && n > c.last+1 {
-		c.fail("got %d after %d, without sse.gap", n, c.last)
+		c.failf("got %d after %d, without sse.gap", n, c.last)
 	}
 	c.known, c.last = true, n
 }
@@ -353,7 +353,7 @@ func (c *faultClient) gotClose(data string, opening int) {
 		Reason string `json:"reason"`
 	}
 	if err := json.Unmarshal([]byte(data), &got); err != nil {
-		c.fail("%v", err)
+		c.failf("%v", err)
 	}
 	i, err := strconv.Atoi(got.Reason)
 	if err != nil {
@@ -366,10 +366,10 @@ func (c *faultClient) gotClose(data string, opening int) {
 		atLeast = min(atLeast, earlier.atLeast)
 	}
 	if c.known && c.last < atLeast {
-		c.fail("closed by Disconnect %d after %d, without sse.gap; %d was sent before the call", i, c.last, atLeast)
+		c.failf("closed by Disconnect %d after %d, without sse.gap; %d was sent before the call", i, c.last, atLeast)
 	}
 	if c.last > call.atMost {
-		c.fail("closed by Disconnect %d after %d, but the call returned when only %d was begun", i, c.last, call.atMost)
+		c.failf("closed by Disconnect %d after %d, but the call returned when only %d was begun", i, c.last, call.atMost)
 	}
 }
 
@@ -378,7 +378,7 @@ func (c *faultClient) note(what string) {
 	c.trail = c.trail[max(0, len(c.trail)-30):]
 }
 
-func (c *faultClient) fail(format string, args ...any) {
+func (c *faultClient) failf(format string, args ...any) {
 	c.t.Helper()
 	c.t.Errorf("client %d: %s; the last events: %q", c.number, fmt.Sprintf(format, args...), c.trail)
 }

@@ -186,6 +186,36 @@ func TestEventOfAPartitionIsNotLostSilentlyWhenHeadWaitsForItsEnd(t *testing.T) 
 	})
 }
 
+// The node is partitioned again after the stream has read the command, and before it reads the event
+// in front of it.
+func TestEventBeforeACommandIsNotLostSilentlyInAPartition(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+		other, log := newRegistry(t, ginsse.RegistryConfig{Log: logs[0]}), &changedNode{Node: logs[1]}
+		var armed atomic.Bool
+		log.onRead = func(_ context.Context, q eventlog.Query) error {
+			if readsTurn(q) && armed.CompareAndSwap(true, false) {
+				logs[1].SetPartitioned(true)
+			}
+			return nil
+		}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		stream.NextOf("sse.open")
+		synctest.Wait()
+		logs[1].SetPartitioned(true)
+		send(t, other, "alice", 1)
+		disconnect(t, other, "alice", "")
+		armed.Store(true)
+		logs[1].SetPartitioned(false)
+		wantNumberOrGap(t, stream)
+		if armed.Load() {
+			t.Error("the stream has not read the log")
+		}
+	})
+}
+
 // Another node has sent an event, and this node has not noticed it when the stream ends.
 func TestEventThatTheNodeHasNotNoticedIsNotLostSilently(t *testing.T) {
 	t.Parallel()
@@ -266,8 +296,8 @@ func TestSlowClientIsDisconnectedInTimeWithoutWriteTimeout(t *testing.T) {
 }
 
 // An append to the old store returns after the log was recreated and a stream has joined. Its
-// sequence is not one of the new store: it must not make the stream deliver what is sent after its
-// end.
+// sequence is not one of the new store. A stream that ends must not take it for the position of its
+// end: it delivers what was sent before its end, and no more.
 func TestLateAppendToARecreatedLogDoesNotMoveTheEndOfStreams(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -292,6 +322,7 @@ func TestLateAppendToARecreatedLogDoesNotMoveTheEndOfStreams(t *testing.T) {
 		}
 		sendText(t, registry, strings.Repeat("x", 100_000))
 		synctest.Wait() // the stream writes the event, and the client does not read it
+		sendText(t, registry, "sent before the end")
 		registry.Streams("alice")[0].Disconnect("")
 		for range 3 {
 			sendText(t, registry, "sent after the end")
@@ -299,6 +330,9 @@ func TestLateAppendToARecreatedLogDoesNotMoveTheEndOfStreams(t *testing.T) {
 		body, err := io.ReadAll(response.Body)
 		if err != nil {
 			t.Error(err)
+		}
+		if !strings.Contains(string(body), "sent before the end") {
+			t.Error("the stream has not delivered an event that was sent before its end")
 		}
 		if n := strings.Count(string(body), "sent after the end"); n > 0 {
 			t.Errorf("the stream has delivered %d events that were sent after its end", n)
