@@ -124,7 +124,8 @@ func TestResidentIsOfTheChild(t *testing.T) {
 	if err := c.Call("Grow", more, new(struct{})); err != nil {
 		t.Fatal(err)
 	}
-	if after, err := c.Resident(); err != nil || after-before < more*9/10 || after-before > 2*more {
+	// The race detector takes two to four bytes for each byte.
+	if after, err := c.Resident(); err != nil || after-before < more*9/10 || after-before > 6*more {
 		t.Errorf("%d bytes after growing by %d from %d, %v", after, more, before, err)
 	}
 }
