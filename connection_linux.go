@@ -99,7 +99,7 @@ func diagnose(local, remote netip.AddrPort) (socket, bool) {
 	if err := syscall.Sendto(fd, diagnosisRequest(local, remote), 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
 		return socket{}, false
 	}
-	var reply [4096]byte
+	var reply [1024]byte                                              // twice what the kernel answers; a stream's goroutine keeps the stack it needs
 	n, _, err := syscall.Recvfrom(fd, reply[:], syscall.MSG_DONTWAIT) // the kernel has answered in Sendto
 	if err != nil {
 		return socket{}, false

@@ -103,51 +103,66 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 // [RegistryConfig.RefuseNewest] is set ([ErrTooManyStreams]). A browser takes any status but 200 as
 // final, so a temporary refusal is a stream whose only event is sse.reconnect.
 func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
-	identity := identityOf(c)
-	if identity.UserID == "" {
-		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "refusing a stream", slog.Any("error", ErrNoUser))
-		_ = c.Error(ErrNoUser)
-		abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
-		return ErrNoUser
-	}
-	if err := checkStreamOrigin(c); err != nil {
+	s, err := r.open(c, options)
+	if s == nil {
 		return err
-	}
-	s, err := r.newStream(identity, options)
-	if err != nil {
-		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "refusing a stream", slog.Any("error", err))
-		if errors.Is(err, ErrInvalidSubject) { // the topic may come from the request
-			_ = c.Error(err)
-			abortJSON(c, http.StatusBadRequest, codeInvalidRequest, "the stream asked for is not valid")
-			return err
-		}
-		refuseWriter(c, err)
-		return err
-	}
-	if err := s.loop.w.take(c, s); err != nil {
-		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "refusing a stream", slog.Any("error", err))
-		refuseWriter(c, err)
-		return err
-	}
-	if c.Request.Method == http.MethodHead {
-		answerHead(c)
-		return nil
-	}
-	if after, err := r.mayOpen(s); err != nil {
-		return r.turnAway(c, s, after, err)
-	}
-	// The head is asked for first: a command that the log takes from here on is for this stream.
-	if s.opening, err = r.currentHead(c.Request.Context()); err != nil {
-		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "opening a stream", slog.Any("error", err))
-		return r.turnAway(c, s, 0, fmt.Errorf("%w: %w", ReasonOverloaded, err))
-	}
-	// Before the headers: an event that is sent once the client sees its stream open must reach it.
-	if err := r.attach(s); err != nil {
-		return r.turnAway(c, s, 0, err)
 	}
 	defer r.handlerReturned()
 	defer func() { s.end(ReasonFailed) }() // without effect on a stream that has ended
 	return r.serve(c, s)
+}
+
+// open returns an attached stream, or nil if the request was answered without one. It is a function
+// of its own so that its part of the goroutine's stack does not last as long as the stream.
+func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) {
+	identity := identityOf(c)
+	if identity.UserID == "" {
+		r.warn(c, "refusing a stream", ErrNoUser)
+		_ = c.Error(ErrNoUser)
+		abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
+		return nil, ErrNoUser
+	}
+	if err := checkStreamOrigin(c); err != nil {
+		return nil, err
+	}
+	s, err := r.newStream(identity, options)
+	if err != nil {
+		r.warn(c, "refusing a stream", err)
+		if errors.Is(err, ErrInvalidSubject) { // the topic may come from the request
+			_ = c.Error(err)
+			abortJSON(c, http.StatusBadRequest, codeInvalidRequest, "the stream asked for is not valid")
+			return nil, err
+		}
+		refuseWriter(c, err)
+		return nil, err
+	}
+	if err := s.loop.w.take(c, s); err != nil {
+		r.warn(c, "refusing a stream", err)
+		refuseWriter(c, err)
+		return nil, err
+	}
+	if c.Request.Method == http.MethodHead {
+		answerHead(c)
+		return nil, nil //nolint:nilnil // the request needs no stream
+	}
+	if after, err := r.mayOpen(s); err != nil {
+		return nil, r.turnAway(c, s, after, err)
+	}
+	// The head is asked for first: a command that the log takes from here on is for this stream.
+	if s.opening, err = r.currentHead(c.Request.Context()); err != nil {
+		r.warn(c, "opening a stream", err)
+		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w", ReasonOverloaded, err))
+	}
+	// Before the headers: an event that is sent once the client sees its stream open must reach it.
+	if err := r.attach(s); err != nil {
+		return nil, r.turnAway(c, s, 0, err)
+	}
+	return s, nil
+}
+
+// warn logs trouble with a request.
+func (r *Registry) warn(c *gin.Context, message string, err error) {
+	r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, message, slog.Any("error", err))
 }
 
 // newStream returns a stream with options applied, which is not attached yet.
@@ -173,7 +188,7 @@ func (r *Registry) serve(c *gin.Context, s *Stream) error {
 	}()
 	first, err := r.join(c, s)
 	if err != nil {
-		r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, "opening a stream", slog.Any("error", err))
+		r.warn(c, "opening a stream", err)
 		s.end(fmt.Errorf("%w: %w", ReasonOverloaded, err))
 		return r.turnAway(c, s, 0, s.Err())
 	}
