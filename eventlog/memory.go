@@ -122,6 +122,7 @@ func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 	at := l.cursor(l.head.Load() + 1)
 	e.setPosition(at)
 	h := l.history(r.Subject)
+	e.Subject = h.subject // so that entries share one string
 	h.mu.Lock()
 	h.append(e)
 	l.bytes += cost
