@@ -15,11 +15,11 @@ import (
 //
 // The zero Cursor means "no position".
 type Cursor struct {
+	// Seq is the position: 1 or more for the first entry of an epoch, growing with each.
+	Seq uint64
 	// Epoch identifies the log's contents. A log that was recreated, or that lived in the
 	// memory of a process that has ended, has another.
 	Epoch uint32
-	// Seq is the position: 1 or more for the first entry of an epoch, growing with each.
-	Seq uint64
 	// Check is a value that the log derives from Seq or from the entry there. It tells a
 	// position of this log from one that only looks like it: made up, or of a history that was
 	// rolled back and written anew.

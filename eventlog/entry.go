@@ -33,16 +33,18 @@ const BlockOverhead = len(idField) + CursorLen + len("\n")
 // NewEntry returns the entry of a record at a position. It copies the frame. The caller checks
 // a frame that comes from a store with [CheckFrame].
 func NewEntry(at Cursor, r Record) *Entry {
-	e := newEntry(at, r)
+	e := newEntry(r)
+	e.setPosition(at)
 	return &e
 }
 
-func newEntry(at Cursor, r Record) Entry {
+// newEntry returns the entry of a record that has no position yet. Its block has room for the ID.
+func newEntry(r Record) Entry {
 	block := make([]byte, 0, len(r.Frame)+BlockOverhead)
 	block = append(block, r.Frame[:max(0, len(r.Frame)-1)]...) // the id goes before the blank line
 	block = append(block, idField...)
-	block = at.append(block)
-	return Entry{At: at, Subject: r.Subject, Block: append(block, '\n', '\n')}
+	block = block[:len(block)+CursorLen]
+	return Entry{Subject: r.Subject, Block: append(block, '\n', '\n')}
 }
 
 // setPosition sets the position of an entry that is not shared yet.

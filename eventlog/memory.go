@@ -59,6 +59,9 @@ type MemoryLog struct {
 	// head is the newest sequence. It is raised after the entry is in its history: a reader of
 	// head finds all entries up to it.
 	head atomic.Uint64
+	// newest holds the newest sequence of each kind of subject, by the kind's first byte. Streams
+	// read a subject of each kind, and most of them have no news.
+	newest [256]atomic.Uint64
 
 	mu       sync.Mutex    // serialises appending; guards the fields below
 	bytes    int64         // cost of all entries held
@@ -115,7 +118,7 @@ func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 		return Cursor{}, fmt.Errorf("%w: %d bytes in a log of %d", ErrTooLarge, len(r.Frame), l.cfg.MaxBytes)
 	}
 	// The frame is copied before the lock is taken. The position is filled in under the lock.
-	e := &memoryEntry{Entry: newEntry(Cursor{}, r), appended: time.Since(l.made)}
+	e := &memoryEntry{Entry: newEntry(r), appended: time.Since(l.made)}
 	l.mu.Lock()
 	e.appended = max(e.appended, l.newestAt) // in order, whichever appender read the clock first
 	l.newestAt = e.appended
@@ -131,6 +134,7 @@ func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 	h.mu.Unlock()
 	h.moveTo(&l.active)
 	l.trim(e.appended)
+	l.newestOf(r.Subject).Store(at.Seq)
 	l.head.Store(at.Seq)
 	l.mu.Unlock()
 
@@ -155,6 +159,14 @@ func (l *MemoryLog) history(subject string) *history {
 	defer l.lookup.Unlock()
 	l.histories[subject] = h
 	return h
+}
+
+// newestOf returns the newest sequence of all subjects of a subject's kind.
+func (l *MemoryLog) newestOf(subject string) *atomic.Uint64 {
+	if subject == "" {
+		return &l.newest[0]
+	}
+	return &l.newest[subject[0]]
 }
 
 // trimSubject brings h, which was just appended to, back within the bounds of one subject. The

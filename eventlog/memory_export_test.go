@@ -5,5 +5,5 @@ func (l *MemoryLog) Slots(subject string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.histories[subject]
-	return cap(h.entries) + h.unused
+	return cap(h.array)
 }

@@ -69,6 +69,9 @@ func (l *MemoryLog) withNews(q *Query, list []*history) (_ []*history, complete 
 	l.lookup.RLock()
 	defer l.lookup.RUnlock()
 	for _, subject := range q.Subjects {
+		if l.newestOf(subject).Load() <= q.After.Seq {
+			continue // nor can such an entry have been removed
+		}
 		switch h := l.histories[subject]; {
 		case h == nil:
 			if q.After.Seq < l.forgotten {
@@ -106,8 +109,8 @@ func (p *Page) merge(subjects [][]*memoryEntry, q *Query) {
 	bytes := 0
 	for n := 0; len(subjects) > 0; n++ {
 		oldest := 0
-		for i, entries := range subjects {
-			if entries[0].At.Seq < subjects[oldest][0].At.Seq {
+		for i := 1; i < len(subjects); i++ {
+			if subjects[i][0].At.Seq < subjects[oldest][0].At.Seq {
 				oldest = i
 			}
 		}

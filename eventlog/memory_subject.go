@@ -14,8 +14,8 @@ type history struct {
 	newest  atomic.Uint64 // sequence of the subject's newest entry, whether held or not
 
 	mu      sync.RWMutex   // guards the fields below; taken after MemoryLog.mu
-	entries []*memoryEntry // in order
-	unused  int            // slots of removed entries that entries may keep in memory
+	entries []*memoryEntry // in order; the end of array
+	array   []*memoryEntry // has the capacity of all slots: those of removed entries come first
 	trimmed uint64         // sequence of the newest entry that was removed
 
 	bytes      int64        // cost of the entries held; guarded by MemoryLog.mu, as the fields below
@@ -32,7 +32,16 @@ type memoryEntry struct {
 
 // append adds an entry. The caller holds mu, as for the methods below.
 func (h *history) append(e *memoryEntry) {
+	full := len(h.entries) == cap(h.entries)
+	if unused := cap(h.array) - cap(h.entries); full && unused > cap(h.array)/8 { // use these slots again
+		n := copy(h.array[:len(h.entries)], h.entries)
+		clear(h.entries[max(0, n-unused):])
+		h.entries, full = h.array[:n], false
+	}
 	h.entries = append(h.entries, e)
+	if full {
+		h.array = h.entries[:0]
+	}
 	h.newest.Store(e.At.Seq)
 }
 
@@ -42,11 +51,12 @@ func (h *history) remove() *memoryEntry {
 	h.entries[0] = nil // the array outlives the entry
 	h.entries = h.entries[1:]
 	h.trimmed = e.At.Seq
-	switch h.unused++; {
+	switch slots := cap(h.array); {
 	case len(h.entries) == 0:
-		h.entries, h.unused = nil, 0
-	case h.unused > max(64, len(h.entries)): // a burst has ended
-		h.entries, h.unused = slices.Clone(h.entries), 0
+		h.entries, h.array = nil, nil
+	case slots > 64 && len(h.entries) < slots/4: // a burst has ended
+		h.entries = slices.Clone(h.entries)
+		h.array = h.entries[:0]
 	}
 	return e
 }

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -29,5 +30,47 @@ func TestHistoryReturnsTheEntriesBetweenTwoSequences(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestHistoryUsesTheSlotsOfRemovedEntriesAgain(t *testing.T) { // not parallel: it counts allocations
+	random := rand.New(rand.NewPCG(1, 2))
+	var h history
+	var want []*memoryEntry
+	seq := uint64(0)
+	for phase := range 400 {
+		grows := phase%2 == 0
+		for range random.IntN(300) {
+			if grows == (random.IntN(10) > 0) {
+				seq++
+				e := &memoryEntry{Entry: Entry{At: Cursor{Seq: seq}}}
+				h.append(e)
+				want = append(want, e)
+			} else if len(want) > 0 {
+				if got := h.remove(); got != want[0] {
+					t.Fatalf("removed entry %d, want %d", got.At.Seq, want[0].At.Seq)
+				}
+				want = want[1:]
+			}
+			if !slices.Equal(h.entries, want) {
+				t.Fatalf("in phase %d the history is not what was appended and not removed", phase)
+			}
+			held := 0
+			for _, e := range h.array[:cap(h.array)] {
+				if e != nil {
+					held++
+				}
+			}
+			if held != len(want) {
+				t.Fatalf("the array holds %d entries, the history %d", held, len(want))
+			}
+		}
+	}
+	e := new(memoryEntry)
+	for range 100 {
+		h.append(e)
+	}
+	if allocs := testing.AllocsPerRun(1000, func() { h.append(e); h.remove() }); allocs > 0 {
+		t.Errorf("a history that does not grow allocates %v times for each entry", allocs)
 	}
 }
