@@ -21,7 +21,7 @@ func (s *Stream) Unread() int64 { return s.unread.Load() }
 // must be waiting. Its timer stays set to the time for which it was set before.
 func (s *Stream) JumpPastExpiry() {
 	now := time.Now()
-	due := s.loop.untilDue(now)
+	due := s.untilDue(now)
 	s.expires = now.Add(-time.Second).Round(0)
 	s.loop.timer.Reset(due)
 }

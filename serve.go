@@ -60,11 +60,13 @@ func WithMetadata(metadata map[string]any) ServeOption {
 // WithStreamConfig uses other settings than [RegistryConfig.Stream] for the stream. A zero keeps
 // the registry's setting.
 func WithStreamConfig(cfg StreamConfig) ServeOption {
-	return serveOption(func(s *Stream) (err error) {
-		if s.cfg, err = cfg.resolve(s.cfg); err != nil {
-			err = fmt.Errorf("ginsse: StreamConfig.%w", err)
+	return serveOption(func(s *Stream) error {
+		resolved, err := cfg.resolve(*s.cfg)
+		if err != nil {
+			return fmt.Errorf("ginsse: StreamConfig.%w", err)
 		}
-		return err
+		s.cfg = &resolved
+		return nil
 	})
 }
 
@@ -167,7 +169,7 @@ func (r *Registry) warn(c *gin.Context, message string, err error) {
 
 // newStream returns a stream with options applied, which is not attached yet.
 func (r *Registry) newStream(identity Identity, options []ServeOption) (*Stream, error) {
-	s := newStream(identity.UserID, identity.Expiry, r.cfg.Stream)
+	s := newStream(identity.UserID, identity.Expiry, &r.cfg.Stream)
 	s.registry = r
 	s.subjects = append(s.room[:0], commandSubject(s.user), userSubject(s.user), eventlog.SubjectAll)
 	for _, option := range options {

@@ -121,9 +121,15 @@ type Stream struct {
 	subjects []string  // what it reads from the log: the user's commands, then events
 	// opening is the head of the log when the stream was opened. Only later commands are for it.
 	opening eventlog.Cursor
-	at      eventlog.Cursor // the position that it has read through; the writer's
-	sent    uint64          // sequence of the last event ID sent; the writer's
-	cutOff  bool            // there were entries from before on; the writer's
+
+	// The fields up to mu are the writer's.
+	at          eventlog.Cursor // the position that it has read through
+	sent        uint64          // sequence of the last event ID sent
+	more        bool            // there is more to write than one turn takes, or the stream must look again
+	lookedAgain bool            // an ended stream has looked once more
+	failing     bool            // the log could not be read
+	cutOff      bool            // there were entries from before on
+	schedule
 
 	mu      sync.Mutex    // guards the fields below, up to position; never held during I/O
 	queue   []byte        // events of Send, encoded
@@ -137,34 +143,39 @@ type Stream struct {
 	// position is at, as of the last write, for the watchdog. It is kept on a shared log only.
 	position eventlog.Cursor
 
-	loop loop // writes it; the handler's
+	loop *loop // writes it; the handler's
 
 	id       string
 	user     string
 	opened   time.Time
 	expires  time.Time // zero if never
 	metadata map[string]any
-	cfg      StreamConfig // resolved
-	slots    []int        // its slot in the list of each subject; guarded by subscribers.mu
-	hooks    int          // hooks of it that run, or will; guarded by Registry.mu, as the next two
-	detached bool         // it has been a subscriber, and no longer is
-	holds    bool         // it has ended, and keeps its place while hooks run
-	room     [3]string    // of subjects, for a stream without topics
+	cfg      *StreamConfig // resolved, and not changed
+	slots    []int         // its slot in the list of each subject; guarded by subscribers.mu
+	hooks    int           // hooks of it that run, or will; guarded by Registry.mu, as the next two
+	detached bool          // it has been a subscriber, and no longer is
+	holds    bool          // it has ended, and keeps its place while hooks run
+	room     [3]string     // of subjects, for a stream without topics
 }
 
 // maxQueueBytes is how much Send queues before it waits for the client.
 const maxQueueBytes = 64 << 10
 
-// newStream returns a stream without a writer. cfg is resolved.
-func newStream(user string, expires time.Time, cfg StreamConfig) *Stream {
-	return &Stream{
-		id:      rand.Text(),
-		user:    user,
-		opened:  time.Now(),
-		expires: expires.Round(0), // by the wall clock, which goes on while the machine sleeps
-		cfg:     cfg,
-		wake:    make(chan struct{}, 1),
-	}
+// newStream returns a stream that has not begun. cfg is resolved, and is not changed afterwards.
+func newStream(user string, expires time.Time, cfg *StreamConfig) *Stream {
+	both := new(struct {
+		Stream
+		loop loop
+	})
+	s := &both.Stream
+	s.id = rand.Text()
+	s.user = user
+	s.opened = time.Now()
+	s.expires = expires.Round(0) // by the wall clock, which goes on while the machine sleeps
+	s.cfg = cfg
+	s.wake = make(chan struct{}, 1)
+	s.loop, both.loop.s = &both.loop, s
+	return s
 }
 
 // ID returns the stream's session ID. It is random and unique, and the client reads it in the data

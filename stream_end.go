@@ -80,7 +80,7 @@ func (s *Stream) overdue(now time.Time) Reason {
 	switch {
 	case !s.expires.IsZero() && !now.Before(s.expires):
 		return ReasonExpired
-	case !s.loop.endAt.IsZero() && !now.Before(s.loop.endAt):
+	case s.lifetime > 0 && now.Sub(s.opened) >= s.lifetime:
 		return ReasonLifetime
 	}
 	return ""

@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"context"
+	"io"
 	"slices"
 	"sync"
 
@@ -15,7 +16,8 @@ import (
 type turn struct {
 	bytes   []byte            // written first: events of Send
 	entries []*eventlog.Entry // then these
-	own     []byte            // then the kit's own event
+	own     []byte            // then the kit's own events
+	room    []byte            // to gather in
 }
 
 // The bounds of one turn. A stream whose client has stalled holds no more than one turn: at most
@@ -37,40 +39,50 @@ func borrowTurn() *turn {
 }
 
 func (t *turn) release() {
-	clear(t.entries)
-	t.entries, t.own = t.entries[:0], nil
-	if t.bytes = t.bytes[:0]; cap(t.bytes) > maxBufferBytes {
-		t.bytes = nil
-	}
+	t.reset()
 	turns.Put(t)
+}
+
+// reset empties the turn. It keeps the memory, except for what is larger than a turn needs.
+func (t *turn) reset() {
+	clear(t.entries)
+	t.entries, t.own = t.entries[:0], t.own[:0]
+	for _, b := range []*[]byte{&t.bytes, &t.room} {
+		if *b = (*b)[:0]; cap(*b) > maxBufferBytes {
+			*b = nil
+		}
+	}
 }
 
 // isEmpty reports whether there is nothing to write.
 func (t *turn) isEmpty() bool { return len(t.bytes)+len(t.entries)+len(t.own) == 0 }
 
-// writeTo writes the turn. The writer keeps its first error.
-func (t *turn) writeTo(w *writer) {
+// writeTo writes the turn: small blocks together, large ones from where they are. It does the same
+// each time that it is called. The writer keeps its first error.
+func (t *turn) writeTo(w io.Writer) {
 	if len(t.bytes)+len(t.own) == 0 && len(t.entries) == 1 {
 		_, _ = w.Write(t.entries[0].Block)
 		return
 	}
+	room := t.room[:0]
+	room = append(room, t.bytes...)
+	flush := func() {
+		if len(room) > 0 {
+			_, _ = w.Write(room)
+			room = room[:0]
+		}
+	}
 	for _, e := range t.entries {
 		if len(e.Block) < largeBlock {
-			t.bytes = append(t.bytes, e.Block...)
+			room = append(room, e.Block...)
 			continue
 		}
-		t.flush(w)
+		flush()
 		_, _ = w.Write(e.Block)
 	}
-	t.bytes = append(t.bytes, t.own...)
-	t.flush(w)
-}
-
-func (t *turn) flush(w *writer) {
-	if len(t.bytes) > 0 {
-		_, _ = w.Write(t.bytes)
-		t.bytes = t.bytes[:0]
-	}
+	room = append(room, t.own...)
+	flush()
+	t.room = room
 }
 
 // next puts into t what the stream has to write now. more says that there is more than fits, or

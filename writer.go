@@ -29,7 +29,6 @@ type writer struct {
 	held        int                   // bytes written since the last flush
 	err         error                 // the first failure
 	direct      bool                  // no writer stands between gin's writer and the innermost
-	wrote       time.Time             // the time of the last write
 	interrupted bool                  // reads of the request's body were made to fail
 	asked       bool                  // observed is known
 	observed    bool                  // the kernel says what the client has taken
@@ -100,7 +99,6 @@ func (w *writer) take(c *gin.Context, s *Stream) error {
 
 // Write implements io.Writer. It writes all of p or fails. After a failure it writes nothing.
 func (w *writer) Write(p []byte) (int, error) {
-	w.wrote = time.Now()
 	most := w.pieceFor(len(p))
 	written := 0
 	for written < len(p) && w.err == nil {
