@@ -16,11 +16,18 @@ import (
 )
 
 // A ServeOption changes one stream of a registry; see [Registry.Serve].
-type ServeOption interface{ apply(s *Stream) error }
+type ServeOption interface{ apply(o *streamOptions) error }
 
-type serveOption func(s *Stream) error
+type serveOption func(o *streamOptions) error
 
-func (o serveOption) apply(s *Stream) error { return o(s) }
+func (f serveOption) apply(o *streamOptions) error { return f(o) }
+
+// streamOptions are what options say about a stream.
+type streamOptions struct {
+	topics   []string // their subjects
+	metadata map[string]any
+	cfg      *StreamConfig // resolved
+}
 
 // WithTopics lets the stream read these topics, beside the events for its user and for all. The
 // handler must check a topic from the request before it grants it. A stream may have 64 topics.
@@ -32,15 +39,15 @@ func (o serveOption) apply(s *Stream) error { return o(s) }
 // A stream that resumes gets the events of a newly granted topic from its last event ID on, as if
 // it had had the topic then.
 func WithTopics(topics ...string) ServeOption {
-	return serveOption(func(s *Stream) error {
+	return serveOption(func(o *streamOptions) error {
 		for _, topic := range topics {
 			if err := checkName("topic", topic); err != nil {
 				return err
 			}
-			if subject := eventlog.Subject(eventlog.KindTopic, topic); !slices.Contains(s.subjects, subject) {
-				s.subjects = append(s.subjects, subject)
+			if subject := eventlog.Subject(eventlog.KindTopic, topic); !slices.Contains(o.topics, subject) {
+				o.topics = append(o.topics, subject)
 			}
-			if len(s.subjects)-len(s.room) > maxTopics {
+			if len(o.topics) > maxTopics {
 				return fmt.Errorf("%w: more than %d topics", ErrInvalidSubject, maxTopics)
 			}
 		}
@@ -51,8 +58,8 @@ func WithTopics(topics ...string) ServeOption {
 // WithMetadata attaches values for [Stream.Metadata], such as a device or a locale. The map must
 // not be changed afterwards, and should hold no *gin.Context.
 func WithMetadata(metadata map[string]any) ServeOption {
-	return serveOption(func(s *Stream) error {
-		s.metadata = metadata
+	return serveOption(func(o *streamOptions) error {
+		o.metadata = metadata
 		return nil
 	})
 }
@@ -60,12 +67,12 @@ func WithMetadata(metadata map[string]any) ServeOption {
 // WithStreamConfig uses other settings than [RegistryConfig.Stream] for the stream. A zero keeps
 // the registry's setting.
 func WithStreamConfig(cfg StreamConfig) ServeOption {
-	return serveOption(func(s *Stream) error {
-		resolved, err := cfg.resolve(*s.cfg)
+	return serveOption(func(o *streamOptions) error {
+		resolved, err := cfg.resolve(*o.cfg)
 		if err != nil {
 			return fmt.Errorf("ginsse: StreamConfig.%w", err)
 		}
-		s.cfg = &resolved
+		o.cfg = &resolved
 		return nil
 	})
 }
@@ -169,14 +176,16 @@ func (r *Registry) warn(c *gin.Context, message string, err error) {
 
 // newStream returns a stream with options applied, which is not attached yet.
 func (r *Registry) newStream(identity Identity, options []ServeOption) (*Stream, error) {
-	s := newStream(identity.UserID, identity.Expiry, &r.cfg.Stream)
-	s.registry = r
-	s.subjects = append(s.room[:0], commandSubject(s.user), userSubject(s.user), eventlog.SubjectAll)
+	o := streamOptions{cfg: &r.cfg.Stream}
 	for _, option := range options {
-		if err := option.apply(s); err != nil {
+		if err := option.apply(&o); err != nil {
 			return nil, err
 		}
 	}
+	s := newStream(identity.UserID, identity.Expiry, o.cfg)
+	s.registry, s.metadata = r, o.metadata
+	s.subjects = append(s.room[:0], commandSubject(s.user), userSubject(s.user), eventlog.SubjectAll)
+	s.subjects = append(s.subjects, o.topics...)
 	return s, nil
 }
 

@@ -1,7 +1,6 @@
 package ginsse
 
 import (
-	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -34,28 +33,8 @@ type watchdog struct {
 	released bool       // the response was given back
 	timer    *time.Timer
 
-	// Used only by the timer's goroutine, of which there is one at a time.
-	seen     uint64    // the write that was checked last
-	taken    uint64    // bytes that the client had taken at its last progress
-	limit    uint64    // bytes that the connection may carry before the write must progress
-	progress time.Time // when the client last made progress with the write
-	moved    time.Time // when the connection last made progress, or would take more
-	movedTo  uint64    // bytes that the client had taken by then
+	progress progress // of the timer's goroutine, of which there is one at a time
 }
-
-const (
-	// checks is how many times the watchdog checks a write within the timeout.
-	checks = 8
-	// shareBytes is how many bytes of other streams a connection may carry before a write. It is
-	// one frame of 16 KiB for each of 256 streams.
-	shareBytes = 4 << 20
-	// frameBytes is more than HTTP/2 and TLS add to a small write.
-	frameBytes = 256
-	// queueBytes is the least that waits on a connection that does not take more at the moment.
-	queueBytes = 2 << 10
-	// windowBytes is the smallest increase of a stream's window by clients.
-	windowBytes = 4 << 10
-)
 
 // begin starts to watch a write of n bytes.
 func (d *watchdog) begin(n int) {
@@ -94,11 +73,7 @@ func (d *watchdog) set() {
 }
 
 func (d *watchdog) setLocked() {
-	interval := drainTime / 2
-	if d.timeout > 0 {
-		interval = min(interval, d.timeout/checks)
-	}
-	switch {
+	switch interval := checkInterval(d.timeout); {
 	case d.released:
 	case d.timer == nil:
 		d.timer = time.AfterFunc(interval, d.check)
@@ -126,54 +101,19 @@ func (d *watchdog) check() {
 	}
 	d.s.readOverdueCommands()
 	late := d.s.ended.Load() && !d.s.mayWrite(now)
-	if late || d.timeout > 0 && now.Sub(d.progress) >= d.timeout {
-		d.stop(write, now.Sub(d.moved) >= d.timeout)
+	if late || d.timeout > 0 && now.Sub(d.progress.made) >= d.timeout {
+		d.stop(write, now.Sub(d.progress.moved) >= d.timeout)
 		return
 	}
 	d.set()
 }
 
-// observe records the delivery of the connection during a write. Counting starts at the first check
-// of each write.
 func (d *watchdog) observe(write uint64, there delivery, now time.Time) {
-	first := write != d.seen
-	if first {
-		d.seen, d.taken, d.limit = write, there.taken, math.MaxUint64
-	}
-	takesMore := there.taken > 0 && there.waiting < queueBytes
-	if first || there.taken > d.movedTo || takesMore {
-		d.moved, d.movedTo = now, there.taken
-	}
-	least := uint64(1)
 	if d.shared {
-		// Before the write makes progress, the connection may carry what waits and a share of each
-		// other stream. If the connection would take more, the client stalls this stream, or takes
-		// it slowly through its window; then only small writes of other streams may pass.
-		share := uint64(shareBytes)
-		if takesMore {
-			share, least = d.size.Load(), windowBytes
-		}
-		d.limit = min(d.limit, there.taken+there.waiting+share)
+		d.progress.observeShared(write, there, now, d.size.Load())
+	} else {
+		d.progress.observe(write, there, now)
 	}
-	if first || there.taken >= d.taken+least && there.taken <= d.limit {
-		d.progress, d.taken = now, there.taken
-	}
-	if there.onTheWay {
-		// The kernel sends lost bytes again, and perhaps late ones. Until then the client may take
-		// nothing new, but it does not stall.
-		heard := now.Add(-there.heard)
-		d.moved = later(d.moved, heard)
-		if !d.shared || !takesMore && there.taken <= d.limit {
-			d.progress = later(d.progress, heard)
-		}
-	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // stop makes the write fail, unless it has returned. stuck means that the connection made no

@@ -235,7 +235,7 @@ func TestWatchdogDistinguishesSlowFromStalled(t *testing.T) {
 		for n, sample := range test.looks {
 			now = now.Add(time.Second)
 			w.observe(sample.write, sample.there, now)
-			if got := w.progress.Equal(now); got != sample.want {
+			if got := w.progress.made.Equal(now); got != sample.want {
 				t.Errorf("%s, sample %d: progress %v, want %v", test.name, n, got, sample.want)
 			}
 		}
@@ -262,7 +262,7 @@ func TestWatchdogRecognisesAStuckConnection(t *testing.T) {
 		then := time.Unix(1, 0)
 		w.observe(1, test.before, then)
 		w.observe(1, test.after, then.Add(w.timeout))
-		if stuck := w.moved.Equal(then); stuck != test.stuck {
+		if stuck := w.progress.moved.Equal(then); stuck != test.stuck {
 			t.Errorf("%s: stuck %v, want %v", test.name, stuck, test.stuck)
 		}
 	}
