@@ -2,7 +2,6 @@ package ginsse
 
 import (
 	"context"
-	"io"
 	"slices"
 	"sync"
 
@@ -57,28 +56,44 @@ func (t *turn) reset() {
 // isEmpty reports whether there is nothing to write.
 func (t *turn) isEmpty() bool { return len(t.bytes)+len(t.entries)+len(t.own) == 0 }
 
+// sink takes the bytes of a turn.
+type sink interface {
+	// block takes a block of an entry that is large, or the only one. It is shared and must not be
+	// changed.
+	block(b []byte)
+	// gathered takes small blocks, as a chunk without its size: after frameRoom bytes for that
+	// come the blocks, and then CRLF.
+	gathered(chunk []byte)
+}
+
+// frameRoom is room for the size of any chunk: eight hexadecimal digits and CRLF.
+const frameRoom = 10
+
 // writeTo writes the turn: small blocks together, large ones from where they are. It does the same
-// each time that it is called. The writer keeps its first error.
-func (t *turn) writeTo(w io.Writer) {
+// each time that it is called.
+func (t *turn) writeTo(w sink) {
 	if len(t.bytes)+len(t.own) == 0 && len(t.entries) == 1 {
-		_, _ = w.Write(t.entries[0].Block)
+		w.block(t.entries[0].Block)
 		return
 	}
+	var size [frameRoom]byte // comes later
 	room := t.room[:0]
-	room = append(room, t.bytes...)
+	room = append(room, size[:]...)
 	flush := func() {
-		if len(room) > 0 {
-			_, _ = w.Write(room)
-			room = room[:0]
+		if len(room) > frameRoom {
+			room = append(room, "\r\n"...)
+			w.gathered(room)
+			room = room[:frameRoom]
 		}
 	}
+	room = append(room, t.bytes...)
 	for _, e := range t.entries {
 		if len(e.Block) < largeBlock {
 			room = append(room, e.Block...)
 			continue
 		}
 		flush()
-		_, _ = w.Write(e.Block)
+		w.block(e.Block)
 	}
 	room = append(room, t.own...)
 	flush()

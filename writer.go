@@ -136,6 +136,10 @@ func (w *writer) pieceFor(size int) int {
 	return writePiece
 }
 
+func (w *writer) block(b []byte) { _, _ = w.Write(b) }
+
+func (w *writer) gathered(chunk []byte) { _, _ = w.Write(chunk[frameRoom : len(chunk)-len("\r\n")]) }
+
 // WriteString implements io.StringWriter.
 func (w *writer) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
@@ -270,4 +274,7 @@ func abortJSON(c *gin.Context, status int, code, message string) {
 	c.AbortWithStatusJSON(status, gin.H{"error": gin.H{"code": code, "message": message}})
 }
 
-var _ gin.ResponseWriter = (*writer)(nil)
+var (
+	_ gin.ResponseWriter = (*writer)(nil)
+	_ sink               = (*writer)(nil)
+)
