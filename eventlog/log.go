@@ -47,7 +47,10 @@ import (
 // stores subjects under other names keeps "a.b", "a b", "A" and "*" apart.
 //
 // Time. A stream that waits in Read sends no heartbeat and does not notice its end. A log that
-// asks its store gives up within 5 s, with an error.
+// asks its store gives up within 5 s, with an error. With [Query.NoWait] it does not ask: Read
+// returns [ErrWouldWait] at once, before it has any effect. A page that needs no store is the same
+// with and without NoWait. At the head of what the log sees, no page needs a store. A log that never
+// asks a store may ignore NoWait.
 //
 // Concurrency. All methods are called from many goroutines at once. Every wake-up of every stream
 // calls Read, so Read must be cheap for positions near the head.
@@ -113,6 +116,9 @@ var (
 	ErrTooLarge = errors.New("eventlog: record too large")
 	// ErrInvalidRecord is returned by Append for a subject or a frame that is not valid.
 	ErrInvalidRecord = errors.New("eventlog: invalid record")
+	// ErrWouldWait is returned by Read if [Query.NoWait] is set and the log has to ask its store for
+	// the page. The same query without NoWait gets the page.
+	ErrWouldWait = errors.New("eventlog: reading the page would wait for the store")
 	// ErrInvalidCursor is returned by [ParseCursor] for text that no [Cursor] encodes to.
 	ErrInvalidCursor = errors.New("eventlog: invalid cursor")
 )
@@ -127,6 +133,13 @@ type Query struct {
 	// MaxEntries and MaxBytes, of the blocks, bound the page. A page holds at least one entry,
 	// even if that exceeds them.
 	MaxEntries, MaxBytes int
+	// NoWait says that Read must not wait for the log's store. If it would have to, it returns
+	// [ErrWouldWait] at once.
+	//
+	// It is for a goroutine that serves many streams: while the goroutine waited for a store, none
+	// of its streams would get an event. It has another goroutine, which may wait, read the page
+	// without NoWait.
+	NoWait bool
 }
 
 // Page is what [Log.Read] found.

@@ -9,7 +9,7 @@ import (
 // Head implements [Log]. It returns at once and never fails.
 func (l *MemoryLog) Head(context.Context) (Cursor, error) { return l.cursor(l.head.Load()), nil }
 
-// Read implements [Log]. It returns at once and never fails.
+// Read implements [Log]. It returns at once and never fails, with and without [Query.NoWait].
 func (l *MemoryLog) Read(_ context.Context, q Query, dst []*Entry) (Page, error) {
 	head := l.head.Load() // first: entries appended from here on belong to the next page
 	page := Page{Entries: dst, Through: q.After}

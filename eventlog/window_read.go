@@ -36,9 +36,10 @@ const (
 )
 
 // Read implements [Log] for positions near the head from memory, without allocating more than dst
-// needs. It asks the store for others. Without contact, it returns a page without entries.
+// needs. It asks the store for others, but with [Query.NoWait] it returns [ErrWouldWait] instead.
+// Without contact, it returns a page without entries.
 //
-// Errors: [ErrClosed], those of the Store.
+// Errors: [ErrClosed], [ErrWouldWait], those of the Store.
 func (w *Window) Read(ctx context.Context, q Query, dst []*Entry) (Page, error) {
 	page := Page{Entries: dst, Through: q.After}
 	w.mu.RLock()
@@ -62,6 +63,8 @@ func (w *Window) Read(ctx context.Context, q Query, dst []*Entry) (Page, error) 
 	case gap != "":
 		page.Through, page.Gap = head, gap
 		return page, nil
+	case q.NoWait:
+		return page, ErrWouldWait
 	case q.After.Seq > head.Seq:
 		return w.readAhead(ctx, page, head)
 	default:

@@ -240,6 +240,120 @@ func TestWindowReadsOlderPositionsFromTheStore(t *testing.T) {
 	}
 }
 
+// noStore shows that the store is not asked.
+func TestWindowDoesNotAskTheStoreIfTheReaderMustNotWait(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, WindowConfig{}, WindowBounds{Bytes: 3 * testEntry(1, "all").cost()})
+	addEntries(w, "all", 1, 2, 3, 4, 5) // 3 to 5 are held
+	for name, test := range map[string]struct {
+		at   Cursor
+		want []uint64
+		gap  GapReason
+		err  error
+	}{
+		"before_all_entries":  {Cursor{Epoch: 7}, nil, "", ErrWouldWait},
+		"before_the_floor":    {testCursor(1), nil, "", ErrWouldWait},
+		"at_the_floor":        {testCursor(2), []uint64{3, 4, 5}, "", nil},
+		"held":                {testCursor(4), []uint64{5}, "", nil},
+		"at_the_head":         {testCursor(5), nil, "", nil},
+		"after_the_head":      {testCursor(6), nil, "", ErrWouldWait},
+		"of_another_epoch":    {Cursor{Epoch: 8, Seq: 1}, nil, GapEpoch, nil},
+		"made_up":             {Cursor{Epoch: 7, Seq: 4, Check: 1}, nil, GapUnknown, nil},
+		"made_up_at_the_head": {Cursor{Epoch: 7, Seq: 5, Check: 1}, nil, GapUnknown, nil},
+	} {
+		marker := &Entry{Subject: "marker"}
+		dst := []*Entry{marker, nil, nil, nil, nil}
+		q := Query{Subjects: []string{"all"}, After: test.at, MaxEntries: 10, MaxBytes: 1 << 20, NoWait: true}
+		page, err := w.Read(t.Context(), q, dst[:1])
+		if !errors.Is(err, test.err) {
+			t.Errorf("%s: error %v, want %v", name, err, test.err)
+		}
+		if dst[0] != marker || err != nil && dst[1] != nil {
+			t.Errorf("%s: dst was overwritten", name)
+		}
+		if err != nil {
+			continue
+		}
+		if got := sequences(page.Entries[1:]); !slices.Equal(got, test.want) || page.Gap != test.gap || page.Through != testCursor(5) {
+			t.Errorf("%s: read %v through %+v, gap %q", name, got, page.Through, page.Gap)
+		}
+	}
+}
+
+func TestWindowReadsTheSameFromMemoryIfTheReaderMustNotWait(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, WindowConfig{Numbers: NumbersDecided}, WindowBounds{EntriesPerSubject: 4})
+	subjects := []string{"user:a", "user:b", "all"}
+	for seq := uint64(1); seq <= 20; seq++ {
+		if seq != 18 { // readers see up to 17
+			addEntries(w, subjects[seq%3], seq)
+		}
+	}
+	pages := 0
+	for at := range uint64(18) {
+		for _, most := range []int{1, 3, 100} {
+			q := Query{Subjects: subjects, MaxEntries: most, MaxBytes: 1 << 20, After: testCursor(at)}
+			if at == 0 {
+				q.After = Cursor{Epoch: 7}
+			}
+			want, err := w.Read(t.Context(), q, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.NoWait = true
+			page, err := w.Read(t.Context(), q, nil)
+			if err != nil || !slices.Equal(page.Entries, want.Entries) || page.Through != want.Through || page.More != want.More || page.Gap != want.Gap {
+				t.Errorf("at most %d after %d: %+v and error %v with NoWait, %+v without", most, at, page, err, want)
+			}
+			pages += len(page.Entries)
+		}
+	}
+	if pages == 0 {
+		t.Error("no page had an entry")
+	}
+}
+
+func TestWindowReturnsAtOnceIfTheReaderMustNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		entered, proceed := make(chan struct{}, 1), make(chan struct{})
+		store := &fakeStore{older: func(_ context.Context, _ Query, head Cursor, dst []*Entry) (Page, error) {
+			entered <- struct{}{}
+			<-proceed
+			return Page{Entries: dst, Through: head}, nil
+		}}
+		w := newTestWindow(t, WindowConfig{Store: store, StoreReads: 1, ContactTimeout: 3 * time.Second}, WindowBounds{Bytes: 1})
+		addEntries(w, "all", 1, 2, 3)
+		q := Query{Subjects: []string{"all"}, After: testCursor(1), MaxEntries: 10, MaxBytes: 1 << 20}
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if page, err := w.Read(t.Context(), q, nil); err != nil || page.Through != testCursor(3) {
+				t.Errorf("the read that waits: through %+v, error %v", page.Through, err)
+			}
+		})
+		<-entered // no other read may ask the store now
+		q.NoWait = true
+		start := time.Now()
+		if _, err := w.Read(t.Context(), q, nil); !errors.Is(err, ErrWouldWait) {
+			t.Errorf("while another read waits: error %v", err)
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+		close(proceed)
+		waiting.Wait()
+
+		time.Sleep(3 * time.Second) // without contact
+		if page, err := w.Read(t.Context(), q, nil); err != nil || len(page.Entries) > 0 || page.Gap != "" || page.Through != q.After {
+			t.Errorf("without contact: %+v, error %v", page, err)
+		}
+		w.Close()
+		if _, err := w.Read(t.Context(), q, nil); !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: error %v", err)
+		}
+	})
+}
+
 func TestWindowStaysWithinItsBytes(t *testing.T) {
 	t.Parallel()
 	one := testEntry(1, "all").cost()

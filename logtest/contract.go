@@ -23,6 +23,7 @@ func breaksf(t *testing.T, c clause, format string, args ...any) {
 const (
 	visibility = `Log, "Visibility"`
 	partition  = `Log, "Partition"`
+	timing     = `Log, "Time"`
 	ownership  = `Log, "Ownership"`
 )
 
@@ -40,6 +41,9 @@ var (
 	clauseGaps           = clause{`Log, "Gaps"`, "If an entry that a query asks for may be missing, Read says so with a [GapReason]."}
 	clauseNoGap          = clause{`Log, "Gaps"`, "Read may report a gap where nothing was lost."} // only with Suite.Inexact
 	clauseSubjects       = clause{`Log, "Subjects"`, "Two subjects are equal if their bytes are."}
+	clauseNoWait         = clause{timing, "With [Query.NoWait] it does not ask: Read returns [ErrWouldWait] at once, before it has any effect."}
+	clauseSamePage       = clause{timing, "A page that needs no store is the same with and without NoWait."}
+	clauseNoWaitHead     = clause{timing, "At the head of what the log sees, no page needs a store."}
 	clauseFrame          = clause{ownership, "The caller may reuse a record's frame after Append has returned, whatever it returned."}
 	clauseShared         = clause{ownership, "Entries and their blocks are shared by all readers: neither the log nor a reader ever changes them."}
 	clauseDst            = clause{ownership, "The log keeps no reference to dst."}
@@ -50,6 +54,8 @@ var (
 	clauseRead     = clause{"Log.Read", "Read appends to dst the entries that q asks for, in order, and returns them with the position that they reach."}
 	clauseWatch    = clause{"Log.Watch", "Watch has fn called after an entry became visible to Read, until stop is called."}
 	clauseStop     = clause{"Log.Watch", "A call in progress may end after stop has returned, and stop may be repeated."}
+
+	clauseWouldWait = clause{"ErrWouldWait", "ErrWouldWait is returned by Read if [Query.NoWait] is set and the log has to ask its store for the page."}
 
 	clausePost     = clause{"SharedLog.Post", `Post sends a message of at most 64 KiB to the node that receives under a name, or with "" to all nodes.`}
 	clauseReceive  = clause{"SharedLog.Receive", "Receive has fn called for messages to name and to all nodes, including this node's own, until stop is called."}

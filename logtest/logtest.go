@@ -87,6 +87,7 @@ func (s Suite) cases() []conformance {
 		{"read_merges_subjects_in_log_order", clauseOrder, subjectsMerge},
 		{"read_without_entries_reaches_the_head", clauseThrough, readReachesTheHead},
 		{"pages_are_bounded_and_lose_nothing", clauseBounds, pagesAreBounded},
+		{"read_without_waiting_gets_the_same_page", clauseSamePage, readsWithoutWaiting},
 		{"entries_are_shared_and_never_change", clauseShared, entriesNeverChange},
 		{"subjects_are_equal_if_their_bytes_are", clauseSubjects, subjectsAreBytes},
 
@@ -144,6 +145,7 @@ func (s Suite) cases() []conformance {
 		conformance{"messages_arrive_after_a_restart", clauseReceive, messagesArriveAfterRestart},
 		conformance{"disconnect_during_a_restart_ends_streams", clauseReconnect, disconnectDuringRestart},
 	)
+	add(s.Partition != nil, conformance{"read_without_waiting_returns_at_once", clauseNoWait, readsAtOnce})
 	add(
 		s.Partition != nil && s.Peer != nil,
 		conformance{"partitioned_log_stands_still", clausePartition, partitionedLog},

@@ -76,6 +76,7 @@ type wrongLog struct {
 func mutants() []wrongLog {
 	list := logMutants()
 	list = append(list, readMutants()...)
+	list = append(list, noWaitMutants()...)
 	list = append(list, subjectMutants()...)
 	return append(list, sharedMutants()...)
 }
@@ -177,6 +178,24 @@ func readMutants() []wrongLog {
 		{"max_entries_of_one_subject_only", bounded, reading(changingQueries(maxEntriesOfOneSubjectOnly))},
 		{"max_bytes_ignored", bounded, reading(changingQueries(maxBytesIgnored))},
 		{"no_entry_without_bounds", bounded, reading(noEntryWithoutBounds)},
+	}
+}
+
+// noWaitMutants treat Query.NoWait in a wrong way.
+func noWaitMutants() []wrongLog {
+	const same, atOnce = "read_without_waiting_gets_the_same_page", "read_without_waiting_returns_at_once"
+	return []wrongLog{
+		{"would_wait_at_the_head", same, reading(wouldWaitAtTheHead)},
+		{"would_wait_without_being_asked", same, reading(wouldWaitUnasked)},
+		{"would_wait_is_another_error", same, reading(withoutWaiting(wouldWaitIsAnother))},
+		{"would_wait_clears_dst", same, reading(withoutWaiting(wouldWaitClears))},
+		{"would_wait_after_waiting", same, reading(withoutWaiting(wouldWaitLate))},
+		{"page_without_waiting_is_short", same, reading(withoutWaiting(noWaitIsShort))},
+		{"page_without_waiting_is_cut", same, reading(withoutWaiting(noWaitIsCut))},
+		{"page_without_waiting_is_empty", same, reading(withoutWaiting(noWaitIsEmpty))},
+		{"page_without_waiting_skips_to_the_head", same, reading(withoutWaiting(noWaitSkips))},
+		{"page_without_waiting_is_a_gap", same, reading(withoutWaiting(noWaitIsAGap))},
+		{"waits_in_a_partition", atOnce, waitingWhilePartitioned()},
 	}
 }
 

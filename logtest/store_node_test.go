@@ -201,6 +201,9 @@ func (n *storeNode) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.
 	if partitioned {
 		return n.partitionedLocked(q, dst), nil
 	}
+	if q.NoWait && q.After != s.cursor(view, n.peer) {
+		return eventlog.Page{}, eventlog.ErrWouldWait // the contract allows it everywhere but at the head
+	}
 	page := eventlog.Page{Entries: dst, Through: q.After}
 	switch {
 	case q.After.Epoch != s.epoch:

@@ -3,7 +3,7 @@ package natslog
 import "errors"
 
 // The errors that a caller can act on. Test for them with [errors.Is]: they are wrapped together
-// with their cause. Append also returns those of package eventlog.
+// with their cause. Append and Read also return those of package eventlog.
 var (
 	// ErrUnavailable is returned when the broker does not answer: by [Open] and [Log.Append] when
 	// ctx ends, by [Log.Head] and [Log.Ready] after 2 s without contact, by [Log.Read] when it has

@@ -2,6 +2,7 @@ package natslog_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -48,6 +49,37 @@ func TestReadingOldEventsTakesFewRequests(t *testing.T) {
 			t.Errorf("%d events a page: %d requests", most.events, sent)
 		}
 	}
+}
+
+// TestReadWithoutWaitingSendsNoRequest reads events in memory, and asks for others.
+func TestReadWithoutWaitingSendsNoRequest(t *testing.T) {
+	t.Parallel()
+	nc := connect(t, newServer(t).ClientURL())
+	log := open(t, nc, natslog.Config{RecentBytes: 1})
+	r := newReader(t, log, alice)
+	positions := []eventlog.Cursor{r.at}
+	for n := range 10 {
+		positions = append(positions, add(t, log, alice, n))
+	}
+	// The node also asks how the stream is, every now and then. Reads by the hundred do not.
+	before := nc.Stats().OutMsgs
+	const times = 100
+	for range times {
+		for after, at := range positions {
+			page, err := log.Read(t.Context(), eventlog.Query{Subjects: r.subjects, After: at, MaxEntries: 100, MaxBytes: 1 << 20, NoWait: true}, nil)
+			if after < 9 { // the newest event is always in memory
+				if !errors.Is(err, eventlog.ErrWouldWait) || errors.Is(err, natslog.ErrUnavailable) {
+					t.Fatalf("after %d events: error %v", after, err)
+				}
+			} else if err != nil || page.Gap != "" || len(page.Entries) != 10-after {
+				t.Fatalf("after %d events: %d in memory, gap %q, error %v", after, len(page.Entries), page.Gap, err)
+			}
+		}
+	}
+	if sent := nc.Stats().OutMsgs - before; sent >= times {
+		t.Errorf("%d requests", sent)
+	}
+	r.want(t, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 }
 
 // TestOldEventsOnServers reads events that are no longer in memory, with bounds on the page.

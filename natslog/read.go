@@ -23,9 +23,11 @@ func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
 
 // Read implements [eventlog.Log]. Positions near the head are read from memory. Others take
 // requests to the broker: about 9 for a page of one subject if the servers send batches, and else
-// one for each event. Read returns after about 4 s at most.
+// one for each event. Read returns after about 4 s at most. With [eventlog.Query.NoWait] it sends no
+// request.
 //
-// Errors: [ErrUnavailable] if the broker does not answer; [ErrClosed].
+// Errors: [ErrUnavailable] if the broker does not answer; [eventlog.ErrWouldWait] with NoWait;
+// [ErrClosed].
 func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	page, err := l.window.Read(ctx, q, dst)
 	if err != nil {
@@ -44,6 +46,8 @@ func (l *Log) wrap(doing string, err error) error {
 		return nil
 	case errors.Is(err, eventlog.ErrClosed):
 		return ErrClosed
+	case errors.Is(err, eventlog.ErrWouldWait):
+		return err // the broker was not asked
 	case errors.Is(err, eventlog.ErrDisconnected):
 		return l.disconnected()
 	default:

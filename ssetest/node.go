@@ -87,7 +87,8 @@ func (n *Node) Head(ctx context.Context) (eventlog.Cursor, error) {
 	return n.memory.Head(ctx)
 }
 
-// Read implements [eventlog.Log]. While the node is partitioned, readers stay at their position.
+// Read implements [eventlog.Log]. It never waits, with and without [eventlog.Query.NoWait]. While the
+// node is partitioned, readers stay at their position.
 func (n *Node) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	if n.isPartitioned() {
 		return eventlog.Page{Entries: dst, Through: q.After}, nil
