@@ -84,6 +84,7 @@ func (s *Stream) lookAhead(ctx context.Context, from eventlog.Cursor) (through e
 			After:      through,
 			MaxEntries: maxTurnEvents,
 			MaxBytes:   maxTurnBytes,
+			NoWait:     s.noWait,
 		}, nil)
 		if err == nil && page.More && page.Through == through {
 			err = errNoProgress

@@ -30,7 +30,7 @@ type connKey struct{}
 // them; see [Middleware]. It never fails: it skips what a system or a connection does not support.
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	conn = transportOf(conn)
-	limitUnacknowledged(conn)
+	limitUnacknowledged(conn, userTimeout)
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
@@ -50,12 +50,19 @@ type connection struct{ local, remote netip.AddrPort }
 // it, middleware may have changed r.RemoteAddr.
 func connectionOf(r *http.Request) connection {
 	if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
-		return connection{addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())}
+		return connectionBetween(conn)
 	}
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
 	return connection{addrPort(local), unmap(remote)}
 }
+
+func connectionBetween(conn net.Conn) connection {
+	return connection{addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())}
+}
+
+// userTimeout is how long sent bytes may stay unacknowledged before the kernel drops a connection.
+const userTimeout = 35 * time.Second
 
 func addrPort(a net.Addr) netip.AddrPort {
 	if a, ok := a.(*net.TCPAddr); ok {

@@ -8,14 +8,11 @@ import (
 	"time"
 )
 
-// userTimeout is how long sent bytes may stay unacknowledged before the kernel drops a connection.
-const userTimeout = 35 * time.Second
-
 // tcpUserTimeout is the option TCP_USER_TIMEOUT of linux/tcp.h. Its value is in milliseconds.
 const tcpUserTimeout = 18
 
-// limitUnacknowledged makes the kernel drop conn if its peer acknowledges nothing for userTimeout.
-func limitUnacknowledged(conn net.Conn) {
+// limitUnacknowledged makes the kernel drop conn if its peer acknowledges nothing for a time.
+func limitUnacknowledged(conn net.Conn, timeout time.Duration) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return
@@ -25,7 +22,7 @@ func limitUnacknowledged(conn net.Conn) {
 		return
 	}
 	_ = raw.Control(func(fd uintptr) {
-		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(userTimeout.Milliseconds()))
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(timeout.Milliseconds()))
 	})
 }
 

@@ -232,6 +232,7 @@ var requestBodies = []requestBody{
 }
 
 func TestConnectionIsUsableAfterAStream(t *testing.T) {
+	needsHandler(t)
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
 		var wg sync.WaitGroup

@@ -23,7 +23,11 @@ func (s *Stream) JumpPastExpiry() {
 	now := time.Now()
 	due := s.untilDue(now)
 	s.expires = now.Add(-time.Second).Round(0)
-	s.loop.timer.Reset(due)
+	if s.compact != nil {
+		s.registry.writers.timers.Set(&s.compact.timer, due)
+	} else {
+		s.loop.timer.Reset(due)
+	}
 }
 
 // Opens limits how often users open streams.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 
@@ -131,12 +132,24 @@ func newRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	if cfg.Stream.HeartbeatInterval == 0 {
 		cfg.Stream.HeartbeatInterval = -1
 	}
+	cfg.Stream.Compact = cfg.Stream.Compact || allCompact
 	registry, err := ginsse.NewRegistry(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(registry.Close)
 	return registry
+}
+
+// allCompact makes the streams of all registries compact, so that each test runs in both modes.
+var allCompact = os.Getenv("GINSSE_TEST_COMPACT") != ""
+
+// needsHandler skips a test that looks at the response of a stream's handler.
+func needsHandler(t *testing.T) {
+	t.Helper()
+	if allCompact {
+		t.Skip("the handlers of compact streams return when the stream is open")
+	}
 }
 
 // newEngine serves the streams of a registry at /events. The query parameter topic grants a topic.

@@ -100,6 +100,7 @@ type Registry struct {
 	end  context.CancelFunc // ends life
 
 	subscribers subscribers
+	writers     *writers
 	presence    *presence.Tracker // nil unless the log connects several nodes
 
 	closed atomic.Bool   // set with stateClosed
@@ -178,6 +179,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		log:         cfg.Log,
 		logger:      cfg.Logger,
 		subscribers: subscribers{lists: make(map[string]*subscriberList)},
+		writers:     newWriters(),
 		admission:   newAdmission(cfg),
 	}
 	r.life, r.end = context.WithCancel(context.Background())

@@ -89,7 +89,8 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 }
 
 // Serve serves one stream for the user of the request, on the calling goroutine, until it ends. It
-// returns why: a [Reason], usually [ReasonClientGone].
+// returns why: a [Reason], usually [ReasonClientGone]. A compact stream lives on after Serve has
+// returned nil; see [StreamConfig.Compact].
 //
 // The stream starts after the request's last event ID, or at the head of the log without one. The
 // kit's own events on it are:
@@ -116,9 +117,15 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 	if s == nil {
 		return err
 	}
-	defer r.handlerReturned()
-	defer func() { s.end(ReasonFailed) }() // without effect on a stream that has ended
-	return r.serve(c, s)
+	takenOver := false
+	defer func() {
+		if !takenOver {
+			s.end(ReasonFailed) // without effect on a stream that has ended
+			r.handlerReturned()
+		}
+	}()
+	takenOver, err = r.serve(c, s)
+	return err
 }
 
 // open returns an attached stream, or nil if the request was answered without one. It is a function
@@ -153,6 +160,11 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 	if c.Request.Method == http.MethodHead {
 		answerHead(c)
 		return nil, nil //nolint:nilnil // the request needs no stream
+	}
+	if s.cfg.Compact {
+		if s.compact, err = newCompact(c, s); err != nil {
+			r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "leaving a stream to its handler", slog.Any("error", err))
+		}
 	}
 	if after, err := r.mayOpen(s); err != nil {
 		return nil, r.turnAway(c, s, after, err)
@@ -189,8 +201,9 @@ func (r *Registry) newStream(identity Identity, options []ServeOption) (*Stream,
 	return s, nil
 }
 
-// serve writes an attached stream.
-func (r *Registry) serve(c *gin.Context, s *Stream) error {
+// serve writes an attached stream. It reports whether the connection was taken over: the registry's
+// writers write the stream then.
+func (r *Registry) serve(c *gin.Context, s *Stream) (takenOver bool, err error) {
 	opened := false
 	defer func() {
 		if !opened {
@@ -201,14 +214,24 @@ func (r *Registry) serve(c *gin.Context, s *Stream) error {
 	if err != nil {
 		r.warn(c, "opening a stream", err)
 		s.end(fmt.Errorf("%w: %w", ReasonOverloaded, err))
-		return r.turnAway(c, s, 0, s.Err())
+		return false, r.turnAway(c, s, 0, s.Err())
+	}
+	if s.compact != nil {
+		c.Writer.Header()["Connection"] = []string{"close"}
 	}
 	l := begin(c, s, first)
 	hooked := r.connected(s)
 	r.release(s)
 	opened = true
+	if s.compact != nil && l.w.err == nil {
+		if err = s.compact.takeOver(c, hooked); err == nil {
+			return true, nil
+		}
+		r.warn(c, "taking a connection over", err)
+		s.end(fmt.Errorf("%w: %w", ReasonOverloaded, err))
+	}
 	defer func() { r.disconnected(s, hooked) }()
-	return l.run(c)
+	return false, l.run(c)
 }
 
 // join finds the stream's position in the log and returns its first block. The stream is a

@@ -404,12 +404,12 @@ func steadyReaderKeepsItsStreamBehindALargeBacklog(t *testing.T) {
 	for _, tr := range transports {
 		run(tr.name, func(t *testing.T) {
 			ended := make(chan error, 1)
-			registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{WriteTimeout: timeout}})
-			server := tr.start(t, serveAt(func(c *gin.Context) {
-				c.Request.Header.Set("X-User", "alice")
-				ginsse.Middleware(headerAuth(t))(c)
-				ended <- registry.Serve(c, ginsse.WithTopics())
-			}), nil)
+			registry := newRegistry(t, ginsse.RegistryConfig{
+				Stream:         ginsse.StreamConfig{WriteTimeout: timeout},
+				DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { ended <- reason },
+			})
+			server := tr.start(t, serveAt(registry.Handler(),
+				func(c *gin.Context) { c.Request.Header.Set("X-User", "alice") }, ginsse.Middleware(headerAuth(t))), nil)
 			first := send(t, registry, "alice", 0)
 			for range backlog / (512 << 10) {
 				if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Data: strings.Repeat("x", 512<<10)}); err != nil {

@@ -3,6 +3,7 @@ package ginsse
 // Stats are counts of a registry. Those outside of Cluster are of this node.
 type Stats struct {
 	Streams int    `json:"streams"` // live now
+	Compact int    `json:"compact"` // compact streams whose connection is open; see StreamConfig.Compact
 	Users   int    `json:"users"`   // with a live stream now
 	Opened  uint64 `json:"opened"`  // streams opened since the start
 	Gaps    uint64 `json:"gaps"`    // sse.gap events sent since the start
@@ -49,6 +50,7 @@ func (r *Registry) Stats() Stats {
 	}
 	return Stats{
 		Streams: streams,
+		Compact: r.writers.count(),
 		Users:   users,
 		Opened:  r.opened.Load(),
 		Gaps:    r.gaps.Load(),

@@ -2,14 +2,16 @@ package ginsse
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// A stream decides what to write, and its writer writes it: the handler's goroutine, see loop.
-// Only the writer calls the methods of this file, so their fields need no lock.
+// A stream decides what to write, and its writer writes it: the handler's goroutine (see loop), or
+// for a compact stream the registry's writers (see compact). Only the writer calls the methods of
+// this file, so their fields need no lock.
 
 // schedule is what a stream knows about the times of its writes. Times are since the stream was
 // opened. A stream is idle most of the time, so it is small.
@@ -39,6 +41,9 @@ func newSchedule(cfg *StreamConfig) schedule {
 	var times schedule
 	if cfg.HeartbeatInterval > 0 {
 		times.interval = jitter(cfg.HeartbeatInterval, 0.75, 1-1.0/heartbeatSteps)
+		if cfg.Compact {
+			times.interval -= min(timersLate, times.interval/4)
+		}
 	}
 	if cfg.MaxLifetime > 0 {
 		times.lifetime = jitter(cfg.MaxLifetime, 0.9, 1)
@@ -52,6 +57,7 @@ type step int
 const (
 	stepWait    step = iota // wait until the stream is woken or due
 	stepCompose             // compose again
+	stepMayWait             // compose again where it may wait for the store of the log
 	stepClose               // the stream is over
 )
 
@@ -61,21 +67,24 @@ func (s *Stream) hasWork() bool { return s.more || s.unread.Load() > 0 || s.ende
 // compose puts into t what the stream has to write now, and returns what its writer does then.
 // due says that the time of untilDue has come.
 func (s *Stream) compose(ctx context.Context, t *turn, due bool) step {
-	beat := noBeat
+	before, beat := s.schedule, noBeat
 	if due {
 		beat = s.beat(time.Now())
 		s.more = s.more || s.failing
 	}
 	ended := s.ended.Load()
 	if ended && (s.failing || !s.mayDeliver(time.Now())) {
-		s.finish(ctx, t)
-		return stepClose
+		return s.composeEnd(ctx, t)
 	}
 	if ended && !s.lookedAgain {
 		s.lookedAgain, s.more = true, true
 	}
-	if beat != noBeat || s.more || s.unread.Load() > 0 {
-		s.composeNews(ctx, t)
+	switch {
+	case beat != noBeat || s.more || s.unread.Load() > 0:
+		if !s.composeNews(ctx, t) {
+			s.schedule = before
+			return stepMayWait
+		}
 		s.appendHeartbeat(t, beat)
 		if !t.isEmpty() {
 			s.wrote = time.Since(s.opened)
@@ -85,23 +94,38 @@ func (s *Stream) compose(ctx context.Context, t *turn, due bool) step {
 			s.publishPosition()
 		}
 		return stepCompose // news may have come meanwhile
+	case ended:
+		return s.composeEnd(ctx, t)
+	default:
+		return stepWait
 	}
-	if ended {
-		s.finish(ctx, t)
-		return stepClose
-	}
-	return stepWait
 }
 
-// composeNews puts into t the next events. If the log cannot be read, the stream stays open and
-// reads again after a while. Its heartbeats go on and do not move the position.
-func (s *Stream) composeNews(ctx context.Context, t *turn) {
+// composeEnd puts the in-band end into t. On a shared log it may ask the store.
+func (s *Stream) composeEnd(ctx context.Context, t *turn) step {
+	if s.noWait && s.registry.presence != nil {
+		return stepMayWait
+	}
+	s.finish(ctx, t)
+	return stepClose
+}
+
+// composeNews puts into t the next events. It reports false if it would have to wait for the log.
+//
+// If the log cannot be read, the stream stays open and reads again after a while. Its heartbeats go
+// on and do not move the position.
+func (s *Stream) composeNews(ctx context.Context, t *turn) bool {
 	more, err := s.next(ctx, t)
+	if s.noWait && errors.Is(err, eventlog.ErrWouldWait) {
+		s.more = true
+		return false
+	}
 	s.more = more
 	if err != nil && !s.failing {
 		s.registry.logger.LogAttrs(ctx, slog.LevelWarn, "reading the log", slog.String("stream", s.id), slog.Any("error", err))
 	}
 	s.failing = err != nil
+	return true
 }
 
 // beat says which heartbeat is due.

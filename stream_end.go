@@ -62,7 +62,7 @@ func (s *Stream) endBefore(cause error, before uint64) {
 	if s.registry != nil {
 		s.registry.detach(s)
 	}
-	s.notify()
+	s.interrupt()
 }
 
 // endsBefore returns the sequence of the first entry that an ended stream does not deliver; 0

@@ -145,7 +145,7 @@ func (s *Stream) readCommands(ctx context.Context, ended bool) (through eventlog
 // read puts the next entries of the log into t. It ends at a command, and at the stream's end. ended
 // says that the stream had ended when its commands were read.
 func (s *Stream) read(ctx context.Context, t *turn, ended bool) (more bool, err error) {
-	q := eventlog.Query{Subjects: s.subjects, After: s.at, MaxEntries: maxTurnEvents, MaxBytes: maxTurnBytes}
+	q := eventlog.Query{Subjects: s.subjects, After: s.at, MaxEntries: maxTurnEvents, MaxBytes: maxTurnBytes, NoWait: s.noWait}
 	resuming := s.at.Seq < s.opening.Seq
 	if ended || resuming { // commands up to the opening were for earlier streams, and may be trimmed
 		q.Subjects = s.eventSubjects()

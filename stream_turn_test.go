@@ -270,6 +270,7 @@ func (w *recordingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter
 
 // One event to many streams is one piece of memory: no stream copies a large event.
 func TestStreamsWriteALargeEventFromSharedMemory(t *testing.T) {
+	needsHandler(t)
 	t.Parallel()
 	writes := writesOf(t, func(registry *ginsse.Registry) {
 		send(t, registry, "alice", 1) // both events fit into one turn
@@ -285,6 +286,7 @@ func TestStreamsWriteALargeEventFromSharedMemory(t *testing.T) {
 }
 
 func TestStreamsWriteASingleEventFromSharedMemory(t *testing.T) {
+	needsHandler(t)
 	t.Parallel()
 	writes := writesOf(t, func(registry *ginsse.Registry) {
 		if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Type: "last"}); err != nil {
@@ -297,6 +299,7 @@ func TestStreamsWriteASingleEventFromSharedMemory(t *testing.T) {
 }
 
 func TestStreamWritesSmallEventsTogether(t *testing.T) {
+	needsHandler(t)
 	t.Parallel()
 	writes := writesOf(t, func(registry *ginsse.Registry) {
 		for n := range 100 {

@@ -113,6 +113,7 @@ func (u *subscribers) notify(subject string, mayCommand bool) {
 	for _, slot := range list.slots {
 		if mayCommand {
 			slot.stream.commanded.CompareAndSwap(0, int64(max(time.Since(slot.stream.opened), 1)))
+			slot.stream.interrupt()
 		}
 		longest = max(longest, pauseFor(slot.stream.notify()))
 	}

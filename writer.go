@@ -3,6 +3,7 @@ package ginsse
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -235,6 +236,23 @@ func (w *writer) release(c *gin.Context) {
 		_ = w.setDeadline(time.Unix(1, 0)) // net/http closes a connection that it cannot write to
 	}
 	w.ResponseWriter, w.flushError, w.setDeadline = nil, nil, nil
+}
+
+// hijack gives the response back, and takes its connection over from net/http. net/http has sent
+// everything that was written. What it has read is discarded: it would be the client's next request.
+func (w *writer) hijack(c *gin.Context) (net.Conn, error) {
+	c.Writer = w.ResponseWriter
+	w.dog.release()
+	inner, err := innermost(w.ResponseWriter)
+	if err != nil {
+		return nil, err
+	}
+	hijacker, ok := inner.(http.Hijacker)
+	if !ok {
+		return nil, http.ErrNotSupported
+	}
+	conn, _, err := hijacker.Hijack()
+	return conn, err
 }
 
 // fail keeps the first error.

@@ -35,23 +35,23 @@ type Entry[T any] struct {
 	tick       int64     // when the entry is due; 0 if it is not scheduled
 }
 
-// Wheel calls a function when entries are due: never early, and at most one tick of 16 ms late, plus
-// the time that the runtime needs to start a goroutine.
+// Wheel calls a function when entries are due: never early, and at most one tick of 16 ms late,
+// plus the time that the runtime needs to start a goroutine.
 //
 // Time is monotonic. A change of the wall clock moves no deadline.
 //
 // Concurrency: all methods, from any goroutine. They allocate nothing and take constant time, apart
-// from waiting while the wheel visits the entries of a slot. A wheel has no goroutine of its own. Its
-// timer is set only while an entry is scheduled.
+// from waiting while the wheel visits the entries of a slot. A wheel has no goroutine of its own.
+// Its timer is set only while an entry is scheduled.
 //
 // Memory: 17 KB, and 24 bytes for each entry beside its value.
 type Wheel[T any] struct {
 	fire  func(due []T)
 	start time.Time // tick 0
 
-	mu       sync.Mutex    // guards the fields below, and the fields of entries; not held while fire runs
+	mu       sync.Mutex    // guards the fields below and those of entries; not held in fire
 	timer    *time.Timer   // calls run
-	armed    int64         // the tick that the timer is set to; no entry is due before; 0 without entries
+	armed    int64         // the tick of the timer, no later than any entry; 0 without entries
 	count    int           // scheduled entries
 	occupied [words]uint64 // a bit for each slot that has entries
 	slots    [slotCount]*Entry[T]
@@ -60,9 +60,10 @@ type Wheel[T any] struct {
 // New returns a wheel without entries. It calls fire with the values of all entries that are due at
 // the same time, in no particular order.
 //
-// An entry is no longer scheduled when fire is called with its value, so fire may schedule it again.
-// The calls run on a goroutine of the timer, under no lock. The wheel does not wait for them: if one
-// takes longer than a tick, the next one may run at the same time. fire owns the slice.
+// An entry is no longer scheduled when fire is called with its value, so fire may schedule it
+// again. The calls run on a goroutine of the timer, under no lock. The wheel does not wait for
+// them: if one takes longer than a tick, the next one may run at the same time. fire owns the
+// slice.
 func New[T any](fire func(due []T)) *Wheel[T] {
 	w := &Wheel[T]{fire: fire, start: time.Now()}
 	w.timer = time.AfterFunc(longest, w.run)
@@ -139,8 +140,8 @@ func (w *Wheel[T]) takeLocked(now int64) (due []T) {
 	return due
 }
 
-// nextOccupiedLocked returns the first tick, not before from, whose slot has entries. They may be due
-// in a later lap.
+// nextOccupiedLocked returns the first tick, not before from, whose slot has entries. They may be
+// due in a later lap.
 func (w *Wheel[T]) nextOccupiedLocked(from int64) int64 {
 	slot := from % slotCount
 	first := slot / 64

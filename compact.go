@@ -1,0 +1,480 @@
+package ginsse
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"reflect"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/readiness"
+	"github.com/ginsse/ginsse/internal/timerwheel"
+)
+
+// compact is what a compact stream has in place of a handler's goroutine: the connection that was
+// taken over from net/http, and a state that says who writes to it.
+//
+// At most one goroutine writes a stream at a time: its handler until the connection is taken over,
+// then one of the registry's writers, or one of its own while a write or the log may have to wait.
+// Whoever has something for the stream wakes it up; see state.
+type compact struct {
+	s       *Stream
+	writers *writers
+	conn    net.Conn        // nil once it is closed
+	raw     syscall.RawConn // writes without waiting; nil if only conn can write, such as TLS
+	dog     *watchdog       // of writes that wait; nil if raw is set
+	hooked  <-chan struct{} // closed when ConnectFunc has returned; nil without one
+
+	state   atomic.Uint32
+	signals atomic.Uint32 // why the stream was woken up, beside news
+	reading atomic.Int32  // times that a reader of conn was asked for; 0 if none runs
+	next    *compact      // in the queue of the writers; guarded by writers.mu
+	token   uint64        // in the readiness set; 0 if it is not there
+	timer   timerwheel.Entry[*compact]
+
+	// The fields below are those of the goroutine that writes the stream.
+	waiting  *turn     // a turn that the client has not taken completely; nil if there is none
+	sent     int       // bytes of it, with framing, that were sent
+	writes   uint64    // number of the write that waits
+	progress *progress // of the write that waits; nil unless it does
+	watched  bool      // the readiness set reports when conn can be written to
+	last     bool      // the newest turn is the stream's last
+	lingers  bool      // everything was sent, and the client is to close its end
+	received int       // bytes that the client has sent after its request
+	failed   error     // why nothing can be written any more
+}
+
+// The states of a compact stream. Senders, the timer and the readiness set move it from stateIdle
+// to stateQueued, or from stateRunning to stateAgain. Only the goroutine that writes the stream
+// makes other changes. So no news is missed, and no stream is in the queue twice.
+const (
+	stateRunning uint32 = iota // a goroutine writes the stream; at first its handler
+	stateAgain                 // the same, and it must look again before it leaves the stream
+	stateIdle                  // nothing to write
+	stateQueued                // waits for a writer
+	stateBlocked               // waits for its client. News does not change that, signals do.
+	stateDropped               // the connection is closed
+)
+
+// The signals that wake a stream up even if it waits for its client.
+const (
+	signalLook     uint32 = 1 << iota // its end, or a command
+	signalDue                         // its timer has fired
+	signalReadable                    // the client has sent something
+	signalWritable                    // the client takes more
+	signalGone                        // the client has closed its end
+)
+
+const (
+	// lingerTime is how long the client may take to close its end after the last write. Closing a
+	// connection with unread data resets it, and the client could lose the end of its stream.
+	lingerTime = 500 * time.Millisecond
+	// maxReceived is how many bytes a client may send after its request. They are discarded.
+	maxReceived = 64 << 10
+	// maxTurns is how many turns of one stream a writer writes before it goes on to the next.
+	maxTurns = 4
+)
+
+var (
+	errClosedByClient = errors.New("ginsse: the client has closed the connection")
+	errReceived       = fmt.Errorf("ginsse: the client has sent more than %d bytes after its request", maxReceived)
+)
+
+// newCompact prepares a stream for its connection to be taken over, or returns why that is
+// impossible. Its handler writes it until then.
+func newCompact(c *gin.Context, s *Stream) (*compact, error) {
+	inner, err := innermost(s.loop.w.ResponseWriter)
+	header := s.loop.w.Header()
+	switch {
+	case err != nil:
+		return nil, err
+	case !readiness.Supported:
+		return nil, fmt.Errorf("%w: it needs Linux", errNotCompact)
+	case c.Request.ProtoMajor != 1 || c.Request.ProtoMinor != 1:
+		return nil, fmt.Errorf("%w: it needs HTTP/1.1, and this is %s", errNotCompact, c.Request.Proto)
+	case !isServerWriter(inner):
+		return nil, fmt.Errorf("%w: %T hides the connection; give it a method Unwrap() http.ResponseWriter, "+
+			"or keep its middleware off this route", errNotCompact, inner)
+	case header.Get("Trailer") != "" || header.Get("Transfer-Encoding") != "":
+		return nil, fmt.Errorf("%w: the response has a trailer or a transfer encoding", errNotCompact)
+	case !bodyComplete(c.Request):
+		return nil, fmt.Errorf("%w: the body of the request has not been read", errNotCompact)
+	}
+	return &compact{s: s, writers: s.registry.writers}, nil
+}
+
+var errNotCompact = errors.New("ginsse: StreamConfig.Compact has no effect")
+
+// isServerWriter reports whether w is the writer of net/http for HTTP/1, whose framing is known.
+func isServerWriter(w http.ResponseWriter) bool {
+	_, hijacks := w.(http.Hijacker)
+	t := reflect.TypeOf(w)
+	return hijacks && t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "net/http" && t.Elem().Name() == "response"
+}
+
+// takeOver takes the connection over from net/http. The headers and the first block were sent. From
+// then on the registry's writers write the stream.
+func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
+	s := k.s
+	conn, err := s.loop.w.hijack(c)
+	if err != nil {
+		return err
+	}
+	s.loop = nil
+	k.conn, k.hooked, k.timer.Value = conn, hooked, k
+	transport := transportOf(conn)
+	if timeout := s.cfg.WriteTimeout; timeout > 0 { // after the timeout, which says more
+		limitUnacknowledged(transport, max(userTimeout, timeout+5*time.Second))
+	}
+	raw := k.writers.add(k, transport)
+	if raw != nil && transport == conn {
+		k.raw = raw
+	} else {
+		abort := func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) } // in the past
+		k.dog = &watchdog{s: s, timeout: s.cfg.WriteTimeout, conn: connectionBetween(transport), abort: abort}
+	}
+	if raw == nil {
+		k.receiveAside()
+	}
+	k.schedule()
+	k.state.Store(stateQueued)
+	k.writers.push(k)
+	return nil
+}
+
+// wakeUp has the stream looked at soon, because of news or a signal.
+func (k *compact) wakeUp(signal uint32) {
+	if signal != 0 {
+		k.signals.Or(signal)
+	}
+	for {
+		switch state := k.state.Load(); {
+		case state == stateIdle, state == stateBlocked && signal != 0:
+			if k.state.CompareAndSwap(state, stateQueued) {
+				k.writers.push(k)
+				return
+			}
+		case state == stateRunning:
+			if k.state.CompareAndSwap(state, stateAgain) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// work is what the goroutine that writes a stream does next.
+type work int
+
+const (
+	workOn      work = iota // go on with the stream
+	workIdle                // leave it until it is woken up
+	workBlocked             // leave it until it gets a signal
+	workMayWait             // go on where a write or the log may wait
+	workClosed              // the connection is closed
+)
+
+// run writes the stream until there is nothing to do, or it must wait. A writer runs streams from
+// the queue. mayWait says that run has a goroutine of its own.
+func (k *compact) run(w *workspace, mayWait bool) {
+	defer k.recoverPanic(w)
+	k.state.Store(stateRunning)
+	if k.dog != nil && !mayWait {
+		go k.runAlone()
+		return
+	}
+	for turns := 1; ; turns++ {
+		switch k.step(w, mayWait) {
+		case workOn:
+			if turns >= maxTurns && !mayWait {
+				k.state.Store(stateQueued)
+				k.writers.push(k)
+				return
+			}
+		case workIdle:
+			if k.state.CompareAndSwap(stateRunning, stateIdle) {
+				return
+			}
+			k.state.Store(stateRunning) // it was woken up meanwhile
+		case workBlocked:
+			k.state.Store(stateBlocked)
+			if k.signals.Load() == 0 || !k.state.CompareAndSwap(stateBlocked, stateRunning) {
+				return
+			}
+		case workMayWait:
+			go k.runAlone()
+			return
+		case workClosed:
+			return
+		}
+	}
+}
+
+// runAlone is run on a goroutine that may wait.
+func (k *compact) runAlone() {
+	w := borrowWorkspace()
+	defer w.release()
+	k.run(w, true)
+}
+
+// recoverPanic ends the stream after a panic, for example in a log. The other streams go on.
+func (k *compact) recoverPanic(w *workspace) {
+	if p := recover(); p != nil {
+		k.s.registry.logger.Error("panic while writing a stream", "stream", k.s.id, "panic", p, "stack", string(debug.Stack()))
+		w.turn = new(turn)
+		k.s.end(ReasonFailed)
+		k.close()
+	}
+}
+
+// step does one thing: it notices what has happened, writes one turn, or ends the stream.
+func (k *compact) step(w *workspace, mayWait bool) work {
+	signals := k.signals.Swap(0)
+	if signals&signalReadable != 0 {
+		k.receive(w)
+	}
+	if signals&signalGone != 0 {
+		k.fail(errClosedByClient)
+	}
+	due := signals&signalDue != 0
+	s := k.s
+	s.noWait = !mayWait
+	if due {
+		if reason := s.overdue(time.Now()); reason != "" {
+			s.end(reason)
+		}
+	}
+	if k.waiting != nil && k.failed == nil {
+		if next := k.resume(w, signals); next != workOn && k.failed == nil {
+			return next
+		}
+		due = true // the timer was set for the write
+	}
+	switch {
+	case k.failed != nil, k.lingers && due:
+		k.close()
+		return workClosed
+	case k.lingers:
+		return workIdle
+	}
+	t := w.turn
+	t.reset() // it may be what a connection that failed has not taken
+	then := s.compose(k.writers.ctx, t, due)
+	switch {
+	case due && then == stepMayWait:
+		k.signals.Or(signalDue)
+	case due || s.failing:
+		k.schedule()
+	}
+	k.last = then == stepClose
+	if (!t.isEmpty() || k.last) && !k.write(w, t) {
+		if k.failed != nil {
+			k.close()
+			return workClosed
+		}
+		w.turn = borrowTurn() // the stream keeps the one that waits
+		k.await()
+		return workBlocked
+	}
+	t.reset()
+	switch then {
+	case stepClose:
+		return k.finish()
+	case stepMayWait:
+		return workMayWait
+	case stepWait:
+		return workIdle
+	default:
+		return workOn
+	}
+}
+
+// write writes what was not yet sent of a turn, and keeps the turn if the client does not take it
+// completely. It reports whether everything was sent.
+func (k *compact) write(w *workspace, t *turn) (complete bool) {
+	w.begin(k)
+	t.writeTo(w)
+	if k.last {
+		w.put(lastChunk)
+	}
+	if w.err != nil {
+		k.fail(w.err)
+	}
+	if w.full || w.err != nil {
+		k.waiting = t
+		return false
+	}
+	k.waiting, k.sent = nil, 0
+	return true
+}
+
+// lastChunk ends the chunked coding (RFC 9112, section 7.1).
+var lastChunk = []byte("0\r\n\r\n")
+
+// await has the stream look again when its client takes more, or has taken nothing for too long.
+func (k *compact) await() {
+	if !k.watched {
+		k.watched = true
+		if err := k.writers.watchWrites(k); err != nil {
+			k.signals.Or(signalGone) // without the readiness set nothing would wake it up
+		}
+	}
+	k.writes++
+	k.progress = &progress{made: time.Now()}
+	k.schedule()
+}
+
+// resume goes on with a turn that waits for its client. It returns workOn when the turn is complete.
+func (k *compact) resume(w *workspace, signals uint32) work {
+	s, now := k.s, time.Now()
+	if signals&signalDue != 0 {
+		there, _ := connectionBetween(k.conn).delivery()
+		k.progress.observe(k.writes, there, now)
+	}
+	if s.commanded.Load() != 0 { // a client that takes nothing must not keep its stream
+		if _, err := s.readCommands(k.writers.ctx, false); errors.Is(err, eventlog.ErrWouldWait) {
+			k.signals.Or(signals)
+			return workMayWait
+		}
+	}
+	timeout := s.cfg.WriteTimeout
+	if s.ended.Load() && !s.mayWrite(now) || timeout > 0 && now.Sub(k.progress.made) >= timeout {
+		k.fail(os.ErrDeadlineExceeded)
+		return workBlocked
+	}
+	if signals&signalWritable != 0 {
+		t, before := k.waiting, k.sent
+		if k.write(w, t) {
+			t.release()
+			k.progress = nil
+			if k.last {
+				return k.finish()
+			}
+			return workOn
+		}
+		if k.sent > before {
+			k.writes++
+			k.progress.made = now
+		}
+	}
+	k.schedule()
+	return workBlocked
+}
+
+// schedule sets the timer to when the stream is to be looked at again.
+func (k *compact) schedule() {
+	now := time.Now()
+	after := k.s.untilDue(now)
+	if k.waiting != nil {
+		after = min(k.s.untilEnd(now), checkInterval(k.s.cfg.WriteTimeout))
+	}
+	k.writers.timers.Set(&k.timer, after)
+}
+
+// receive discards what the client has sent.
+func (k *compact) receive(w *workspace) {
+	if k.raw == nil {
+		k.receiveAside()
+		return
+	}
+	for {
+		n, err := w.read(k)
+		switch k.received += n; {
+		case err == syscall.EAGAIN: //nolint:errorlint // as package syscall returns it
+			return
+		case n == 0:
+			k.fail(errClosedByClient)
+			return
+		case k.received > maxReceived:
+			k.fail(errReceived)
+			return
+		}
+	}
+}
+
+// receiveAside has a goroutine discard what the client has sent, as reading may wait. It reads until
+// nothing comes for a second; from a connection that is not in the readiness set, until the end.
+func (k *compact) receiveAside() {
+	if k.reading.Add(1) > 1 {
+		return // the reader looks again before it ends
+	}
+	conn, inSet := k.conn, k.token != 0
+	go func() {
+		var b [512]byte
+		for {
+			asked := k.reading.Load()
+			if inSet {
+				_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+			}
+			n, err := conn.Read(b[:])
+			k.received += n
+			switch {
+			case err == nil && k.received <= maxReceived:
+			case err != nil && inSet && errors.Is(err, os.ErrDeadlineExceeded):
+				if k.reading.CompareAndSwap(asked, 0) {
+					return
+				}
+			default:
+				k.wakeUp(signalGone)
+				return
+			}
+		}
+	}()
+}
+
+// fail records why nothing can be written any more, and ends the stream. The first cause counts.
+func (k *compact) fail(cause error) {
+	if k.failed != nil {
+		return
+	}
+	k.failed = cause
+	reason := ReasonClientGone
+	if errors.Is(cause, os.ErrDeadlineExceeded) {
+		reason = ReasonSlow
+	}
+	k.s.end(fmt.Errorf("%w: %w", reason, cause))
+}
+
+// finish ends the connection after everything was sent, and gives the client time to close its end.
+func (k *compact) finish() work {
+	closer, ok := k.conn.(interface{ CloseWrite() error })
+	if !ok || closer.CloseWrite() != nil {
+		k.close()
+		return workClosed
+	}
+	k.disconnected()
+	k.lingers = true
+	k.writers.timers.Set(&k.timer, lingerTime)
+	return workIdle
+}
+
+// disconnected has DisconnectFunc called.
+func (k *compact) disconnected() {
+	if !k.lingers {
+		k.s.discardQueue()
+		k.s.registry.disconnected(k.s, k.hooked)
+	}
+}
+
+// close closes the connection. The application may keep the Stream, so nothing else is kept.
+func (k *compact) close() {
+	k.disconnected()
+	k.state.Store(stateDropped)
+	k.writers.timers.Stop(&k.timer)
+	k.writers.remove(k)
+	if k.dog != nil {
+		k.dog.release()
+	}
+	_ = transportOf(k.conn).Close() // TLS would wait to send its end
+	k.conn, k.raw, k.dog, k.waiting, k.progress, k.hooked = nil, nil, nil, nil, nil, nil
+	k.s.registry.handlerReturned()
+}

@@ -1,0 +1,191 @@
+package ginsse
+
+import (
+	"context"
+	"net"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/ginsse/ginsse/internal/readiness"
+	"github.com/ginsse/ginsse/internal/timerwheel"
+)
+
+// writers write the compact streams of a registry: a few goroutines for all of them. A stream that
+// has something to write waits in their queue. The goroutines start when there are streams in the
+// queue, and end when there are none.
+//
+// Concurrency: all methods may be called from several goroutines.
+type writers struct {
+	most   int             // goroutines
+	ctx    context.Context // of reading the log, which gives up by itself; it never ends
+	timers *timerwheel.Wheel[*compact]
+
+	mu          sync.Mutex // guards the fields below
+	first, last *compact   // the queue
+	running     int        // goroutines that write streams from the queue
+
+	// conns guards the fields below. It is not held while mu is.
+	conns   sync.Mutex
+	ready   *readiness.Set // nil while no stream is in it
+	streams int            // compact streams
+	slots   []slotted      // of the streams in the set
+	free    []int          // slots that are not used
+}
+
+// timersLate is more than the timers of compact streams are late.
+const timersLate = 20 * time.Millisecond
+
+// slotted is a stream in the readiness set. Its token has the number of the slot, and a number that
+// changes whenever the slot is used again: an event may come after its connection was closed.
+type slotted struct {
+	stream *compact
+	uses   uint32
+}
+
+func newWriters() *writers {
+	w := &writers{most: runtime.GOMAXPROCS(0), ctx: context.Background()}
+	w.timers = timerwheel.New(func(due []*compact) {
+		for _, k := range due {
+			k.wakeUp(signalDue)
+		}
+	})
+	return w
+}
+
+// push adds a stream to the queue.
+func (w *writers) push(k *compact) {
+	w.mu.Lock()
+	if w.last != nil {
+		w.last.next = k
+	} else {
+		w.first = k
+	}
+	w.last = k
+	start := w.running < w.most
+	if start {
+		w.running++
+	}
+	w.mu.Unlock()
+	if start {
+		go w.run()
+	}
+}
+
+// pop takes a stream from the queue. Without one, the calling goroutine is to end.
+func (w *writers) pop() *compact {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := w.first
+	if k == nil {
+		w.running--
+		return nil
+	}
+	if w.first = k.next; w.first == nil {
+		w.last = nil
+	}
+	k.next = nil
+	return k
+}
+
+func (w *writers) run() {
+	space := borrowWorkspace()
+	defer space.release()
+	for k := w.pop(); k != nil; k = w.pop() {
+		k.run(space, false)
+	}
+}
+
+// add adds a stream with a connection. It returns the connection's descriptor if the readiness set
+// has it, and nil if it cannot have it.
+func (w *writers) add(k *compact, conn net.Conn) syscall.RawConn {
+	w.conns.Lock()
+	defer w.conns.Unlock()
+	w.streams++
+	sys, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sys.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	if w.ready == nil {
+		if w.ready, err = readiness.New(w.onReady); err != nil {
+			w.ready = nil
+			return nil
+		}
+	}
+	if len(w.free) == 0 {
+		w.free = append(w.free, len(w.slots))
+		w.slots = append(w.slots, slotted{})
+	}
+	slot := w.free[len(w.free)-1]
+	k.token = uint64(w.slots[slot].uses+1)<<32 | uint64(slot)
+	if w.ready.Add(raw, k.token) != nil {
+		k.token = 0
+		return nil
+	}
+	w.free = w.free[:len(w.free)-1]
+	w.slots[slot] = slotted{k, w.slots[slot].uses + 1}
+	return raw
+}
+
+// watchWrites has the readiness set report when a connection can be written to.
+func (w *writers) watchWrites(k *compact) error {
+	w.conns.Lock()
+	defer w.conns.Unlock()
+	return w.ready.WatchWrites(k.raw, k.token)
+}
+
+// remove removes a stream, whose connection is closed next.
+func (w *writers) remove(k *compact) {
+	w.conns.Lock()
+	w.streams--
+	var unused *readiness.Set
+	if k.token != 0 {
+		slot := int(uint32(k.token))
+		w.slots[slot].stream = nil
+		w.free = append(w.free, slot)
+		if len(w.free) == len(w.slots) {
+			unused, w.ready = w.ready, nil
+			w.slots, w.free = nil, nil
+		}
+	}
+	w.conns.Unlock()
+	if unused != nil {
+		_ = unused.Close()
+	}
+}
+
+// count returns the number of compact streams.
+func (w *writers) count() int {
+	w.conns.Lock()
+	defer w.conns.Unlock()
+	return w.streams
+}
+
+// onReady wakes a stream up whose connection is ready.
+func (w *writers) onReady(token uint64, e readiness.Events) {
+	w.conns.Lock()
+	var k *compact
+	if slot := int(uint32(token)); slot < len(w.slots) && w.slots[slot].uses == uint32(token>>32) {
+		k = w.slots[slot].stream
+	}
+	w.conns.Unlock()
+	if k == nil {
+		return
+	}
+	var signal uint32
+	if e.Readable {
+		signal |= signalReadable
+	}
+	if e.Writable {
+		signal |= signalWritable
+	}
+	if e.Closed {
+		signal |= signalGone
+	}
+	k.wakeUp(signal)
+}
