@@ -49,7 +49,7 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", false, "run for about a minute, to check that everything works; the figures mean little")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often each contestant runs each scenario; 0 is 3, or 1 with -quick")
 	only := flag.String("scenarios", "", "run only these, separated by commas: "+strings.Join(namesOf(scenarios(false)), ", "))
-	names := flag.String("contestants", "", "run only those whose names contain one of these, separated by commas")
+	names := flag.String("contestants", "", "run only those whose names contain one of these, separated by commas; a whole name selects that one only")
 	write := flag.Bool("write", false, "write the results, with plots, to "+results+"/DATE.md, at the root of the repository")
 	flag.StringVar(&o.profiles, "profiles", "", "write CPU profiles of the servers to this `folder`")
 	role := flag.String("child", "", "internal: what the driver starts this process as: server, load or broker")
@@ -197,7 +197,7 @@ func (s scenario) named(name string) bool {
 }
 
 // chooseContestants returns the contestants whose names contain one of the parts, which
-// commas separate, or all if parts is "".
+// commas separate, or all if parts is "". A part that is a whole name selects that one only.
 func chooseContestants(parts string) ([]servers.Contestant, error) {
 	if parts == "" {
 		return servers.All, nil
@@ -205,7 +205,8 @@ func chooseContestants(parts string) ([]servers.Contestant, error) {
 	var chosen []servers.Contestant
 	for _, c := range servers.All {
 		if slices.ContainsFunc(strings.Split(parts, ","), func(part string) bool {
-			return part != "" && strings.Contains(c.Name, part)
+			_, err := servers.ByName(part)
+			return part == c.Name || part != "" && err != nil && strings.Contains(c.Name, part)
 		}) {
 			chosen = append(chosen, c)
 		}

@@ -129,7 +129,7 @@ func TestChooseSelectsScenariosAndGroupsByName(t *testing.T) {
 func TestChooseContestantsMatchesPartsOfNames(t *testing.T) {
 	t.Parallel()
 	for parts, want := range map[string]int{
-		"": len(servers.All), "ginsse": 1, "by hand": 2, "floor,ginsse": 2, "floor,": 1, "floor,floo": 1,
+		"": len(servers.All), "ginsse": 1, "gins": 2, "compact": 1, "by hand": 2, "floor,ginsse": 2, "floor,": 1, "floor,floo": 1,
 	} {
 		if got, err := chooseContestants(parts); err != nil || len(got) != want {
 			t.Errorf("%q chooses %d, %v, want %d", parts, len(got), err, want)

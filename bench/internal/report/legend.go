@@ -70,10 +70,9 @@ func (s Scenario) caption() string {
 // alternatives names the best alternative to the kit, and the best library if that is
 // another contestant.
 func (s Scenario) alternatives() string {
-	kit, _ := s.best(Kit)
 	times := func(r Row) string {
-		if ratio := s.first().ratio(r.Median(0), kit.Median(0)); ratio != none {
-			return r.Contestant + " (" + ratio + " the kit's figure)"
+		if ratios := s.toKit(r); ratios != "" {
+			return r.Contestant + " (" + ratios + ")"
 		}
 		return r.Contestant
 	}
@@ -89,4 +88,27 @@ func (s Scenario) alternatives() string {
 	default:
 		return "The best alternative is " + times(best) + "; there is no peer to compare with."
 	}
+}
+
+// toKit formats the ratio of a row's figure to that of the kit, or "". If several contestants
+// are the kit, it names them.
+func (s Scenario) toKit(r Row) string {
+	var kits []Row
+	for _, row := range s.Rows {
+		if row.Kind == Kit {
+			kits = append(kits, row)
+		}
+	}
+	var ratios []string
+	for _, kit := range kits {
+		ratio := s.first().ratio(r.Median(0), kit.Median(0))
+		switch {
+		case !kit.done(), ratio == none:
+		case len(kits) == 1:
+			return ratio + " the kit's figure"
+		default:
+			ratios = append(ratios, ratio+" that of "+kit.Contestant)
+		}
+	}
+	return strings.Join(ratios, ", ")
 }

@@ -76,6 +76,14 @@ func (m Measure) figure(v float64) string {
 	return Figure(v)
 }
 
+// withUnit adds the unit to a figure that has been formatted.
+func (m Measure) withUnit(figure string) string {
+	if m.Unit == "" || figure == none {
+		return figure
+	}
+	return figure + space + m.Unit
+}
+
 // extent formats the lowest and the highest of sorted figures.
 func (m Measure) extent(figures []float64) string {
 	if len(figures) < 2 {

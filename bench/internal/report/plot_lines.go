@@ -122,19 +122,21 @@ func (cs curves) style() {
 		color.NRGBA{0xb2, 0x4c, 0x8e, 0xff}, color.NRGBA{0xc2, 0x94, 0x00, 0xff},
 		color.NRGBA{0x7a, 0x4f, 0x2b, 0xff}, color.NRGBA{0x3f, 0xa7, 0xd6, 0xff},
 	}
+	kits := []color.Color{kitBlue, color.NRGBA{0x0a, 0x3d, 0x7a, 0xff}}
 	hands := []color.Color{ink, handSlate}
 	shapes := []draw.GlyphDrawer{
 		polygon{4, 0.125}, polygon{3, 0.25}, polygon{4, 0}, polygon{3, 0.75}, polygon{5, 0.25}, polygon{6, 0},
 	}
-	var hand, peer int
+	var kit, hand, peer int
 	for i := range cs {
 		c := &cs[i]
 		c.line = draw.LineStyle{Width: 1.5}
 		c.glyph.Radius = 3.5
 		switch c.kind {
 		case Kit:
-			c.line.Color, c.line.Width = kitBlue, 2.8
+			c.line.Color, c.line.Width = kits[kit%len(kits)], 2.8
 			c.glyph.Shape, c.glyph.Radius = draw.CircleGlyph{}, 4
+			kit++
 		case Hand:
 			c.line.Color = hands[hand%len(hands)]
 			c.glyph.Shape, c.glyph.Radius = draw.CircleGlyph{}, 3

@@ -289,6 +289,22 @@ func TestGroupIsDrawnAsLines(t *testing.T) {
 	}
 }
 
+func TestLinesOfSeveralKitsDiffer(t *testing.T) {
+	t.Parallel()
+	r := full()
+	r.Scenarios = r.Scenarios[1:4]
+	for i, s := range r.Scenarios {
+		r.Scenarios[i].Rows = []report.Row{s.Rows[0], {Contestant: "ginsse compact", Values: s.Rows[2].Values}}
+	}
+	svg := only(t, r)
+	wantAll(t, svg, "ginsse", "ginsse compact")
+	for _, colour := range []string{blue, "#0A3D7A"} {
+		if !strings.Contains(svg, "stroke:"+colour+";stroke-width:2.8") {
+			t.Errorf("no line in %s", colour)
+		}
+	}
+}
+
 func TestGroupIsLinearWhereFiguresAreNear(t *testing.T) {
 	t.Parallel()
 	r := full()

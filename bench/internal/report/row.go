@@ -122,9 +122,5 @@ func (r Row) figure(m Measure, measure int) string {
 
 // withUnit formats the median with its unit, for a place where no column head names it.
 func (r Row) withUnit(m Measure, measure int) string {
-	text := r.figure(m, measure)
-	if m.Unit != "" && text != none {
-		text += space + m.Unit
-	}
-	return text
+	return m.withUnit(r.figure(m, measure))
 }

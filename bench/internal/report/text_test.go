@@ -159,6 +159,14 @@ func TestRatiosAreToTheFloorAndTheBestAlternatives(t *testing.T) {
 			cpu, []report.Row{{Contestant: "kit", Values: values(20)}, peer("a", "", 25), floor},
 			"20 – 2.0× 0.80×", "The best alternative is a peer, a (1.25× the kit's figure).",
 		},
+		"two_kits": {
+			cpu, []report.Row{{Contestant: "kit", Values: values(20)}, {Contestant: "fast kit", Values: values(10)}, peer("a", "", 25), floor},
+			"20 – 2.0× 0.80×", "The best alternative is a peer, a (1.25× that of kit, 2.5× that of fast kit).",
+		},
+		"two_kits_one_of_which_failed": {
+			cpu, []report.Row{{Contestant: "kit", Values: values(20)}, {Contestant: "fast kit", Failures: []string{"no"}, Values: values(10)}, peer("a", "", 25), floor},
+			"20 – 2.0× 0.80×", "The best alternative is a peer, a (1.25× that of kit).",
+		},
 		"one_figure_of_three_rounds": {
 			cpu, []report.Row{{Contestant: "kit", Values: values(nan, 20, nan)}, peer("a", "", 25), floor},
 			"20 – 2.0× 0.80×", "The best alternative is a peer, a (1.25× the kit's figure).",

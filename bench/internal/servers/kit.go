@@ -16,10 +16,25 @@ const kitAbout = "On gin, with its defaults. Events have IDs. The history in mem
 	"deadline of 30 s starts again with each byte that the client takes. The sender waits for no stream, but pauses for moments when " +
 	"streams lag far behind. A stream that lags behind the history gets an event that announces the gap."
 
+// Compact is the name of the kit with compact streams.
+const Compact = "ginsse compact"
+
+const compactAbout = "The kit with StreamConfig.Compact: once a stream is open, it takes the connection over from net/http. The rest is the same. " +
+	kitAbout
+
+const kitModule = "github.com/ginsse/ginsse"
+
 // newKit returns the kit with its defaults.
-func newKit(settings Settings) (Server, error) {
+func newKit(settings Settings) (Server, error) { return newRegistry(settings, ginsse.StreamConfig{}) }
+
+// newCompact returns the kit with compact streams.
+func newCompact(settings Settings) (Server, error) {
+	return newRegistry(settings, ginsse.StreamConfig{Compact: true})
+}
+
+func newRegistry(settings Settings, stream ginsse.StreamConfig) (Server, error) {
 	gin.SetMode(gin.ReleaseMode)
-	cfg := ginsse.RegistryConfig{}
+	cfg := ginsse.RegistryConfig{Stream: stream}
 	cfg.Stream.HeartbeatInterval = settings.Heartbeat // the kit spreads heartbeats itself
 	cfg.Stream.WriteTimeout = settings.WriteTimeout
 	if settings.Silent {

@@ -1,4 +1,4 @@
-// Package servers has the contestants: the kit, two loops written by hand, other libraries,
+// Package servers has the contestants: the kit in both of its modes, two loops written by hand, other libraries,
 // and the floor, which is a lower bound for all. Each serves event streams at GET /events
 // to users with a valid JWT, and sends events to one user or to all.
 package servers
@@ -71,7 +71,8 @@ const floorAbout = "Not a usable server, but the work that any server must do: o
 
 // All lists the contestants, in the order in which they run in the first round.
 var All = []Contestant{
-	{Name: "ginsse", Kind: report.Kit, Module: "github.com/ginsse/ginsse", Replays: true, About: kitAbout, New: newKit},
+	{Name: "ginsse", Kind: report.Kit, Module: kitModule, Replays: true, About: kitAbout, New: newKit},
+	{Name: Compact, Kind: report.Kit, Module: kitModule, Replays: true, About: compactAbout, New: newCompact},
 	{Name: "c.Stream by hand", Kind: report.Hand, About: ginAbout, New: newGin},
 	{Name: "net/http by hand", Kind: report.Hand, About: netHTTPAbout, New: newNetHTTP},
 	{Name: "tmaxmax/go-sse", Kind: report.Peer, Module: "github.com/tmaxmax/go-sse", Replays: true, About: tmaxmaxAbout, New: newTmaxmax},
