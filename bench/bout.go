@@ -43,8 +43,8 @@ const inFlight = 64
 func newBout(contestant servers.Contestant, s scenario) (*bout, error) {
 	b := &bout{
 		contestant: contestant, settings: s.settings,
-		streams: s.work.streams + 1, // one more may be stalled
-		quiet:   12 * time.Second,   // longer than the write deadline of the contestants written by hand
+		streams: s.work.streams,
+		quiet:   12 * time.Second, // longer than the write deadline of the contestants written by hand
 		memory:  s.work.memory,
 	}
 	if s.settings.WriteTimeout > 0 {

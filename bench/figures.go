@@ -81,11 +81,12 @@ func warmUp(b *bout, bytes, users int) (events int, failed string, err error) {
 	return series.Events, failed, err
 }
 
-// stalled measures without and with a stalled reader. The contestant restarts in between.
+// stalled measures without and with stalled readers. As many streams read in both runs. The
+// contestant restarts in between.
 func stalled(s scenario, b *bout) (figures, error) {
 	w := s.work
 	p99 := func(stalled int) (float64, string, error) {
-		streams := load.OpenArgs{Streams: w.streams + stalled, All: true, Stalled: stalled, ReceiveBuffer: s.settings.SendBuffer}
+		streams := load.OpenArgs{Streams: w.reading() + stalled, All: true, Stalled: stalled, ReceiveBuffer: s.settings.SendBuffer}
 		if err := b.open(streams); err != nil {
 			return math.NaN(), "", err
 		}
@@ -103,7 +104,7 @@ func stalled(s scenario, b *bout) (figures, error) {
 	if err := b.restart(); err != nil {
 		return figures{}, err
 	}
-	with, failed, err := p99(1)
+	with, failed, err := p99(w.stalledStreams())
 	return figures{failed: failed, values: []float64{with, without, with / without}}, err
 }
 
@@ -155,12 +156,13 @@ func resume(s scenario, b *bout) (figures, error) {
 	return figures{failed: resumed.shortfall(), values: []float64{
 		n / resumed.took.Seconds(),
 		micros(resumed.cpu) / n,
+		micros(resumed.cpu) / float64(w.streams),
 		float64(resumed.outcome.Repeated) / float64(w.streams),
 		resumed.clients(),
 	}}, nil
 }
 
-// idle measures memory and CPU of idle streams. It measures the memory at the end, after the
+// idle measures memory, CPU and goroutines of idle streams. It measures the memory at the end, after the
 // heartbeats, if there are any: a buffer uses no memory before its first write.
 func idle(s scenario, b *bout) (figures, error) {
 	before, err := b.stat(true)
@@ -185,6 +187,7 @@ func idle(s scenario, b *bout) (figures, error) {
 	f := figures{failed: rested.shortfall(), values: []float64{
 		float64(after.Resident-before.Resident) / 1000 / float64(s.work.streams),
 		millis(rested.cpu) / s.work.window.Seconds(),
+		float64(after.Goroutines-before.Goroutines) / float64(s.work.streams),
 		float64(rested.outcome.Heartbeats) / float64(s.work.streams),
 	}}
 	// A heartbeat at the edge of the window may be missed.

@@ -41,7 +41,7 @@ func TestLargeScenariosStallSomeReaders(t *testing.T) {
 	for _, s := range largeScenarios(true) {
 		stalls := strings.Contains(s.Name, "stalled")
 		if (s.work.stalled > 0) != stalls {
-			t.Errorf("%s stalls %d %%", s.Name, s.work.stalled)
+			t.Errorf("%s stalls one stream in %d", s.Name, s.work.stalled)
 		}
 		s.work.streams = 20
 		b, err := newBout(servers.All[0], s)

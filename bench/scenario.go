@@ -26,13 +26,30 @@ type scenario struct {
 // work is the size of a scenario.
 type work struct {
 	streams, events, bytes int
-	stalled                int           // percentage of streams that read nothing
+	stalled                int           // one stream in so many reads nothing; 0 is none
 	memory                 int64         // bytes that the server may use before it is stopped; 0 is no limit
 	users                  bool          // each event is for one user; else it is a broadcast
 	rate                   int           // events per second; 0 is full speed
 	span                   time.Duration // how long to send, instead of a number of events
 	settle, window         time.Duration // how long idle streams are open before they are measured, and then measured
 }
+
+// stalledStreams is the number of streams that read nothing, and reading that of the others.
+func (w work) stalledStreams() int {
+	if w.stalled == 0 {
+		return 0
+	}
+	return max(1, w.streams/w.stalled)
+}
+
+func (w work) reading() int { return w.streams - w.stalledStreams() }
+
+// Contestants that aims name.
+const (
+	kit    = "ginsse"
+	byHand = "net/http by hand"
+	floor  = "floor"
+)
 
 // Measures that several scenarios use.
 var (
@@ -41,8 +58,10 @@ var (
 	p50         = report.Measure{Name: "latency p50", Unit: "ms"}
 	p99         = report.Measure{Name: "latency p99", Unit: "ms"}
 	peakMemory  = report.Measure{Name: "peak memory", Unit: "MB"}
+	perStream   = report.Measure{Name: "server CPU per stream", Unit: "µs"}
 	idleCPU     = report.Measure{Name: "server CPU per second", Unit: "ms", Least: 0.05}
 	memory      = report.Measure{Name: "memory per stream", Unit: "KB"}
+	goroutines  = report.Measure{Name: "goroutines per stream", Least: 0.01}
 	clients     = report.Measure{Name: "clients' CPU", Unit: "% of a core", InfoOnly: true}
 )
 
@@ -75,6 +94,10 @@ func scenarios(quick bool) []scenario {
 			Name: "paced", Title: "Broadcast, paced",
 			About:    fmt.Sprintf("100 events a second of 100 bytes, each to %d streams.", size(1000, 200)),
 			Measures: paced,
+			Aims: []report.Aim{
+				{Kit: servers.Compact, Measure: 0, Contestant: floor, Most: 1.15},
+				{Kit: servers.Compact, Measure: 2, Contestant: report.BestPeer, Most: 1},
+			},
 		},
 		run:  deliver,
 		work: work{streams: size(1000, 200), events: size(500, 30), bytes: 100, rate: 100},
@@ -89,6 +112,7 @@ func scenarios(quick bool) []scenario {
 					"128 by default, 16,384 here. A sender at full speed gets further ahead than that.",
 				r3labsKeepsAll,
 			},
+			Aims: []report.Aim{{Kit: servers.Compact, Measure: 0, Contestant: report.BestPeer, Least: 6}},
 		},
 		settings: servers.Settings{Burst: 16 << 10},
 		run:      deliver,
@@ -99,6 +123,10 @@ func scenarios(quick bool) []scenario {
 			About: fmt.Sprintf("20,000 events a second of 100 bytes, in turn to each of %d users with one stream. "+
 				"The sender wakes every millisecond.", size(2000, 200)),
 			Measures: paced,
+			Aims: []report.Aim{
+				{Kit: servers.Compact, Measure: 0, Contestant: floor, Most: 1},
+				{Kit: servers.Compact, Measure: 2, Contestant: byHand, Most: 1},
+			},
 		},
 		run:  deliver,
 		work: work{streams: size(2000, 200), events: size(100_000, 4000), bytes: 100, users: true, rate: 20_000},
@@ -109,6 +137,10 @@ func scenarios(quick bool) []scenario {
 				"them. The time ends with the last delivery.", span, size(2000, 200)),
 			Measures: fullSpeed,
 			Notes:    []string{r3labsKeepsAll},
+			Aims: []report.Aim{
+				{Kit: servers.Compact, Measure: 0, Contestant: report.BestPeer, Least: 3},
+				{Kit: servers.Compact, Measure: 0, Contestant: byHand, Least: 2},
+			},
 		},
 		settings: servers.Settings{Burst: 1 << 10},
 		run:      deliver,
@@ -128,16 +160,34 @@ func scenarios(quick bool) []scenario {
 		settings: impatient,
 		excuse:   excuseFloor,
 		run:      stalled,
-		work:     work{streams: size(200, 50), events: size(2500, 150), bytes: 4 << 10, rate: 250},
+		work:     work{streams: size(201, 51), stalled: size(201, 51), events: size(2500, 150), bytes: 4 << 10, rate: 250},
+	}, {
+		Scenario: report.Scenario{
+			Name: "stalled-many", Title: "As many readers that never read",
+			About: fmt.Sprintf("%d events of 4 KB, 25 a second, each to %[2]d streams that read and %[2]d that have stalled, compared with a "+
+				"run without those. The kernel buffers 16 KiB for each stream at the server, and for a stalled one 16 KiB at the client, "+
+				"which the events before the measurement fill.", size(300, 30), size(1000, 50)),
+			Measures: []report.Measure{
+				{Name: "p99 with them", Unit: "ms"},
+				{Name: "p99 without", Unit: "ms"},
+				{Name: "p99 with them, over p99 without", Unit: "", InfoOnly: true},
+			},
+			Aims: []report.Aim{{Kit: servers.Compact, Measure: 2, Most: 1.2}},
+		},
+		settings: servers.Settings{SendBuffer: 16 << 10, WriteTimeout: millis(0, 500)},
+		excuse:   excuseFloor,
+		run:      stalled,
+		work:     work{streams: size(2000, 100), stalled: 2, events: size(300, 30), bytes: 4 << 10, rate: 25},
 	}, {
 		Scenario: report.Scenario{
 			Name: "connect", Title: "Connect storm",
 			About: fmt.Sprintf("%d streams are opened, with %d concurrent requests. Each has a JWT (HS256) to verify.", size(5000, 300), inFlight),
 			Measures: []report.Measure{
-				{Name: "server CPU per stream", Unit: "µs"},
+				perStream,
 				{Name: "opened", Unit: "streams/s", More: true},
 				clients,
 			},
+			Aims: []report.Aim{{Kit: servers.Compact, Measure: 0, Contestant: report.BestPeer, Most: 1}},
 			Notes: []string{"tmaxmax/go-sse subscribes a stream after its headers are sent. So a client sees the stream open sooner, and " +
 				"misses an event in between. The others subscribe it first."},
 		},
@@ -151,9 +201,11 @@ func scenarios(quick bool) []scenario {
 			Measures: []report.Measure{
 				{Name: "replayed", Unit: "events/s", More: true},
 				cpuPerEvent,
+				perStream,
 				{Name: "events repeated per stream", Unit: ""},
 				clients,
 			},
+			Aims: []report.Aim{{Kit: servers.Compact, Measure: 2, Contestant: report.BestPeer, Most: 1}},
 		},
 		settings: servers.Settings{History: 4096},
 		excuse: func(c servers.Contestant) string {
@@ -168,13 +220,18 @@ func scenarios(quick bool) []scenario {
 		Scenario: report.Scenario{
 			Name: "idle", Title: "Idle streams",
 			About: fmt.Sprintf("%d streams without events, with heartbeats every 15 s if the contestant has them. The CPU is measured when they "+
-				"have been open for %v, over %v, and the memory after that.", size(10_000, 500), settle, window),
-			Measures: []report.Measure{memory, idleCPU, {Name: "heartbeats per stream since it was opened", InfoOnly: true}},
+				"have been open for %v, over %v, and the memory after that.", size(15_000, 500), settle, window),
+			Measures: []report.Measure{memory, idleCPU, goroutines, {Name: "heartbeats per stream since it was opened", InfoOnly: true}},
 			Notes:    []string{"The libraries send no heartbeats. The kit, the contestants written by hand and the floor do."},
+			Aims: []report.Aim{
+				{Kit: servers.Compact, Measure: 0, Most: 2.5},
+				{Kit: servers.Compact, Measure: 1, Contestant: kit, Most: 1},
+				{Kit: servers.Compact, Measure: 2, Most: goroutines.Least},
+			},
 		},
 		settings: heartbeats,
 		run:      idle,
-		work:     work{streams: size(10_000, 500), settle: settle, window: window},
+		work:     work{streams: size(15_000, 500), settle: settle, window: window},
 	}, {
 		Scenario: report.Scenario{
 			Name: "silent", Title: "Idle streams without heartbeats",
@@ -199,6 +256,7 @@ func scenarios(quick bool) []scenario {
 				XName:    "streams",
 				X:        float64(streams),
 				Measures: paced,
+				Aims:     []report.Aim{{Kit: servers.Compact, Measure: 0, Contestant: report.BestPeer, Most: 1}},
 			},
 			run:  deliver,
 			work: work{streams: streams, events: size(150_000, 5000) / streams, bytes: 100, rate: 50_000 / streams},

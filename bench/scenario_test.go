@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ginsse/ginsse/bench/internal/report"
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
@@ -28,10 +29,58 @@ func TestScenarioNamesAreUnique(t *testing.T) {
 
 func TestScenariosExcuseTheKitFromNothing(t *testing.T) {
 	t.Parallel()
-	kit := servers.All[0]
 	for _, s := range scenarios(false) {
-		if s.excuse != nil && s.excuse(kit) != "" {
-			t.Errorf("%s excuses %s: %s", s.Name, kit.Name, s.excuse(kit))
+		for _, c := range kits(t) {
+			if s.excuse != nil && s.excuse(c) != "" {
+				t.Errorf("%s excuses %s: %s", s.Name, c.Name, s.excuse(c))
+			}
+		}
+	}
+}
+
+// kits returns the contestants that are the kit.
+func kits(t *testing.T) (list []servers.Contestant) {
+	t.Helper()
+	for _, name := range []string{kit, servers.Compact} {
+		c, err := servers.ByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
+func TestAimsNameContestantsAndMeasures(t *testing.T) {
+	t.Parallel()
+	for _, s := range scenarios(false) {
+		for _, aim := range s.Aims {
+			for _, name := range []string{aim.Kit, aim.Contestant} {
+				if _, err := servers.ByName(name); err != nil && name != "" && name != report.BestPeer {
+					t.Errorf("%s: %+v: %v", s.Name, aim, err)
+				}
+			}
+			if m := s.Measures[aim.Measure]; (aim.Most > 0) == (aim.Least > 0) || m.More != (aim.Least > 0) {
+				t.Errorf("%s: %+v bounds %s on the wrong side", s.Name, aim, m.Name)
+			}
+		}
+	}
+}
+
+func TestStalledStreamsAreAShareOfAll(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		work
+		stalled, reading int
+	}{
+		{work{streams: 10}, 0, 10},
+		{work{streams: 10, stalled: 2}, 5, 5},
+		{work{streams: 10, stalled: 20}, 1, 9},
+		{work{streams: 5000, stalled: 20}, 250, 4750},
+		{work{streams: 201, stalled: 201}, 1, 200},
+	} {
+		if n, m := test.stalledStreams(), test.work.reading(); n != test.stalled || m != test.reading {
+			t.Errorf("%d of %d streams are stalled and %d read, want %d and %d", n, test.streams, m, test.stalled, test.reading)
 		}
 	}
 }
@@ -39,27 +88,34 @@ func TestScenariosExcuseTheKitFromNothing(t *testing.T) {
 // The figures mean nothing, because the work is tiny and other tests run meanwhile.
 func TestScenariosGiveTheKitAFigureForEachMeasure(t *testing.T) {
 	t.Parallel()
-	for _, s := range scenarios(true) {
-		t.Run(s.Name, func(t *testing.T) {
-			t.Parallel()
-			s.work.streams, s.work.events = 10, min(s.work.events, 20)
-			s.work.span = min(s.work.span, 20*time.Millisecond)
-			f, others, err := options{quick: true}.once(s, servers.All[0], 0)
-			if err != nil || f.failed != "" {
-				t.Fatalf("%q, %v", f.failed, err)
-			}
-			if len(f.values) != len(s.Measures) {
-				t.Fatalf("%d figures for %d measures", len(f.values), len(s.Measures))
-			}
-			for i, v := range f.values {
-				// An idle server may have used no CPU, and released memory.
-				if math.IsNaN(v) || math.IsInf(v, 0) || s.work.events > 0 && v < 0 {
-					t.Errorf("%s is %v", s.Measures[i].Name, v)
-				}
-			}
-			if math.IsNaN(others) {
-				t.Errorf("others have used %v cores", others)
-			}
-		})
+	for _, c := range kits(t) {
+		for _, s := range scenarios(true) {
+			t.Run(c.Name+"/"+s.Name, func(t *testing.T) {
+				t.Parallel()
+				giveFigures(t, s, c)
+			})
+		}
+	}
+}
+
+func giveFigures(t *testing.T, s scenario, c servers.Contestant) {
+	t.Helper()
+	s.work.streams, s.work.events = 10, min(s.work.events, 20)
+	s.work.span = min(s.work.span, 20*time.Millisecond)
+	f, others, err := options{quick: true}.once(s, c, 0)
+	if err != nil || f.failed != "" {
+		t.Fatalf("%q, %v", f.failed, err)
+	}
+	if len(f.values) != len(s.Measures) {
+		t.Fatalf("%d figures for %d measures", len(f.values), len(s.Measures))
+	}
+	for i, v := range f.values {
+		// An idle server may have used no CPU, and released memory.
+		if math.IsNaN(v) || math.IsInf(v, 0) || s.work.events > 0 && v < 0 {
+			t.Errorf("%s is %v", s.Measures[i].Name, v)
+		}
+	}
+	if math.IsNaN(others) {
+		t.Errorf("others have used %v cores", others)
 	}
 }

@@ -3,6 +3,7 @@ package servers
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -18,7 +19,8 @@ type Stat struct {
 	Peak int64
 	// Resident is the bytes in memory after a garbage collection, without the pages of
 	// files. It is 0 unless it was requested.
-	Resident int64
+	Resident   int64
+	Goroutines int
 }
 
 // Stat returns what the process has used. With memory set it returns Resident too, and
@@ -27,6 +29,7 @@ func (c *Control) Stat(memory bool, stat *Stat) (err error) {
 	if stat.CPU, err = child.CPU(); err != nil {
 		return err
 	}
+	stat.Goroutines = runtime.NumGoroutine()
 	if stat.Peak, err = status("VmHWM"); err != nil || !memory {
 		return err
 	}

@@ -3,6 +3,7 @@ package servers
 import (
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 )
 
@@ -19,7 +20,7 @@ func stat(t *testing.T, memory bool) (s Stat) {
 func TestStatIsOfThisProcess(t *testing.T) {
 	const much = 64 << 20
 	before := stat(t, true)
-	if before.CPU <= 0 || before.Resident < 100<<10 || before.Peak < before.Resident {
+	if before.CPU <= 0 || before.Resident < 100<<10 || before.Peak < before.Resident || before.Goroutines < 1 {
 		t.Errorf("at first: %+v", before)
 	}
 	block := make([]byte, much)
@@ -48,6 +49,23 @@ func TestStatIsOfThisProcess(t *testing.T) {
 	}
 	if got := stat(t, false); got.Peak > with.Peak-much/2 || got.Peak < after.Resident/2 {
 		t.Errorf("after the reset: %+v, and before it %+v", got, after)
+	}
+}
+
+// It is not parallel, because goroutines of other tests count too.
+func TestStatCountsGoroutines(t *testing.T) {
+	const many = 1000
+	before := stat(t, false).Goroutines
+	end := make(chan struct{})
+	var running sync.WaitGroup
+	for range many {
+		running.Go(func() { <-end })
+	}
+	with := stat(t, false).Goroutines
+	close(end)
+	running.Wait()
+	if more := with - before; more < many*9/10 || more > many*11/10 {
+		t.Errorf("%d goroutines more, after %d were started", more, many)
 	}
 }
 
