@@ -40,6 +40,8 @@ const limit = 40 * time.Second
 // inFlight is the number of concurrent requests.
 const inFlight = 64
 
+// newBout starts the processes of a bout, but not those of several nodes, which the work itself
+// starts.
 func newBout(contestant servers.Contestant, s scenario) (*bout, error) {
 	b := &bout{
 		contestant: contestant, settings: s.settings,
@@ -49,6 +51,9 @@ func newBout(contestant servers.Contestant, s scenario) (*bout, error) {
 	}
 	if s.settings.WriteTimeout > 0 {
 		b.quiet = 2 * s.settings.WriteTimeout
+	}
+	if s.work.nodes > 0 {
+		return b, nil
 	}
 	return b, b.start()
 }
@@ -86,7 +91,7 @@ func (b *bout) restart() error {
 }
 
 func (b *bout) prepare(args load.OpenArgs) error {
-	args.Addr, args.Limit, args.InFlight = b.addr, limit, inFlight
+	args.Addrs, args.Limit, args.InFlight = []string{b.addr}, limit, inFlight
 	return b.load.Call("Prepare", args, new(struct{}))
 }
 
@@ -159,19 +164,26 @@ func (b *bout) send(args servers.SendArgs) (measured, error) {
 	case err != nil:
 		return m, err
 	}
-	if args.Rate > 0 {
-		interval := time.Second / time.Duration(args.Rate)
-		m.late = sent.Took - time.Duration(args.Events-1)*interval
-		if m.late < max(tolerance, 2*interval) { // the last event may take an interval
-			m.late = 0
-		}
-	}
+	m.late = lateness(args, sent)
 	if args.For > 0 {
 		expected.Events = args.First + sent.Events
 		m.outcome = load.Outcome{} // because decoding does not set zeros
 		err = b.load.Call("SetExpected", expected, &m.outcome)
 	}
 	return m, err
+}
+
+// lateness returns how much longer than due the sender of a series took, or 0 if it was in time.
+func lateness(args servers.SendArgs, sent servers.Sent) time.Duration {
+	if args.Rate == 0 {
+		return 0
+	}
+	interval := time.Second / time.Duration(args.Rate)
+	late := sent.Took - time.Duration(args.Events-1)*interval
+	if late < max(tolerance, 2*interval) { // the last event may take an interval
+		return 0
+	}
+	return late
 }
 
 // sendWithoutStreams sends events while no stream is open.
@@ -204,15 +216,16 @@ func (b *bout) read(method string, args any, m *measured) error {
 
 // measured is the result of a piece of work.
 type measured struct {
-	took    time.Duration // until the last event arrived
-	cpu     time.Duration // of the server
-	peak    int64         // most bytes of memory that the server has used
-	loadCPU time.Duration // of the load generator
-	outcome load.Outcome
-	last    time.Time     // when the last event arrived; zero without waiting for events
-	late    time.Duration // how much longer than due the sender took; 0 if it was in time
-	timed   bool          // the series had a duration, not a number of events
-	stuck   bool          // the sender has not returned, and cannot be used again
+	took        time.Duration // until the last event arrived
+	cpu         time.Duration // of the server
+	peak        int64         // most bytes of memory that the server has used
+	loadCPU     time.Duration // of the load generator
+	outcome     load.Outcome
+	last        time.Time     // when the last event arrived; zero without waiting for events
+	late        time.Duration // how much longer than due the sender took; 0 if it was in time
+	timed       bool          // the series had a duration, not a number of events
+	reconnected int           // how often streams have reconnected because their server had ended
+	stuck       bool          // the sender has not returned, and cannot be used again
 }
 
 // clients is the load generator's CPU in percent of a core. Near 100 the clients limit the
@@ -229,21 +242,16 @@ func (b *bout) measure(work func(*measured) error) (m measured, err error) {
 	if err := b.load.Call("CPU", struct{}{}, &loadBefore); err != nil {
 		return m, err
 	}
-	if b.profile != "" {
-		if err := b.server.Call("Profile", b.profile, new(struct{})); err != nil {
-			return m, err
-		}
-	}
-	busy, start := machineCPU(), time.Now()
-	if err := work(&m); err != nil {
+	var start time.Time
+	var took, busy time.Duration
+	if err := profiled(b.server, b.profile, func() error {
+		begun := machineCPU()
+		start = time.Now()
+		err := work(&m)
+		took, busy = time.Since(start), machineCPU()-begun
+		return err
+	}); err != nil {
 		return m, err
-	}
-	took := time.Since(start)
-	busy = machineCPU() - busy
-	if b.profile != "" {
-		if err := b.server.Call("Profile", "", new(struct{})); err != nil {
-			return m, err
-		}
 	}
 	if err := b.load.Call("CPU", struct{}{}, &loadAfter); err != nil {
 		return m, err
@@ -258,6 +266,20 @@ func (b *bout) measure(work func(*measured) error) (m measured, err error) {
 	}
 	b.others = max(b.others, (busy-m.cpu-m.loadCPU).Seconds()/max(took.Seconds(), 0.5))
 	return m, nil
+}
+
+// profiled writes a CPU profile of a server during some work to a file. With "" there is none.
+func profiled(server *child.Child, file string, work func() error) error {
+	if file == "" {
+		return work()
+	}
+	if err := server.Call("Profile", file, new(struct{})); err != nil {
+		return err
+	}
+	if err := work(); err != nil {
+		return err
+	}
+	return server.Call("Profile", "", new(struct{}))
 }
 
 // latency returns a quantile in milliseconds. It is NaN if events are missing, because their

@@ -41,7 +41,7 @@ func largeScenarios(quick bool) (list []scenario) {
 func largeScenario(streams, stalled int, settings servers.Settings) scenario {
 	s := scenario{
 		Scenario: report.Scenario{
-			Title: "One event of 1 MB", Group: "large", XName: "streams", X: float64(streams),
+			Title: "One event of 1 MB", Group: "large", XName: sizes, X: float64(streams),
 			About: "One event of 1,000,000 bytes to all streams, after 20 small ones. The kernel buffers 64 KiB for each stream at the " +
 				"server, so that the event does not fit in there. Peak memory is that of the whole server, idle streams included.",
 			Measures: []report.Measure{

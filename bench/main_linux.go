@@ -16,8 +16,9 @@
 // a scenario, add an entry to the list in scenario.go. Work of a new kind needs a function
 // in figures.go, or in a file of its own as in large.go.
 //
-// The cost of several nodes is measured by go test -bench Nodes, with a broker as one more
-// process: see nodes_bench_linux_test.go.
+// The scenarios nodes-* have several servers and load generators, and a broker: see nodes.go
+// and cluster.go. What a shared log costs is measured by go test -bench Nodes: see
+// nodes_bench_linux_test.go.
 //
 // The exit status is 1 if the kit has failed a scenario. Failures of other contestants
 // are in the tables only.
@@ -94,6 +95,13 @@ func run(o options, role, only, names string, write bool) error {
 		return err
 	}
 	if o.contestants, err = chooseContestants(names); err != nil {
+		return err
+	}
+	most, err := child.MostStreams()
+	if err != nil {
+		return err
+	}
+	if err := checkFiles(o.scenarios, most); err != nil {
 		return err
 	}
 	if o.profiles != "" {
@@ -179,6 +187,19 @@ func choose(all []scenario, only string) ([]scenario, error) {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(s scenario) bool { return !slices.ContainsFunc(names, s.named) }), nil
+}
+
+// checkFiles returns an error for each scenario that has more streams in one process than its
+// limit of open files allows.
+func checkFiles(list []scenario, most int) error {
+	var failures []error
+	for _, s := range list {
+		if n := s.work.files(); n > most {
+			failures = append(failures, fmt.Errorf("%s has %d streams in one process, and the limit of open files allows %d: "+
+				"raise it (ulimit -Hn), or choose other scenarios with -scenarios", s.Name, n, most))
+		}
+	}
+	return errors.Join(failures...)
 }
 
 // namesOf lists the names that choose accepts. A group comes before its scenarios.

@@ -26,6 +26,7 @@ type scenario struct {
 // work is the size of a scenario.
 type work struct {
 	streams, events, bytes int
+	nodes                  int           // on one log, with as many streams each; 0 is one server without others
 	stalled                int           // one stream in so many reads nothing; 0 is none
 	memory                 int64         // bytes that the server may use before it is stopped; 0 is no limit
 	users                  bool          // each event is for one user; else it is a broadcast
@@ -44,12 +45,24 @@ func (w work) stalledStreams() int {
 
 func (w work) reading() int { return w.streams - w.stalledStreams() }
 
+// files is the most streams that one process has.
+func (w work) files() int {
+	if w.nodes == 0 {
+		return w.streams
+	}
+	// A node ends, and the others have all streams. Their shares differ a little.
+	return w.streams/(w.nodes-1) + w.nodes
+}
+
 // Contestants that aims name.
 const (
 	kit    = "ginsse"
 	byHand = "net/http by hand"
 	floor  = "floor"
 )
+
+// sizes is what differs between the scenarios of a group.
+const sizes = "streams"
 
 // Measures that several scenarios use.
 var (
@@ -253,7 +266,7 @@ func scenarios(quick bool) []scenario {
 				Name: fmt.Sprintf("growth-%d", streams), Title: "Growth",
 				About:    "Broadcasts at a total of 50,000 delivered events of 100 bytes a second, to more and more streams.",
 				Group:    "growth",
-				XName:    "streams",
+				XName:    sizes,
 				X:        float64(streams),
 				Measures: paced,
 				Aims:     []report.Aim{{Kit: servers.Compact, Measure: 0, Contestant: report.BestPeer, Most: 1}},
@@ -262,7 +275,8 @@ func scenarios(quick bool) []scenario {
 			work: work{streams: streams, events: size(150_000, 5000) / streams, bytes: 100, rate: 50_000 / streams},
 		})
 	}
-	return append(list, largeScenarios(quick)...)
+	list = append(list, largeScenarios(quick)...)
+	return append(list, nodesScenarios(quick)...)
 }
 
 // excuseFloor excuses the floor from scenarios with stalled readers.

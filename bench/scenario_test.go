@@ -67,6 +67,32 @@ func TestAimsNameContestantsAndMeasures(t *testing.T) {
 	}
 }
 
+func TestCheckFilesNamesScenariosThatNeedMore(t *testing.T) {
+	t.Parallel()
+	list := []scenario{
+		{Scenario: report.Scenario{Name: "small"}, work: work{streams: 100}},
+		{Scenario: report.Scenario{Name: "big"}, work: work{streams: 101}},
+		{Scenario: report.Scenario{Name: "spread"}, work: work{streams: 380, nodes: 5}},
+		{Scenario: report.Scenario{Name: "many"}, work: work{streams: 400, nodes: 5}},
+	}
+	const hint = "and the limit of open files allows 100: raise it (ulimit -Hn), or choose other scenarios with -scenarios"
+	const want = "big has 101 streams in one process, " + hint + "\nmany has 105 streams in one process, " + hint
+	if err := checkFiles(list, 100); err == nil || err.Error() != want {
+		t.Errorf("the error is %v, want %s", err, want)
+	}
+	if err := checkFiles(list, 105); err != nil {
+		t.Errorf("with enough: %v", err)
+	}
+}
+
+// The figure is that of the machine on which the aims were set.
+func TestScenariosFitInto20000Files(t *testing.T) {
+	t.Parallel()
+	if err := checkFiles(scenarios(false), 20_000-64); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStalledStreamsAreAShareOfAll(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -102,6 +128,7 @@ func giveFigures(t *testing.T, s scenario, c servers.Contestant) {
 	t.Helper()
 	s.work.streams, s.work.events = 10, min(s.work.events, 20)
 	s.work.span = min(s.work.span, 20*time.Millisecond)
+	s.work.nodes = min(s.work.nodes, 2)
 	f, others, err := options{quick: true}.once(s, c, 0)
 	if err != nil || f.failed != "" {
 		t.Fatalf("%q, %v", f.failed, err)

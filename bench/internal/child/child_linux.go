@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/rpc"
 	"os"
 	"os/exec"
@@ -140,11 +141,23 @@ func CPU() (time.Duration, error) {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), err
 }
 
+// otherFiles is how many files a process needs beside those of its streams: pipes, the listener,
+// epoll, a profile, a broker.
+const otherFiles = 64
+
+// MostStreams returns how many streams a process may have by its hard limit of open files.
+func MostStreams() (int, error) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("RLIMIT_NOFILE: %w", err)
+	}
+	return int(min(limit.Max, math.MaxInt32)) - otherFiles, nil
+}
+
 // Files makes sure that this process may open a file for each of so many streams, and the
 // few others that it needs. It raises the soft limit to the hard one if necessary.
 func Files(streams int) error {
-	const others = 64 // pipes, the listener, epoll, a profile
-	needed := uint64(streams + others)
+	needed := uint64(streams + otherFiles)
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("RLIMIT_NOFILE: %w", err)

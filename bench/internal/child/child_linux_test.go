@@ -250,6 +250,25 @@ func TestFilesRaisesTheSoftLimit(t *testing.T) {
 	}
 }
 
+func TestMostStreamsIsWhatFilesAllows(t *testing.T) {
+	t.Parallel()
+	most, err := MostStreams()
+	if err != nil || most <= 0 {
+		t.Fatalf("%d, %v", most, err)
+	}
+	var after syscall.Rlimit
+	c := start(t, "many") // raising the soft limit is for a whole process
+	if err := c.Call("Files", most, &after); err != nil {
+		t.Errorf("%d streams: %v", most, err)
+	}
+	if most == math.MaxInt32-otherFiles {
+		t.Skip("there is no limit")
+	}
+	if err := c.Call("Files", most+1, &after); err == nil {
+		t.Errorf("a process may have %d streams, more than %d", most+1, most)
+	}
+}
+
 func TestFilesReportsTheLimit(t *testing.T) {
 	t.Parallel()
 	var limit syscall.Rlimit

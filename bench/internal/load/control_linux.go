@@ -57,6 +57,20 @@ func (c *Control) Wait(args WaitArgs, waited *Waited) (err error) {
 	return err
 }
 
+// FailedOver is the result of Failover.
+type FailedOver struct {
+	Failover
+
+	Outcome Outcome
+}
+
+// Failover calls [Loader.Failover].
+func (c *Control) Failover(args FailoverArgs, result *FailedOver) (err error) {
+	result.Failover, err = c.loader.Failover(args)
+	result.Outcome = c.loader.Outcome()
+	return err
+}
+
 // Rest calls [Loader.Rest].
 func (c *Control) Rest(d time.Duration, waited *Waited) error {
 	err := c.loader.Rest(d)

@@ -43,7 +43,7 @@ func TestControlIsCalledOverRPC(t *testing.T) {
 	addr, streams := startServer(t)
 	none := struct{}{}
 	var took, used time.Duration
-	call("Prepare", OpenArgs{Addr: addr, Streams: 2, InFlight: 1, Limit: patience}, &none)
+	call("Prepare", OpenArgs{Addrs: []string{addr}, Streams: 2, InFlight: 1, Limit: patience}, &none)
 	call("Open", none, &took)
 	if took <= 0 || took > patience {
 		t.Errorf("Open took %v", took)
@@ -66,8 +66,21 @@ func TestControlIsCalledOverRPC(t *testing.T) {
 	if rested.Outcome.Closed != 1 || !rested.Last.IsZero() {
 		t.Errorf("after one was ended: %+v", rested)
 	}
+	call("Expect", ExpectArgs{Events: 4}, &none)
+	var over FailedOver
+	args := FailoverArgs{Addrs: []string{addr}, InFlight: 1, Limit: patience, Quiet: patience}
+	failing := client.Go("Child.Failover", args, &over, make(chan *rpc.Call, 1))
+	close(ends[1].do)
+	again := within(t, "a stream", streams)
+	again.write(t, 3, 4)
+	if err := within(t, "Failover", failing.Done).Error; err != nil {
+		t.Fatal(err)
+	}
+	if o := over.Outcome; over.Reconnected != 1 || over.Back.Before(begun) || o.Delivered != 1 || o.Closed != 1 {
+		t.Errorf("after one has reconnected: %+v", over)
+	}
 	call("Close", none, &none)
-	within(t, "the end of a stream", ends[1].disconnected)
+	within(t, "the end of a stream", again.disconnected)
 	call("CPU", none, &used)
 	if used <= 0 || used > time.Hour {
 		t.Errorf("CPU returns %v", used)

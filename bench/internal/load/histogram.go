@@ -13,6 +13,13 @@ type Histogram struct {
 
 func (h *Histogram) add(d time.Duration) { h.Counts[bucket(uint64(d))]++ }
 
+// Add adds the durations of another histogram.
+func (h *Histogram) Add(other Histogram) {
+	for i, n := range other.Counts {
+		h.Counts[i] += n
+	}
+}
+
 // bucket returns the index of a bucket, which has the highest bit and the four after it.
 func bucket(n uint64) int {
 	if n < 16 {

@@ -31,6 +31,21 @@ func TestHistogramWithoutDurationsHasNoQuantiles(t *testing.T) {
 	}
 }
 
+func TestHistogramAddsAnother(t *testing.T) {
+	t.Parallel()
+	var low, high Histogram
+	for range 3 {
+		low.add(time.Millisecond)
+		high.add(time.Second)
+	}
+	low.Add(high)
+	for q, want := range map[float64]time.Duration{0.5: time.Millisecond, 0.6: time.Second} {
+		if got := low.Quantile(q); math.Abs(float64(got-want)) > float64(want)/16 {
+			t.Errorf("quantile %v is %v, want %v", q, got, want)
+		}
+	}
+}
+
 func TestHistogramOfOneDurationHasItAsEveryQuantile(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{0, 1, 15, 16, 17, 31, 32, 1000, time.Millisecond, time.Hour, math.MaxInt64} {

@@ -22,7 +22,10 @@ type Loader struct {
 	buffer  []byte
 	clock   func() time.Time
 
-	next prepared // what Open is to do
+	args     OpenArgs // of the last Prepare
+	addrs    addresses
+	requests [][]byte  // what Open is to send; nil if nothing is prepared
+	failover *failover // nil but during Failover
 
 	open     int // streams whose headers have arrived
 	closed   int // streams that the server has ended
@@ -88,14 +91,29 @@ func (l *Loader) poll(deadline time.Time) error {
 			l.closed++
 			_ = unix.Close(s.fd)
 			s.fd = -1
-			l.finish(s)
+			l.ended(s)
 		}
 	}
 	return nil
 }
 
+// ended is called when the server has ended a stream.
+func (l *Loader) ended(s *stream) {
+	if l.failover != nil {
+		l.failover.waiting = append(l.failover.waiting, s)
+		return
+	}
+	l.finish(s)
+}
+
 // opened implements sink.
-func (l *Loader) opened(*stream) { l.open++ }
+func (l *Loader) opened(*stream) {
+	l.open++
+	if l.failover != nil {
+		l.closed-- // it is back
+		l.failover.back = l.now
+	}
+}
 
 // event implements sink.
 func (l *Loader) event(s *stream) {
@@ -144,7 +162,7 @@ func (l *Loader) SetExpected(events, users int) {
 		if users == 0 {
 			return events
 		}
-		return (events + users - 1 - index) / users
+		return (events + users - 1 - l.args.First - index) / users
 	}
 }
 
@@ -152,23 +170,31 @@ func (l *Loader) SetExpected(events, users int) {
 // after limit, or when no event has arrived for as long as quiet. It returns the time of
 // the last event since Expect, or of the call if there was none.
 func (l *Loader) Wait(limit, quiet time.Duration) (last time.Time, err error) {
+	err = l.read(limit, quiet, func() (bool, error) { return l.finished < l.reading, nil })
+	return l.last, err
+}
+
+// read reads while there is more to do. It gives up like Wait.
+func (l *Loader) read(limit, quiet time.Duration, more func() (bool, error)) error {
 	start := time.Now()
 	if l.last.IsZero() {
 		l.last = start
 	}
-	for l.finished < l.reading {
+	for {
+		if more, err := more(); err != nil || !more {
+			return err
+		}
 		err := l.poll(start.Add(limit))
 		if errors.Is(err, errLimit) {
-			break
+			return nil
 		}
 		if err != nil {
-			return l.last, err
+			return err
 		}
 		if min(l.now.Sub(l.last), l.now.Sub(start)) > quiet {
-			break
+			return nil
 		}
 	}
-	return l.last, nil
 }
 
 // Rest reads for the duration d, without expecting anything.
@@ -191,6 +217,16 @@ type Outcome struct {
 	Missing    int // expected events that have not arrived
 	Closed     int // streams that the server has ended since they were opened
 	Latency    Histogram
+}
+
+// Add adds the outcome of other streams.
+func (o *Outcome) Add(other Outcome) {
+	o.add(other.Tally)
+	o.Bytes += other.Bytes
+	o.GapStreams += other.GapStreams
+	o.Missing += other.Missing
+	o.Closed += other.Closed
+	o.Latency.Add(other.Latency)
 }
 
 // Outcome returns the counts since the last Expect.

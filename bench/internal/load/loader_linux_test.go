@@ -32,6 +32,7 @@ func within[T any](t *testing.T, what string, ch <-chan T) (v T) {
 // It returns when the test closes do, or when the client has disconnected.
 type served struct {
 	user         string
+	from         string // address of the client
 	query        string
 	lastEventID  []string // values of the header
 	do           chan func(w http.ResponseWriter)
@@ -78,7 +79,7 @@ func startServer(t *testing.T) (addr string, streams <-chan *served) {
 			return
 		}
 		s := &served{
-			user: claims["sub"].(string), query: r.URL.RawQuery, lastEventID: r.Header["Last-Event-Id"],
+			user: claims["sub"].(string), from: r.RemoteAddr, query: r.URL.RawQuery, lastEventID: r.Header["Last-Event-Id"],
 			do: make(chan func(http.ResponseWriter)), disconnected: r.Context().Done(),
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -145,8 +146,9 @@ func open(t *testing.T, l *Loader, args OpenArgs, streams <-chan *served) []*ser
 	}
 	ends := make([]*served, args.Streams)
 	for i := range ends {
-		if ends[i] = byUser[servers.UserName(i)]; ends[i] == nil {
-			t.Fatalf("there is no stream of %s, only %v", servers.UserName(i), byUser)
+		user := servers.UserName(args.First + i)
+		if ends[i] = byUser[user]; ends[i] == nil {
+			t.Fatalf("there is no stream of %s, only %v", user, byUser)
 		}
 	}
 	return ends
@@ -164,7 +166,7 @@ func TestLoaderWaitsForWhatIsExpected(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 3, All: true}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 3, All: true}, streams)
 	if "?"+ends[0].query != servers.AllQuery || ends[0].lastEventID != nil {
 		t.Errorf("the query is %q and the last event ID %q", ends[0].query, ends[0].lastEventID)
 	}
@@ -198,7 +200,7 @@ func TestLoaderExpectsItsShareForEachUser(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 3}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 3}, streams)
 	if ends[0].query != "" {
 		t.Errorf("the query is %q", ends[0].query)
 	}
@@ -214,11 +216,38 @@ func TestLoaderExpectsItsShareForEachUser(t *testing.T) {
 	}
 }
 
+func TestLoaderExpectsTheShareOfItsOwnUsers(t *testing.T) {
+	t.Parallel()
+	addr, streams := startServer(t)
+	l := newLoader(t)
+	// The users are 0 to 4, of whom these are 3 and 4.
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2, First: 3}, streams)
+	l.Expect(9, 5)
+	for i, share := range []int{2, 1} {
+		ends[i].write(t, 0, share)
+	}
+	if got := wait(t, l); got.Delivered != 3 || got.Missing != 0 {
+		t.Errorf("%+v, %d missing", got.Tally, got.Missing)
+	}
+}
+
+func TestOutcomeAddsThatOfOtherStreams(t *testing.T) {
+	t.Parallel()
+	sum := Outcome{Tally{1, 2, 3, 4, 5}, 6, 7, 8, 9, Histogram{}}
+	other := Outcome{Tally{10, 20, 30, 40, 50}, 60, 70, 80, 90, Histogram{}}
+	other.Latency.add(time.Second)
+	sum.Add(other)
+	want := Outcome{Tally{11, 22, 33, 44, 55}, 66, 77, 88, 99, other.Latency}
+	if sum != want {
+		t.Errorf("%+v", sum)
+	}
+}
+
 func TestLoaderStopsAtTheEventMarkedAsLast(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2}, streams)
 	l.Expect(Unknown, 0)
 	for i, missing := range []int{0, 1} {
 		ends[i].write(t, 0, 3-missing)
@@ -237,7 +266,7 @@ func TestLoaderDoesNotReadStalledStreams(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2, Stalled: 1}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2, Stalled: 1}, streams)
 	l.Expect(5, 0)
 	ends[0].write(t, 0, 5)
 	// When this returns, the client can read what the server wrote.
@@ -259,7 +288,7 @@ func TestLoaderTimesEachRead(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2}, streams)
 	l.Expect(1, 0)
 	for i, end := range ends {
 		end.write(t, 0, 1)
@@ -292,7 +321,7 @@ func TestLoaderCountsGapsAndHeartbeats(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 3}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 3}, streams)
 	l.Expect(2, 0)
 	const gap, comment, heartbeat = "event: sse.gap\ndata: {}\n\n", ": heartbeat\n\n", "event: sse.heartbeat\ndata:\nid: 7\n\n"
 	for i, text := range []string{comment + heartbeat, gap + gap, heartbeat + gap} {
@@ -323,7 +352,7 @@ func TestLoaderCountsStreamsThatTheServerEnds(t *testing.T) {
 			t.Parallel()
 			addr, streams := startServer(t)
 			l := newLoader(t)
-			ends := open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+			ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2}, streams)
 			l.Expect(5, 0)
 			ends[0].write(t, 0, 5)
 			ends[1].write(t, 0, 2)
@@ -345,7 +374,7 @@ func TestLoaderWaitEndsAtItsLimit(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 1}, streams)
 	l.Expect(3, 0)
 	ends[0].write(t, 0, 2)
 	begun := time.Now()
@@ -365,7 +394,7 @@ func TestLoaderWaitEndsWithoutEvents(t *testing.T) {
 	addr, streams := startServer(t)
 	l := newLoader(t)
 	const quiet = time.Second
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 1}, streams)
 	l.Expect(4, 0)
 	ends[0].write(t, 0, 3)
 	begun := time.Now()
@@ -385,7 +414,7 @@ func TestLoaderRestReadsEverything(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2}, streams)
 	ends[0].write(t, 0, 2)
 	close(ends[1].do)
 	// Rest takes as long with and without events.

@@ -14,7 +14,11 @@ import (
 
 // OpenArgs says which streams to open.
 type OpenArgs struct {
-	Addr    string
+	Addrs []string // of the servers, to which the streams connect in turn
+	// From is the address to connect from; "" is the system's choice. Connections of one address
+	// to one server share some 28,000 ports.
+	From    string
+	First   int // number of the first stream among those of several processes
 	Streams int
 	All     bool // the streams request broadcasts
 	Stalled int  // number of streams, the first ones, that read only their headers
@@ -28,18 +32,37 @@ type OpenArgs struct {
 	Limit         time.Duration // most time for Open
 }
 
-// prepared is what Prepare passes to Open.
-type prepared struct {
-	args     OpenArgs
-	addr     netip.AddrPort
-	requests [][]byte // nil if nothing is prepared
+// addresses are those of the servers that streams connect to, in turn.
+type addresses struct {
+	servers []netip.AddrPort
+	from    netip.Addr // invalid for the system's choice
 }
+
+func parseAddresses(servers []string, from string) (a addresses, err error) {
+	for _, text := range servers {
+		addr, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return a, err
+		}
+		a.servers = append(a.servers, addr)
+	}
+	if from != "" {
+		a.from, err = netip.ParseAddr(from)
+	}
+	if err == nil && len(a.servers) == 0 {
+		err = errors.New("no server is given")
+	}
+	return a, err
+}
+
+// of returns the server of a stream, by its number.
+func (a addresses) of(number int) netip.AddrPort { return a.servers[number%len(a.servers)] }
 
 // Prepare creates the streams and their requests. It is not part of the measured time,
 // because signing thousands of tokens takes longer than sending them. Streams of before
 // must be closed.
 func (l *Loader) Prepare(args OpenArgs) error {
-	addr, err := netip.ParseAddrPort(args.Addr)
+	addrs, err := parseAddresses(args.Addrs, args.From)
 	if err != nil {
 		return err
 	}
@@ -51,12 +74,11 @@ func (l *Loader) Prepare(args OpenArgs) error {
 			return fmt.Errorf("stream %d is still open", s.index)
 		}
 	}
-	requests, err := l.requests(args)
-	if err != nil {
+	l.args, l.addrs = args, addrs
+	if l.requests, err = l.prepare(); err != nil {
 		return err
 	}
 	l.Expect(args.Expect, 0)
-	l.next = prepared{args, addr, requests}
 	return nil
 }
 
@@ -64,8 +86,8 @@ func (l *Loader) Prepare(args OpenArgs) error {
 // headers, and says how long that took. A stream that the server has already ended counts
 // as opened, and as closed in [Outcome].
 func (l *Loader) Open() (took time.Duration, err error) {
-	args, addr, requests := l.next.args, l.next.addr, l.next.requests
-	if l.next = (prepared{}); requests == nil {
+	args, requests := l.args, l.requests
+	if l.requests = nil; requests == nil {
 		return 0, errors.New("no streams are prepared")
 	}
 	l.open, l.closed = 0, 0
@@ -82,7 +104,7 @@ func (l *Loader) Open() (took time.Duration, err error) {
 		if err := pollUntil(i - args.InFlight + 1); err != nil {
 			return 0, err
 		}
-		if err := l.connect(addr, l.streams[i], args.ReceiveBuffer, request); err != nil {
+		if err := l.connect(l.streams[i], request); err != nil {
 			return 0, fmt.Errorf("opening stream %d: %w", i, err)
 		}
 	}
@@ -92,51 +114,72 @@ func (l *Loader) Open() (took time.Duration, err error) {
 	return time.Since(start), nil
 }
 
-// requests creates the streams, and returns the request of each.
-func (l *Loader) requests(args OpenArgs) ([][]byte, error) {
+// prepare creates the streams, and returns the request of each.
+func (l *Loader) prepare() ([][]byte, error) {
+	args := l.args
 	if !args.Resume {
 		l.streams = make([]*stream, args.Streams)
 	}
 	if len(l.streams) != args.Streams {
 		return nil, fmt.Errorf("%d streams cannot resume: there were %d", args.Streams, len(l.streams))
 	}
-	query := ""
-	if args.All {
-		query = servers.AllQuery
-	}
 	requests := make([][]byte, args.Streams)
 	for i := range requests {
-		token, err := servers.Token(servers.UserName(i))
-		if err != nil {
-			return nil, err
-		}
 		s := newStream(i, l.streams[i])
 		s.keepIDs, s.stalled = args.KeepIDs, i < args.Stalled
 		l.streams[i] = s
-		resume := ""
-		if len(s.lastID) > 0 { // without an ID a browser omits the header
-			resume = fmt.Sprintf("Last-Event-ID: %s\r\n", s.lastID)
+		var err error
+		if requests[i], err = l.request(s); err != nil {
+			return nil, err
 		}
-		requests[i] = fmt.Appendf(nil, "GET /events%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n"+
-			"Accept-Encoding: gzip, deflate, br\r\nAccept-Language: en\r\nCache-Control: no-cache\r\n"+
-			"User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n%sAuthorization: Bearer %s\r\n\r\n",
-			query, args.Addr, resume, token)
 	}
 	return requests, nil
 }
 
-func (l *Loader) connect(addr netip.AddrPort, s *stream, stalledBuffer int, request []byte) error {
+// number is the number of a stream among those of several processes.
+func (l *Loader) number(s *stream) int { return l.args.First + s.index }
+
+// request returns the request of a stream. Each stream is one of a user of its own.
+func (l *Loader) request(s *stream) ([]byte, error) {
+	token, err := servers.Token(servers.UserName(l.number(s)))
+	if err != nil {
+		return nil, err
+	}
+	query, resume := "", ""
+	if l.args.All {
+		query = servers.AllQuery
+	}
+	if len(s.lastID) > 0 { // without an ID a browser omits the header
+		resume = fmt.Sprintf("Last-Event-ID: %s\r\n", s.lastID)
+	}
+	return fmt.Appendf(nil, "GET /events%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n"+
+		"Accept-Encoding: gzip, deflate, br\r\nAccept-Language: en\r\nCache-Control: no-cache\r\n"+
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n%sAuthorization: Bearer %s\r\n\r\n",
+		query, l.addrs.of(l.number(s)), resume, token), nil
+}
+
+func (l *Loader) connect(s *stream, request []byte) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	s.fd = fd
-	if s.stalled && stalledBuffer > 0 {
+	if buffer := l.args.ReceiveBuffer; s.stalled && buffer > 0 {
 		// Set it before connecting: the announced window depends on it.
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, stalledBuffer); err != nil {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer); err != nil {
 			return err
 		}
 	}
+	if l.addrs.from.IsValid() {
+		// The port is chosen when the stream connects, so that streams to other servers can share it.
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
+			return err
+		}
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: l.addrs.from.As4()}); err != nil {
+			return err
+		}
+	}
+	addr := l.addrs.of(l.number(s))
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}); err != nil {
 		return err
 	}

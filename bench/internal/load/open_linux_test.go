@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
 func TestLoaderPreparesWithoutConnecting(t *testing.T) {
@@ -17,7 +19,7 @@ func TestLoaderPreparesWithoutConnecting(t *testing.T) {
 	if _, err := l.Open(); err == nil {
 		t.Error("Open succeeds without Prepare")
 	}
-	args := OpenArgs{Addr: addr, Streams: 2, InFlight: 1, Limit: patience}
+	args := OpenArgs{Addrs: []string{addr}, Streams: 2, InFlight: 1, Limit: patience}
 	if err := l.Prepare(args); err != nil {
 		t.Fatal(err)
 	}
@@ -45,14 +47,39 @@ func TestLoaderPreparesWithoutConnecting(t *testing.T) {
 	}
 }
 
+func TestLoaderConnectsToServersInTurn(t *testing.T) {
+	t.Parallel()
+	var addrs []string
+	var ends [3]<-chan *served
+	for i := range ends {
+		var addr string
+		addr, ends[i] = startServer(t)
+		addrs = append(addrs, addr)
+	}
+	// The first one is the second of its server.
+	const first, from = 4, "127.0.1.7"
+	args := OpenArgs{Addrs: addrs, From: from, First: first, Streams: 3, InFlight: 1, Limit: patience}
+	if _, err := openAll(newLoader(t), args); err != nil {
+		t.Fatal(err)
+	}
+	for i := range args.Streams {
+		s := within(t, "a stream", ends[(first+i)%3])
+		if s.user != servers.UserName(first+i) || !strings.HasPrefix(s.from, from+":") {
+			t.Errorf("stream %d is of %s from %s", i, s.user, s.from)
+		}
+	}
+}
+
 func TestLoaderPrepareRejectsInvalidArguments(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		args OpenArgs
 		want string
 	}{
-		"no_address": {OpenArgs{Addr: "localhost", Streams: 1}, `not an ip:port`},
-		"too_many":   {OpenArgs{Addr: "127.0.0.1:1", Streams: 1 << 40}, "RLIMIT_NOFILE: "},
+		"no_address": {OpenArgs{Addrs: []string{"localhost"}, Streams: 1}, `not an ip:port`},
+		"no_server":  {OpenArgs{Streams: 1}, "no server is given"},
+		"no_source":  {OpenArgs{Addrs: []string{"127.0.0.1:1"}, From: "here", Streams: 1}, `"here"`},
+		"too_many":   {OpenArgs{Addrs: []string{"127.0.0.1:1"}, Streams: 1 << 40}, "RLIMIT_NOFILE: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -67,13 +94,13 @@ func TestPrepareResetsTheCounts(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1, Expect: 3}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 1, Expect: 3}, streams)
 	ends[0].write(t, 0, 3)
 	if got := wait(t, l); got.Delivered != 3 || got.Missing != 0 {
 		t.Fatalf("%+v, %d missing", got.Tally, got.Missing)
 	}
 	l.Close()
-	open(t, l, OpenArgs{Addr: addr, Streams: 2}, streams)
+	open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2}, streams)
 	if got := l.Outcome(); got.Tally != (Tally{}) || got.Missing != 0 || got.Closed != 0 {
 		t.Errorf("fresh streams have %+v, %d missing, %d closed", got.Tally, got.Missing, got.Closed)
 	}
@@ -87,7 +114,7 @@ func TestLoaderOpenCountsStreamsThatEndAtOnce(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 	})
 	l := newLoader(t)
-	if _, err := openAll(l, OpenArgs{Addr: addr, Streams: streams, InFlight: 4, Limit: patience}); err != nil {
+	if _, err := openAll(l, OpenArgs{Addrs: []string{addr}, Streams: streams, InFlight: 4, Limit: patience}); err != nil {
 		t.Fatal(err)
 	}
 	// Some have ended while others were opened; the rest may still have to be read.
@@ -106,7 +133,7 @@ func TestLoaderGivesStalledStreamsTheBufferThatIsAskedFor(t *testing.T) {
 	addr, streams := startServer(t)
 	l := newLoader(t)
 	const small = 10 << 10
-	open(t, l, OpenArgs{Addr: addr, Streams: 2, Stalled: 1, ReceiveBuffer: small}, streams)
+	open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2, Stalled: 1, ReceiveBuffer: small}, streams)
 	var sizes [2]int
 	for i, s := range l.streams {
 		bytes, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
@@ -124,7 +151,7 @@ func TestLoaderResumesWithLastEventIDs(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 2, KeepIDs: true, Expect: 3}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2, KeepIDs: true, Expect: 3}, streams)
 	ends[0].write(t, 0, 3)
 	ends[1].write(t, 0, 3)
 	if got := wait(t, l); got.Delivered != 6 {
@@ -134,7 +161,7 @@ func TestLoaderResumesWithLastEventIDs(t *testing.T) {
 	for _, end := range ends {
 		within(t, "the end of a stream", end.disconnected)
 	}
-	ends = open(t, l, OpenArgs{Addr: addr, Streams: 2, KeepIDs: true, Resume: true, Expect: 5}, streams)
+	ends = open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 2, KeepIDs: true, Resume: true, Expect: 5}, streams)
 	for i, end := range ends {
 		if len(end.lastEventID) != 1 || end.lastEventID[0] != "e2" {
 			t.Errorf("stream %d resumes with %q", i, end.lastEventID)
@@ -146,7 +173,7 @@ func TestLoaderResumesWithLastEventIDs(t *testing.T) {
 		t.Errorf("%+v, %d missing, %d closed, want %+v", got.Tally, got.Missing, got.Closed, want)
 	}
 	l.Close()
-	if _, err := openAll(l, OpenArgs{Addr: addr, Streams: 3, Resume: true, InFlight: 1, Limit: patience}); err == nil {
+	if _, err := openAll(l, OpenArgs{Addrs: []string{addr}, Streams: 3, Resume: true, InFlight: 1, Limit: patience}); err == nil {
 		t.Error("more streams resume than there were")
 	}
 }
@@ -155,9 +182,9 @@ func TestLoaderResumesWithoutAnIDIfThereWasNone(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
 	l := newLoader(t)
-	open(t, l, OpenArgs{Addr: addr, Streams: 1, KeepIDs: true}, streams)
+	open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 1, KeepIDs: true}, streams)
 	l.Close()
-	ends := open(t, l, OpenArgs{Addr: addr, Streams: 1, KeepIDs: true, Resume: true}, streams)
+	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 1, KeepIDs: true, Resume: true}, streams)
 	if ends[0].lastEventID != nil {
 		t.Errorf("the stream resumes with %q", ends[0].lastEventID)
 	}
@@ -183,7 +210,7 @@ func TestLoaderOpenFailsWithoutAnEventStream(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLoader(t)
-			_, err := openAll(l, OpenArgs{Addr: start(t, test.handler), Streams: 2, InFlight: 1, Limit: test.limit})
+			_, err := openAll(l, OpenArgs{Addrs: []string{start(t, test.handler)}, Streams: 2, InFlight: 1, Limit: test.limit})
 			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
 				t.Errorf("the error is %v, want %s", err, test.want)
 			}
