@@ -47,7 +47,7 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("bench: ")
 	var o options
-	flag.BoolVar(&o.quick, "quick", false, "run for about a minute, to check that everything works; the figures mean little")
+	flag.BoolVar(&o.quick, "quick", false, "run for about two minutes, to check that everything works; the figures mean little")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often each contestant runs each scenario; 0 is 3, or 1 with -quick")
 	only := flag.String("scenarios", "", "run only these, separated by commas: "+strings.Join(namesOf(scenarios(false)), ", "))
 	names := flag.String("contestants", "", "run only those whose names contain one of these, separated by commas; a whole name selects that one only")
