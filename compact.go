@@ -135,7 +135,7 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 		limitUnacknowledged(transport, max(userTimeout, timeout+5*time.Second))
 	}
 	raw := k.writers.add(k, transport)
-	if raw != nil && transport == conn {
+	if raw != nil && isPlain(conn) {
 		k.raw = raw
 	} else {
 		abort := func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) } // in the past
@@ -148,6 +148,17 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 	k.state.Store(stateQueued)
 	k.writers.push(k)
 	return nil
+}
+
+// isPlain reports whether the bytes that are written to a connection are those that its socket gets. A
+// type that embeds a connection may change them.
+func isPlain(conn net.Conn) bool {
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	default:
+		return false
+	}
 }
 
 // wakeUp has the stream looked at soon, because of news or a signal.
