@@ -54,7 +54,7 @@ var errCommandsUnread = errors.New("the user's commands could not be read up to 
 // skipTo moves the stream to a position without reading the events in between. It carries out
 // the commands there.
 func (s *Stream) skipTo(ctx context.Context, to eventlog.Cursor) error {
-	through, err := s.lookAhead(ctx, s.at)
+	through, err := s.lookAhead(ctx, s.at, s.noWait)
 	if err == nil && through.Seq < to.Seq {
 		err = errCommandsUnread
 	}
@@ -73,7 +73,7 @@ var errNoProgress = errors.New("ginsse: the log says that a page is full, and th
 //
 // A gap in the commands may have held one that ends the stream. The stream ends then, and the
 // client is authenticated again.
-func (s *Stream) lookAhead(ctx context.Context, from eventlog.Cursor) (through eventlog.Cursor, err error) {
+func (s *Stream) lookAhead(ctx context.Context, from eventlog.Cursor, noWait bool) (through eventlog.Cursor, err error) {
 	through = from
 	if through.IsZero() || through.Seq < s.opening.Seq {
 		through = s.opening // earlier commands were for earlier streams
@@ -84,7 +84,7 @@ func (s *Stream) lookAhead(ctx context.Context, from eventlog.Cursor) (through e
 			After:      through,
 			MaxEntries: maxTurnEvents,
 			MaxBytes:   maxTurnBytes,
-			NoWait:     s.noWait,
+			NoWait:     noWait,
 		}, nil)
 		if err == nil && page.More && page.Through == through {
 			err = errNoProgress
@@ -118,7 +118,7 @@ func (s *Stream) readOverdueCommands() {
 	s.mu.Lock()
 	from := s.position
 	s.mu.Unlock()
-	if _, err := s.lookAhead(ctx, from); err == nil {
+	if _, err := s.lookAhead(ctx, from, false); err == nil {
 		s.commanded.CompareAndSwap(since, 0)
 	}
 }

@@ -136,7 +136,7 @@ func (s *Stream) readCommands(ctx context.Context, ended bool) (through eventlog
 	if since == 0 && (!ended || s.registry.presence == nil) {
 		return through, nil
 	}
-	if through, err = s.lookAhead(ctx, s.at); err != nil {
+	if through, err = s.lookAhead(ctx, s.at, s.noWait); err != nil {
 		s.commanded.CompareAndSwap(0, since)
 	}
 	return through, err
