@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"runtime/debug"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -26,18 +25,20 @@ import (
 // then one of the registry's writers, or one of its own while a write or the log may have to wait.
 // Whoever has something for the stream wakes it up; see state.
 type compact struct {
-	s       *Stream
-	writers *writers
-	conn    net.Conn        // nil once it is closed
-	raw     syscall.RawConn // writes without waiting; nil if only conn can write, such as TLS
-	dog     *watchdog       // of writes that wait; nil if raw is set
-	hooked  <-chan struct{} // closed when ConnectFunc has returned; nil without one
-
 	state   atomic.Uint32
 	signals atomic.Uint32 // why the stream was woken up, beside news
-	reading atomic.Int32  // times that a reader of conn was asked for; 0 if none runs
-	next    *compact      // in the queue of the writers; guarded by writers.mu
-	token   uint64        // in the readiness set; 0 if it is not there
+	s       *Stream
+	writers *writers
+	next    *compact // in the queue of the writers; guarded by writers.mu
+
+	// fd is the connection's descriptor. It is the stream's own, so nobody else can close it, and its
+	// number cannot come to mean another connection. Without it, conn writes.
+	fd      int
+	conn    net.Conn        // what only conn can write, such as TLS; nil with fd, and once it is closed
+	dog     *watchdog       // of writes of conn, which wait; nil without conn
+	hooked  <-chan struct{} // closed when ConnectFunc has returned; nil without one
+	reading atomic.Int32    // times that a reader of conn was asked for; 0 if none runs
+	token   uint64          // in the readiness set; 0 if it is not there
 	timer   timerwheel.Entry[*compact]
 
 	// The fields below are those of the goroutine that writes the stream.
@@ -88,27 +89,26 @@ var (
 	errReceived       = fmt.Errorf("ginsse: the client has sent more than %d bytes after its request", maxReceived)
 )
 
-// newCompact prepares a stream for its connection to be taken over, or returns why that is
-// impossible. Its handler writes it until then.
-func newCompact(c *gin.Context, s *Stream) (*compact, error) {
+// checkCompact returns why the connection of a stream cannot be taken over; nil if it can be.
+func checkCompact(c *gin.Context, s *Stream) error {
 	inner, err := innermost(s.loop.w.ResponseWriter)
 	header := s.loop.w.Header()
 	switch {
 	case err != nil:
-		return nil, err
+		return err
 	case !readiness.Supported:
-		return nil, fmt.Errorf("%w: it needs Linux", errNotCompact)
+		return fmt.Errorf("%w: it needs Linux", errNotCompact)
 	case c.Request.ProtoMajor != 1 || c.Request.ProtoMinor != 1:
-		return nil, fmt.Errorf("%w: it needs HTTP/1.1, and this is %s", errNotCompact, c.Request.Proto)
+		return fmt.Errorf("%w: it needs HTTP/1.1, and this is %s", errNotCompact, c.Request.Proto)
 	case !isServerWriter(inner):
-		return nil, fmt.Errorf("%w: %T hides the connection; give it a method Unwrap() http.ResponseWriter, "+
+		return fmt.Errorf("%w: %T hides the connection; give it a method Unwrap() http.ResponseWriter, "+
 			"or keep its middleware off this route", errNotCompact, inner)
 	case header.Get("Trailer") != "" || header.Get("Transfer-Encoding") != "":
-		return nil, fmt.Errorf("%w: the response has a trailer or a transfer encoding", errNotCompact)
+		return fmt.Errorf("%w: the response has a trailer or a transfer encoding", errNotCompact)
 	case !bodyComplete(c.Request):
-		return nil, fmt.Errorf("%w: the body of the request has not been read", errNotCompact)
+		return fmt.Errorf("%w: the body of the request has not been read", errNotCompact)
 	}
-	return &compact{s: s, writers: s.registry.writers}, nil
+	return nil
 }
 
 var errNotCompact = errors.New("ginsse: StreamConfig.Compact has no effect")
@@ -129,20 +129,29 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 		return err
 	}
 	s.loop = nil
-	k.conn, k.hooked, k.timer.Value = conn, hooked, k
+	k.hooked, k.timer.Value = hooked, k
 	transport := transportOf(conn)
 	if timeout := s.cfg.WriteTimeout; timeout > 0 { // after the timeout, which says more
 		limitUnacknowledged(transport, max(userTimeout, timeout+5*time.Second))
 	}
-	raw := k.writers.add(k, transport)
-	if raw != nil && isPlain(conn) {
-		k.raw = raw
+	k.fd = noDescriptor
+	if isPlain(conn) {
+		k.fd, err = duplicate(conn)
+	}
+	if k.fd != noDescriptor {
+		_ = conn.Close() // frees what net and the runtime keep for it
+		if err := k.writers.add(k, k.fd); err != nil {
+			_ = closeSocket(k.fd)
+			return err
+		}
 	} else {
+		k.conn = conn
 		abort := func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) } // in the past
 		k.dog = &watchdog{s: s, timeout: s.cfg.WriteTimeout, conn: connectionBetween(transport), abort: abort}
-	}
-	if raw == nil {
-		k.receiveAside()
+		k.writers.addConn(k, transport)
+		if k.token == 0 {
+			k.receiveAside()
+		}
 	}
 	k.schedule()
 	k.state.Store(stateQueued)
@@ -348,7 +357,7 @@ func (k *compact) await() {
 func (k *compact) resume(w *workspace, signals uint32) work {
 	s, now := k.s, time.Now()
 	if signals&signalDue != 0 {
-		there, _ := connectionBetween(k.conn).delivery()
+		there, _ := connectionOfSocket(k.fd).delivery()
 		k.progress.observe(k.writes, there, now)
 	}
 	if s.commanded.Load() != 0 { // a client that takes nothing must not keep its stream
@@ -393,16 +402,16 @@ func (k *compact) schedule() {
 
 // receive discards what the client has sent.
 func (k *compact) receive(w *workspace) {
-	if k.raw == nil {
+	if k.conn != nil {
 		k.receiveAside()
 		return
 	}
 	for {
-		n, err := w.read(k)
+		n, full, err := readSocket(k.fd, w.input[:])
 		switch k.received += n; {
-		case err == syscall.EAGAIN: //nolint:errorlint // as package syscall returns it
+		case full:
 			return
-		case n == 0:
+		case err != nil || n == 0:
 			k.fail(errClosedByClient)
 			return
 		case k.received > maxReceived:
@@ -457,8 +466,7 @@ func (k *compact) fail(cause error) {
 
 // finish ends the connection after everything was sent, and gives the client time to close its end.
 func (k *compact) finish() work {
-	closer, ok := k.conn.(interface{ CloseWrite() error })
-	if !ok || closer.CloseWrite() != nil {
+	if k.closeWrite() != nil {
 		k.close()
 		return workClosed
 	}
@@ -466,6 +474,16 @@ func (k *compact) finish() work {
 	k.lingers = true
 	k.writers.timers.Set(&k.timer, lingerTime)
 	return workIdle
+}
+
+func (k *compact) closeWrite() error {
+	if k.conn == nil {
+		return shutdownSocket(k.fd)
+	}
+	if closer, ok := k.conn.(interface{ CloseWrite() error }); ok {
+		return closer.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // disconnected has DisconnectFunc called.
@@ -485,7 +503,11 @@ func (k *compact) close() {
 	if k.dog != nil {
 		k.dog.release()
 	}
-	_ = transportOf(k.conn).Close() // TLS would wait to send its end
-	k.conn, k.raw, k.dog, k.waiting, k.progress, k.hooked = nil, nil, nil, nil, nil, nil
+	if k.conn == nil {
+		_ = closeSocket(k.fd)
+	} else {
+		_ = transportOf(k.conn).Close() // TLS would wait to send its end
+	}
+	k.conn, k.fd, k.dog, k.waiting, k.progress, k.hooked = nil, noDescriptor, nil, nil, nil, nil
 	k.s.registry.handlerReturned()
 }

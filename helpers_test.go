@@ -132,7 +132,7 @@ func newRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	if cfg.Stream.HeartbeatInterval == 0 {
 		cfg.Stream.HeartbeatInterval = -1
 	}
-	cfg.Stream.Compact = cfg.Stream.Compact || allCompact
+	cfg.Stream.Compact = cfg.Stream.Compact || allCompact()
 	registry, err := ginsse.NewRegistry(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -141,13 +141,14 @@ func newRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	return registry
 }
 
-// allCompact makes the streams of all registries compact, so that each test runs in both modes.
-var allCompact = os.Getenv("GINSSE_TEST_COMPACT") != ""
+// allCompact reports whether the streams of all registries are compact, so that each test runs in both
+// modes. It is no variable: go test would not see that the cached result of the other mode is stale.
+func allCompact() bool { return os.Getenv("GINSSE_TEST_COMPACT") != "" }
 
 // needsHandler skips a test that looks at the response of a stream's handler.
 func needsHandler(t *testing.T) {
 	t.Helper()
-	if allCompact {
+	if allCompact() {
 		t.Skip("the handlers of compact streams return when the stream is open")
 	}
 }

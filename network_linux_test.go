@@ -381,7 +381,7 @@ func vanishedClientIsNoticedWithinAMinute(t *testing.T) {
 		for _, tr := range transports {
 			for _, prepared := range []bool{true, false} {
 				run(fmt.Sprintf("%s/conn_context_%v", tr.name, prepared), func(t *testing.T) {
-					prepared := prepared || allCompact && strings.HasPrefix(tr.name, "http1") // its own connection
+					prepared := prepared || allCompact() && strings.HasPrefix(tr.name, "http1") // its own connection
 					l := newLink(t)
 					ended := make(chan ginsse.Reason, 1)
 					registry := newRegistry(t, ginsse.RegistryConfig{

@@ -169,7 +169,7 @@ func openRequestStream(c *gin.Context, cfg StreamConfig) (*loop, error) {
 	if answerFinished(c) {
 		return nil, ReasonDone
 	}
-	s := newStream("", Expiry(c), &cfg)
+	s := newStream(nil, "", Expiry(c), &cfg)
 	s.job = newJob(c.Request)
 	if err := s.loop.w.take(c, s); err != nil {
 		refuseWriter(c, err)

@@ -161,8 +161,9 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 		answerHead(c)
 		return nil, nil //nolint:nilnil // the request needs no stream
 	}
-	if s.cfg.Compact {
-		if s.compact, err = newCompact(c, s); err != nil {
+	if s.compact != nil {
+		if err := checkCompact(c, s); err != nil {
+			s.compact = nil
 			r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "leaving a stream to its handler", slog.Any("error", err))
 		}
 	}
@@ -194,8 +195,8 @@ func (r *Registry) newStream(identity Identity, options []ServeOption) (*Stream,
 			return nil, err
 		}
 	}
-	s := newStream(identity.UserID, identity.Expiry, o.cfg)
-	s.registry, s.metadata = r, o.metadata
+	s := newStream(r, identity.UserID, identity.Expiry, o.cfg)
+	s.metadata = o.metadata
 	s.subjects = append(s.room[:0], commandSubject(s.user), userSubject(s.user), eventlog.SubjectAll)
 	s.subjects = append(s.subjects, o.topics...)
 	return s, nil

@@ -180,11 +180,19 @@ type Stream struct {
 // maxQueueBytes is how much Send queues before it waits for the client.
 const maxQueueBytes = 64 << 10
 
-// newStream returns a stream that has not begun. cfg is resolved, and is not changed afterwards.
-func newStream(user string, expires time.Time, cfg *StreamConfig) *Stream {
+// newStream returns a stream of r that has not begun; r may be nil. cfg is resolved, and is not changed
+// afterwards.
+func newStream(r *Registry, user string, expires time.Time, cfg *StreamConfig) *Stream {
 	var s *Stream
-	if cfg.Compact {
-		s = &Stream{loop: new(loop)} // the loop is freed before the stream
+	if r != nil && cfg.Compact {
+		both := new(struct {
+			Stream
+			compact compact
+		})
+		s = &both.Stream
+		s.compact = &both.compact
+		s.compact.s, s.compact.writers = s, r.writers
+		s.loop = new(loop) // it is freed before the stream
 	} else {
 		both := new(struct {
 			Stream
@@ -194,6 +202,7 @@ func newStream(user string, expires time.Time, cfg *StreamConfig) *Stream {
 		s.loop = &both.loop
 	}
 	s.loop.s = s
+	s.registry = r
 	s.id = rand.Text()
 	s.user = user
 	s.opened = time.Now()

@@ -16,7 +16,7 @@ type watched struct {
 
 func newWatched(timeout time.Duration, shared bool) *watched {
 	w := &watched{}
-	w.s = newStream("", time.Time{}, &StreamConfig{WriteTimeout: timeout})
+	w.s = newStream(nil, "", time.Time{}, &StreamConfig{WriteTimeout: timeout})
 	w.timeout, w.shared = timeout, shared
 	w.abort = func() { w.aborts.Add(1) }
 	w.closeConn = func() { w.closes.Add(1) }

@@ -3,7 +3,6 @@ package ginsse
 import (
 	"strconv"
 	"sync"
-	"syscall"
 )
 
 // workspace is what a goroutine needs to write compact streams. It writes the turn of one stream at
@@ -17,14 +16,7 @@ type workspace struct {
 	err    error // the first failure
 	chunk  []byte
 
-	// The arguments and results of a system call: a function with variables of its own would be
-	// allocated for each call.
-	data        []byte
-	n           int
-	sysErr      error
-	writeSystem func(fd uintptr) bool
-	readSystem  func(fd uintptr) bool
-	input       [1 << 10]byte
+	input [1 << 10]byte
 }
 
 var workspaces sync.Pool // of *workspace
@@ -33,28 +25,13 @@ func borrowWorkspace() *workspace {
 	if w, ok := workspaces.Get().(*workspace); ok {
 		return w
 	}
-	w := &workspace{turn: new(turn)}
-	w.writeSystem = func(fd uintptr) bool {
-		w.n, w.sysErr = uninterrupted(func() (int, error) { return syscall.Write(int(fd), w.data) })
-		return true
-	}
-	w.readSystem = func(fd uintptr) bool {
-		w.n, w.sysErr = uninterrupted(func() (int, error) { return syscall.Read(int(fd), w.input[:]) })
-		return true
-	}
-	return w
+	return &workspace{turn: new(turn)}
 }
 
-func (w *workspace) release() { workspaces.Put(w) }
-
-// uninterrupted repeats a system call that a signal has interrupted.
-func uninterrupted(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if err != syscall.EINTR { //nolint:errorlint // as package syscall returns it
-			return max(n, 0), err
-		}
-	}
+func (w *workspace) release() {
+	w.turn.reset()
+	w.stream = nil
+	workspaces.Put(w)
 }
 
 // begin prepares for writing what a stream has not sent yet of a turn.
@@ -102,33 +79,15 @@ func (w *workspace) put(b []byte) {
 }
 
 // send sends as much as one call takes, and returns how much that is.
-func (w *workspace) send(b []byte) int {
+func (w *workspace) send(b []byte) (n int) {
 	k := w.stream
-	if k.raw == nil {
-		b = b[:min(len(b), writePiece)]
-		k.dog.begin(len(b))
-		n, err := k.conn.Write(b)
-		k.dog.end()
-		w.err = err
+	if k.conn == nil {
+		n, w.full, w.err = writeSocket(k.fd, b)
 		return n
 	}
-	w.data = b
-	if err := k.raw.Write(w.writeSystem); err != nil {
-		w.n, w.sysErr = 0, err
-	}
-	w.data = nil
-	if w.sysErr == syscall.EAGAIN { //nolint:errorlint // as package syscall returns it
-		w.full = true
-	} else {
-		w.err = w.sysErr
-	}
-	return w.n
-}
-
-// read reads what the client of a stream has sent, without waiting, and discards it.
-func (w *workspace) read(k *compact) (int, error) {
-	if err := k.raw.Read(w.readSystem); err != nil {
-		return 0, err
-	}
-	return w.n, w.sysErr
+	b = b[:min(len(b), writePiece)]
+	k.dog.begin(len(b))
+	n, w.err = k.conn.Write(b)
+	k.dog.end()
+	return n
 }

@@ -97,66 +97,85 @@ func (w *writers) run() {
 	}
 }
 
-// add adds a stream with a connection. It returns the connection's descriptor if the readiness set
-// has it, and nil if it cannot have it.
-func (w *writers) add(k *compact, conn net.Conn) syscall.RawConn {
+// add adds a stream and the socket of its connection.
+func (w *writers) add(k *compact, fd int) error {
+	w.conns.Lock()
+	defer w.conns.Unlock()
+	if err := w.watchLocked(k, fd); err != nil {
+		return err
+	}
+	w.streams++
+	return nil
+}
+
+// addConn adds a stream with a connection. If the readiness set cannot have the connection, the
+// stream gets no token.
+func (w *writers) addConn(k *compact, conn net.Conn) {
 	w.conns.Lock()
 	defer w.conns.Unlock()
 	w.streams++
-	sys, ok := conn.(syscall.Conn)
-	if !ok {
-		return nil
-	}
-	raw, err := sys.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	if w.ready == nil {
-		if w.ready, err = readiness.New(w.onReady); err != nil {
-			w.ready = nil
-			return nil
+	if sys, ok := conn.(syscall.Conn); ok {
+		if raw, err := sys.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { _ = w.watchLocked(k, int(fd)) })
 		}
+	}
+}
+
+// watchLocked adds a socket to the readiness set. It sets the token of the stream, unless that fails.
+func (w *writers) watchLocked(k *compact, fd int) error {
+	if w.ready == nil {
+		ready, err := readiness.New(w.onReady)
+		if err != nil {
+			return err
+		}
+		w.ready = ready
 	}
 	if len(w.free) == 0 {
 		w.free = append(w.free, len(w.slots))
 		w.slots = append(w.slots, slotted{})
 	}
 	slot := w.free[len(w.free)-1]
-	k.token = uint64(w.slots[slot].uses+1)<<32 | uint64(slot)
-	if w.ready.Add(raw, k.token) != nil {
-		k.token = 0
-		return nil
+	uses := w.slots[slot].uses + 1
+	k.token = uint64(uses)<<32 | uint64(slot)
+	w.slots[slot] = slotted{k, uses} // before the first event
+	if err := w.ready.Add(fd, k.token); err != nil {
+		w.slots[slot].stream, k.token = nil, 0
+		w.closeUnusedLocked()
+		return err
 	}
 	w.free = w.free[:len(w.free)-1]
-	w.slots[slot] = slotted{k, w.slots[slot].uses + 1}
-	return raw
+	return nil
+}
+
+// closeUnusedLocked closes a readiness set without sockets. It has a goroutine.
+func (w *writers) closeUnusedLocked() {
+	if len(w.free) < len(w.slots) {
+		return
+	}
+	unused := w.ready
+	w.ready, w.slots, w.free = nil, nil, nil
+	go func() { _ = unused.Close() }() // which may wait for onReady
 }
 
 // watchWrites has the readiness set report when a connection can be written to.
 func (w *writers) watchWrites(k *compact) error {
 	w.conns.Lock()
 	defer w.conns.Unlock()
-	return w.ready.WatchWrites(k.raw, k.token)
+	return w.ready.WatchWrites(k.fd, k.token)
 }
 
 // remove removes a stream, whose connection is closed next.
 func (w *writers) remove(k *compact) {
 	w.conns.Lock()
+	defer w.conns.Unlock()
 	w.streams--
-	var unused *readiness.Set
-	if k.token != 0 {
-		slot := int(uint32(k.token))
-		w.slots[slot].stream = nil
-		w.free = append(w.free, slot)
-		if len(w.free) == len(w.slots) {
-			unused, w.ready = w.ready, nil
-			w.slots, w.free = nil, nil
-		}
+	if k.token == 0 {
+		return
 	}
-	w.conns.Unlock()
-	if unused != nil {
-		_ = unused.Close()
-	}
+	slot := int(uint32(k.token))
+	w.slots[slot].stream = nil
+	w.free = append(w.free, slot)
+	w.closeUnusedLocked()
 }
 
 // count returns the number of compact streams.

@@ -77,13 +77,12 @@ func New(notify func(token uint64, e Events)) (*Set, error) {
 }
 
 // Add adds a socket, to be watched for bytes to read and for its end. What has happened before is
-// reported, too.
+// reported, too. The caller keeps the descriptor open meanwhile.
 //
-// It returns [os.ErrClosed] if the set is closed. An error of conn, for example [net.ErrClosed],
-// and of epoll_ctl(2) is returned as it is. ENOSPC means that the user's limit of watches is
-// reached.
-func (s *Set) Add(conn syscall.RawConn, token uint64) error {
-	return s.control(conn, syscall.EPOLL_CTL_ADD, readEvents, token)
+// It returns [os.ErrClosed] if the set is closed, and errors of epoll_ctl(2) as they are. ENOSPC
+// means that the user's limit of watches is reached.
+func (s *Set) Add(fd int, token uint64) error {
+	return s.control(fd, syscall.EPOLL_CTL_ADD, readEvents, token)
 }
 
 // WatchWrites watches a socket of the set for room to write, too. If there is room already, an
@@ -92,8 +91,8 @@ func (s *Set) Add(conn syscall.RawConn, token uint64) error {
 //
 // One call is enough: whenever a later write finds the socket full, an event follows. Another call
 // does no harm. The token replaces that of Add. Errors are as with [Set.Add].
-func (s *Set) WatchWrites(conn syscall.RawConn, token uint64) error {
-	return s.control(conn, syscall.EPOLL_CTL_MOD, writeEvents, token)
+func (s *Set) WatchWrites(fd int, token uint64) error {
+	return s.control(fd, syscall.EPOLL_CTL_MOD, writeEvents, token)
 }
 
 // Close ends the set. The sockets stay open. When Close returns, notify is not running and will not
@@ -109,20 +108,14 @@ func (s *Set) Close() error {
 	return err
 }
 
-// control changes a registration. Both descriptors stay valid meanwhile.
-func (s *Set) control(conn syscall.RawConn, operation int, events uint32, token uint64) error {
+// control changes a registration.
+func (s *Set) control(fd, operation int, events uint32, token uint64) error {
 	event := syscall.EpollEvent{Events: events, Fd: int32(token), Pad: int32(token >> 32)}
 	var result error
-	err := conn.Control(func(fd uintptr) {
-		closed := s.raw.Control(func(epfd uintptr) {
-			result = os.NewSyscallError("epoll_ctl", syscall.EpollCtl(int(epfd), operation, int(fd), &event))
-		})
-		if closed != nil {
-			result = os.ErrClosed
-		}
-	})
-	if err != nil {
-		return err
+	if err := s.raw.Control(func(epfd uintptr) {
+		result = os.NewSyscallError("epoll_ctl", syscall.EpollCtl(int(epfd), operation, fd, &event))
+	}); err != nil {
+		return os.ErrClosed
 	}
 	return result
 }

@@ -2,10 +2,7 @@
 
 package readiness
 
-import (
-	"errors"
-	"syscall"
-)
+import "errors"
 
 // Supported says whether the system has readiness sets. Without it, [New] fails.
 const Supported = false
@@ -17,10 +14,10 @@ type Set struct{}
 func New(func(token uint64, e Events)) (*Set, error) { return nil, errors.ErrUnsupported }
 
 // Add returns [errors.ErrUnsupported].
-func (*Set) Add(syscall.RawConn, uint64) error { return errors.ErrUnsupported }
+func (*Set) Add(int, uint64) error { return errors.ErrUnsupported }
 
 // WatchWrites returns [errors.ErrUnsupported].
-func (*Set) WatchWrites(syscall.RawConn, uint64) error { return errors.ErrUnsupported }
+func (*Set) WatchWrites(int, uint64) error { return errors.ErrUnsupported }
 
 // Close does nothing.
 func (*Set) Close() error { return nil }

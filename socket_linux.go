@@ -1,0 +1,95 @@
+package ginsse
+
+import (
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+// The functions of this file are system calls on the socket of a compact stream. None waits.
+
+// noDescriptor is no socket.
+const noDescriptor = -1
+
+// duplicate returns a new descriptor of a connection's socket, which does not block.
+func duplicate(conn net.Conn) (int, error) {
+	sys, ok := conn.(syscall.Conn)
+	if !ok {
+		return noDescriptor, syscall.EINVAL
+	}
+	raw, err := sys.SyscallConn()
+	if err != nil {
+		return noDescriptor, err
+	}
+	duplicate := noDescriptor
+	var failed syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		var r uintptr
+		if r, _, failed = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0); failed == 0 {
+			duplicate = int(r)
+		}
+	})
+	if err == nil && failed != 0 {
+		err = failed
+	}
+	return duplicate, err
+}
+
+// writeSocket writes what the socket takes. full says that it takes no more at the moment.
+func writeSocket(fd int, b []byte) (n int, full bool, err error) {
+	for {
+		switch n, err = syscall.Write(fd, b); err {
+		case nil:
+			return n, false, nil
+		case syscall.EAGAIN:
+			return 0, true, nil
+		case syscall.EINTR:
+		default:
+			return 0, false, err
+		}
+	}
+}
+
+// readSocket reads what the socket has. empty says that it has nothing at the moment, and n is 0 at
+// the end.
+func readSocket(fd int, b []byte) (n int, empty bool, err error) {
+	for {
+		switch n, err = syscall.Read(fd, b); err {
+		case nil:
+			return n, false, nil
+		case syscall.EAGAIN:
+			return 0, true, nil
+		case syscall.EINTR:
+		default:
+			return 0, false, err
+		}
+	}
+}
+
+func shutdownSocket(fd int) error { return syscall.Shutdown(fd, syscall.SHUT_WR) }
+
+func closeSocket(fd int) error { return syscall.Close(fd) }
+
+// connectionOfSocket returns the ends of a socket's connection.
+func connectionOfSocket(fd int) connection {
+	local, err := syscall.Getsockname(fd)
+	if err != nil {
+		return connection{}
+	}
+	remote, err := syscall.Getpeername(fd)
+	if err != nil {
+		return connection{}
+	}
+	return connection{socketAddress(local), socketAddress(remote)}
+}
+
+func socketAddress(a syscall.Sockaddr) netip.AddrPort {
+	switch a := a.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *syscall.SockaddrInet6:
+		return unmap(netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port)))
+	default:
+		return netip.AddrPort{}
+	}
+}
