@@ -80,6 +80,8 @@ const (
 	lingerTime = 500 * time.Millisecond
 	// maxReceived is how many bytes a client may send after its request. They are discarded.
 	maxReceived = 64 << 10
+	// maxUnsent is how much a socket holds of what it could not send yet. It is two turns.
+	maxUnsent = 2 * maxTurnBytes
 	// maxTurns is how many turns of one stream a writer writes before it goes on to the next.
 	maxTurns = 4
 )
@@ -136,10 +138,11 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 	}
 	k.fd = noDescriptor
 	if isPlain(conn) {
-		k.fd, err = duplicate(conn)
+		k.fd, _ = duplicate(conn) // or noDescriptor
 	}
 	if k.fd != noDescriptor {
 		_ = conn.Close() // frees what net and the runtime keep for it
+		limitUnsent(k.fd, maxUnsent)
 		if err := k.writers.add(k, k.fd); err != nil {
 			_ = closeSocket(k.fd)
 			return err
@@ -289,6 +292,7 @@ func (k *compact) step(w *workspace, mayWait bool) work {
 	t := w.turn
 	t.reset() // it may be what a connection that failed has not taken
 	then := s.compose(k.writers.ctx, t, due)
+	w.taken += len(t.entries)
 	switch {
 	case due && then == stepMayWait:
 		k.signals.Or(signalDue)

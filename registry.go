@@ -179,9 +179,9 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		log:         cfg.Log,
 		logger:      cfg.Logger,
 		subscribers: subscribers{lists: make(map[string]*subscriberList)},
-		writers:     newWriters(),
 		admission:   newAdmission(cfg),
 	}
+	r.writers = newWriters(r.head.Load)
 	r.life, r.end = context.WithCancel(context.Background())
 	if shared, ok := r.log.(eventlog.SharedLog); ok {
 		r.presence = presence.New(presence.Config{

@@ -35,6 +35,16 @@ func duplicate(conn net.Conn) (int, error) {
 	return duplicate, err
 }
 
+// tcpNotSentLowat is the option TCP_NOTSENT_LOWAT of linux/tcp.h. Its value is in bytes.
+const tcpNotSentLowat = 25
+
+// limitUnsent makes a TCP socket full when it holds so many bytes that were not sent yet. Bytes on
+// their way do not count. Otherwise the socket of a slow client holds megabytes, and when it is full
+// it has room again only after the client has taken a third of them.
+func limitUnsent(fd, bytes int) {
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, tcpNotSentLowat, bytes)
+}
+
 // writeSocket writes what the socket takes. full says that it takes no more at the moment.
 func writeSocket(fd int, b []byte) (n int, full bool, err error) {
 	for {

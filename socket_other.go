@@ -12,6 +12,7 @@ import (
 const noDescriptor = -1
 
 func duplicate(net.Conn) (int, error)             { return noDescriptor, errors.ErrUnsupported }
+func limitUnsent(int, int)                        {}
 func writeSocket(int, []byte) (int, bool, error)  { return 0, false, errors.ErrUnsupported }
 func readSocket(int, []byte) (int, bool, error)   { return 0, false, errors.ErrUnsupported }
 func shutdownSocket(int) error                    { return errors.ErrUnsupported }

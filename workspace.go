@@ -8,7 +8,8 @@ import (
 // workspace is what a goroutine needs to write compact streams. It writes the turn of one stream at
 // a time, in the chunked coding (RFC 9112, section 7.1).
 type workspace struct {
-	turn *turn
+	turn  *turn
+	taken int // entries that were put into turns; reset by its user
 
 	stream *compact
 	skip   int   // bytes of the turn, with framing, that were sent before
@@ -30,7 +31,7 @@ func borrowWorkspace() *workspace {
 
 func (w *workspace) release() {
 	w.turn.reset()
-	w.stream = nil
+	w.stream, w.taken = nil, 0
 	workspaces.Put(w)
 }
 

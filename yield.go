@@ -34,7 +34,7 @@ const (
 const (
 	yieldFrom  = 128
 	sleepFrom  = 2048
-	sleepUntil = sleepFrom + 64
+	sleepUntil = sleepFrom + 256
 	yieldUntil = 4096
 	sleepTime  = 100 * time.Microsecond
 )
@@ -42,7 +42,7 @@ const (
 // pauseFor returns the pause for a stream that lags by a number of events.
 //
 // A stalled reader does not slow its senders down for good. Its lag grows through each range once,
-// on its way to a gap or to its write deadline. It costs all its senders together 64 sleeps.
+// on its way to a gap or to its write deadline. It costs all its senders together 256 sleeps.
 func pauseFor(lag int64) pause {
 	switch {
 	case lag < yieldFrom || lag >= yieldUntil:
