@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
@@ -27,8 +26,6 @@ type disconnectData struct {
 }
 
 func commandSubject(user string) string { return eventlog.Subject(eventlog.KindCommand, user) }
-
-func isCommand(subject string) bool { return strings.HasPrefix(subject, commandPrefix) }
 
 const commandPrefix = string(eventlog.KindCommand) + ":"
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,8 +207,11 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 // any order: the streams read the log and see for themselves.
 func (r *Registry) notify(subject string, seq uint64) {
 	r.seen(seq)
-	mayCommand := isCommand(subject)
-	if subject == "" { // entries of any subject
+	user, mayCommand := strings.CutPrefix(subject, commandPrefix)
+	switch {
+	case mayCommand:
+		subject = userSubject(user)
+	case subject == "": // entries of any subject
 		subject, mayCommand = eventlog.SubjectAll, true
 	}
 	r.subscribers.notify(subject, mayCommand)

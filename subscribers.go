@@ -9,7 +9,8 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// subscribers maps subjects to the streams that read them.
+// subscribers maps the subjects of events to the streams that read them. The streams that read a user's
+// events also read commands for the user.
 //
 // Concurrency: all methods may be called from several goroutines.
 type subscribers struct {
@@ -28,21 +29,21 @@ type subscriberList struct {
 	pause  atomic.Int32 // longest pause that a stream asks of senders, as of the last notification
 }
 
-// slot is a stream in a list, and the place of the list's subject among the stream's.
+// slot is a stream in a list, and the place of the list's subject among those of the stream's events.
 type slot struct {
 	stream  *Stream
 	subject int
 }
 
-// userPlace is the place of the user's events among a stream's subjects.
-const userPlace = 1
+// userPlace is the place of the user's own subject among those of a stream's events.
+const userPlace = 0
 
 // add adds a stream to the lists of its subjects.
 func (u *subscribers) add(s *Stream) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.slots = make([]int, len(s.subjects))
-	for i, subject := range s.subjects {
+	s.slots = make([]int, len(s.eventSubjects()))
+	for i, subject := range s.eventSubjects() {
 		list := u.lists[subject]
 		if list == nil {
 			list = new(subscriberList)
@@ -66,7 +67,7 @@ func (u *subscribers) remove(s *Stream) bool {
 	if s.slots == nil {
 		return false
 	}
-	for i, subject := range s.subjects {
+	for i, subject := range s.eventSubjects() {
 		list := u.lists[subject]
 		last := len(list.slots) - 1
 		moved := list.slots[last]
@@ -86,7 +87,7 @@ func (u *subscribers) remove(s *Stream) bool {
 	return true
 }
 
-// streams returns the streams that read a subject.
+// streams returns the streams that read a subject of events.
 func (u *subscribers) streams(subject string) []*Stream {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
@@ -101,7 +102,7 @@ func (u *subscribers) streams(subject string) []*Stream {
 	return streams
 }
 
-// notify wakes the streams that read a subject. mayCommand says that there may be a command.
+// notify wakes the streams that read a subject of events. mayCommand says that there may be a command.
 func (u *subscribers) notify(subject string, mayCommand bool) {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
