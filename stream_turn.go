@@ -16,7 +16,6 @@ type turn struct {
 	bytes   []byte            // written first: events of Send
 	entries []*eventlog.Entry // then these
 	own     []byte            // then the kit's own events
-	room    []byte            // to gather in
 }
 
 // The bounds of one turn. A stream whose client has stalled holds no more than one turn: at most
@@ -46,10 +45,8 @@ func (t *turn) release() {
 func (t *turn) reset() {
 	clear(t.entries)
 	t.entries, t.own = t.entries[:0], t.own[:0]
-	for _, b := range []*[]byte{&t.bytes, &t.room} {
-		if *b = (*b)[:0]; cap(*b) > maxBufferBytes {
-			*b = nil
-		}
+	if t.bytes = t.bytes[:0]; cap(t.bytes) > maxBufferBytes {
+		t.bytes = nil
 	}
 }
 
@@ -77,8 +74,9 @@ func (t *turn) writeTo(w sink) {
 		return
 	}
 	var size [frameRoom]byte // comes later
-	room := t.room[:0]
-	room = append(room, size[:]...)
+	b := borrowBuffer()
+	defer b.release()
+	room := append(b.bytes, size[:]...) //nolint:gocritic // b.bytes gets it back below
 	flush := func() {
 		if len(room) > frameRoom {
 			room = append(room, "\r\n"...)
@@ -97,7 +95,7 @@ func (t *turn) writeTo(w sink) {
 	}
 	room = append(room, t.own...)
 	flush()
-	t.room = room
+	b.bytes = room
 }
 
 // next puts into t what the stream has to write now. more says that there is more than fits, or
