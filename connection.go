@@ -28,6 +28,9 @@ type connKey struct{}
 //
 // ConnContext also restores the write deadlines of streams if a middleware's response writer hides
 // them; see [Middleware]. It never fails: it skips what a system or a connection does not support.
+//
+// A compact stream sets the 35 s on its connection itself. A WriteTimeout of more than 30 s raises
+// them to 5 s more than that. See [StreamConfig.Compact].
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	conn = transportOf(conn)
 	limitUnacknowledged(conn, userTimeout)

@@ -36,7 +36,8 @@
 //  3. [Registry.SendTo] encodes an event once and appends it to the log, which wakes the user's
 //     streams. Each stream reads the log from its own position and writes what it finds in one
 //     write, on its handler's goroutine, under c.Stream. Resuming is the same: the stream of a
-//     client that was away reads from an earlier position.
+//     client that was away reads from an earlier position. With [StreamConfig.Compact] the handler
+//     returns once the stream is open, and a few goroutines of the registry write its connection.
 //  4. After a silence the stream sends the event sse.heartbeat. Its data is empty, and its ID is the
 //     stream's position, which also moves past events of other users.
 //  5. The stream ends when the client leaves, takes no byte for [StreamConfig.WriteTimeout], or has
@@ -77,15 +78,15 @@
 //	Registry, Auth              all methods, from any goroutine
 //	Stream                      all methods, from any goroutine
 //	Handler, Serve, ServeSeq,   on the handler's goroutine; they block until the
-//	  Registry.Serve              stream has ended
+//	  Registry.Serve              stream has ended, or is open if it is compact
 //	Middleware, RequireUser     on the handler's goroutine
 //	functions of AuthConfig,    on the handler's goroutine of each request; they may
 //	  NewAuthFunc                 block, except AllowOriginFunc
 //	hooks of RegistryConfig     on goroutines of their own; they may block
 //	ConnContext                 on the goroutine that accepts connections
 //
-// Only the handler's goroutine writes the response. Nothing keeps a *gin.Context after its handler
-// has returned.
+// Only the handler's goroutine writes the response. A compact stream goes on without the response,
+// on the connection. Nothing keeps a *gin.Context after its handler has returned.
 //
 // # Deviations from the standard
 //

@@ -32,7 +32,8 @@ import (
 // and http.Server.WriteTimeout ends every stream. On HTTP/1, [ConnContext] restores the deadlines.
 // Without it, a warning names the writer and the remedies. The warning goes to
 // [RegistryConfig.Logger], once for each registry and type, or without a registry to gin's error
-// list, once for each process and type.
+// list, once for each process and type. A stream behind such a writer is not compact, even with
+// [StreamConfig.Compact].
 //
 // Middleware panics if auth is nil.
 func Middleware(auth *Auth) gin.HandlerFunc {

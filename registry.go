@@ -29,8 +29,9 @@ type RegistryConfig struct {
 	Stream StreamConfig
 
 	// MaxStreams is the most streams at a time on this node. A client beyond it is asked to come
-	// back later, with [ReasonOverloaded]. A stream costs about 30 KB. It counts until its hooks
-	// have returned. Default 50,000.
+	// back later, with [ReasonOverloaded]. A stream costs about 30 KB, or 2.6 KB with
+	// [StreamConfig.Compact], and on HTTP/1.1 a file descriptor. It counts until its hooks have
+	// returned. Default 50,000.
 	MaxStreams int
 
 	// MaxStreamsPerUser is the most streams of one user on this node. A stream beyond it gets in,

@@ -11,9 +11,10 @@ import (
 // Close ends all streams at once, each with sse.reconnect and the reason "shutdown". From then on
 // the registry takes no streams and no events.
 //
-// Close does not wait for the streams: it is made for http.Server.RegisterOnShutdown, and the server
-// then waits for the handlers. With an [eventlog.SharedLog], it waits up to 1 s for the other nodes
-// to be notified. It may be repeated.
+// Close does not wait for the streams: it is made for http.Server.RegisterOnShutdown, and the
+// server then waits for the handlers. The server does not wait for compact streams: use
+// [Registry.Shutdown] for those. With an [eventlog.SharedLog], Close waits up to 1 s for the other
+// nodes to be notified. It may be repeated.
 func (r *Registry) Close() {
 	r.mu.Lock()
 	closed := r.state == stateClosed
@@ -42,8 +43,8 @@ const goodbyeTimeout = time.Second
 // Shutdown ends the streams one after another, in random order, so that their clients do not come
 // back all at once. It takes [RegistryConfig.ShutdownWindow], or three quarters of the time until
 // ctx's deadline if that is less. Events still go out meanwhile. New streams are asked to come back
-// later, to the node that answers then. When all handlers and hooks have returned, Shutdown closes
-// the registry.
+// later, to the node that answers then. When all handlers and hooks have returned, and the
+// connections of compact streams are closed, Shutdown closes the registry.
 //
 // If ctx ends first, Shutdown closes the registry and returns the cause. It may be repeated, also
 // while another call is in progress.

@@ -14,8 +14,8 @@ import (
 //
 // Concurrency: all methods may be called from several goroutines.
 type subscribers struct {
-	// mu guards the fields below and Stream.slots. No lock is taken while it is held, and it is
-	// not held during I/O.
+	// mu guards the fields below and Stream.slots. Only the lock of the writers' queue is taken
+	// while it is held, to wake up compact streams. It is not held during I/O.
 	mu    sync.RWMutex
 	lists map[string]*subscriberList // by subject; none is empty
 	users int                        // with a stream
