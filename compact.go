@@ -49,7 +49,7 @@ type compact struct {
 	watched  bool      // the readiness set reports when conn can be written to
 	last     bool      // the newest turn is the stream's last
 	lingers  bool      // everything was sent, and the client is to close its end
-	received int       // bytes that the client has sent after its request
+	received int       // bytes that the client has sent after its request; of the reader, if one runs
 	failed   error     // why nothing can be written any more
 }
 
@@ -136,23 +136,21 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 	if timeout := s.cfg.WriteTimeout; timeout > 0 { // after the timeout, which says more
 		limitUnacknowledged(transport, max(userTimeout, timeout+5*time.Second))
 	}
-	k.fd = noDescriptor
-	if isPlain(conn) {
+	if k.fd = noDescriptor; isPlain(conn) {
 		k.fd, _ = duplicate(conn) // or noDescriptor
+	}
+	if k.fd != noDescriptor && k.writers.add(k, k.fd) != nil {
+		_ = closeSocket(k.fd)
+		k.fd = noDescriptor
 	}
 	if k.fd != noDescriptor {
 		_ = conn.Close() // frees what net and the runtime keep for it
 		limitUnsent(k.fd, maxUnsent)
-		if err := k.writers.add(k, k.fd); err != nil {
-			_ = closeSocket(k.fd)
-			return err
-		}
 	} else {
 		k.conn = conn
 		abort := func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) } // in the past
 		k.dog = &watchdog{s: s, timeout: s.cfg.WriteTimeout, conn: connectionBetween(transport), abort: abort}
-		k.writers.addConn(k, transport)
-		if k.token == 0 {
+		if !k.writers.addConn(k, transport) {
 			k.receiveAside()
 		}
 	}
@@ -202,23 +200,24 @@ const (
 	workOn      work = iota // go on with the stream
 	workIdle                // leave it until it is woken up
 	workBlocked             // leave it until it gets a signal
-	workMayWait             // go on where a write or the log may wait
+	workAlone               // go on where a write or the log may wait
 	workClosed              // the connection is closed
 )
 
 // run writes the stream until there is nothing to do, or it must wait. A writer runs streams from
-// the queue. mayWait says that run has a goroutine of its own.
-func (k *compact) run(w *workspace, mayWait bool) {
+// the queue. alone says that run has a goroutine of its own, which may wait for the client and the
+// log.
+func (k *compact) run(w *workspace, alone bool) {
 	defer k.recoverPanic(w)
 	k.state.Store(stateRunning)
-	if k.dog != nil && !mayWait {
+	if k.dog != nil && !alone {
 		go k.runAlone()
 		return
 	}
 	for turns := 1; ; turns++ {
-		switch k.step(w, mayWait) {
+		switch k.step(w, alone) {
 		case workOn:
-			if turns >= maxTurns && !mayWait {
+			if turns >= maxTurns && !alone {
 				k.state.Store(stateQueued)
 				k.writers.push(k)
 				return
@@ -233,7 +232,7 @@ func (k *compact) run(w *workspace, mayWait bool) {
 			if k.signals.Load() == 0 || !k.state.CompareAndSwap(stateBlocked, stateRunning) {
 				return
 			}
-		case workMayWait:
+		case workAlone:
 			go k.runAlone()
 			return
 		case workClosed:
@@ -242,7 +241,7 @@ func (k *compact) run(w *workspace, mayWait bool) {
 	}
 }
 
-// runAlone is run on a goroutine that may wait.
+// runAlone runs the stream on a goroutine of its own.
 func (k *compact) runAlone() {
 	w := borrowWorkspace()
 	defer w.release()
@@ -260,7 +259,7 @@ func (k *compact) recoverPanic(w *workspace) {
 }
 
 // step does one thing: it notices what has happened, writes one turn, or ends the stream.
-func (k *compact) step(w *workspace, mayWait bool) work {
+func (k *compact) step(w *workspace, alone bool) work {
 	signals := k.signals.Swap(0)
 	if signals&signalReadable != 0 {
 		k.receive(w)
@@ -270,7 +269,7 @@ func (k *compact) step(w *workspace, mayWait bool) work {
 	}
 	due := signals&signalDue != 0
 	s := k.s
-	s.noWait = !mayWait
+	s.noWait = !alone
 	if due {
 		if reason := s.overdue(time.Now()); reason != "" {
 			s.end(reason)
@@ -280,7 +279,7 @@ func (k *compact) step(w *workspace, mayWait bool) work {
 		if next := k.resume(w, signals); next != workOn && k.failed == nil {
 			return next
 		}
-		due = true // the timer was set for the write
+		due = true // its timer was set for the write, and may hide that a heartbeat is due
 	}
 	switch {
 	case k.failed != nil, k.lingers && due:
@@ -294,7 +293,7 @@ func (k *compact) step(w *workspace, mayWait bool) work {
 	then := s.compose(k.writers.ctx, t, due)
 	w.taken += len(t.entries)
 	switch {
-	case due && then == stepMayWait:
+	case due && then == stepAlone:
 		k.signals.Or(signalDue)
 	case due || s.failing:
 		k.schedule()
@@ -313,8 +312,8 @@ func (k *compact) step(w *workspace, mayWait bool) work {
 	switch then {
 	case stepClose:
 		return k.finish()
-	case stepMayWait:
-		return workMayWait
+	case stepAlone:
+		return workAlone
 	case stepWait:
 		return workIdle
 	default:
@@ -367,7 +366,7 @@ func (k *compact) resume(w *workspace, signals uint32) work {
 	if s.commanded.Load() != 0 { // a client that takes nothing must not keep its stream
 		if _, err := s.readCommands(k.writers.ctx, false); errors.Is(err, eventlog.ErrWouldWait) {
 			k.signals.Or(signals)
-			return workMayWait
+			return workAlone
 		}
 	}
 	timeout := s.cfg.WriteTimeout

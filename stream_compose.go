@@ -57,7 +57,7 @@ type step int
 const (
 	stepWait    step = iota // wait until the stream is woken or due
 	stepCompose             // compose again
-	stepMayWait             // compose again where it may wait for the store of the log
+	stepAlone               // compose again on a goroutine that may wait for the log
 	stepClose               // the stream is over
 )
 
@@ -83,7 +83,7 @@ func (s *Stream) compose(ctx context.Context, t *turn, due bool) step {
 	case beat != noBeat || s.more || s.unread.Load() > 0:
 		if !s.composeNews(ctx, t) {
 			s.schedule = before
-			return stepMayWait
+			return stepAlone
 		}
 		s.appendHeartbeat(t, beat)
 		if !t.isEmpty() {
@@ -104,7 +104,7 @@ func (s *Stream) compose(ctx context.Context, t *turn, due bool) step {
 // composeEnd puts the in-band end into t. On a shared log it may ask the store.
 func (s *Stream) composeEnd(ctx context.Context, t *turn) step {
 	if s.noWait && s.registry.presence != nil {
-		return stepMayWait
+		return stepAlone
 	}
 	s.finish(ctx, t)
 	return stepClose

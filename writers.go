@@ -28,8 +28,7 @@ type writers struct {
 	queued      int        // its length
 	running     int        // goroutines that write streams from the queue
 
-	// conns guards the fields below. It is not held while mu is.
-	conns   sync.Mutex
+	connsMu sync.Mutex     // guards the fields below; never held together with mu
 	ready   *readiness.Set // nil while no stream is in it
 	streams int            // compact streams
 	slots   []slotted      // of the streams in the set
@@ -136,28 +135,28 @@ func rest(sent uint64, taken int) {
 	}
 }
 
-// add adds a stream and the socket of its connection.
+// add adds a stream and the socket of its connection, unless the readiness set cannot have it.
 func (w *writers) add(k *compact, fd int) error {
-	w.conns.Lock()
-	defer w.conns.Unlock()
-	if err := w.watchLocked(k, fd); err != nil {
-		return err
+	w.connsMu.Lock()
+	defer w.connsMu.Unlock()
+	err := w.watchLocked(k, fd)
+	if err == nil {
+		w.streams++
 	}
-	w.streams++
-	return nil
+	return err
 }
 
-// addConn adds a stream with a connection. If the readiness set cannot have the connection, the
-// stream gets no token.
-func (w *writers) addConn(k *compact, conn net.Conn) {
-	w.conns.Lock()
-	defer w.conns.Unlock()
+// addConn adds a stream. It reports whether the readiness set has its connection.
+func (w *writers) addConn(k *compact, conn net.Conn) (watched bool) {
+	w.connsMu.Lock()
+	defer w.connsMu.Unlock()
 	w.streams++
 	if sys, ok := conn.(syscall.Conn); ok {
 		if raw, err := sys.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { _ = w.watchLocked(k, int(fd)) })
+			_ = raw.Control(func(fd uintptr) { watched = w.watchLocked(k, int(fd)) == nil })
 		}
 	}
+	return watched
 }
 
 // watchLocked adds a socket to the readiness set. It sets the token of the stream, unless that fails.
@@ -198,15 +197,15 @@ func (w *writers) closeUnusedLocked() {
 
 // watchWrites has the readiness set report when a connection can be written to.
 func (w *writers) watchWrites(k *compact) error {
-	w.conns.Lock()
-	defer w.conns.Unlock()
+	w.connsMu.Lock()
+	defer w.connsMu.Unlock()
 	return w.ready.WatchWrites(k.fd, k.token)
 }
 
 // remove removes a stream, whose connection is closed next.
 func (w *writers) remove(k *compact) {
-	w.conns.Lock()
-	defer w.conns.Unlock()
+	w.connsMu.Lock()
+	defer w.connsMu.Unlock()
 	w.streams--
 	if k.token == 0 {
 		return
@@ -219,19 +218,19 @@ func (w *writers) remove(k *compact) {
 
 // count returns the number of compact streams.
 func (w *writers) count() int {
-	w.conns.Lock()
-	defer w.conns.Unlock()
+	w.connsMu.Lock()
+	defer w.connsMu.Unlock()
 	return w.streams
 }
 
 // onReady wakes a stream up whose connection is ready.
 func (w *writers) onReady(token uint64, e readiness.Events) {
-	w.conns.Lock()
+	w.connsMu.Lock()
 	var k *compact
 	if slot := int(uint32(token)); slot < len(w.slots) && w.slots[slot].uses == uint32(token>>32) {
 		k = w.slots[slot].stream
 	}
-	w.conns.Unlock()
+	w.connsMu.Unlock()
 	if k == nil {
 		return
 	}
