@@ -44,6 +44,7 @@ func serveNode(text string) {
 	must(err)
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log, Stream: ginsse.StreamConfig{
 		HeartbeatInterval: 250 * time.Millisecond, ReconnectionTime: 50 * time.Millisecond,
+		Compact: os.Getenv("GINSSE_TEST_COMPACT") != "",
 	}})
 	must(err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

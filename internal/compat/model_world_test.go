@@ -115,7 +115,7 @@ func newWorld(tb *bubbleTB, p plan) *world {
 	}
 	w.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{
 		Log:               gatedLog{log},
-		Stream:            ginsse.StreamConfig{MaxLifetime: -1, WriteTimeout: writeTimeout},
+		Stream:            ginsse.StreamConfig{MaxLifetime: -1, WriteTimeout: writeTimeout, Compact: allCompact()},
 		MaxStreamsPerUser: -1,
 		ConnectFunc:       func(s *ginsse.Stream) { count(s, "connect") },
 		DisconnectFunc: func(s *ginsse.Stream, reason ginsse.Reason) {
