@@ -126,9 +126,12 @@ func isServerWriter(w http.ResponseWriter) bool {
 // then on the registry's writers write the stream.
 func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 	s := k.s
-	conn, err := s.loop.w.hijack(c)
+	conn, more, err := s.loop.w.hijack(c)
 	if err != nil {
 		return err
+	}
+	if c.Request.Context().Err() != nil { // net/http may have read the end of the connection
+		k.signals.Or(signalGone)
 	}
 	s.loop = nil
 	k.hooked, k.timer.Value = hooked, k
@@ -150,7 +153,7 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 		k.conn = conn
 		abort := func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) } // in the past
 		k.dog = &watchdog{s: s, timeout: s.cfg.WriteTimeout, conn: connectionBetween(transport), abort: abort}
-		if !k.writers.addConn(k, transport) {
+		if !k.writers.addConn(k, transport) || more {
 			k.receiveAside()
 		}
 	}

@@ -240,19 +240,20 @@ func (w *writer) release(c *gin.Context) {
 
 // hijack gives the response back, and takes its connection over from net/http. net/http has sent
 // everything that was written. What it has read is discarded: it would be the client's next request.
-func (w *writer) hijack(c *gin.Context) (net.Conn, error) {
+// more says that there was something, and that the connection itself may hold the rest of it.
+func (w *writer) hijack(c *gin.Context) (conn net.Conn, more bool, err error) {
 	c.Writer = w.ResponseWriter
 	w.dog.release()
 	inner, err := innermost(w.ResponseWriter)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	hijacker, ok := inner.(http.Hijacker)
 	if !ok {
-		return nil, http.ErrNotSupported
+		return nil, false, http.ErrNotSupported
 	}
-	conn, _, err := hijacker.Hijack()
-	return conn, err
+	conn, buffered, err := hijacker.Hijack()
+	return conn, err == nil && buffered.Reader.Buffered() > 0, err
 }
 
 // fail keeps the first error.
