@@ -69,7 +69,8 @@ const (
 	ReasonReplaced Reason = "replaced"
 	// ReasonDone: the producer has returned without an error.
 	ReasonDone Reason = "done"
-	// ReasonFailed: the producer returned an error or panicked.
+	// ReasonFailed: the producer returned an error or panicked. On a stream of a registry: code that
+	// writes the stream panicked, such as the log, or the response writer cannot stream.
 	ReasonFailed Reason = "failed"
 )
 

@@ -59,7 +59,8 @@ type RegistryConfig struct {
 	// precedence. It cannot be off. Default "lastEventId".
 	LastEventIDParameter string
 
-	// ShutdownWindow is the time over which [Registry.Shutdown] spreads the ends of the streams.
+	// ShutdownWindow is the time over which [Registry.Shutdown] spreads the ends of the streams. A
+	// client that comes back within it is asked to wait longer, so turn it off on a single node.
 	// Default 5 s.
 	ShutdownWindow time.Duration
 

@@ -61,8 +61,8 @@ type StreamConfig struct {
 	// It works on Linux with HTTP/1.1. Other streams are served as without it, which
 	// [Stats.Compact] and the log show.
 	//
-	// What changes: middleware around the route sees the request end when the stream has opened,
-	// and so does the request's context. Access logs, spans and timers of streams belong into
+	// What changes: middleware around the route sees the request end when the stream has opened, and
+	// the request's context ends then. Access logs, spans and timers of streams belong in
 	// [RegistryConfig.ConnectFunc] and DisconnectFunc. After [Registry.Serve] has returned, the
 	// handler must not touch the response. http.Server.Shutdown does not wait for these streams,
 	// [Registry.Shutdown] does. The connection is closed after the stream.
