@@ -23,7 +23,7 @@ import (
 //
 // At most one goroutine writes a stream at a time: its handler until the connection is taken over,
 // then one of the registry's writers, or one of its own while a write or the log may have to wait.
-// Whoever has something for the stream wakes it up; see state.
+// Senders, the timer and the readiness set only wake it up: see the states below.
 type compact struct {
 	state   atomic.Uint32
 	signals atomic.Uint32 // why the stream was woken up, beside news
@@ -53,16 +53,17 @@ type compact struct {
 	failed   error     // why nothing can be written any more
 }
 
-// The states of a compact stream. Senders, the timer and the readiness set move it from stateIdle
-// to stateQueued, or from stateRunning to stateAgain. Only the goroutine that writes the stream
-// makes other changes. So no news is missed, and no stream is in the queue twice.
+// The states of a compact stream. News and signals move it from compactIdle to compactQueued, or from
+// compactRunning to compactAgain; signals also from compactBlocked to compactQueued. A goroutine that
+// takes it from the queue moves it to compactRunning, and makes all other changes until it leaves the
+// stream. So no news is missed, and no stream is in the queue twice.
 const (
-	stateRunning uint32 = iota // a goroutine writes the stream; at first its handler
-	stateAgain                 // the same, and it must look again before it leaves the stream
-	stateIdle                  // nothing to write
-	stateQueued                // waits for a writer
-	stateBlocked               // waits for its client. News does not change that, signals do.
-	stateDropped               // the connection is closed
+	compactRunning uint32 = iota // a goroutine writes the stream; at first its handler
+	compactAgain                 // the same, and it must look again before it leaves the stream
+	compactIdle                  // nothing to write
+	compactQueued                // waits for a writer
+	compactBlocked               // waits until its client takes more; a signal wakes it, news does not
+	compactClosed                // the connection is closed
 )
 
 // The signals that wake a stream up even if it waits for its client.
@@ -158,7 +159,7 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 		}
 	}
 	k.schedule()
-	k.state.Store(stateQueued)
+	k.state.Store(compactQueued)
 	k.writers.push(k)
 	return nil
 }
@@ -181,13 +182,13 @@ func (k *compact) wakeUp(signal uint32) {
 	}
 	for {
 		switch state := k.state.Load(); {
-		case state == stateIdle, state == stateBlocked && signal != 0:
-			if k.state.CompareAndSwap(state, stateQueued) {
+		case state == compactIdle, state == compactBlocked && signal != 0:
+			if k.state.CompareAndSwap(state, compactQueued) {
 				k.writers.push(k)
 				return
 			}
-		case state == stateRunning:
-			if k.state.CompareAndSwap(state, stateAgain) {
+		case state == compactRunning:
+			if k.state.CompareAndSwap(state, compactAgain) {
 				return
 			}
 		default:
@@ -212,7 +213,7 @@ const (
 // log.
 func (k *compact) run(w *workspace, alone bool) {
 	defer k.recoverPanic(w)
-	k.state.Store(stateRunning)
+	k.state.Store(compactRunning)
 	if k.dog != nil && !alone {
 		go k.runAlone()
 		return
@@ -221,18 +222,18 @@ func (k *compact) run(w *workspace, alone bool) {
 		switch k.step(w, alone) {
 		case workOn:
 			if turns >= maxTurns && !alone {
-				k.state.Store(stateQueued)
+				k.state.Store(compactQueued)
 				k.writers.push(k)
 				return
 			}
 		case workIdle:
-			if k.state.CompareAndSwap(stateRunning, stateIdle) {
+			if k.state.CompareAndSwap(compactRunning, compactIdle) {
 				return
 			}
-			k.state.Store(stateRunning) // it was woken up meanwhile
+			k.state.Store(compactRunning) // it was woken up meanwhile
 		case workBlocked:
-			k.state.Store(stateBlocked)
-			if k.signals.Load() == 0 || !k.state.CompareAndSwap(stateBlocked, stateRunning) {
+			k.state.Store(compactBlocked)
+			if k.signals.Load() == 0 || !k.state.CompareAndSwap(compactBlocked, compactRunning) {
 				return
 			}
 		case workAlone:
@@ -503,7 +504,7 @@ func (k *compact) disconnected() {
 // close closes the connection. The application may keep the Stream, so nothing else is kept.
 func (k *compact) close() {
 	k.disconnected()
-	k.state.Store(stateDropped)
+	k.state.Store(compactClosed)
 	k.writers.timers.Stop(&k.timer)
 	k.writers.remove(k)
 	if k.dog != nil {
