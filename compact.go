@@ -37,20 +37,20 @@ type compact struct {
 	conn    net.Conn        // what only conn can write, such as TLS; nil with fd, and once it is closed
 	dog     *watchdog       // of writes of conn, which wait; nil without conn
 	hooked  <-chan struct{} // closed when ConnectFunc has returned; nil without one
-	reading atomic.Int32    // times that a reader of conn was asked for; 0 if none runs
+	reading atomic.Int32    // how often receiveAside was called since its goroutine began; 0 if none runs
 	token   uint64          // in the readiness set; 0 if it is not there
 	timer   timerwheel.Entry[*compact]
 
 	// The fields below are those of the goroutine that writes the stream.
-	waiting  *turn     // a turn that the client has not taken completely; nil if there is none
-	sent     int       // bytes of it, with framing, that were sent
-	writes   uint64    // number of the write that waits
-	progress *progress // of the write that waits; nil unless it does
-	watched  bool      // the readiness set reports when conn can be written to
-	last     bool      // the newest turn is the stream's last
-	lingers  bool      // everything was sent, and the client is to close its end
-	received int       // bytes that the client has sent after its request; of the reader, if one runs
-	failed   error     // why nothing can be written any more
+	waiting   *turn     // a turn that the client has not taken completely; nil if there is none
+	sent      int       // bytes of it, with framing, that were sent
+	writes    uint64    // number of the write that waits; each one that sends something is a new one
+	progress  *progress // when the client last took something of that write; nil if none waits
+	watched   bool      // the readiness set reports when the socket takes more
+	lastTurn  bool      // the newest turn is the stream's last
+	lingering bool      // lastTurn was sent, and the client has lingerTime to close its end
+	received  int       // bytes that the client has sent after its request; of the reader, if one runs
+	failed    error     // why nothing can be written any more
 }
 
 // The states of a compact stream. News and signals move it from compactIdle to compactQueued, or from
@@ -158,7 +158,7 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 			k.receiveAside()
 		}
 	}
-	k.schedule()
+	k.setTimer()
 	k.state.Store(compactQueued)
 	k.writers.push(k)
 	return nil
@@ -197,15 +197,15 @@ func (k *compact) wakeUp(signal uint32) {
 	}
 }
 
-// work is what the goroutine that writes a stream does next.
-type work int
+// outcome says what the goroutine that writes a stream does after one call of advance.
+type outcome int
 
 const (
-	workOn      work = iota // go on with the stream
-	workIdle                // leave it until it is woken up
-	workBlocked             // leave it until it gets a signal
-	workAlone               // go on where a write or the log may wait
-	workClosed              // the connection is closed
+	outcomeMore    outcome = iota // go on with the stream
+	outcomeIdle                   // leave it until it is woken up
+	outcomeBlocked                // leave it until it gets a signal
+	outcomeAlone                  // go on where a write or the log may wait
+	outcomeClosed                 // the connection is closed
 )
 
 // run writes the stream until there is nothing to do, or it must wait. A writer runs streams from
@@ -219,27 +219,27 @@ func (k *compact) run(w *workspace, alone bool) {
 		return
 	}
 	for turns := 1; ; turns++ {
-		switch k.step(w, alone) {
-		case workOn:
+		switch k.advance(w, alone) {
+		case outcomeMore:
 			if turns >= maxTurns && !alone {
 				k.state.Store(compactQueued)
 				k.writers.push(k)
 				return
 			}
-		case workIdle:
+		case outcomeIdle:
 			if k.state.CompareAndSwap(compactRunning, compactIdle) {
 				return
 			}
 			k.state.Store(compactRunning) // it was woken up meanwhile
-		case workBlocked:
+		case outcomeBlocked:
 			k.state.Store(compactBlocked)
 			if k.signals.Load() == 0 || !k.state.CompareAndSwap(compactBlocked, compactRunning) {
 				return
 			}
-		case workAlone:
+		case outcomeAlone:
 			go k.runAlone()
 			return
-		case workClosed:
+		case outcomeClosed:
 			return
 		}
 	}
@@ -262,8 +262,8 @@ func (k *compact) recoverPanic(w *workspace) {
 	}
 }
 
-// step does one thing: it notices what has happened, writes one turn, or ends the stream.
-func (k *compact) step(w *workspace, alone bool) work {
+// advance does one thing: it notices what has happened, writes one turn, or ends the stream.
+func (k *compact) advance(w *workspace, alone bool) outcome {
 	signals := k.signals.Swap(0)
 	if signals&signalReadable != 0 {
 		k.receive(w)
@@ -280,17 +280,17 @@ func (k *compact) step(w *workspace, alone bool) work {
 		}
 	}
 	if k.waiting != nil && k.failed == nil {
-		if next := k.resume(w, signals); next != workOn && k.failed == nil {
-			return next
+		if o := k.resume(w, signals); o != outcomeMore && k.failed == nil {
+			return o
 		}
 		due = true // its timer was set for the write, and may hide that a heartbeat is due
 	}
 	switch {
-	case k.failed != nil, k.lingers && due:
+	case k.failed != nil, k.lingering && due:
 		k.close()
-		return workClosed
-	case k.lingers:
-		return workIdle
+		return outcomeClosed
+	case k.lingering:
+		return outcomeIdle
 	}
 	t := w.turn
 	t.reset() // it may be what a connection that failed has not taken
@@ -300,28 +300,28 @@ func (k *compact) step(w *workspace, alone bool) work {
 	case due && then == stepAlone:
 		k.signals.Or(signalDue)
 	case due || s.failing:
-		k.schedule()
+		k.setTimer()
 	}
-	k.last = then == stepClose
-	if (!t.isEmpty() || k.last) && !k.write(w, t) {
+	k.lastTurn = then == stepClose
+	if (!t.isEmpty() || k.lastTurn) && !k.write(w, t) {
 		if k.failed != nil {
 			k.close()
-			return workClosed
+			return outcomeClosed
 		}
 		w.turn = borrowTurn() // the stream keeps the one that waits
 		k.await()
-		return workBlocked
+		return outcomeBlocked
 	}
 	t.reset()
 	switch then {
 	case stepClose:
-		return k.finish()
+		return k.linger()
 	case stepAlone:
-		return workAlone
+		return outcomeAlone
 	case stepWait:
-		return workIdle
+		return outcomeIdle
 	default:
-		return workOn
+		return outcomeMore
 	}
 }
 
@@ -330,7 +330,7 @@ func (k *compact) step(w *workspace, alone bool) work {
 func (k *compact) write(w *workspace, t *turn) (complete bool) {
 	w.begin(k)
 	t.writeTo(w)
-	if k.last {
+	if k.lastTurn {
 		w.put(lastChunk)
 	}
 	if w.err != nil {
@@ -357,11 +357,12 @@ func (k *compact) await() {
 	}
 	k.writes++
 	k.progress = &progress{made: time.Now()}
-	k.schedule()
+	k.setTimer()
 }
 
-// resume goes on with a turn that waits for its client. It returns workOn when the turn is complete.
-func (k *compact) resume(w *workspace, signals uint32) work {
+// resume goes on with a turn that waits for its client. It returns outcomeMore when the turn is
+// complete and was not the stream's last.
+func (k *compact) resume(w *workspace, signals uint32) outcome {
 	s, now := k.s, time.Now()
 	if signals&signalDue != 0 {
 		there, _ := connectionOfSocket(k.fd).delivery()
@@ -370,35 +371,35 @@ func (k *compact) resume(w *workspace, signals uint32) work {
 	if s.commanded.Load() != 0 { // a client that takes nothing must not keep its stream
 		if _, err := s.readCommands(k.writers.ctx, false); errors.Is(err, eventlog.ErrWouldWait) {
 			k.signals.Or(signals)
-			return workAlone
+			return outcomeAlone
 		}
 	}
 	timeout := s.cfg.WriteTimeout
 	if s.ended.Load() && !s.mayWrite(now) || timeout > 0 && now.Sub(k.progress.made) >= timeout {
 		k.fail(os.ErrDeadlineExceeded)
-		return workBlocked
+		return outcomeBlocked
 	}
 	if signals&signalWritable != 0 {
 		t, before := k.waiting, k.sent
 		if k.write(w, t) {
 			t.release()
 			k.progress = nil
-			if k.last {
-				return k.finish()
+			if k.lastTurn {
+				return k.linger()
 			}
-			return workOn
+			return outcomeMore
 		}
 		if k.sent > before {
 			k.writes++
 			k.progress.made = now
 		}
 	}
-	k.schedule()
-	return workBlocked
+	k.setTimer()
+	return outcomeBlocked
 }
 
-// schedule sets the timer to when the stream is to be looked at again.
-func (k *compact) schedule() {
+// setTimer sets the timer to when the stream is to be looked at again.
+func (k *compact) setTimer() {
 	now := time.Now()
 	after := k.s.untilDue(now)
 	if k.waiting != nil {
@@ -414,9 +415,9 @@ func (k *compact) receive(w *workspace) {
 		return
 	}
 	for {
-		n, full, err := readSocket(k.fd, w.input[:])
+		n, empty, err := readSocket(k.fd, w.input[:])
 		switch k.received += n; {
-		case full:
+		case empty:
 			return
 		case err != nil || n == 0:
 			k.fail(errClosedByClient)
@@ -471,16 +472,17 @@ func (k *compact) fail(cause error) {
 	k.s.end(fmt.Errorf("%w: %w", reason, cause))
 }
 
-// finish ends the connection after everything was sent, and gives the client time to close its end.
-func (k *compact) finish() work {
+// linger closes the sending half of the connection after everything was sent, and gives the client
+// time to close its own.
+func (k *compact) linger() outcome {
 	if k.closeWrite() != nil {
 		k.close()
-		return workClosed
+		return outcomeClosed
 	}
 	k.disconnected()
-	k.lingers = true
+	k.lingering = true
 	k.writers.timers.Set(&k.timer, lingerTime)
-	return workIdle
+	return outcomeIdle
 }
 
 func (k *compact) closeWrite() error {
@@ -493,9 +495,9 @@ func (k *compact) closeWrite() error {
 	return errors.ErrUnsupported
 }
 
-// disconnected has DisconnectFunc called.
+// disconnected has DisconnectFunc called, unless linger has done so.
 func (k *compact) disconnected() {
-	if !k.lingers {
+	if !k.lingering {
 		k.s.discardQueue()
 		k.s.registry.disconnected(k.s, k.hooked)
 	}
