@@ -21,18 +21,18 @@ func duplicate(conn net.Conn) (int, error) {
 	if err != nil {
 		return noDescriptor, err
 	}
-	duplicate := noDescriptor
+	copied := noDescriptor
 	var failed syscall.Errno
 	err = raw.Control(func(fd uintptr) {
 		var r uintptr
 		if r, _, failed = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0); failed == 0 {
-			duplicate = int(r)
+			copied = int(r)
 		}
 	})
 	if err == nil && failed != 0 {
 		err = failed
 	}
-	return duplicate, err
+	return copied, err
 }
 
 // tcpNotSentLowat is the option TCP_NOTSENT_LOWAT of linux/tcp.h. Its value is in bytes.

@@ -18,8 +18,8 @@ import (
 //
 // Concurrency: all methods may be called from several goroutines.
 type writers struct {
-	most   int             // goroutines
-	ctx    context.Context // of reading the log, which gives up by itself; it never ends
+	most   int             // goroutines that write streams from the queue
+	ctx    context.Context // for reads of the log; it never ends, because a log limits their time itself
 	timers *timerwheel.Wheel[*compact]
 	head   func() uint64 // the sequence of the newest entry that the registry knows of
 
@@ -42,11 +42,11 @@ const queuedPerWriter = 8
 // timersLate is more than the timers of compact streams are late.
 const timersLate = 20 * time.Millisecond
 
-// slotted is a stream in the readiness set. Its token has the number of the slot, and a number that
-// changes whenever the slot is used again: an event may come after its connection was closed.
+// slotted is a stream in the readiness set. Its token has the number of the slot, and a generation
+// that changes whenever the slot is used again: an event may come after its connection was closed.
 type slotted struct {
-	stream *compact
-	uses   uint32
+	stream     *compact
+	generation uint32
 }
 
 func newWriters(head func() uint64) *writers {
@@ -173,9 +173,9 @@ func (w *writers) watchLocked(k *compact, fd int) error {
 		w.slots = append(w.slots, slotted{})
 	}
 	slot := w.free[len(w.free)-1]
-	uses := w.slots[slot].uses + 1
-	k.token = uint64(uses)<<32 | uint64(slot)
-	w.slots[slot] = slotted{k, uses} // before the first event
+	generation := w.slots[slot].generation + 1
+	k.token = uint64(generation)<<32 | uint64(slot)
+	w.slots[slot] = slotted{k, generation} // before the first event
 	if err := w.ready.Add(fd, k.token); err != nil {
 		w.slots[slot].stream, k.token = nil, 0
 		w.closeUnusedLocked()
@@ -227,7 +227,7 @@ func (w *writers) count() int {
 func (w *writers) onReady(token uint64, e readiness.Events) {
 	w.connsMu.Lock()
 	var k *compact
-	if slot := int(uint32(token)); slot < len(w.slots) && w.slots[slot].uses == uint32(token>>32) {
+	if slot := int(uint32(token)); slot < len(w.slots) && w.slots[slot].generation == uint32(token>>32) {
 		k = w.slots[slot].stream
 	}
 	w.connsMu.Unlock()
