@@ -11,10 +11,10 @@ type admission struct {
 	maxPerUser   int
 	refuseNewest bool
 
-	opens    opens
-	handlers int            // of streams that were let in, and have not returned
-	held     int            // places of streams that have ended while hooks of theirs run
-	heldBy   map[string]int // the same by user; none is 0
+	opens  opens
+	served int            // streams whose handler has not returned, or if compact, not closed yet
+	held   int            // places of streams that have ended while hooks of theirs run
+	heldBy map[string]int // the same by user; none is 0
 }
 
 func newAdmission(cfg RegistryConfig) admission {
@@ -39,8 +39,8 @@ func (a *admission) check(s *Stream, others []*Stream, total int) (oldest *Strea
 			return nil, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
 		}
 	}
-	// Handlers of ended streams may still write to slow clients: there may be as many again.
-	if held := total + a.held; a.maxStreams > 0 && (held >= a.maxStreams && oldest == nil || a.handlers >= 2*a.maxStreams) {
+	// Ended streams may still write to slow clients: there may be as many again.
+	if held := total + a.held; a.maxStreams > 0 && (held >= a.maxStreams && oldest == nil || a.served >= 2*a.maxStreams) {
 		return nil, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
 	}
 	return oldest, nil
@@ -120,7 +120,7 @@ func (r *Registry) tryAttach(s *Stream) (replaced *Stream, err error) {
 	if r.cfg.ConnectFunc != nil {
 		r.admission.hold(s, 1) // until it has been called
 	}
-	r.admission.handlers++
+	r.admission.served++
 	r.active++
 	r.opened.Add(1)
 	if replaced != nil {
@@ -157,15 +157,16 @@ func (r *Registry) detachLocked(s *Stream) {
 	r.admission.hold(s, 0)
 }
 
-// handlerReturned notes that the handler of an attached stream has returned.
-func (r *Registry) handlerReturned() {
+// doneServing notes that nothing of an attached stream is served any more: its handler has returned,
+// or if it is compact, its connection is closed.
+func (r *Registry) doneServing() {
 	r.mu.Lock()
-	r.admission.handlers--
+	r.admission.served--
 	r.mu.Unlock()
 	r.leave()
 }
 
-// leave notes that a handler or a hook has returned.
+// leave notes that a stream is no longer served, or that a hook has returned.
 func (r *Registry) leave() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -37,7 +37,7 @@ type compact struct {
 	conn    net.Conn        // what only conn can write, such as TLS; nil with fd, and once it is closed
 	dog     *watchdog       // of writes of conn, which wait; nil without conn
 	hooked  <-chan struct{} // closed when ConnectFunc has returned; nil without one
-	reading atomic.Int32    // how often receiveAside was called since its goroutine began; 0 if none runs
+	reading atomic.Int32    // calls of receiveAside since its goroutine began; 0 if none runs
 	token   uint64          // in the readiness set; 0 if it is not there
 	timer   timerwheel.Entry[*compact]
 
@@ -53,10 +53,10 @@ type compact struct {
 	failed    error     // why nothing can be written any more
 }
 
-// The states of a compact stream. News and signals move it from compactIdle to compactQueued, or from
-// compactRunning to compactAgain; signals also from compactBlocked to compactQueued. A goroutine that
-// takes it from the queue moves it to compactRunning, and makes all other changes until it leaves the
-// stream. So no news is missed, and no stream is in the queue twice.
+// The states of a compact stream. News and signals move it from compactIdle to compactQueued, or
+// from compactRunning to compactAgain. Signals also move it from compactBlocked to compactQueued.
+// Only the goroutine that writes the stream makes other changes. So no news is missed, and no stream
+// is in the queue twice.
 const (
 	compactRunning uint32 = iota // a goroutine writes the stream; at first its handler
 	compactAgain                 // the same, and it must look again before it leaves the stream
@@ -518,5 +518,5 @@ func (k *compact) close() {
 		_ = transportOf(k.conn).Close() // TLS would wait to send its end
 	}
 	k.conn, k.fd, k.dog, k.waiting, k.progress, k.hooked = nil, noDescriptor, nil, nil, nil, nil
-	k.s.registry.handlerReturned()
+	k.s.registry.doneServing()
 }

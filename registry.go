@@ -119,7 +119,7 @@ type Registry struct {
 	mu        sync.Mutex
 	state     registryState
 	admission admission
-	active    int           // handlers and hooks that have not returned
+	active    int           // streams that are served, and hooks that have not returned
 	idle      chan struct{} // closed when active is 0 after closing; nil before
 }
 

@@ -121,7 +121,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 	defer func() {
 		if !takenOver {
 			s.end(ReasonFailed) // without effect on a stream that has ended
-			r.handlerReturned()
+			r.doneServing()
 		}
 	}()
 	takenOver, err = r.serve(c, s)
