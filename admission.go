@@ -157,8 +157,8 @@ func (r *Registry) detachLocked(s *Stream) {
 	r.admission.hold(s, 0)
 }
 
-// doneServing notes that nothing of an attached stream is served any more: its handler has returned,
-// or if it is compact, its connection is closed.
+// doneServing notes that an attached stream is no longer served: its handler has returned, or if it
+// is compact, its connection is closed.
 func (r *Registry) doneServing() {
 	r.mu.Lock()
 	r.admission.served--

@@ -53,7 +53,7 @@ type compact struct {
 	failed    error     // why nothing can be written any more
 }
 
-// The states of a compact stream. News and signals move it from compactIdle to compactQueued, or
+// The states of a compact stream. News and signals move it from compactIdle to compactQueued or
 // from compactRunning to compactAgain. Signals also move it from compactBlocked to compactQueued.
 // Only the goroutine that writes the stream makes other changes. So no news is missed, and no stream
 // is in the queue twice.

@@ -19,7 +19,7 @@ import (
 // Concurrency: all methods may be called from several goroutines.
 type writers struct {
 	most   int             // goroutines that write streams from the queue
-	ctx    context.Context // for reads of the log; it never ends, because a log limits their time itself
+	ctx    context.Context // for reads of the log, which limit their own time; it never ends
 	timers *timerwheel.Wheel[*compact]
 	head   func() uint64 // the sequence of the newest entry that the registry knows of
 
