@@ -40,8 +40,14 @@ func (a *admission) check(s *Stream, others []*Stream, total int) (oldest *Strea
 		}
 	}
 	// Ended streams may still write to slow clients: there may be as many again.
-	if held := total + a.held; a.maxStreams > 0 && (held >= a.maxStreams && oldest == nil || a.served >= 2*a.maxStreams) {
-		return nil, fmt.Errorf("%w: %w: the registry has %d", ReasonOverloaded, ErrTooManyStreams, held)
+	switch held := total + a.held; {
+	case a.maxStreams <= 0:
+	case held >= a.maxStreams && oldest == nil:
+		return nil, fmt.Errorf("%w: %w: the registry has %d; RegistryConfig.MaxStreams allows no more",
+			ReasonOverloaded, ErrTooManyStreams, held)
+	case a.served >= 2*a.maxStreams:
+		return nil, fmt.Errorf("%w: %w: the registry writes %d, of which many have ended; it does so for twice "+
+			"RegistryConfig.MaxStreams", ReasonOverloaded, ErrTooManyStreams, a.served)
 	}
 	return oldest, nil
 }

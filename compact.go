@@ -42,15 +42,18 @@ type compact struct {
 	timer   timerwheel.Entry[*compact]
 
 	// The fields below are those of the goroutine that writes the stream.
-	waiting   *turn     // a turn that the client has not taken completely; nil if there is none
-	sent      int       // bytes of it, with framing, that were sent
-	writes    uint64    // number of the write that waits; each one that sends something is a new one
-	progress  *progress // when the client last took something of that write; nil if none waits
-	watched   bool      // the readiness set reports when the socket takes more
-	lastTurn  bool      // the newest turn is the stream's last
-	lingering bool      // lastTurn was sent, and the client has lingerTime to close its end
-	received  int       // bytes that the client has sent after its request; of the reader, if one runs
-	failed    error     // why nothing can be written any more
+	waiting  *turn     // a turn that the client has not taken completely; nil if there is none
+	sent     int       // bytes of it, with framing, that were sent
+	writes   uint64    // number of the write that waits; each one that sends something is a new one
+	progress *progress // when the client last took something of that write; nil if none waits
+	watched  bool      // the readiness set reports when the socket takes more
+	lastTurn bool      // the newest turn is the stream's last
+	received int       // bytes that the client has sent after its request; of the reader, if one runs
+	failed   error     // why nothing can be written any more
+
+	// closeAfter is the age of the stream at which its connection is closed, after the last turn was
+	// sent and the client has not closed its end. It is 0 before that.
+	closeAfter time.Duration
 }
 
 // The states of a compact stream. News and signals move it from compactIdle to compactQueued or
@@ -73,6 +76,7 @@ const (
 	signalReadable                    // the client has sent something
 	signalWritable                    // the client takes more
 	signalGone                        // the client has closed its end
+	signalExcess                      // the client has sent more than maxReceived
 )
 
 const (
@@ -94,33 +98,52 @@ var (
 
 // checkCompact returns why the connection of a stream cannot be taken over; nil if it can be.
 func checkCompact(c *gin.Context, s *Stream) error {
-	inner, err := innermost(s.loop.w.ResponseWriter)
 	header := s.loop.w.Header()
 	switch {
-	case err != nil:
-		return err
 	case !readiness.Supported:
-		return fmt.Errorf("%w: it needs Linux", errNotCompact)
+		return errNeedsLinux
 	case c.Request.ProtoMajor != 1 || c.Request.ProtoMinor != 1:
-		return fmt.Errorf("%w: it needs HTTP/1.1, and this is %s", errNotCompact, c.Request.Proto)
-	case !isServerWriter(inner):
-		return fmt.Errorf("%w: %T hides the connection; give it a method Unwrap() http.ResponseWriter, "+
-			"or keep its middleware off this route", errNotCompact, inner)
+		return fmt.Errorf("%w: it needs HTTP/1.1, and this is %s; a proxy in front can speak HTTP/1.1 to the server",
+			errNotCompact, c.Request.Proto)
 	case header.Get("Trailer") != "" || header.Get("Transfer-Encoding") != "":
-		return fmt.Errorf("%w: the response has a trailer or a transfer encoding", errNotCompact)
+		return fmt.Errorf("%w: the response has a header Trailer or Transfer-Encoding; keep it off this route", errNotCompact)
 	case !bodyComplete(c.Request):
-		return fmt.Errorf("%w: the body of the request has not been read", errNotCompact)
+		return fmt.Errorf("%w: the body of the request has not been read; read it before the stream opens", errNotCompact)
+	}
+	if w := foreignWriter(s.loop.w.ResponseWriter); w != nil {
+		return fmt.Errorf("%w: %T stands between the stream and its connection; keep its middleware off this route",
+			errNotCompact, w)
 	}
 	return nil
 }
 
-var errNotCompact = errors.New("ginsse: StreamConfig.Compact has no effect")
+var (
+	errNotCompact = errors.New("ginsse: StreamConfig.Compact has no effect")
+	errNeedsLinux = fmt.Errorf("%w: it needs Linux", errNotCompact)
+)
 
-// isServerWriter reports whether w is the writer of net/http for HTTP/1, whose framing is known.
-func isServerWriter(w http.ResponseWriter) bool {
-	_, hijacks := w.(http.Hijacker)
+// foreignWriter returns the first writer that is neither gin's nor that of net/http for HTTP/1; nil if
+// there is none. It may change or count what is written, or want to know of a Hijack.
+func foreignWriter(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		switch pointedType(w) {
+		case "net/http.response":
+			return nil
+		case "github.com/gin-gonic/gin.responseWriter":
+			w = w.(interface{ Unwrap() http.ResponseWriter }).Unwrap() //nolint:forcetypeassert // gin's has it
+		default:
+			return w
+		}
+	}
+}
+
+// pointedType returns the package and name of the type that w points to.
+func pointedType(w http.ResponseWriter) string {
 	t := reflect.TypeOf(w)
-	return hijacks && t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "net/http" && t.Elem().Name() == "response"
+	if t.Kind() != reflect.Pointer {
+		return ""
+	}
+	return t.Elem().PkgPath() + "." + t.Elem().Name()
 }
 
 // takeOver takes the connection over from net/http. The headers and the first block were sent. From
@@ -141,16 +164,11 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 		limitUnacknowledged(transport, max(userTimeout, timeout+5*time.Second))
 	}
 	if k.fd = noDescriptor; isPlain(conn) {
-		k.fd, _ = duplicate(conn) // or noDescriptor
+		if err := k.takeSocket(conn); err != nil {
+			s.registry.warnNotWatched(c, err)
+		}
 	}
-	if k.fd != noDescriptor && k.writers.add(k, k.fd) != nil {
-		_ = closeSocket(k.fd)
-		k.fd = noDescriptor
-	}
-	if k.fd != noDescriptor {
-		_ = conn.Close() // frees what net and the runtime keep for it
-		limitUnsent(k.fd, maxUnsent)
-	} else {
+	if k.fd == noDescriptor {
 		k.conn = conn
 		abort := func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) } // in the past
 		k.dog = &watchdog{s: s, timeout: s.cfg.WriteTimeout, conn: connectionBetween(transport), abort: abort}
@@ -161,6 +179,23 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 	k.setTimer()
 	k.state.Store(compactQueued)
 	k.writers.push(k)
+	return nil
+}
+
+// takeSocket gives the stream a descriptor of its own in place of a connection, which it closes. After an
+// error nothing has changed.
+func (k *compact) takeSocket(conn net.Conn) error {
+	fd, err := duplicate(conn)
+	if err != nil {
+		return err
+	}
+	if err := k.writers.add(k, fd); err != nil {
+		_ = closeSocket(fd)
+		return err
+	}
+	k.fd = fd
+	limitUnsent(fd, maxUnsent)
+	_ = conn.Close() // frees what net and the runtime keep for it
 	return nil
 }
 
@@ -255,7 +290,7 @@ func (k *compact) runAlone() {
 // recoverPanic ends the stream after a panic, for example in a log. The other streams go on.
 func (k *compact) recoverPanic(w *workspace) {
 	if p := recover(); p != nil {
-		k.s.registry.logger.Error("panic while writing a stream", "stream", k.s.id, "panic", p, "stack", string(debug.Stack()))
+		go k.s.registry.logPanic("writing a stream", p, debug.Stack()) // as a logger may wait
 		w.turn = new(turn)
 		k.s.end(ReasonFailed)
 		k.close()
@@ -268,7 +303,10 @@ func (k *compact) advance(w *workspace, alone bool) outcome {
 	if signals&signalReadable != 0 {
 		k.receive(w)
 	}
-	if signals&signalGone != 0 {
+	switch {
+	case signals&signalExcess != 0:
+		k.fail(errReceived)
+	case signals&signalGone != 0:
 		k.fail(errClosedByClient)
 	}
 	due := signals&signalDue != 0
@@ -286,10 +324,10 @@ func (k *compact) advance(w *workspace, alone bool) outcome {
 		due = true // its timer was set for the write, and may hide that a heartbeat is due
 	}
 	switch {
-	case k.failed != nil, k.lingering && due:
+	case k.failed != nil, k.closeAfter > 0 && time.Since(s.opened) >= k.closeAfter:
 		k.close()
 		return outcomeClosed
-	case k.lingering:
+	case k.closeAfter > 0:
 		return outcomeIdle
 	}
 	t := w.turn
@@ -304,12 +342,14 @@ func (k *compact) advance(w *workspace, alone bool) outcome {
 	}
 	k.lastTurn = then == stepClose
 	if (!t.isEmpty() || k.lastTurn) && !k.write(w, t) {
+		if k.failed == nil {
+			w.turn = borrowTurn() // the stream keeps the one that waits
+			k.await()
+		}
 		if k.failed != nil {
 			k.close()
 			return outcomeClosed
 		}
-		w.turn = borrowTurn() // the stream keeps the one that waits
-		k.await()
 		return outcomeBlocked
 	}
 	t.reset()
@@ -352,7 +392,8 @@ func (k *compact) await() {
 	if !k.watched {
 		k.watched = true
 		if err := k.writers.watchWrites(k); err != nil {
-			k.signals.Or(signalGone) // without the readiness set nothing would wake it up
+			k.fail(err) // nothing would wake it up
+			return
 		}
 	}
 	k.writes++
@@ -369,7 +410,7 @@ func (k *compact) resume(w *workspace, signals uint32) outcome {
 		k.progress.observe(k.writes, there, now)
 	}
 	if s.commanded.Load() != 0 { // a client that takes nothing must not keep its stream
-		if _, err := s.readCommands(k.writers.ctx, false); errors.Is(err, eventlog.ErrWouldWait) {
+		if _, err := s.readCommands(k.writers.ctx, false); s.noWait && errors.Is(err, eventlog.ErrWouldWait) {
 			k.signals.Or(signals)
 			return outcomeAlone
 		}
@@ -394,7 +435,9 @@ func (k *compact) resume(w *workspace, signals uint32) outcome {
 			k.progress.made = now
 		}
 	}
-	k.setTimer()
+	if signals&signalDue != 0 { // no other signal may delay the next observation
+		k.setTimer()
+	}
 	return outcomeBlocked
 }
 
@@ -403,7 +446,10 @@ func (k *compact) setTimer() {
 	now := time.Now()
 	after := k.s.untilDue(now)
 	if k.waiting != nil {
-		after = min(k.s.untilEnd(now), checkInterval(k.s.cfg.WriteTimeout))
+		after = checkInterval(k.s.cfg.WriteTimeout)
+		if !k.s.ended.Load() {
+			after = min(after, k.s.untilEnd(now))
+		}
 	}
 	k.writers.timers.Set(&k.timer, after)
 }
@@ -451,6 +497,9 @@ func (k *compact) receiveAside() {
 				if k.reading.CompareAndSwap(asked, 0) {
 					return
 				}
+			case err == nil:
+				k.wakeUp(signalExcess)
+				return
 			default:
 				k.wakeUp(signalGone)
 				return
@@ -480,7 +529,7 @@ func (k *compact) linger() outcome {
 		return outcomeClosed
 	}
 	k.disconnected()
-	k.lingering = true
+	k.closeAfter = time.Since(k.s.opened) + lingerTime
 	k.writers.timers.Set(&k.timer, lingerTime)
 	return outcomeIdle
 }
@@ -497,7 +546,7 @@ func (k *compact) closeWrite() error {
 
 // disconnected has DisconnectFunc called, unless linger has done so.
 func (k *compact) disconnected() {
-	if !k.lingering {
+	if k.closeAfter == 0 {
 		k.s.discardQueue()
 		k.s.registry.disconnected(k.s, k.hooked)
 	}

@@ -128,10 +128,10 @@ func TestStreamsThatCannotBeCompactAreServedByTheirHandlers(t *testing.T) {
 	}{
 		"http2":   {2, nil, get, "this is HTTP/2.0"},
 		"h2c":     {3, nil, get, "this is HTTP/2.0"},
-		"hidden":  {0, func(c *gin.Context) { c.Writer = hidingWriter{c.Writer} }, get, "hidingWriter hides the connection"},
-		"trailer": {0, header("Trailer", "X-Sum"), get, "a trailer"},
+		"hidden":  {0, func(c *gin.Context) { c.Writer = hidingWriter{c.Writer} }, get, "stands between the stream and its connection"},
+		"trailer": {0, header("Trailer", "X-Sum"), get, "a header Trailer"},
 		"transfer_encoding": {
-			0, header("Transfer-Encoding", "chunked"), get, "a transfer encoding",
+			0, header("Transfer-Encoding", "chunked"), get, "a header Trailer or Transfer-Encoding",
 		},
 		"unread_body": {0, nil, post("unread"), "body of the request has not been read"},
 		"read_body":   {0, func(c *gin.Context) { _, _ = io.ReadAll(c.Request.Body) }, post("read"), ""},

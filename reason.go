@@ -22,7 +22,8 @@ import "errors"
 //	disconnected    sse.close      not reconnect
 //	replaced        sse.close      not reconnect: the user has opened newer streams
 //	your own        sse.close      not reconnect
-//	done, failed    none           only for streams of one request, see below
+//	failed          none           resume, which browsers do
+//	done            none           only for streams of one request, see below
 //
 // A stream of one request ([Serve]) has none of these events. If its producer has returned, or the
 // application has ended it with its own reason, it ends with [DoneID].

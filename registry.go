@@ -14,6 +14,7 @@ import (
 
 	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/internal/presence"
+	"github.com/ginsse/ginsse/internal/readiness"
 )
 
 // RegistryConfig holds the settings of a [Registry]. Zero means default, negative
@@ -29,7 +30,7 @@ type RegistryConfig struct {
 	Stream StreamConfig
 
 	// MaxStreams is the most streams at a time on this node. A client beyond it is asked to come
-	// back later, with [ReasonOverloaded]. A stream costs about 30 KB, or 2.6 KB with
+	// back later, with [ReasonOverloaded]. A stream costs about 30 KB, or 1.6 KB with
 	// [StreamConfig.Compact], and on HTTP/1.1 a file descriptor. It counts until its hooks have
 	// returned. Default 50,000.
 	MaxStreams int
@@ -112,7 +113,7 @@ type Registry struct {
 	opened atomic.Uint64 // streams ever opened
 	gaps   atomic.Uint64 // sse.gap events ever sent
 	slow   atomic.Uint64 // streams ever ended for not reading
-	warned sync.Map      // types of writers that were warned of
+	warned sync.Map      // what was warned of: types of writers, and errNotWatched
 
 	// mu guards the fields below. Only the locks of subscribers and presence are taken while it
 	// is held. It is not held during I/O, a log's methods, or hooks.
@@ -176,6 +177,9 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Stream.Compact && !readiness.Supported {
+		cfg.Logger.Warn("serving no compact streams", "error", errNeedsLinux)
 	}
 	r := &Registry{
 		cfg:         cfg,

@@ -164,7 +164,8 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 	if s.compact != nil {
 		if err := checkCompact(c, s); err != nil {
 			s.compact = nil
-			r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "leaving a stream to its handler", slog.Any("error", err))
+			r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "leaving a stream to its handler",
+				slog.String("route", c.FullPath()), slog.Any("error", err))
 		}
 	}
 	if after, err := r.mayOpen(s); err != nil {
@@ -184,7 +185,23 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 
 // warn logs trouble with a request.
 func (r *Registry) warn(c *gin.Context, message string, err error) {
-	r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, message, slog.Any("error", err))
+	r.logger.LogAttrs(c.Request.Context(), slog.LevelWarn, message, slog.String("route", c.FullPath()), slog.Any("error", err))
+}
+
+// warnNotWatched warns once that a compact stream has no socket in the readiness set.
+func (r *Registry) warnNotWatched(c *gin.Context, cause error) {
+	if _, warned := r.warned.LoadOrStore(errNotWatched, true); !warned {
+		r.warn(c, "serving compact streams with goroutines", fmt.Errorf("%w: %w", errNotWatched, cause))
+	}
+}
+
+var errNotWatched = errors.New("ginsse: a stream has no descriptor or no place in epoll; raise the limit of open files, " +
+	"or the sysctl fs.epoll.max_user_watches")
+
+// logPanic logs a panic in code of the application's. A logger that panics does not end the process.
+func (r *Registry) logPanic(where string, p any, stack []byte) {
+	defer func() { _ = recover() }()
+	r.logger.Error("panic in "+where, "panic", p, "stack", string(stack))
 }
 
 // newStream returns a stream with options applied, which is not attached yet.
@@ -367,11 +384,17 @@ func (r *Registry) disconnected(s *Stream, hooked <-chan struct{}) {
 	if reason == ReasonSlow {
 		r.slow.Add(1)
 	}
-	r.logger.Debug("stream ended", "stream", s.id, "user", s.user, "reason", string(reason), "lasted", time.Since(s.opened))
-	if r.cfg.DisconnectFunc == nil {
+	lasted, logs := time.Since(s.opened), r.logger.Enabled(r.life, slog.LevelDebug)
+	if r.cfg.DisconnectFunc == nil && !logs {
 		return
 	}
 	r.hook(s, "DisconnectFunc", func() {
+		if logs { // here, as a logger may wait
+			r.logger.Debug("stream ended", "stream", s.id, "user", s.user, "reason", string(reason), "lasted", lasted)
+		}
+		if r.cfg.DisconnectFunc == nil {
+			return
+		}
 		if hooked != nil {
 			<-hooked
 		}
@@ -390,7 +413,7 @@ func (r *Registry) hook(s *Stream, name string, call func()) {
 		defer r.leave()
 		defer func() {
 			if p := recover(); p != nil {
-				r.logger.Error("panic in "+name, "panic", p, "stack", string(debug.Stack()))
+				r.logPanic(name, p, debug.Stack())
 			}
 			r.mu.Lock()
 			defer r.mu.Unlock()

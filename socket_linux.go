@@ -11,7 +11,8 @@ import (
 // noDescriptor is no socket.
 const noDescriptor = -1
 
-// duplicate returns a new descriptor of a connection's socket, which does not block.
+// duplicate returns a new descriptor of a connection's socket. The socket does not block, nor linger when
+// it is closed, whatever the application has set: net.TCPConn.File, for example, makes it block.
 func duplicate(conn net.Conn) (int, error) {
 	sys, ok := conn.(syscall.Conn)
 	if !ok {
@@ -29,10 +30,18 @@ func duplicate(conn net.Conn) (int, error) {
 			copied = int(r)
 		}
 	})
-	if err == nil && failed != 0 {
-		err = failed
+	switch {
+	case err != nil:
+		return noDescriptor, err
+	case failed != 0:
+		return noDescriptor, failed
 	}
-	return copied, err
+	if err := syscall.SetNonblock(copied, true); err != nil {
+		_ = closeSocket(copied)
+		return noDescriptor, err
+	}
+	_ = syscall.SetsockoptLinger(copied, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{})
+	return copied, nil
 }
 
 // tcpNotSentLowat is the option TCP_NOTSENT_LOWAT of linux/tcp.h. Its value is in bytes.

@@ -2,7 +2,6 @@ package ginsse
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -82,7 +81,7 @@ func (s *Stream) compose(ctx context.Context, t *turn, due bool) step {
 	switch {
 	case beat != noBeat || s.more || s.unread.Load() > 0:
 		if !s.composeNews(ctx, t) {
-			s.schedule = before
+			s.wrote, s.positioned = before.wrote, before.positioned
 			return stepAlone
 		}
 		s.appendHeartbeat(t, beat)
@@ -110,13 +109,14 @@ func (s *Stream) composeEnd(ctx context.Context, t *turn) step {
 	return stepClose
 }
 
-// composeNews puts into t the next events. It reports false if it would have to wait for the log.
+// composeNews puts into t the next events. It reports false if it must not wait, but would have to: for
+// the log, or for the logger after an error.
 //
 // If the log cannot be read, the stream stays open and reads again after a while. Its heartbeats go
 // on and do not move the position.
 func (s *Stream) composeNews(ctx context.Context, t *turn) bool {
 	more, err := s.next(ctx, t)
-	if s.noWait && errors.Is(err, eventlog.ErrWouldWait) {
+	if s.noWait && err != nil {
 		s.more = true
 		return false
 	}
@@ -204,7 +204,7 @@ func (s *Stream) untilDue(now time.Time) time.Duration {
 	return max(wait, 0)
 }
 
-// untilEnd returns when to look again whether the stream is overdue; never if it has no end.
+// untilEnd returns after how long to look again whether the stream is overdue; never if it has no end.
 func (s *Stream) untilEnd(now time.Time) time.Duration {
 	left := never
 	if !s.expires.IsZero() {

@@ -242,8 +242,6 @@ func (w *writer) release(c *gin.Context) {
 // everything that was written. What it has read is discarded: it would be the client's next request.
 // more says that there was something, and that the connection itself may hold the rest of it.
 func (w *writer) hijack(c *gin.Context) (conn net.Conn, more bool, err error) {
-	c.Writer = w.ResponseWriter
-	w.dog.release()
 	inner, err := innermost(w.ResponseWriter)
 	if err != nil {
 		return nil, false, err
@@ -253,7 +251,12 @@ func (w *writer) hijack(c *gin.Context) (conn net.Conn, more bool, err error) {
 		return nil, false, http.ErrNotSupported
 	}
 	conn, buffered, err := hijacker.Hijack()
-	return conn, err == nil && buffered.Reader.Buffered() > 0, err
+	if err != nil {
+		return nil, false, err
+	}
+	c.Writer = w.ResponseWriter
+	w.dog.release()
+	return conn, buffered.Reader.Buffered() > 0, nil
 }
 
 // fail keeps the first error.
