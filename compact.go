@@ -31,8 +31,8 @@ type compact struct {
 	writers *writers
 	next    *compact // in the queue of the writers; guarded by writers.mu
 
-	// fd is the connection's descriptor. It is the stream's own, so nobody else can close it, and its
-	// number cannot come to mean another connection. Without it, conn writes.
+	// fd is the connection's descriptor. It is the stream's own, so nobody else can close it, and
+	// its number cannot come to mean another connection. Without it, conn writes.
 	fd      int
 	conn    net.Conn        // what only conn can write, such as TLS; nil with fd, and once it is closed
 	dog     *watchdog       // of writes of conn, which wait; nil without conn
@@ -51,15 +51,15 @@ type compact struct {
 	received int       // bytes that the client has sent after its request; of the reader, if one runs
 	failed   error     // why nothing can be written any more
 
-	// closeAfter is the age of the stream at which its connection is closed, after the last turn was
-	// sent and the client has not closed its end. It is 0 before that.
+	// closeAfter is the age of the stream at which its connection is closed, after the last turn
+	// was sent and the client has not closed its end. It is 0 before that.
 	closeAfter time.Duration
 }
 
 // The states of a compact stream. News and signals move it from compactIdle to compactQueued or
 // from compactRunning to compactAgain. Signals also move it from compactBlocked to compactQueued.
-// Only the goroutine that writes the stream makes other changes. So no news is missed, and no stream
-// is in the queue twice.
+// Only the goroutine that writes the stream makes other changes. So no news is missed, and no
+// stream is in the queue twice.
 const (
 	compactRunning uint32 = iota // a goroutine writes the stream; at first its handler
 	compactAgain                 // the same, and it must look again before it leaves the stream
@@ -122,8 +122,8 @@ var (
 	errNeedsLinux = fmt.Errorf("%w: it needs Linux", errNotCompact)
 )
 
-// foreignWriter returns the first writer that is neither gin's nor that of net/http for HTTP/1; nil if
-// there is none. It may change or count what is written, or want to know of a Hijack.
+// foreignWriter returns the first writer that is neither gin's nor that of net/http for HTTP/1; nil
+// if there is none. It may change or count what is written, or want to know of a Hijack.
 func foreignWriter(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		switch pointedType(w) {
@@ -182,8 +182,8 @@ func (k *compact) takeOver(c *gin.Context, hooked <-chan struct{}) error {
 	return nil
 }
 
-// takeSocket gives the stream a descriptor of its own in place of a connection, which it closes. After an
-// error nothing has changed.
+// takeSocket gives the stream a descriptor of its own in place of a connection, which it closes.
+// After an error nothing has changed.
 func (k *compact) takeSocket(conn net.Conn) error {
 	fd, err := duplicate(conn)
 	if err != nil {
@@ -199,8 +199,8 @@ func (k *compact) takeSocket(conn net.Conn) error {
 	return nil
 }
 
-// isPlain reports whether the bytes that are written to a connection are those that its socket gets. A
-// type that embeds a connection may change them.
+// isPlain reports whether the bytes that are written to a connection are those that its socket
+// gets. A type that embeds a connection may change them.
 func isPlain(conn net.Conn) bool {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
@@ -475,8 +475,9 @@ func (k *compact) receive(w *workspace) {
 	}
 }
 
-// receiveAside has a goroutine discard what the client has sent, as reading may wait. It reads until
-// nothing comes for a second; from a connection that is not in the readiness set, until the end.
+// receiveAside has a goroutine discard what the client has sent, as reading may wait. It reads
+// until nothing comes for a second; from a connection that is not in the readiness set, until the
+// end.
 func (k *compact) receiveAside() {
 	if k.reading.Add(1) > 1 {
 		return // the reader looks again before it ends

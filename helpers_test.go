@@ -141,8 +141,9 @@ func newRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	return registry
 }
 
-// allCompact reports whether the streams of all registries are compact, so that each test runs in both
-// modes. It is no variable: go test would not see that the cached result of the other mode is stale.
+// allCompact reports whether the streams of all registries are compact, so that each test runs in
+// both modes. It is no variable: go test would not see that the cached result of the other mode is
+// stale.
 func allCompact() bool { return os.Getenv("GINSSE_TEST_COMPACT") != "" }
 
 // needsHandler skips a test that looks at the response of a stream's handler.

@@ -108,8 +108,8 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 //
 // If the stream could not be opened, the client has been answered: with 400 for an invalid topic
 // ([ErrInvalidSubject]); with 403 for a page of another site ([AuthError]); with 500 without
-// [Middleware] or RequireUser ([ErrNoUser]), for any other invalid option, or if the response cannot
-// stream ([ErrUnsupportedWriter]); with 429 for too many streams of the user, if
+// [Middleware] or RequireUser ([ErrNoUser]), for any other invalid option, or if the response
+// cannot stream ([ErrUnsupportedWriter]); with 429 for too many streams of the user, if
 // [RegistryConfig.RefuseNewest] is set ([ErrTooManyStreams]). A browser takes any status but 200 as
 // final, so a temporary refusal is a stream whose only event is sse.reconnect.
 func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
@@ -198,7 +198,8 @@ func (r *Registry) warnNotWatched(c *gin.Context, cause error) {
 var errNotWatched = errors.New("ginsse: a stream has no descriptor or no place in epoll; raise the limit of open files, " +
 	"or the sysctl fs.epoll.max_user_watches")
 
-// logPanic logs a panic in code of the application's. A logger that panics does not end the process.
+// logPanic logs a panic in code of the application's. A logger that panics does not end the
+// process.
 func (r *Registry) logPanic(where string, p any, stack []byte) {
 	defer func() { _ = recover() }()
 	r.logger.Error("panic in "+where, "panic", p, "stack", string(stack))
@@ -292,9 +293,9 @@ func (r *Registry) currentHead(ctx context.Context) (eventlog.Cursor, error) {
 	return head, err
 }
 
-// findPosition sets the position from which a stream reads, and returns the reason for a gap if there
-// is one. The position is the last event ID. If there is none, or the stream cannot resume from it,
-// the position is the head at the stream's opening.
+// findPosition sets the position from which a stream reads, and returns the reason for a gap if
+// there is one. The position is the last event ID. If there is none, or the stream cannot resume
+// from it, the position is the head at the stream's opening.
 func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (eventlog.GapReason, error) {
 	head := s.opening
 	s.at = head

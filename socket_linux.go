@@ -11,8 +11,9 @@ import (
 // noDescriptor is no socket.
 const noDescriptor = -1
 
-// duplicate returns a new descriptor of a connection's socket. The socket does not block, nor linger when
-// it is closed, whatever the application has set: net.TCPConn.File, for example, makes it block.
+// duplicate returns a new descriptor of a connection's socket. The socket does not block, nor
+// linger when it is closed, whatever the application has set: net.TCPConn.File, for example, makes
+// it block.
 func duplicate(conn net.Conn) (int, error) {
 	sys, ok := conn.(syscall.Conn)
 	if !ok {
@@ -48,8 +49,8 @@ func duplicate(conn net.Conn) (int, error) {
 const tcpNotSentLowat = 25
 
 // limitUnsent makes a TCP socket full when it holds so many bytes that were not sent yet. Bytes on
-// their way do not count. Otherwise the socket of a slow client holds megabytes, and when it is full
-// it has room again only after the client has taken a third of them.
+// their way do not count. Otherwise the socket of a slow client holds megabytes, and when it is
+// full it has room again only after the client has taken a third of them.
 func limitUnsent(fd, bytes int) {
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, tcpNotSentLowat, bytes)
 }

@@ -35,9 +35,9 @@ type StreamConfig struct {
 	// little at a time keeps its stream, however slow its line.
 	//
 	// On Linux the kernel reports what a client has taken. Elsewhere, and on Unix sockets, progress
-	// is a piece of 32 KiB that was accepted. Behind a proxy the proxy is the client: it takes bytes
-	// in lumps, so set minutes for slow lines behind one. With [ConnContext], Linux drops a client
-	// that takes nothing for 35 s, whatever is set, unless the stream is compact.
+	// is a piece of 32 KiB that was accepted. Behind a proxy the proxy is the client: it takes
+	// bytes in lumps, so set minutes for slow lines behind one. With [ConnContext], Linux drops a
+	// client that takes nothing for 35 s, whatever is set, unless the stream is compact.
 	//
 	// It replaces http.Server.WriteTimeout. When it is off, a client that takes nothing holds its
 	// handler, or its compact stream, until the stream ends or TCP gives up. Default 30 s; at least
@@ -61,8 +61,8 @@ type StreamConfig struct {
 	// It works on Linux with HTTP/1.1. Other streams are served as without it, which
 	// [Stats.Compact] and the log show.
 	//
-	// What changes: middleware around the route sees the request end when the stream has opened, and
-	// the request's context ends then. Access logs, spans and timers of streams belong in
+	// What changes: middleware around the route sees the request end when the stream has opened,
+	// and the request's context ends then. Access logs, spans and timers of streams belong in
 	// [RegistryConfig.ConnectFunc] and DisconnectFunc. After [Registry.Serve] has returned, the
 	// handler must not touch the response. http.Server.Shutdown and Close neither wait for these
 	// streams nor end them, [Registry.Shutdown] does. The connection is closed after the stream.
@@ -182,8 +182,8 @@ type Stream struct {
 // maxQueueBytes is how much Send queues before it waits for the client.
 const maxQueueBytes = 64 << 10
 
-// newStream returns a stream of r that has not begun; r may be nil. cfg is resolved, and is not changed
-// afterwards.
+// newStream returns a stream of r that has not begun; r may be nil. cfg is resolved, and is not
+// changed afterwards.
 func newStream(r *Registry, user string, expires time.Time, cfg *StreamConfig) *Stream {
 	var s *Stream
 	if r != nil && cfg.Compact {
@@ -224,8 +224,8 @@ func (s *Stream) UserID() string { return s.user }
 // Opened returns when the stream was opened.
 func (s *Stream) Opened() time.Time { return s.opened }
 
-// Expiry returns when the credential that opened the stream expires, which ends the stream. The zero
-// Time means never.
+// Expiry returns when the credential that opened the stream expires, which ends the stream. The
+// zero Time means never.
 func (s *Stream) Expiry() time.Time { return s.expires }
 
 // Metadata returns what [WithMetadata] attached. It must not be changed.
@@ -256,11 +256,12 @@ func (s *Stream) Err() error {
 // Send sends an event to this stream alone. The log does not keep it: a client that reconnects does
 // not get it again.
 //
-// Send returns nil once the event is queued. While 64 KiB wait for the client, Send waits until there
-// is room, ctx ends, or the stream ends.
+// Send returns nil once the event is queued. While 64 KiB wait for the client, Send waits until
+// there is room, ctx ends, or the stream ends.
 //
-// Errors: [ErrInvalidEvent] for an event that cannot be encoded, [ErrEventTooLarge] for one over the
-// registry's limit, the cause of ctx's end, or why the stream has ended. The event was not queued.
+// Errors: [ErrInvalidEvent] for an event that cannot be encoded, [ErrEventTooLarge] for one over
+// the registry's limit, the cause of ctx's end, or why the stream has ended. The event was not
+// queued.
 func (s *Stream) Send(ctx context.Context, e Event) error {
 	if s.registry != nil && (e.ID != "" || e.ResetID) {
 		return fmt.Errorf("%w: ID is set, and the IDs of this stream are the registry's", ErrInvalidEvent)
@@ -344,8 +345,8 @@ func (s *Stream) notify() int64 {
 	return n
 }
 
-// interrupt has the stream look at more than news, such as its end. It also reaches a compact stream
-// that waits for its client.
+// interrupt has the stream look at more than news, such as its end. It also reaches a compact
+// stream that waits for its client.
 func (s *Stream) interrupt() {
 	s.notify()
 	if s.compact != nil {

@@ -109,8 +109,8 @@ func (s *Stream) composeEnd(ctx context.Context, t *turn) step {
 	return stepClose
 }
 
-// composeNews puts into t the next events. It reports false if it must not wait, but would have to: for
-// the log, or for the logger after an error.
+// composeNews puts into t the next events. It reports false if it must not wait, but would have to:
+// for the log, or for the logger after an error.
 //
 // If the log cannot be read, the stream stays open and reads again after a while. Its heartbeats go
 // on and do not move the position.
@@ -152,8 +152,9 @@ func (s *Stream) beat(now time.Time) beat {
 	return silenceBeat
 }
 
-// heartbeatFrom returns when the interval of the next heartbeat began. That is the last write, or when
-// the client last knew the stream's position, if that is earlier: events of [Stream.Send] carry none.
+// heartbeatFrom returns when the interval of the next heartbeat began. That is the last write, or
+// when the client last knew the stream's position, if that is earlier: events of [Stream.Send]
+// carry none.
 func (s *Stream) heartbeatFrom() time.Duration {
 	if s.registry == nil {
 		return s.wrote
@@ -204,7 +205,8 @@ func (s *Stream) untilDue(now time.Time) time.Duration {
 	return max(wait, 0)
 }
 
-// untilEnd returns after how long to look again whether the stream is overdue; never if it has no end.
+// untilEnd returns after how long to look again whether the stream is overdue; never if it has no
+// end.
 func (s *Stream) untilEnd(now time.Time) time.Duration {
 	left := never
 	if !s.expires.IsZero() {

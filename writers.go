@@ -36,15 +36,15 @@ type writers struct {
 	added   uint32         // sockets that were ever added to a set
 }
 
-// queuedPerWriter is how many streams wait for each writer before another one starts. To start one may
-// wake up a processor, which costs as much as a write.
+// queuedPerWriter is how many streams wait for each writer before another one starts. To start one
+// may wake up a processor, which costs as much as a write.
 const queuedPerWriter = 8
 
 // timersLate is more than the timers of compact streams are late.
 const timersLate = 20 * time.Millisecond
 
-// slotted is a stream in the readiness set. Its token has the number of the slot, and the number of its
-// socket: an event may come after its connection was closed, and even after its set was.
+// slotted is a stream in the readiness set. Its token has the number of the slot, and the number of
+// its socket: an event may come after its connection was closed, and even after its set was.
 type slotted struct {
 	stream *compact
 	socket uint32
@@ -123,10 +123,10 @@ const (
 	restTime = time.Millisecond
 )
 
-// rest waits for a moment if senders are faster than the writer: while it wrote roundStreams streams,
-// they sent more than twice as many entries, and it has taken only a few. Then a write later takes
-// more of them, and costs little more. Meanwhile the processor is the senders'. What they send during
-// the rest does not count: it would cause the next one.
+// rest waits for a moment if senders are faster than the writer: while it wrote roundStreams
+// streams, they sent more than twice as many entries, and it has taken only a few. Then a write
+// later takes more of them, and costs little more. Meanwhile the processor is the senders'. What
+// they send during the rest does not count: it would cause the next one.
 //
 // Without it, sends to single users at full speed reach 0.55 times as many events a second.
 func rest(sent uint64, taken int) {
@@ -159,7 +159,8 @@ func (w *writers) addConn(k *compact, conn net.Conn) (watched bool) {
 	return watched
 }
 
-// watchLocked adds a socket to the readiness set. It sets the token of the stream, unless that fails.
+// watchLocked adds a socket to the readiness set. It sets the token of the stream, unless that
+// fails.
 func (w *writers) watchLocked(k *compact, fd int) error {
 	if w.ready == nil {
 		ready, err := readiness.New(w.onReady)
