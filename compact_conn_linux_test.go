@@ -3,15 +3,12 @@ package ginsse_test
 import (
 	"bytes"
 	"crypto/tls"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/ginsse/ginsse"
 )
@@ -129,16 +126,7 @@ func serveWrapped(t *testing.T, engine http.Handler, cfg *tls.Config, wrap func(
 	if cfg != nil {
 		l = tls.NewListener(l, cfg)
 	}
-	server := &http.Server{Handler: engine, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(l)
-	}()
-	t.Cleanup(func() {
-		_ = server.Close()
-		<-done
-	})
+	serveOn(t, l, engine)
 	return listener.Addr().String()
 }
 
@@ -162,9 +150,7 @@ func openScrambled(t *testing.T, address string, secure bool, user string) *rawC
 	}
 	c.r = tcp.r
 	c.r.Reset(c.conn)
-	c.write("GET /events HTTP/1.1\r\nHost: test\r\nX-User: " + user + "\r\n\r\n")
-	c.readHeader()
-	c.readUntil("event: sse.open")
+	c.open(rawRequest{user: user})
 	return c
 }
 

@@ -7,10 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,10 +93,16 @@ func openRaw(t testing.TB, s *httptest.Server, request rawRequest) *rawClient {
 func openRawAt(t testing.TB, address string, cfg *tls.Config, request rawRequest) *rawClient {
 	t.Helper()
 	c := dialClient(t, address, cfg, request.small)
+	c.open(request)
+	return c
+}
+
+// open opens the stream, and reads up to the block sse.open.
+func (c *rawClient) open(request rawRequest) {
+	c.t.Helper()
 	c.write("GET /events HTTP/1.1\r\nHost: test\r\nX-User: " + request.user + "\r\n" + request.lines + "\r\n")
 	c.readHeader()
 	c.readUntil("event: sse.open")
-	return c
 }
 
 func dialClient(t testing.TB, address string, cfg *tls.Config, small bool) *rawClient {
@@ -100,7 +111,11 @@ func dialClient(t testing.TB, address string, cfg *tls.Config, small bool) *rawC
 	if small {
 		dialer.Control = smallReceiveBuffer
 	}
-	conn, err := dialer.DialContext(t.Context(), "tcp", address)
+	network := "tcp"
+	if filepath.IsAbs(address) {
+		network = "unix"
+	}
+	conn, err := dialer.DialContext(t.Context(), network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,4 +299,63 @@ func engineWith(t testing.TB, registry *ginsse.Registry, middleware ...gin.Handl
 	r.Use(middleware...)
 	r.Any("/events", ginsse.Middleware(headerAuth(t)), func(c *gin.Context) { _ = registry.Serve(c) })
 	return r
+}
+
+// serveOn has a server of net/http serve the connections of a listener.
+func serveOn(t testing.TB, listener net.Listener, handler http.Handler) {
+	t.Helper()
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(listener)
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-done
+	})
+}
+
+// fill sends a user large events until its streams are blocked: they read nothing for a while.
+func fill(t testing.TB, registry *ginsse.Registry, user string) {
+	t.Helper()
+	data := strings.Repeat("x", 32<<10)
+	streams := registry.Streams(user)
+	for still := 0; still < 20; still++ {
+		if _, err := registry.SendTo(t.Context(), user, ginsse.Event{Type: "n", Data: data}); err != nil {
+			t.Fatal(err)
+		}
+		pass(3 * time.Millisecond)
+		if slices.ContainsFunc(streams, func(s *ginsse.Stream) bool { return s.Unread() == 0 }) {
+			still = 0
+		}
+	}
+}
+
+// ownProcess is set in the process of a test that has one of its own.
+const ownProcess = "GINSSE_TEST_OWN_PROCESS"
+
+// inOwnProcess runs a test in another process, as it may harm or end it.
+func inOwnProcess(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	if os.Getenv(ownProcess) != "" {
+		test(t)
+		return
+	}
+	output, err := thisTest(t, ownProcess).CombinedOutput()
+	if err != nil || !bytes.Contains(output, []byte("--- PASS: "+t.Name()+" ")) {
+		t.Errorf("in a process of its own: %v\n%.5000s", err, output)
+	}
+}
+
+// thisTest returns a command that runs the calling test in another process, with a variable that is set.
+func thisTest(t *testing.T, variable string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+	cmd.Env = append(os.Environ(), variable+"=yes")
+	return cmd
 }

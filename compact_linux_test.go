@@ -126,16 +126,17 @@ func TestStreamsThatCannotBeCompactAreServedByTheirHandlers(t *testing.T) {
 		open       func(*testing.T, transport, http.Handler) *ssetest.Stream
 		why        string // "" if the stream is compact
 	}{
-		"http2":   {2, nil, get, "this is HTTP/2.0"},
-		"h2c":     {3, nil, get, "this is HTTP/2.0"},
-		"hidden":  {0, func(c *gin.Context) { c.Writer = hidingWriter{c.Writer} }, get, "stands between the stream and its connection"},
-		"trailer": {0, header("Trailer", "X-Sum"), get, "a header Trailer"},
-		"transfer_encoding": {
-			0, header("Transfer-Encoding", "chunked"), get, "a header Trailer or Transfer-Encoding",
-		},
-		"unread_body": {0, nil, post("unread"), "body of the request has not been read"},
-		"read_body":   {0, func(c *gin.Context) { _, _ = io.ReadAll(c.Request.Body) }, post("read"), ""},
-		"no_body":     {0, nil, post(""), ""},
+		"http2":  {2, nil, get, "this is HTTP/2.0"},
+		"h2c":    {3, nil, get, "this is HTTP/2.0"},
+		"hidden": {0, func(c *gin.Context) { c.Writer = hidingWriter{c.Writer} }, get, "hidingWriter stands between the stream and its connection"},
+		"unwrapping": {0, onGin(func(w gin.ResponseWriter) gin.ResponseWriter {
+			return &unwrappingRecorder{bodyRecorder{ResponseWriter: w}}
+		}), get, "*ginsse_test.unwrappingRecorder stands between the stream and its connection"},
+		"trailer":           {0, header("Trailer", "X-Sum"), get, "has a header Trailer or Transfer-Encoding"},
+		"transfer_encoding": {0, header("Transfer-Encoding", "chunked"), get, "has a header Trailer or Transfer-Encoding"},
+		"unread_body":       {0, nil, post("unread"), "body of the request has not been read"},
+		"read_body":         {0, func(c *gin.Context) { _, _ = io.ReadAll(c.Request.Body) }, post("read"), ""},
+		"no_body":           {0, nil, post(""), ""},
 		"other_header": {
 			0, header("X-Other", "x"), get, "",
 		},

@@ -1,9 +1,12 @@
 package ginsse
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/readiness"
+	"github.com/ginsse/ginsse/internal/timerwheel"
 )
 
 // Access to unexported parts, for tests of the package ginsse_test.
@@ -65,6 +68,31 @@ func (r *Registry) Lock() (unlock func()) {
 		r.mu.Unlock()
 	}
 }
+
+// ReportEnd returns a function that reports to the registry that the connection of a compact stream has
+// ended, as the readiness set does. The connection may be closed before.
+func (r *Registry) ReportEnd(s *Stream) func() {
+	r.writers.connsMu.Lock()
+	defer r.writers.connsMu.Unlock()
+	token := s.compact.token
+	return func() { r.writers.onReady(token, readiness.Events{Readable: true, Closed: true}) }
+}
+
+// CountTimers has the timers of compact streams counted when they fire. It is called before the first
+// stream opens.
+func (r *Registry) CountTimers() (fired *atomic.Int64) {
+	fired = new(atomic.Int64)
+	r.writers.timers = timerwheel.New(func(due []*compact) {
+		fired.Add(int64(len(due)))
+		for _, k := range due {
+			k.wakeUp(signalDue)
+		}
+	})
+	return fired
+}
+
+// TimerFires wakes a compact stream up as its timer does.
+func (s *Stream) TimerFires() { s.compact.wakeUp(signalDue) }
 
 // ReleasedTurn releases a turn with entries, of which it has cut off those from the given index on,
 // and with a buffer of the given size. It returns how many entries and bytes the turn still holds.

@@ -65,12 +65,7 @@ func inNetwork(t *testing.T, test func(t *testing.T)) {
 			without(err)
 		}
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	inside := exec.CommandContext(t.Context(), self, "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
-	inside.Env = append(os.Environ(), insideNetwork+"=yes")
+	inside := thisTest(t, insideNetwork)
 	inside.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if uid := os.Getuid(); uid != 0 {
 		inside.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
