@@ -224,16 +224,22 @@ func TestPausedProcessKeepsStreamsWhoseClientsRead(t *testing.T) {
 			_ = process.Process.Signal(syscall.SIGSTOP)
 			var readers sync.WaitGroup
 			for _, c := range opened {
-				readers.Go(func() { _, _ = io.Copy(io.Discard, c.conn) })
+				readers.Go(func() {
+					_, _ = io.Copy(io.Discard, c.conn)
+					_ = c.conn.Close()
+				})
 			}
 			pass(timeout * 3 / 2)
 			_ = process.Process.Signal(syscall.SIGCONT)
 			if got := next("slow"); got != "0" {
 				t.Errorf("%s of %d streams were slow", got, clients)
 			}
-			_, _ = io.Copy(io.Discard, output)
+			var rest []string
+			for lines.Scan() {
+				rest = append(rest, lines.Text())
+			}
 			if err := process.Wait(); err != nil {
-				t.Error(err)
+				t.Errorf("%v, after %q", err, rest)
 			}
 			readers.Wait()
 		})
