@@ -71,17 +71,14 @@ func TestNoSecondRequestOnTheConnectionOfACompactStream(t *testing.T) {
 	t.Parallel()
 	const headers = "Host: test\r\nX-User: alice\r\n"
 	for name, request := range map[string]string{
-		"pipelined":         "GET /events HTTP/1.1\r\n" + headers + "\r\n",
-		"keep_alive":        "GET /events HTTP/1.1\r\n" + headers + "Connection: keep-alive\r\n\r\n",
-		"length":            "POST /events HTTP/1.1\r\n" + headers + "Content-Length: 5\r\n\r\nhello",
-		"length_zero":       "POST /events HTTP/1.1\r\n" + headers + "Content-Length: 0\r\nExpect: 100-continue\r\n\r\n",
-		"length_and_coding": "POST /events HTTP/1.1\r\n" + headers + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		"get_with_both":     "GET /events HTTP/1.1\r\n" + headers + "Content-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		"expect":            "POST /events HTTP/1.1\r\n" + headers + "Content-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
-		"h2c":               "GET /events HTTP/1.1\r\n" + headers + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
-		"websocket":         "GET /events HTTP/1.1\r\n" + headers + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-		"options":           "OPTIONS /events HTTP/1.1\r\n" + headers + "\r\n",
-		"connect":           "CONNECT /events HTTP/1.1\r\n" + headers + "\r\n",
+		"pipelined":   "GET /events HTTP/1.1\r\n" + headers + "\r\n",
+		"keep_alive":  "GET /events HTTP/1.1\r\n" + headers + "Connection: keep-alive\r\n\r\n",
+		"length":      "POST /events HTTP/1.1\r\n" + headers + "Content-Length: 5\r\n\r\nhello",
+		"length_zero": "POST /events HTTP/1.1\r\n" + headers + "Content-Length: 0\r\nExpect: 100-continue\r\n\r\n",
+		"h2c":         "GET /events HTTP/1.1\r\n" + headers + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+		"websocket":   "GET /events HTTP/1.1\r\n" + headers + "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		"options":     "OPTIONS /events HTTP/1.1\r\n" + headers + "\r\n",
+		"connect":     "CONNECT /events HTTP/1.1\r\n" + headers + "\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
