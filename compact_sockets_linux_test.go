@@ -142,19 +142,26 @@ func TestLimitOfConnectionsHoldsForCompactStreams(t *testing.T) {
 	untilCompact(t, registry, 2)
 }
 
-// Streams open while the process has no descriptor left: none for the readiness set, or none for a
-// stream.
+// Streams open while the process has no descriptor left for the readiness set, for their sockets, or for
+// either.
 func TestCompactStreamsOpenWithoutADescriptorLeft(t *testing.T) {
 	t.Parallel()
-	for _, withSet := range []bool{false, true} {
-		t.Run(fmt.Sprint("with_set_", withSet), func(t *testing.T) {
+	for name, test := range map[string]struct {
+		before int // streams that have opened before
+		left   int // descriptors
+	}{
+		"set":            {0, 1},
+		"sockets":        {1, 0},
+		"set_or_sockets": {0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inOwnProcess(t, func(t *testing.T) { openWithoutDescriptors(t, withSet) })
+			inOwnProcess(t, func(t *testing.T) { openWithoutDescriptors(t, test.before, test.left) })
 		})
 	}
 }
 
-func openWithoutDescriptors(t *testing.T, withSet bool) {
+func openWithoutDescriptors(t *testing.T, before, left int) {
 	t.Helper()
 	const clients = 4
 	var logged safeBuffer
@@ -165,12 +172,10 @@ func openWithoutDescriptors(t *testing.T, withSet bool) {
 	ends := reportEnds(&cfg)
 	registry := newCompactRegistry(t, cfg)
 	server := transports[0].start(t, newEngine(t, registry), func(s *http.Server) { s.ConnContext = smallSendBuffer })
-	before := 0
-	if withSet {
+	for range before {
 		openRaw(t, server, rawRequest{user: "before"})
-		before = 1
-		untilCompact(t, registry, before)
 	}
+	untilCompact(t, registry, before)
 	var opened []*rawClient
 	for range clients {
 		opened = append(opened, dialClient(t, server.Listener.Addr().String(), nil, true))
@@ -187,6 +192,10 @@ func openWithoutDescriptors(t *testing.T, withSet bool) {
 			break
 		}
 		files = append(files, f)
+	}
+	for ; left > 0; left-- {
+		_ = files[len(files)-1].Close()
+		files = files[:len(files)-1]
 	}
 	for n, c := range opened {
 		c.open(rawRequest{user: fmt.Sprint("user", n)})

@@ -106,7 +106,7 @@ func TestSlowClientKeepsItsStreamWhileMuchHappens(t *testing.T) {
 		run(name, func(t *testing.T) {
 			log := &notifyingLog{Log: newMemoryLog(t, eventlog.MemoryLogConfig{})}
 			registry := newCompactRegistry(t, ginsse.RegistryConfig{Log: log, Stream: ginsse.StreamConfig{WriteTimeout: timeout}})
-			server := transports[0].start(t, newEngine(t, registry), func(s *http.Server) { s.ConnContext = smallSendBuffer })
+			server := transports[0].start(t, newEngine(t, registry), nil)
 			c := openRaw(t, server, rawRequest{user: "alice", small: true})
 			untilCompact(t, registry, 1)
 			s := registry.Streams("alice")[0]
