@@ -405,9 +405,11 @@ func (k *compact) await() {
 // complete and was not the stream's last.
 func (k *compact) resume(w *workspace, signals uint32) outcome {
 	s, now := k.s, time.Now()
-	if signals&signalDue != 0 {
+	stalled := false
+	if signals&signalDue != 0 { // else the process may have been paused, and the client not asked since
 		there, _ := connectionOfSocket(k.fd).delivery()
 		k.progress.observe(k.writes, there, now)
+		stalled = s.cfg.WriteTimeout > 0 && now.Sub(k.progress.made) >= s.cfg.WriteTimeout
 	}
 	if s.commanded.Load() != 0 { // a client that takes nothing must not keep its stream
 		if _, err := s.readCommands(k.writers.ctx, false); s.noWait && errors.Is(err, eventlog.ErrWouldWait) {
@@ -415,8 +417,7 @@ func (k *compact) resume(w *workspace, signals uint32) outcome {
 			return outcomeAlone
 		}
 	}
-	timeout := s.cfg.WriteTimeout
-	if s.ended.Load() && !s.mayWrite(now) || timeout > 0 && now.Sub(k.progress.made) >= timeout {
+	if stalled || s.ended.Load() && !s.mayWrite(now) {
 		k.fail(os.ErrDeadlineExceeded)
 		return outcomeBlocked
 	}
