@@ -1,6 +1,7 @@
 package servers_test
 
 import (
+	"errors"
 	"net"
 	"testing"
 
@@ -9,33 +10,39 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
-// watched sends the connections of a listener to a channel.
+// watched sends descriptors of the accepted sockets to a channel. They are the test's own: a compact
+// stream closes its connection's.
 type watched struct {
 	net.Listener
 
-	conns chan *net.TCPConn
+	sockets chan int
 }
 
 func (l *watched) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	if err == nil {
-		l.conns <- conn.(*net.TCPConn)
-	}
-	return conn, err
-}
-
-// sendBuffer returns the size that was set. The kernel doubles it.
-func sendBuffer(t *testing.T, conn *net.TCPConn) (bytes int) {
-	t.Helper()
-	raw, err := conn.SyscallConn()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
+	}
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return nil, err
 	}
 	controlled := raw.Control(func(fd uintptr) {
-		bytes, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
+		var socket int
+		if socket, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			l.sockets <- socket
+		}
 	})
-	if err != nil || controlled != nil {
-		t.Fatal(err, controlled)
+	return conn, errors.Join(err, controlled)
+}
+
+// sendBuffer returns the size that was set, and closes the descriptor. The kernel doubles the size.
+func sendBuffer(t *testing.T, socket int) (bytes int) {
+	t.Helper()
+	defer func() { _ = unix.Close(socket) }()
+	bytes, err := unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return bytes / 2
 }
@@ -45,12 +52,12 @@ func TestContestantsUseTheSendBufferOfTheSettings(t *testing.T) {
 		const small = 20 << 10
 		var sizes []int
 		for _, bytes := range []int{0, small} {
-			conns := make(chan *net.TCPConn, 1)
+			sockets := make(chan int, 1)
 			_, addr := startOn(t, c, servers.Settings{SendBuffer: bytes}, func(l net.Listener) net.Listener {
-				return &watched{l, conns}
+				return &watched{l, sockets}
 			})
 			open(t, addr, "", "user-0", "") // after its headers it has been accepted
-			sizes = append(sizes, sendBuffer(t, <-conns))
+			sizes = append(sizes, sendBuffer(t, <-sockets))
 		}
 		if sizes[0] <= small || sizes[1] != small {
 			t.Errorf("by default and with %d the sizes are %v", small, sizes)
