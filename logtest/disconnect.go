@@ -91,6 +91,7 @@ func disconnectAfterPartition(t *testing.T, s Suite) {
 func disconnectDuringRestart(t *testing.T, s Suite) {
 	nodes := newNodes(t, s, Bounds{})
 	for range 2 {
+		awaitContact(t, s, nodes[1]) // else its streams would be refused for now
 		streams := []*ssetest.Stream{nodes[1].open(t, s, aliceID), nodes[1].open(t, s, aliceID)}
 		disconnected := make(chan error)
 		go func() { disconnected <- disconnectAgain(t, s, nodes[0]) }()
@@ -100,6 +101,20 @@ func disconnectDuringRestart(t *testing.T, s Suite) {
 		}
 		for _, stream := range streams {
 			wantEnd(t, s, stream, "sse.close", signedOut)
+		}
+	}
+}
+
+// awaitContact waits until the store answers a node again after a restart.
+func awaitContact(t *testing.T, s Suite, n *node) {
+	t.Helper()
+	for start := time.Now(); ; <-time.After(retryInterval) {
+		_, err := n.log.Head(t.Context())
+		switch {
+		case err == nil:
+			return
+		case time.Since(start) > s.longPatience():
+			t.Fatalf("the store has no contact %v after its restart: %v", s.longPatience(), err)
 		}
 	}
 }
