@@ -3,7 +3,6 @@ package ginsse
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -264,14 +263,9 @@ func (r *Registry) SendTo(ctx context.Context, userID string, e Event) (Receipt,
 // Errors: those of SendTo. All user IDs are checked before the first event is stored. An error of
 // the log is a [PartialError], which says which users have the event.
 func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (Receipt, error) {
-	users, seen := make([]string, 0, len(userIDs)), make(map[string]bool, len(userIDs))
-	for _, userID := range userIDs {
-		if err := checkName("user ID", userID); err != nil {
-			return Receipt{}, err
-		}
-		if !seen[userID] {
-			seen[userID], users = true, append(users, userID)
-		}
+	users, err := distinctUsers(userIDs)
+	if err != nil {
+		return Receipt{}, err
 	}
 	b := borrowBuffer()
 	defer b.release()
@@ -290,6 +284,20 @@ func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (
 	return all, nil
 }
 
+// distinctUsers returns the user IDs, each once, or an error if one of them is not valid.
+func distinctUsers(userIDs []string) ([]string, error) {
+	users, seen := make([]string, 0, len(userIDs)), make(map[string]bool, len(userIDs))
+	for _, userID := range userIDs {
+		if err := checkName("user ID", userID); err != nil {
+			return nil, err
+		}
+		if !seen[userID] {
+			seen[userID], users = true, append(users, userID)
+		}
+	}
+	return users, nil
+}
+
 // Broadcast sends an event to every stream of every user.
 func (r *Registry) Broadcast(ctx context.Context, e Event) (Receipt, error) {
 	return r.send(ctx, eventlog.SubjectAll, e)
@@ -297,10 +305,11 @@ func (r *Registry) Broadcast(ctx context.Context, e Event) (Receipt, error) {
 
 // Publish sends an event to every stream that was opened with the topic.
 func (r *Registry) Publish(ctx context.Context, topic string, e Event) (Receipt, error) {
-	if err := checkName("topic", topic); err != nil {
+	subject, err := topicSubject(topic)
+	if err != nil {
 		return Receipt{}, err
 	}
-	return r.send(ctx, eventlog.Subject(eventlog.KindTopic, topic), e)
+	return r.send(ctx, subject, e)
 }
 
 func (r *Registry) send(ctx context.Context, subject string, e Event) (Receipt, error) {
@@ -353,10 +362,7 @@ func (r *Registry) append(ctx context.Context, subject string, frame []byte) (ev
 	}
 	at, err := r.log.Append(ctx, eventlog.Record{Subject: subject, Frame: frame})
 	if err != nil {
-		if errors.Is(err, eventlog.ErrTooLarge) {
-			err = fmt.Errorf("%w: %w", ErrEventTooLarge, err)
-		}
-		return eventlog.Cursor{}, err
+		return eventlog.Cursor{}, tooLarge(err)
 	}
 	if at.Epoch == r.epoch.Load() { // or the log was recreated meanwhile
 		r.seen(at.Seq)
@@ -375,6 +381,13 @@ func (r *Registry) seen(seq uint64) {
 }
 
 func userSubject(user string) string { return eventlog.Subject(eventlog.KindUser, user) }
+
+func topicSubject(topic string) (string, error) {
+	if err := checkName("topic", topic); err != nil {
+		return "", err
+	}
+	return eventlog.Subject(eventlog.KindTopic, topic), nil
+}
 
 // checkName refuses a user ID or a topic that cannot be part of a subject.
 func checkName(kind, name string) error {

@@ -109,6 +109,18 @@ type SharedLog interface {
 	Receive(name string, fn func(message []byte)) (stop func())
 }
 
+// Outbox takes records into a transaction of the application, for a log whose store is the
+// application's database. When the transaction commits, the log has them: they get positions then, in
+// the order in which they were put, and readers see them like other entries. If it is rolled back,
+// or to a savepoint from before Put, the log never has them. A transaction that stays open keeps
+// neither readers nor other writers waiting.
+//
+// Put refuses what Append refuses, with the same errors, and nothing is put then. The caller may reuse
+// the frame after Put has returned. After any error the transaction should be rolled back.
+type Outbox interface {
+	Put(ctx context.Context, r Record) error
+}
+
 // The errors of logs that a registry or an application can act on. Test for them with
 // [errors.Is].
 var (
