@@ -1,0 +1,133 @@
+package sqllog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ginsse/ginsse/eventlog"
+)
+
+// pending is a record that waits for its place in the log.
+type pending struct {
+	record eventlog.Record
+	check  uint32
+	seq    uint64
+	done   chan error // has room for one
+}
+
+const (
+	// maxBatch is the most records that one transaction stores.
+	maxBatch = 256
+	// maxBatchBytes is the size of a batch that takes no more records.
+	maxBatchBytes = 1 << 20
+)
+
+// Append implements [eventlog.Log]. Calls that wait at the same time share a transaction. It waits until
+// the transaction is committed and this node has read the event. The end of ctx ends the wait. If ctx has
+// no deadline, [Config.AppendTimeout] is one.
+//
+// Errors: [ErrUnavailable], after which it is not known whether the event was stored; [ErrNotVisible];
+// [ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge] nothing was stored.
+func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
+	if err := l.cfg.check(r); err != nil {
+		return eventlog.Cursor{}, err
+	}
+	ctx, cancel := l.cfg.bound(ctx)
+	defer cancel()
+	generation, epoch := l.window.Generation(), l.window.Tip().Epoch
+	// The frame belongs to the caller again when Append returns, which may be before it is stored.
+	p := &pending{record: eventlog.Record{Subject: r.Subject, Frame: append([]byte(nil), r.Frame...)}, done: make(chan error, 1)}
+	select {
+	case l.waiting <- p:
+	case <-ctx.Done():
+		return eventlog.Cursor{}, fmt.Errorf("%w: appending: %w", ErrUnavailable, ctx.Err())
+	case <-l.life.Done():
+		return eventlog.Cursor{}, ErrClosed
+	}
+	select {
+	case err := <-p.done:
+		if err != nil {
+			return eventlog.Cursor{}, err
+		}
+	case <-ctx.Done():
+		return eventlog.Cursor{}, fmt.Errorf("%w: appending: %w", ErrUnavailable, ctx.Err())
+	}
+	switch at, err := l.window.Wait(ctx, generation, p.seq, p.check); {
+	case err == nil:
+		return at, nil
+	case errors.Is(err, eventlog.ErrNotHeld):
+		return eventlog.Cursor{Epoch: epoch, Seq: p.seq, Check: p.check}, nil
+	case errors.Is(err, eventlog.ErrClosed):
+		return eventlog.Cursor{}, ErrClosed
+	default:
+		return eventlog.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
+	}
+}
+
+// check refuses a record that the log cannot hold.
+func (c *Config) check(r eventlog.Record) error {
+	if _, _, ok := eventlog.SplitSubject(r.Subject); !ok {
+		return fmt.Errorf("%w: subject %q", eventlog.ErrInvalidRecord, r.Subject)
+	}
+	if err := eventlog.CheckFrame(r.Frame); err != nil {
+		return err
+	}
+	if size := sizeOf(r); size > c.MaxBytes {
+		return fmt.Errorf("%w: it counts %d bytes, more than Config.MaxBytes, %d", eventlog.ErrTooLarge, size, c.MaxBytes)
+	}
+	return nil
+}
+
+// appender stores records, all that wait in one transaction. While a transaction is committed, the next
+// ones gather.
+func (l *Log) appender() {
+	for {
+		select {
+		case p := <-l.waiting:
+			l.store(l.gather(p))
+		case <-l.life.Done():
+			return
+		}
+	}
+}
+
+// gather returns the records that wait.
+func (l *Log) gather(first *pending) []*pending {
+	batch, bytes := []*pending{first}, len(first.record.Frame)
+	for len(batch) < maxBatch && bytes < maxBatchBytes {
+		select {
+		case p := <-l.waiting:
+			batch, bytes = append(batch, p), bytes+len(p.record.Frame)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (l *Log) store(batch []*pending) {
+	ctx, cancel := context.WithTimeout(l.life, l.cfg.AppendTimeout)
+	defer cancel()
+	err := l.dialect.append(ctx, batch)
+	switch {
+	case err == nil:
+	case l.life.Err() != nil:
+		err = ErrClosed
+	default:
+		err = fmt.Errorf("%w: appending: %w", ErrUnavailable, err)
+	}
+	for _, p := range batch {
+		p.done <- err
+	}
+	l.Kick()
+}
+
+// Kick has the log look for new events at once. A handler may call it after it has committed a
+// transaction with events: they are delivered up to [Config.PollInterval] earlier.
+func (l *Log) Kick() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}

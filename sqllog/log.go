@@ -1,0 +1,162 @@
+package sqllog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
+)
+
+// Log is an [eventlog.Log] in a database. It lives until [Log.Close].
+//
+// Concurrency: all methods may be called from several goroutines.
+//
+// Errors: [ErrUnavailable] while the database does not answer, [ErrClosed] after Close.
+type Log struct {
+	cfg     Config // defaults filled in
+	db      *sql.DB
+	dialect dialect
+	window  *eventlog.Window // has a lock of its own
+	sizes   sizes
+
+	waiting chan *pending // records for the appender
+	kick    chan struct{} // has room for one: there is a new entry
+
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	running sync.WaitGroup // the log's goroutines
+
+	failure atomic.Pointer[error] // why the database cannot be read; nil while it can
+	strange sync.Once             // the warning about rows that are not events
+}
+
+// contactTimeout is how long the node counts as connected after the database has answered.
+const contactTimeout = 2 * time.Second
+
+// open returns the log of a dialect. cfg has its defaults.
+func open(ctx context.Context, db *sql.DB, cfg Config, d dialect) (*Log, error) {
+	if db == nil {
+		return nil, errors.New("sqllog: the database is nil")
+	}
+	ctx, cancel := cfg.bound(ctx)
+	defer cancel()
+	if err := d.migrate(ctx, !cfg.SkipMigrations); err != nil {
+		return nil, fmt.Errorf("sqllog: %w", err)
+	}
+	l := &Log{
+		cfg:     cfg,
+		db:      db,
+		dialect: d,
+		waiting: make(chan *pending),
+		kick:    make(chan struct{}, 1),
+	}
+	l.window = eventlog.NewWindow(eventlog.WindowConfig{Store: store{l}, ContactTimeout: contactTimeout})
+	if err := l.follow(ctx); err != nil {
+		return nil, fmt.Errorf("sqllog: %w", err)
+	}
+	l.life, l.end = context.WithCancel(context.WithoutCancel(ctx))
+	l.running.Go(l.tail)
+	l.running.Go(l.appender)
+	l.running.Go(l.trimmer)
+	return l, nil
+}
+
+// bound returns a context with the default deadline if it has none.
+func (c *Config) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, c.AppendTimeout)
+}
+
+// Close ends the log. It returns when the log no longer uses the database. Calls of Append, Head and
+// Read in progress end with an error. Close may be repeated.
+func (l *Log) Close() error {
+	l.end()
+	l.running.Wait()
+	l.window.Close()
+	return nil
+}
+
+// Ready returns nil if the database has answered within the last 2 s. Otherwise the error says why
+// not. A health endpoint returns it. Ready makes no request.
+func (l *Log) Ready() error {
+	switch {
+	case l.life.Err() != nil:
+		return ErrClosed
+	case !l.window.HasContact():
+		return l.disconnected()
+	}
+	return nil
+}
+
+func (l *Log) disconnected() error {
+	if err := l.failure.Load(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, *err)
+	}
+	return fmt.Errorf("%w: it does not answer", ErrUnavailable)
+}
+
+// setFailure notes why the database cannot be read; nil if it can. It logs the first failure of a row,
+// and its end.
+func (l *Log) setFailure(err error) {
+	before := l.failure.Load()
+	switch {
+	case err != nil:
+		l.failure.Store(&err)
+		if before == nil {
+			l.cfg.Logger.Warn("cannot read the database", slog.Any("error", err))
+		}
+	case before != nil:
+		l.failure.Store(nil)
+		l.cfg.Logger.Info("reading the database again")
+	}
+}
+
+// Head implements [eventlog.Log]. It asks the database for its last sequence, and waits until this node
+// has read up to there, for 4 s at most. Calls share requests.
+//
+// Errors: [ErrUnavailable], at once without contact; [ErrClosed].
+func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
+	at, err := l.window.Head(ctx)
+	return at, l.wrap("asking for the head", err)
+}
+
+// Read implements [eventlog.Log]. Positions near the head are read from memory, and others by one query.
+// Read returns after about 4 s at most. With [eventlog.Query.NoWait] it sends no query.
+//
+// Errors: [ErrUnavailable]; [eventlog.ErrWouldWait] with NoWait; [ErrClosed].
+func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	page, err := l.window.Read(ctx, q, dst)
+	if err != nil {
+		return eventlog.Page{}, l.wrap("reading", err)
+	}
+	return page, nil
+}
+
+// Watch implements [eventlog.Log]. fn runs on a goroutine of the log, under no lock.
+func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) { return l.window.Watch(fn) }
+
+// wrap returns an error of the window as one of the log.
+func (l *Log) wrap(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, eventlog.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, eventlog.ErrWouldWait):
+		return err // the database was not asked
+	case errors.Is(err, eventlog.ErrDisconnected):
+		return l.disconnected()
+	default:
+		return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+	}
+}
+
+var _ eventlog.Log = (*Log)(nil)
