@@ -23,12 +23,13 @@ const (
 	maxBatchBytes = 1 << 20
 )
 
-// Append implements [eventlog.Log]. Calls that wait at the same time share a transaction. It waits until
-// the transaction is committed and this node has read the event. The end of ctx ends the wait. If ctx has
-// no deadline, [Config.AppendTimeout] is one.
+// Append implements [eventlog.Log]. Calls that wait at the same time share a transaction. It waits
+// until the transaction is committed and this node has read the event. The end of ctx ends the wait.
+// If ctx has no deadline, [Config.AppendTimeout] is one.
 //
-// Errors: [ErrUnavailable], after which it is not known whether the event was stored; [ErrNotVisible];
-// [ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge] nothing was stored.
+// Errors: [ErrUnavailable], after which it is not known whether the event was stored;
+// [ErrNotVisible]; [ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge]
+// nothing was stored.
 func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if err := l.cfg.check(r); err != nil {
 		return eventlog.Cursor{}, err
@@ -37,7 +38,10 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	defer cancel()
 	generation, epoch := l.window.Generation(), l.window.Tip().Epoch
 	// The frame belongs to the caller again when Append returns, which may be before it is stored.
-	p := &pending{record: eventlog.Record{Subject: r.Subject, Frame: append([]byte(nil), r.Frame...)}, done: make(chan error, 1)}
+	p := &pending{
+		record: eventlog.Record{Subject: r.Subject, Frame: append([]byte(nil), r.Frame...)},
+		done:   make(chan error, 1),
+	}
 	select {
 	case l.waiting <- p:
 	case <-ctx.Done():
@@ -65,22 +69,8 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	}
 }
 
-// check refuses a record that the log cannot hold.
-func (c *Config) check(r eventlog.Record) error {
-	if _, _, ok := eventlog.SplitSubject(r.Subject); !ok {
-		return fmt.Errorf("%w: subject %q", eventlog.ErrInvalidRecord, r.Subject)
-	}
-	if err := eventlog.CheckFrame(r.Frame); err != nil {
-		return err
-	}
-	if size := sizeOf(r); size > c.MaxBytes {
-		return fmt.Errorf("%w: it counts %d bytes, more than Config.MaxBytes, %d", eventlog.ErrTooLarge, size, c.MaxBytes)
-	}
-	return nil
-}
-
-// appender stores records, all that wait in one transaction. While a transaction is committed, the next
-// ones gather.
+// appender stores records, all that wait in one transaction. While a transaction is committed, the
+// next records gather.
 func (l *Log) appender() {
 	for {
 		select {
@@ -120,14 +110,5 @@ func (l *Log) store(batch []*pending) {
 	for _, p := range batch {
 		p.done <- err
 	}
-	l.Kick()
-}
-
-// Kick has the log look for new events at once. A handler may call it after it has committed a
-// transaction with events: they are delivered up to [Config.PollInterval] earlier.
-func (l *Log) Kick() {
-	select {
-	case l.kick <- struct{}{}:
-	default:
-	}
+	l.kick()
 }

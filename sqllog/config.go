@@ -1,68 +1,97 @@
 package sqllog
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"regexp"
 	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Config holds the settings of a [Log]. Zero means default. All nodes on one database use the same
-// MaxAge and MaxBytes.
+// Config holds the settings of a [Log]. Zero means default. No setting can be off. All nodes on one
+// database use the same bounds.
 type Config struct {
-	// TablePrefix begins the names of the log's tables, for example "ginsse_" or, on Postgres,
-	// "events.ginsse_" for tables in the schema events. It has small letters, digits and _.
-	// Default "ginsse_".
+	// TablePrefix begins the names of the log's tables and functions: small letters, digits and _.
+	// On Postgres a schema may come first: "events.ginsse_" is for tables in the schema events, which
+	// has to exist. Default "ginsse_".
 	TablePrefix string
-	// SkipMigrations says that the tables were made by the application's own tool, from the text of
-	// [Migrations]. [OpenSQLite] then changes no table, and fails if they have another version.
+	// SkipMigrations says that the application's own tool makes the tables, from the statements of
+	// [PostgresMigrations] or [SQLiteMigrations]. Opening fails if they are not of this version.
 	SkipMigrations bool
-	// MaxAge is how long an event is kept, by the clock of the database, at least 1 s. Default 1 hour.
+	// EventsPerSubject is the most events that a client may have missed of one subject, such as one
+	// user or one topic. A client that has missed more gets a gap instead. Default 4096.
+	EventsPerSubject int
+	// MaxAge is how long an event is kept, by the clock of the database, at least 100 ms. Nodes
+	// compare that time with their own clocks, which should differ by far less. Default 1 hour.
 	MaxAge time.Duration
-	// MaxBytes bounds the bytes of all events. Each counts with 64 bytes beside its frame and subject.
-	// Above the bound, the oldest events are removed first. It is exceeded by what comes within a
-	// second, and files do not shrink. Default 1 GiB.
+	// MaxBytes bounds the bytes of all events. Each counts with 64 bytes beside its frame and
+	// subject. Above the bound, the oldest events are removed first, once a second. Default 1 GiB.
 	MaxBytes int64
-	// RecentBytes bounds the memory for the newest events on this node, each counted with 320 bytes of
-	// bookkeeping. The newest event is always held. Default 64 MiB.
+	// RecentBytes bounds the memory for the newest events on this node, each counted with 320 bytes
+	// of bookkeeping. Opening reads them from the database. The newest event is always held. The node
+	// never holds more than MaxBytes. Default 64 MiB.
 	RecentBytes int
-	// PollInterval is how often the log looks for events of other processes and of transactions. An
-	// idle node asks the database as often. Default 5 ms.
+	// PollInterval is how often the log looks for new events and for what transactions have
+	// committed, at least 1 ms. Each look is one short query. After an event was put into a
+	// transaction on this node, the log looks every 2 ms for a while. Default 10 ms.
 	PollInterval time.Duration
 	// AppendTimeout bounds Append and the opening if their context has no deadline. Default 5 s.
 	AppendTimeout time.Duration
 	// Logger gets a record at level warn when the log cannot read the database, and one at level info
-	// when it can again. It gets one warning about rows that are not events, and one if old events
-	// cannot be removed. No record holds an event. Default: discard.
+	// when it can again; the same for listening. It gets one warning about rows that are not events,
+	// and one if old events cannot be removed. No record holds an event. Default: discard.
 	Logger *slog.Logger
+
+	// Listen, on Postgres, listens for notifications of other nodes, so that their events arrive
+	// without waiting for the next look; see [ListenFunc]. It needs a connection straight to the
+	// server: through pgbouncer in transaction mode, notifications do not arrive. Opening finds
+	// that out, and fails. Default: the log only looks, every PollInterval.
+	Listen ListenFunc
+	// SynchronousStandby, on Postgres, says that a standby that is promoted has every transaction
+	// that was committed, because synchronous_standby_names requires it. A failover then gives no gap.
+	// Default: all streams get a gap after a promotion, because a standby may lack the newest events.
+	SynchronousStandby bool
 }
 
+// ListenFunc listens on a channel of Postgres. It calls ready when it listens, and notified for each
+// notification, until ctx ends or the connection is lost. Then it returns the error. Package pgxlog
+// has one. The log calls it again after a pause.
+type ListenFunc func(ctx context.Context, channel string, ready, notified func()) error
+
 const (
-	defaultTablePrefix   = "ginsse_"
-	defaultMaxAge        = time.Hour
-	defaultMaxBytes      = 1 << 30
-	defaultRecentBytes   = 64 << 20
-	defaultAppendTimeout = 5 * time.Second
+	defaultTablePrefix      = "ginsse_"
+	defaultEventsPerSubject = 4096
+	defaultMaxAge           = time.Hour
+	defaultMaxBytes         = 1 << 30
+	defaultRecentBytes      = 64 << 20
+	defaultPollInterval     = 10 * time.Millisecond
+	defaultAppendTimeout    = 5 * time.Second
 )
 
-var tablePrefix = regexp.MustCompile(`^([a-z_][a-z0-9_]{0,40}\.)?[a-z_][a-z0-9_]{0,40}$`)
+// tablePrefix leaves room for the longest name within the 63 bytes of Postgres.
+var tablePrefix = regexp.MustCompile(`^([a-z_][a-z0-9_]{0,29}\.)?[a-z_][a-z0-9_]{0,29}$`)
 
 // resolve fills in the defaults. The error names the field that is wrong.
-func (c *Config) resolve(poll time.Duration) error {
+func (c *Config) resolve() error {
 	setDefault(&c.TablePrefix, defaultTablePrefix)
+	setDefault(&c.EventsPerSubject, defaultEventsPerSubject)
 	setDefault(&c.MaxAge, defaultMaxAge)
 	setDefault(&c.MaxBytes, defaultMaxBytes)
 	setDefault(&c.RecentBytes, defaultRecentBytes)
-	setDefault(&c.PollInterval, poll)
+	setDefault(&c.PollInterval, defaultPollInterval)
 	setDefault(&c.AppendTimeout, defaultAppendTimeout)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	switch {
 	case !tablePrefix.MatchString(c.TablePrefix):
-		return fmt.Errorf("sqllog: Config.TablePrefix is %q; it may have small letters, digits and _, after a schema and a dot", c.TablePrefix)
-	case c.MaxAge < time.Second:
-		return fmt.Errorf("sqllog: Config.MaxAge is %v, less than 1 s", c.MaxAge)
+		return fmt.Errorf("sqllog: Config.TablePrefix is %q; it may have 30 small letters, digits and _, after a schema and a dot", c.TablePrefix)
+	case c.EventsPerSubject < 0:
+		return fmt.Errorf("sqllog: Config.EventsPerSubject is %d; a log must hold something", c.EventsPerSubject)
+	case c.MaxAge < 100*time.Millisecond:
+		return fmt.Errorf("sqllog: Config.MaxAge is %v, less than 100 ms", c.MaxAge)
 	case c.MaxBytes < 0:
 		return fmt.Errorf("sqllog: Config.MaxBytes is %d; a log must hold something", c.MaxBytes)
 	case c.RecentBytes < 0:
@@ -79,4 +108,26 @@ func setDefault[T comparable](value *T, otherwise T) {
 	if *value == *new(T) {
 		*value = otherwise
 	}
+}
+
+// bound returns a context with the default deadline if it has none.
+func (c *Config) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, c.AppendTimeout)
+}
+
+// check refuses a record that the log cannot hold.
+func (c *Config) check(r eventlog.Record) error {
+	if _, _, ok := eventlog.SplitSubject(r.Subject); !ok {
+		return fmt.Errorf("%w: subject %q", eventlog.ErrInvalidRecord, r.Subject)
+	}
+	if err := eventlog.CheckFrame(r.Frame); err != nil {
+		return err
+	}
+	if size := int64(len(r.Frame) + len(r.Subject) + rowOverhead); size > c.MaxBytes {
+		return fmt.Errorf("%w: it counts %d bytes, more than Config.MaxBytes, %d", eventlog.ErrTooLarge, size, c.MaxBytes)
+	}
+	return nil
 }

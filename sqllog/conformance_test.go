@@ -1,10 +1,12 @@
 package sqllog_test
 
 import (
+	"context"
 	"database/sql"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -16,7 +18,7 @@ import (
 // openFile opens a database file as docs/nodes.md says.
 func openFile(t testing.TB, path string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)&_pragma=synchronous(normal)")
+	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,10 +26,28 @@ func openFile(t testing.TB, path string) *sql.DB {
 	return db
 }
 
-// openLog opens a log that is closed with the test.
-func openLog(t testing.TB, db *sql.DB, cfg sqllog.Config) *sqllog.Log {
+// kind is a kind of database, with a driver.
+type kind struct {
+	make func(t testing.TB) string                                                     // an empty database; returns its address
+	open func(t testing.TB, address string) *sql.DB                                    // a pool, closed with the test
+	log  func(ctx context.Context, db *sql.DB, cfg sqllog.Config) (*sqllog.Log, error) // OpenSQLite or OpenPostgres
+}
+
+var (
+	inSQLite = kind{
+		make: func(t testing.TB) string { return filepath.Join(t.TempDir(), "events.db") },
+		open: openFile,
+		log:  sqllog.OpenSQLite,
+	}
+	inPostgres = kind{make: newDatabase, open: openURL, log: sqllog.OpenPostgres}
+)
+
+// openLog opens a log that is closed with the test, before its pool.
+func (k kind) openLog(t testing.TB, db *sql.DB, cfg sqllog.Config) *sqllog.Log {
 	t.Helper()
-	log, err := sqllog.OpenSQLite(t.Context(), db, cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	log, err := k.log(ctx, db, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,28 +55,38 @@ func openLog(t testing.TB, db *sql.DB, cfg sqllog.Config) *sqllog.Log {
 	return log
 }
 
-func TestConformance(t *testing.T) {
+func TestConformanceSQLite(t *testing.T) {
 	t.Parallel()
-	conform(t, 0)
+	inSQLite.conform(t, sqllog.Config{})
 }
 
-// TestConformanceWithLittleInMemory has nearly all positions read from the database.
-func TestConformanceWithLittleInMemory(t *testing.T) {
+// TestConformanceSQLiteWithLittleInMemory has nearly all positions read from the database.
+func TestConformanceSQLiteWithLittleInMemory(t *testing.T) {
 	t.Parallel()
-	conform(t, 16<<10)
+	inSQLite.conform(t, sqllog.Config{RecentBytes: 16 << 10})
 }
 
-func conform(t *testing.T, recentBytes int) {
+func TestConformancePostgres(t *testing.T) {
+	t.Parallel()
+	inPostgres.conform(t, sqllog.Config{})
+}
+
+func TestConformancePostgresWithLittleInMemory(t *testing.T) {
+	t.Parallel()
+	inPostgres.conform(t, sqllog.Config{RecentBytes: 16 << 10})
+}
+
+func (k kind) conform(t *testing.T, cfg sqllog.Config) {
 	type node struct {
-		path string
-		cfg  sqllog.Config
-		db   *sql.DB
+		address string
+		cfg     sqllog.Config
+		db      *sql.DB
 	}
 	var mu sync.Mutex
 	nodes := make(map[eventlog.Log]node)
 	open := func(t *testing.T, n node) eventlog.Log {
-		n.db = openFile(t, n.path)
-		log := openLog(t, n.db, n.cfg)
+		n.db = k.open(t, n.address)
+		log := k.openLog(t, n.db, n.cfg)
 		mu.Lock()
 		defer mu.Unlock()
 		nodes[log] = n
@@ -69,9 +99,9 @@ func conform(t *testing.T, recentBytes int) {
 	}
 	logtest.Run(t, logtest.Suite{
 		New: func(t *testing.T, b logtest.Bounds) eventlog.Log {
-			return open(t, node{path: filepath.Join(t.TempDir(), "events.db"), cfg: sqllog.Config{
-				RecentBytes: recentBytes, MaxAge: b.MaxAge, MaxBytes: b.MaxBytes,
-			}})
+			n := node{address: k.make(t), cfg: cfg}
+			n.cfg.EventsPerSubject, n.cfg.MaxAge, n.cfg.MaxBytes = b.EventsPerSubject, b.MaxAge, b.MaxBytes
+			return open(t, n)
 		},
 		Peer: func(t *testing.T, log eventlog.Log) eventlog.Log { return open(t, find(log)) },
 		Reopen: func(t *testing.T, log eventlog.Log) eventlog.Log {
@@ -92,5 +122,6 @@ func conform(t *testing.T, recentBytes int) {
 				t.Fatal(err)
 			}
 		},
+		Inexact: true,
 	})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Log is an [eventlog.Log] in a database. It lives until [Log.Close].
+// Log is an [eventlog.SharedLog] in a database. It lives until [Log.Close].
 //
 // Concurrency: all methods may be called from several goroutines.
 //
@@ -23,10 +23,14 @@ type Log struct {
 	db      *sql.DB
 	dialect dialect
 	window  *eventlog.Window // has a lock of its own
-	sizes   sizes
+	putSQL  string           // of outboxes
 
 	waiting chan *pending // records for the appender
-	kick    chan struct{} // has room for one: there is a new entry
+	kicked  chan struct{} // has room for one: the tail is to look at once
+	made    time.Time
+	putAt   atomic.Int64 // when a record was last put into a transaction, since made
+
+	messages messages
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc
@@ -36,43 +40,51 @@ type Log struct {
 	strange sync.Once             // the warning about rows that are not events
 }
 
-// contactTimeout is how long the node counts as connected after the database has answered.
-const contactTimeout = 2 * time.Second
+const (
+	// contactTimeout is how long the node counts as connected after the database has answered.
+	contactTimeout = 2 * time.Second
+	// storeReads is the most pages that are read from the database at the same time.
+	storeReads = 4
+)
 
 // open returns the log of a dialect. cfg has its defaults.
-func open(ctx context.Context, db *sql.DB, cfg Config, d dialect) (*Log, error) {
+func open(ctx context.Context, db *sql.DB, cfg Config, d dialect) (_ *Log, err error) {
 	if db == nil {
 		return nil, errors.New("sqllog: the database is nil")
-	}
-	ctx, cancel := cfg.bound(ctx)
-	defer cancel()
-	if err := d.migrate(ctx, !cfg.SkipMigrations); err != nil {
-		return nil, fmt.Errorf("sqllog: %w", err)
 	}
 	l := &Log{
 		cfg:     cfg,
 		db:      db,
 		dialect: d,
+		putSQL:  cfg.tables(d.put()),
 		waiting: make(chan *pending),
-		kick:    make(chan struct{}, 1),
+		kicked:  make(chan struct{}, 1),
+		made:    time.Now(),
 	}
-	l.window = eventlog.NewWindow(eventlog.WindowConfig{Store: store{l}, ContactTimeout: contactTimeout})
+	l.messages.waiting = make(chan message, waitingMessages)
+	l.window = eventlog.NewWindow(eventlog.WindowConfig{Store: store{l}, ContactTimeout: contactTimeout, StoreReads: storeReads})
+	l.life, l.end = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			_ = l.Close()
+		}
+	}()
+	ctx, cancel := cfg.bound(ctx)
+	defer cancel()
+	if err := l.prepare(ctx); err != nil {
+		return nil, fmt.Errorf("sqllog: %w", err)
+	}
 	if err := l.follow(ctx); err != nil {
 		return nil, fmt.Errorf("sqllog: %w", err)
 	}
-	l.life, l.end = context.WithCancel(context.WithoutCancel(ctx))
+	if err := l.startListening(ctx); err != nil {
+		return nil, fmt.Errorf("sqllog: listening: %w", err)
+	}
 	l.running.Go(l.tail)
 	l.running.Go(l.appender)
+	l.running.Go(l.poster)
 	l.running.Go(l.trimmer)
 	return l, nil
-}
-
-// bound returns a context with the default deadline if it has none.
-func (c *Config) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, c.AppendTimeout)
 }
 
 // Close ends the log. It returns when the log no longer uses the database. Calls of Append, Head and
@@ -103,24 +115,24 @@ func (l *Log) disconnected() error {
 	return fmt.Errorf("%w: it does not answer", ErrUnavailable)
 }
 
-// setFailure notes why the database cannot be read; nil if it can. It logs the first failure of a row,
-// and its end.
+// setFailure notes why the database cannot be read; nil if it can. It logs the first failure of a
+// row, and its end.
 func (l *Log) setFailure(err error) {
 	before := l.failure.Load()
 	switch {
 	case err != nil:
 		l.failure.Store(&err)
 		if before == nil {
-			l.cfg.Logger.Warn("cannot read the database", slog.Any("error", err))
+			l.cfg.Logger.Warn("cannot read the log's database", slog.Any("error", err))
 		}
 	case before != nil:
 		l.failure.Store(nil)
-		l.cfg.Logger.Info("reading the database again")
+		l.cfg.Logger.Info("reading the log's database again")
 	}
 }
 
-// Head implements [eventlog.Log]. It asks the database for its last sequence, and waits until this node
-// has read up to there, for 4 s at most. Calls share requests.
+// Head implements [eventlog.Log]. It asks the database for its last sequence, and waits until this
+// node has read up to there, for 4 s at most. Calls share requests.
 //
 // Errors: [ErrUnavailable], at once without contact; [ErrClosed].
 func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
@@ -128,8 +140,9 @@ func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
 	return at, l.wrap("asking for the head", err)
 }
 
-// Read implements [eventlog.Log]. Positions near the head are read from memory, and others by one query.
-// Read returns after about 4 s at most. With [eventlog.Query.NoWait] it sends no query.
+// Read implements [eventlog.Log]. Positions near the head are read from memory. Others take four
+// queries for a page. Read returns after about 4 s at most. With [eventlog.Query.NoWait] it sends no
+// query.
 //
 // Errors: [ErrUnavailable]; [eventlog.ErrWouldWait] with NoWait; [ErrClosed].
 func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
@@ -159,4 +172,4 @@ func (l *Log) wrap(doing string, err error) error {
 	}
 }
 
-var _ eventlog.Log = (*Log)(nil)
+var _ eventlog.SharedLog = (*Log)(nil)

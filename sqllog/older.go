@@ -2,8 +2,8 @@ package sqllog
 
 import (
 	"context"
-	"database/sql"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -16,77 +16,141 @@ type store struct{ *Log }
 
 // Last implements [eventlog.Store].
 func (s store) Last(ctx context.Context) (eventlog.Cursor, error) {
-	now, err := s.dialect.state(ctx, 0)
+	now, err := s.position(ctx, s.db, 0)
 	return eventlog.Cursor{Epoch: now.epoch, Seq: now.last}, err
 }
 
-// ReadOlder implements [eventlog.Store]. The oldest entries are removed first. So while the entry at the
-// position is there, none after it was removed. It is looked for before and after the page is read: a
-// transaction that sees one state would cost more, and pin old rows.
+// ReadOlder implements [eventlog.Store]. The oldest entries are removed first. So while the entry at
+// the position is there, none after it was removed. It is looked for before and after the page is
+// read, on one connection: all answers come from one server.
 func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (eventlog.Page, error) {
-	if gap, err := s.verify(ctx, q.After); err != nil || gap != "" {
-		return eventlog.Page{Entries: dst, Through: head, Gap: gap}, err
-	}
-	page, err := s.page(ctx, q, head, dst)
+	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return eventlog.Page{}, err
 	}
-	if gap, err := s.verify(ctx, q.After); err != nil || gap != "" {
+	defer conn.Close() //nolint:errcheck // returns it to the pool
+	gap, err := s.verify(ctx, conn, q.After, head)
+	if err != nil || gap != "" {
+		return eventlog.Page{Entries: dst, Through: head, Gap: gap}, err
+	}
+	page, err := s.page(ctx, conn, q, head, dst)
+	if err != nil {
+		return eventlog.Page{}, err
+	}
+	gap, err = s.verify(ctx, conn, q.After, head)
+	if err == nil && gap == "" {
+		gap, err = s.tooMany(ctx, conn, q, head)
+	}
+	if err != nil || gap != "" {
 		return eventlog.Page{Entries: dst, Through: head, Gap: gap}, err
 	}
 	return page, nil
 }
 
-// verify returns why entries after a position may be missing. For the position before the first entry, it
-// looks for the first entry.
-func (s store) verify(ctx context.Context, at eventlog.Cursor) (eventlog.GapReason, error) {
-	var check uint32
-	var stored int64
-	err := s.db.QueryRowContext(ctx, s.cfg.tables(`select chk, at from {log} where seq = $1`), max(at.Seq, 1)).Scan(&check, &stored)
+// errReplaced: the tail will notice.
+var errReplaced = errors.New("the database is another one, or was rolled back")
+
+// verify returns why entries after a position may be missing. For the position before the first
+// entry, it looks for the first entry.
+func (s store) verify(ctx context.Context, db queries, at, head eventlog.Cursor) (eventlog.GapReason, error) {
+	now, err := s.position(ctx, db, max(at.Seq, 1))
 	switch {
-	case errors.Is(err, sql.ErrNoRows), err == nil && time.Since(time.UnixMicro(stored)) >= s.cfg.MaxAge:
-		return eventlog.GapTrimmed, nil
 	case err != nil:
 		return "", err
-	case at.Seq > 0 && check != at.Check:
+	case now.epoch != at.Epoch || now.last < head.Seq:
+		return "", errReplaced
+	case !now.check.Valid,
+		time.Since(time.UnixMicro(now.at.V)) >= s.cfg.MaxAge,
+		now.newest.V-now.total.V > s.cfg.MaxBytes:
+		return eventlog.GapTrimmed, nil
+	case at.Seq > 0 && now.check.V != at.Check:
 		return eventlog.GapUnknown, nil
 	}
 	return "", nil
 }
 
-// page reads the entries of a query. Each subject is read by the index, up to the bound of the page.
-func (s store) page(ctx context.Context, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (eventlog.Page, error) {
-	page := eventlog.Page{Entries: dst, Through: head}
-	most := q.MaxEntries + 1 // one more shows that there is more
-	args := []any{q.After.Seq, head.Seq, most}
+// each joins a query for each subject. In it, $1 and $2 are the positions before and at the end, $3
+// is a limit, and SUBJECT stands for the subject.
+func (s store) each(query string, q eventlog.Query, head eventlog.Cursor, limit int) (string, []any) {
+	args := []any{q.After.Seq, head.Seq, limit}
 	var each []string
 	for _, subject := range q.Subjects {
 		args = append(args, subject)
-		each = append(each, `select * from (select seq, chk, at, subject, frame from {log}
-			where subject = $`+strconv.Itoa(len(args))+` and seq > $1 and seq <= $2 order by seq limit $3) as s`+strconv.Itoa(len(args)))
+		each = append(each, strings.ReplaceAll(query, "SUBJECT", "$"+strconv.Itoa(len(args))))
 	}
-	rows, err := s.db.QueryContext(ctx, s.cfg.tables(strings.Join(each, " union all ")+` order by seq limit $3`), args...)
+	return s.cfg.tables(strings.Join(each, " union all ")), args
+}
+
+// tooMany reports a gap if the reader has missed more entries of a subject than the bound.
+func (s store) tooMany(ctx context.Context, db queries, q eventlog.Query, head eventlog.Cursor) (eventlog.GapReason, error) {
+	most := s.cfg.EventsPerSubject
+	if len(q.Subjects) == 0 || head.Seq-q.After.Seq <= uint64(most) {
+		return "", nil
+	}
+	query, args := s.each(`select count(*) as n from (select 1 from {log} e
+		where e.subject = SUBJECT and e.seq > $1 and e.seq <= $2 limit $3) as c`, q, head, most+1)
+	var missed int
+	if err := db.QueryRowContext(ctx, `select max(n) from (`+query+`) as c`, args...).Scan(&missed); err != nil {
+		return "", err
+	}
+	if missed > most {
+		return eventlog.GapTrimmed, nil
+	}
+	return "", nil
+}
+
+// page reads the entries of a query. Each subject is read by the index, up to the bound of the page.
+func (s store) page(ctx context.Context, db queries, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (eventlog.Page, error) {
+	page := eventlog.Page{Entries: dst, Through: head}
+	if len(q.Subjects) == 0 {
+		return page, nil
+	}
+	most := q.MaxEntries + 1 // one more shows that there is more
+	query, args := s.each(`select * from (select e.seq, e.chk, e.at, e.subject, e.frame from {log} e
+		where e.subject = SUBJECT and e.seq > $1 and e.seq <= $2 order by e.seq limit $3) as e`, q, head, most)
+	// The database adds up the sizes, so that frames beyond the bound are not sent.
+	rows, err := db.QueryContext(ctx, fmt.Sprintf(`select seq, chk, at, subject, frame from
+		(select u.*, row_number() over (order by seq) as n,
+			sum(length(frame) + %d) over (order by seq) - length(frame) - %d as before from (%s) as u) as sized
+		where before <= %d or n <= 2 order by seq limit $3`, eventlog.BlockOverhead, eventlog.BlockOverhead, query, q.MaxBytes), args...)
 	if err != nil {
 		return page, err
 	}
 	defer rows.Close() //nolint:errcheck // Err says what went wrong
-	n, bytes := 0, 0
+	last := q.After    // that was read
+	n, bytes, found := 0, 0, 0
 	for rows.Next() {
-		e, _, err := s.scan(rows, head.Epoch)
-		switch {
-		case err != nil:
+		at := eventlog.Cursor{Epoch: head.Epoch}
+		var stored int64
+		var r eventlog.Record
+		if err := rows.Scan(&at.Seq, &at.Check, &stored, &r.Subject, &r.Frame); err != nil {
 			return page, err
-		case len(e.Block) == 0:
-			continue
 		}
+		found++
+		e := s.entry(at, stored, r)
 		if bytes += len(e.Block); n > 0 && (n >= q.MaxEntries || bytes > q.MaxBytes) {
-			page.More, page.Through = true, page.Entries[len(page.Entries)-1].At
-			return page, nil
+			page.More = true
+			break
 		}
-		page.Entries = append(page.Entries, &e.Entry)
-		n++
+		if last = at; len(e.Block) > 0 {
+			page.Entries = append(page.Entries, &e.Entry)
+			n++
+		}
 	}
-	return page, rows.Err()
+	if err := rows.Err(); err != nil {
+		return page, err
+	}
+	switch {
+	case found == most && n == 0: // none was an event
+		q.After = last
+		return s.page(ctx, db, q, head, dst)
+	case found == most:
+		page.More = true
+	}
+	if page.More {
+		page.Through = page.Entries[len(page.Entries)-1].At
+	}
+	return page, nil
 }
 
 var _ eventlog.Store = store{}

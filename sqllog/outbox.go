@@ -3,32 +3,61 @@ package sqllog
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Execer is a transaction of database/sql: a *sql.Tx, or what has its method, such as transactions of
-// sqlx and ent, and the ConnPool of a gorm statement.
+// Execer is a transaction of database/sql: a *sql.Tx, or what has its method, such as transactions
+// of sqlx and ent, and the ConnPool of a gorm statement.
 type Execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// Tx returns an outbox that puts records into a transaction: see [ginsse.Registry.In]. The transaction must
-// be on the log's database. Whoever may insert into the log's table may do so.
+// Tx returns an outbox that puts events into a transaction, for ginsse's Registry.In. The transaction
+// is on the log's database, also on another connection or by another driver. Its role needs the right to
+// insert into the inbox, or on SQLite into the log.
 //
-// The records become visible with the commit. [Log.Kick] after it delivers them at once.
-func (l *Log) Tx(tx Execer) eventlog.Outbox { return outbox{l, tx} }
-
-type outbox struct {
-	log *Log
-	tx  Execer
+// The events become visible a few milliseconds after the commit.
+func (l *Log) Tx(tx Execer) eventlog.Outbox {
+	if tx == nil {
+		return l.TxFunc(nil)
+	}
+	return l.TxFunc(func(ctx context.Context, statement string, args ...any) error {
+		_, err := tx.ExecContext(ctx, statement, args...)
+		return err
+	})
 }
 
-// Put implements [eventlog.Outbox].
+// TxFunc is [Log.Tx] for a transaction that is not one of database/sql. exec runs a statement in it,
+// with parameters written as $1. For pgx, package pgxlog has one.
+func (l *Log) TxFunc(exec func(ctx context.Context, statement string, args ...any) error) eventlog.Outbox {
+	return outbox{l, exec}
+}
+
+type outbox struct {
+	log  *Log
+	exec func(ctx context.Context, statement string, args ...any) error
+}
+
+var errNilTx = errors.New("sqllog: the transaction given to Log.Tx is nil")
+
+// Put implements [eventlog.Outbox]. It works while this node cannot read the log, and after
+// [Log.Close]: other nodes deliver the event, or this one after its restart.
+//
+// Errors: [eventlog.ErrInvalidRecord], [eventlog.ErrTooLarge], the database's.
 func (o outbox) Put(ctx context.Context, r eventlog.Record) error {
+	if o.exec == nil {
+		return errNilTx
+	}
 	if err := o.log.cfg.check(r); err != nil {
 		return err
 	}
-	_, err := o.tx.ExecContext(ctx, o.log.cfg.tables(o.log.dialect.put()), r.Subject, r.Frame)
-	return err
+	if err := o.exec(ctx, o.log.putSQL, r.Subject, r.Frame); err != nil {
+		return err
+	}
+	o.log.putAt.Store(int64(time.Since(o.log.made)))
+	o.log.kick()
+	return nil
 }

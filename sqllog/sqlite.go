@@ -10,110 +10,118 @@ import (
 	"time"
 )
 
-// pollSQLite is the default of [Config.PollInterval].
-const pollSQLite = 5 * time.Millisecond
-
 // OpenSQLite returns the log in an SQLite database of version 3.35 or later, with any driver. It
 // makes the tables, reads the newest events into memory, and returns then, or when ctx ends. If ctx
 // has no deadline, [Config.AppendTimeout] is one.
 //
-// db may be the application's own pool, or another one on the same file. The log uses at most three
-// connections of it at a time, and holds none. The pool's settings are the application's:
+// db is the application's pool, or another one on the same file. The log uses several connections of
+// it at a time, and holds none. The settings of its connections are the application's:
 //
-//   - The journal in WAL mode: else readers and writers keep each other waiting.
-//   - A busy timeout of some seconds, and transactions that begin immediate (with modernc.org/sqlite
-//     _txlock=immediate): a transaction that begins with a read and then writes fails at once if another
+//   - The journal must be in WAL mode: otherwise readers and writers keep each other waiting.
+//   - The busy timeout must not be 0; 5 s is usual. A writer waits as long for another one.
+//   - Transactions should begin immediate, with modernc.org/sqlite and mattn/go-sqlite3 by
+//     _txlock=immediate. Otherwise a transaction that first reads and then writes fails if another
 //     one has written meanwhile, whatever the timeout.
-//   - synchronous FULL, the default, or NORMAL. With NORMAL a power cut can take the newest transactions
-//     back. Readers that were beyond them get a gap.
+//   - synchronous is FULL, the default, or NORMAL. With NORMAL a power cut can take the newest
+//     transactions back. Readers that were beyond them get a gap.
 //
-// Several processes on one machine may use one file, each with a log. The file must not be on a network
-// file system: SQLite's locks do not work there, and the file would be corrupted.
+// Several processes on one machine may use one file, each with a log. The file must not be on a
+// network file system: SQLite's locks do not work there, and the file would be corrupted.
 //
 // The caller closes db after the log.
 //
-// Errors: an invalid configuration; tables of another version; the database's.
+// Errors: an invalid configuration; a setting of the database that is refused; tables of another
+// version; the database's.
 func OpenSQLite(ctx context.Context, db *sql.DB, cfg Config) (*Log, error) {
-	if err := cfg.resolve(pollSQLite); err != nil {
+	if err := cfg.resolve(); err != nil {
 		return nil, err
+	}
+	switch {
+	case cfg.Listen != nil || cfg.SynchronousStandby:
+		return nil, errors.New("sqllog: Config.Listen and Config.SynchronousStandby are for Postgres")
+	case strings.Contains(cfg.TablePrefix, "."):
+		return nil, fmt.Errorf("sqllog: Config.TablePrefix is %q; SQLite has no schemas", cfg.TablePrefix)
 	}
 	return open(ctx, db, cfg, &sqlite{db: db, cfg: &cfg})
 }
 
-// sqlite is the dialect of SQLite. It has one writer at a time, so the order in which an autoincrement
-// gives numbers is that of the commits.
+// sqlite is the dialect of SQLite.
 type sqlite struct {
 	db  *sql.DB
 	cfg *Config
 }
 
-// sqliteSchema are the statements that make the tables. at is in microseconds since 1970, by the clock of
-// the process that commits. A number that was rolled back is used again, and was never seen.
-var sqliteSchema = []string{
-	`create table if not exists {log} (
-	seq integer primary key autoincrement,
-	chk integer not null default (1 + abs(random() % 2147483646)),
-	at integer not null default (cast((julianday('now') - 2440587.5) * 86400000000 as integer)),
-	subject text not null,
-	frame blob not null)`,
-	`create index if not exists {log}_by_subject on {log} (subject, seq)`,
-	`create table if not exists {meta} (
-	one integer primary key check (one = 1),
-	version integer not null,
-	epoch integer not null)`,
-	`insert into {meta} (one, version, epoch) values (1, 1, 1 + abs(random() % 2147483646)) on conflict do nothing`,
-}
+// leastConnections is the least size of a pool with which the log does not wait for the
+// application's transactions.
+const leastConnections = 4
 
-// schemaVersion is the version of the tables of all dialects.
-const schemaVersion = 1
-
-// migrate implements dialect. Each statement may be repeated, also by several processes at once.
-func (s *sqlite) migrate(ctx context.Context, change bool) error {
-	if change {
-		for _, statement := range sqliteSchema {
-			if _, err := s.db.ExecContext(ctx, s.cfg.tables(statement)); err != nil {
-				return fmt.Errorf("making the tables: %w", err)
-			}
-		}
+func (s *sqlite) check(ctx context.Context) error {
+	if most := s.db.Stats().MaxOpenConnections; most > 0 && most < leastConnections {
+		return fmt.Errorf("the pool has at most %d connections, and the log would wait for transactions of the application: allow %d, or give the log a pool of its own on the same file", most, leastConnections)
 	}
-	var version int
-	if err := s.db.QueryRowContext(ctx, s.cfg.tables(`select version from {meta}`)).Scan(&version); err != nil {
-		return fmt.Errorf("reading the version of the tables: %w", err)
+	var mode string
+	if err := s.db.QueryRowContext(ctx, `pragma journal_mode`).Scan(&mode); err != nil {
+		return err
 	}
-	if version != schemaVersion {
-		return fmt.Errorf("the tables have version %d, and this package needs %d; use the package that made them, or migrate them", version, schemaVersion)
+	if !strings.EqualFold(mode, "wal") {
+		return fmt.Errorf("the journal mode is %q, and the log needs WAL: open the database with pragma journal_mode=WAL; a database in memory cannot hold a log", mode)
+	}
+	var busy int
+	if err := s.db.QueryRowContext(ctx, `pragma busy_timeout`).Scan(&busy); err != nil {
+		return err
+	}
+	if busy == 0 {
+		return errors.New("the busy timeout is 0, so writers would fail instead of waiting for each other: open the database with pragma busy_timeout=5000")
 	}
 	return nil
 }
 
-// state implements dialect.
-func (s *sqlite) state(ctx context.Context, tip uint64) (now state, err error) {
-	var first sql.Null[uint64]
-	var check sql.Null[uint32]
-	err = s.db.QueryRowContext(ctx, s.cfg.tables(`select epoch,
-		coalesce((select seq from sqlite_sequence where name = '{log}'), 0),
-		(select min(seq) from {log}),
-		(select chk from {log} where seq = $1) from {meta}`), tip).Scan(&now.epoch, &now.last, &first, &check)
-	now.check, now.first = check.V, now.last+1
-	if first.Valid {
-		now.first = first.V
+func (s *sqlite) migrate(ctx context.Context, _ int) error {
+	list, err := SQLiteMigrations(s.cfg.TablePrefix)
+	if err != nil {
+		return err
 	}
-	return now, err
+	for _, m := range list {
+		for _, statement := range m.Statements {
+			if _, err := s.db.ExecContext(ctx, statement); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
-// append implements dialect. One statement is one transaction, and takes the lock of writers at once.
+func (s *sqlite) state() string {
+	return `(select m.epoch as epoch,
+		coalesce((select q.seq from sqlite_sequence q where q.name = '{log}'), 0) as last,
+		coalesce((select max(g.id) from {messages} g), 0) as message from {meta} m)`
+}
+
+// newTotal is the sum of all entries before an insert.
+const newTotal = `coalesce((select n.total from {log} n order by n.seq desc limit 1), 0)`
+
+func (s *sqlite) put() string {
+	return fmt.Sprintf(`insert into {log} (subject, frame, total)
+		values ($1, $2, `+newTotal+` + length(cast($1 as blob)) + length($2) + %d)`, rowOverhead)
+}
+
+// append implements dialect. One statement is one transaction, and takes the lock of writers at
+// once.
 func (s *sqlite) append(ctx context.Context, batch []*pending) error {
-	args := make([]any, 0, 3*len(batch))
+	args := make([]any, 0, 4*len(batch))
 	byCheck := make(map[uint32]*pending, len(batch))
-	for _, p := range batch {
+	for i, p := range batch {
 		for p.check = 0; p.check == 0 || byCheck[p.check] != nil; {
-			p.check = 1 + rand.Uint32N(1<<31-1)
+			p.check = newCheck()
 		}
 		byCheck[p.check] = p
-		args = append(args, p.check, p.record.Subject, p.record.Frame)
+		args = append(args, i, p.check, p.record.Subject, p.record.Frame)
 	}
-	values := strings.TrimSuffix(strings.Repeat("(?, ?, ?), ", len(batch)), ", ")
-	rows, err := s.db.QueryContext(ctx, s.cfg.tables(`insert into {log} (chk, subject, frame) values `+values+` returning seq, chk`), args...)
+	values := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?), ", len(batch)), ", ")
+	rows, err := s.db.QueryContext(ctx, s.cfg.tables(`with new (n, chk, subject, frame) as (values `+values+`)
+		insert into {log} (chk, subject, frame, total)
+		select chk, subject, frame, `+newTotal+` + sum(length(cast(subject as blob)) + length(frame) + {overhead}) over (order by n)
+		from new order by n returning seq, chk`), args...)
 	if err != nil {
 		return err
 	}
@@ -139,5 +147,20 @@ func (s *sqlite) append(ctx context.Context, batch []*pending) error {
 	return nil
 }
 
-// put implements dialect.
-func (s *sqlite) put() string { return `insert into {log} (subject, frame) values ($1, $2)` }
+// newCheck returns a random check that is not 0. It fits an integer of Postgres.
+func newCheck() uint32 { return 1 + rand.Uint32N(1<<31-1) }
+
+func (s *sqlite) post(ctx context.Context, batch []message) error {
+	now := time.Now().UnixMicro()
+	args := make([]any, 0, 3*len(batch))
+	for i, m := range batch {
+		args = append(args, i+1, m.to, m.body)
+	}
+	values := strings.TrimSuffix(strings.Repeat("(?, ?, ?), ", len(batch)), ", ")
+	_, err := s.db.ExecContext(ctx, s.cfg.tables(fmt.Sprintf(`with new (n, receiver, body) as (values `+values+`)
+		insert into {messages} (id, receiver, body)
+		select max(%d, coalesce((select max(g.id) from {messages} g), 0)) + n, receiver, body from new`, now)), args...)
+	return err
+}
+
+func (s *sqlite) leftovers() []string { return nil }

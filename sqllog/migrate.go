@@ -1,0 +1,89 @@
+package sqllog
+
+import (
+	"context"
+	_ "embed" // the schemas
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Migration brings the tables of the log from one version to the next.
+type Migration struct {
+	// Version is the version that the tables have afterwards.
+	Version int
+	// Statements are run in order, on Postgres in one transaction.
+	Statements []string
+}
+
+var (
+	//go:embed postgres.sql
+	postgresSchema string
+	//go:embed sqlite.sql
+	sqliteSchema string
+)
+
+// schemaVersion is the version of the tables of this package.
+const schemaVersion = 1
+
+// PostgresMigrations returns the migrations of the log's tables for [Config.TablePrefix], all from
+// an empty database on. An application whose own tool makes tables runs them there, and sets
+// [Config.SkipMigrations].
+func PostgresMigrations(tablePrefix string) ([]Migration, error) {
+	return migrations(postgresSchema, tablePrefix)
+}
+
+// SQLiteMigrations is [PostgresMigrations] for SQLite.
+func SQLiteMigrations(tablePrefix string) ([]Migration, error) {
+	return migrations(sqliteSchema, tablePrefix)
+}
+
+func migrations(schema, prefix string) ([]Migration, error) {
+	cfg := Config{TablePrefix: prefix}
+	if err := cfg.resolve(); err != nil {
+		return nil, err
+	}
+	m := Migration{Version: schemaVersion}
+	for statement := range strings.SplitSeq(schema, ";\n\n") {
+		m.Statements = append(m.Statements, cfg.tables(strings.TrimSuffix(strings.TrimSpace(statement), ";")))
+	}
+	return []Migration{m}, nil
+}
+
+// tables puts the names of the log's tables and functions into a statement: {log} becomes
+// ginsse_log.
+func (c *Config) tables(statement string) string {
+	names := []string{"{overhead}", strconv.Itoa(rowOverhead), "{channel}", c.channel()}
+	for _, name := range []string{"log", "meta", "messages", "inbox", "steps", "server", "step", "post", "publish", "disconnect"} {
+		names = append(names, "{"+name+"}", c.TablePrefix+name)
+	}
+	return strings.NewReplacer(names...).Replace(statement)
+}
+
+// channel is the channel of notifications on Postgres.
+func (c *Config) channel() string { return c.TablePrefix + "log" }
+
+// prepare makes the tables, or checks that they are of this version.
+func (l *Log) prepare(ctx context.Context) error {
+	if err := l.dialect.check(ctx); err != nil {
+		return err
+	}
+	if !l.cfg.SkipMigrations {
+		if err := l.dialect.migrate(ctx, schemaVersion); err != nil {
+			return fmt.Errorf("making the tables: %w", err)
+		}
+	}
+	var version int
+	if err := l.db.QueryRowContext(ctx, l.cfg.tables(`select version from {meta}`)).Scan(&version); err != nil {
+		err = fmt.Errorf("reading the version of the tables: %w", err)
+		if l.cfg.SkipMigrations {
+			err = errors.Join(err, errors.New("with Config.SkipMigrations, the application's own tool makes the tables"))
+		}
+		return err
+	}
+	if version != schemaVersion {
+		return fmt.Errorf("the tables have version %d, and this package needs %d: migrate them, or use the package that made them", version, schemaVersion)
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package sqllog
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// OpenPostgres returns the log in a PostgreSQL database, version 13 or later. It makes the tables,
+// reads the newest events into memory, and returns then, or when ctx ends. If ctx has no deadline,
+// [Config.AppendTimeout] is one.
+//
+// db is the application's pool or another one, with any driver; with a pool of pgx it is what
+// stdlib.OpenDBFromPool returns. The log uses several connections of it at a time, and holds none. It
+// works through pgbouncer in transaction mode; pgx needs its simple protocol there
+// (default_query_exec_mode=simple_protocol). For a connection of its own, see [Config.Listen].
+//
+// The role needs the rights that docs/nodes.md lists. The database must be in UTF-8.
+//
+// The caller closes db after the log.
+//
+// Errors: an invalid configuration; a server that the log cannot work with, such as a standby; tables of
+// another version; the database's.
+func OpenPostgres(ctx context.Context, db *sql.DB, cfg Config) (*Log, error) {
+	if err := cfg.resolve(); err != nil {
+		return nil, err
+	}
+	return open(ctx, db, cfg, &postgres{db: db, cfg: &cfg})
+}
+
+// postgres is the dialect of PostgreSQL.
+type postgres struct {
+	db  *sql.DB
+	cfg *Config
+}
+
+const leastPostgres = 130000
+
+func (p *postgres) check(ctx context.Context) error {
+	var version int
+	var encoding string
+	err := p.db.QueryRowContext(ctx, `select current_setting('server_version_num')::integer, current_setting('server_encoding')`).
+		Scan(&version, &encoding)
+	switch {
+	case err != nil:
+		return err
+	case version < leastPostgres:
+		return fmt.Errorf("the server has version %d.%d, and the log needs PostgreSQL 13", version/10000, version%10000)
+	case encoding != "UTF8":
+		return fmt.Errorf("the encoding of the database is %s, and the log needs UTF8", encoding)
+	}
+	return nil
+}
+
+func (p *postgres) migrate(ctx context.Context, version int) (err error) {
+	has, err := p.version(ctx, p.db)
+	if err != nil || has >= version {
+		return err
+	}
+	list, err := PostgresMigrations(p.cfg.TablePrefix)
+	if err != nil {
+		return err
+	}
+	tx, err := p.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	// Several nodes may start at once.
+	if _, err := tx.ExecContext(ctx, `select pg_advisory_xact_lock(hashtextextended($1, 7451600))`, p.cfg.TablePrefix); err != nil {
+		return err
+	}
+	if has, err = p.version(ctx, tx); err != nil {
+		return err
+	}
+	for _, m := range list {
+		if m.Version <= has {
+			continue
+		}
+		for _, statement := range m.Statements {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return fmt.Errorf("%w; if the role may make no tables, have another one run the statements of PostgresMigrations, and set Config.SkipMigrations", err)
+			}
+		}
+	}
+	return tx.Commit()
+}
+
+// version returns the version of the tables; 0 if there are none.
+func (p *postgres) version(ctx context.Context, db queries) (version int, err error) {
+	var table sql.Null[string]
+	if err := db.QueryRowContext(ctx, p.cfg.tables(`select to_regclass('{meta}')::text`)).Scan(&table); err != nil || !table.Valid {
+		return 0, err
+	}
+	err = db.QueryRowContext(ctx, p.cfg.tables(`select version from {meta}`)).Scan(&version)
+	return version, err
+}
+
+func (p *postgres) fence() string { return strconv.FormatBool(!p.cfg.SynchronousStandby) }
+
+func (p *postgres) state() string { return `{step}(null, null, null, null, ` + p.fence() + `)` }
+
+func (p *postgres) put() string { return `insert into {inbox} (subject, frame) values ($1, $2)` }
+
+// append implements dialect. The batch is one parameter of each kind, so that the statement is
+// always the same, and any driver can send it.
+func (p *postgres) append(ctx context.Context, batch []*pending) error {
+	var subjects, sizes, checks strings.Builder
+	var frames []byte
+	for i, one := range batch {
+		if i > 0 {
+			subjects.WriteByte('\n') // no subject has one
+			sizes.WriteByte(',')
+			checks.WriteByte(',')
+		}
+		one.check = newCheck()
+		subjects.WriteString(one.record.Subject)
+		sizes.WriteString(strconv.Itoa(len(one.record.Frame)))
+		checks.WriteString(strconv.FormatUint(uint64(one.check), 10))
+		frames = append(frames, one.record.Frame...)
+	}
+	var last uint64
+	err := p.db.QueryRowContext(ctx, p.cfg.tables(`select s.last from {step}($1, $2, $3, $4, `+p.fence()+`) s`),
+		subjects.String(), sizes.String(), checks.String(), frames).Scan(&last)
+	if err != nil {
+		return err
+	}
+	for i, one := range batch { // the batch comes last
+		one.seq = last - uint64(len(batch)-1-i)
+	}
+	return nil
+}
+
+func (p *postgres) post(ctx context.Context, batch []message) error {
+	var receivers, sizes strings.Builder
+	bodies := []byte{} // not nil, which would be null
+	for i, m := range batch {
+		if i > 0 {
+			receivers.WriteByte('\n')
+			sizes.WriteByte(',')
+		}
+		receivers.WriteString(m.to)
+		sizes.WriteString(strconv.Itoa(len(m.body)))
+		bodies = append(bodies, m.body...)
+	}
+	_, err := p.db.ExecContext(ctx, p.cfg.tables(`select {post}($1, $2, $3)`), receivers.String(), sizes.String(), bodies)
+	return err
+}
+
+// leftovers implements dialect: what was added from the inbox, and all steps but the newest ones.
+func (p *postgres) leftovers() []string {
+	return []string{
+		`delete from {inbox} where (xid, id) in (select i.xid, i.id from {inbox} i
+			where pg_visible_in_snapshot(i.xid, (select s.seen from {steps} s order by s.id desc limit 1))
+			order by i.xid, i.id limit $1)`,
+		`delete from {steps} where id in (select s.id from {steps} s
+			where s.id < (select n.id from {steps} n order by n.id desc limit 1) - 100 order by s.id limit $1)`,
+	}
+}
