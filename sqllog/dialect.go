@@ -43,7 +43,7 @@ type position struct {
 
 // position asks for the state of the log and the entry at a sequence.
 func (l *Log) position(ctx context.Context, db queries, seq uint64) (p position, err error) {
-	err = db.QueryRowContext(ctx, l.cfg.tables(`select s.epoch, s.last, s.message, e.chk, e.at, e.total,
+	err = db.QueryRowContext(ctx, l.tables(`select s.epoch, s.last, s.message, e.chk, e.at, e.total,
 		(select n.total from {log} n order by n.seq desc limit 1)
 		from `+l.dialect.state()+` s left join {log} e on e.seq = $1`), seq).
 		Scan(&p.epoch, &p.last, &p.message, &p.check, &p.at, &p.total, &p.newest)

@@ -22,8 +22,9 @@ type Log struct {
 	cfg     Config // defaults filled in
 	db      *sql.DB
 	dialect dialect
-	window  *eventlog.Window // has a lock of its own
-	putSQL  string           // of outboxes
+	*namer
+	window *eventlog.Window // has a lock of its own
+	putSQL string           // of outboxes
 
 	waiting chan *pending // records for the appender
 	kicked  chan struct{} // has room for one: the tail is to look at once
@@ -48,7 +49,7 @@ const (
 )
 
 // open returns the log of a dialect. cfg has its defaults.
-func open(ctx context.Context, db *sql.DB, cfg Config, d dialect) (_ *Log, err error) {
+func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) (_ *Log, err error) {
 	if db == nil {
 		return nil, errors.New("sqllog: the database is nil")
 	}
@@ -56,7 +57,8 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect) (_ *Log, err e
 		cfg:     cfg,
 		db:      db,
 		dialect: d,
-		putSQL:  cfg.tables(d.put()),
+		namer:   names,
+		putSQL:  names.tables(d.put()),
 		waiting: make(chan *pending),
 		kicked:  make(chan struct{}, 1),
 		made:    time.Now(),

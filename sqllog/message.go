@@ -132,7 +132,7 @@ func (l *Log) receive(ctx context.Context, newest uint64) error {
 		m.seen.Store(newest)
 		return nil
 	}
-	rows, err := l.db.QueryContext(ctx, l.cfg.tables(`select id, receiver, body from {messages} where id > $1 order by id`), seen)
+	rows, err := l.db.QueryContext(ctx, l.tables(`select id, receiver, body from {messages} where id > $1 order by id`), seen)
 	if err != nil {
 		return fmt.Errorf("reading messages: %w", err)
 	}

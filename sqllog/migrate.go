@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Migration brings the tables of the log from one version to the next.
@@ -44,21 +45,36 @@ func migrations(schema, prefix string) ([]Migration, error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err
 	}
+	names := cfg.newNamer()
 	m := Migration{Version: schemaVersion}
 	for statement := range strings.SplitSeq(schema, ";\n\n") {
-		m.Statements = append(m.Statements, cfg.tables(strings.TrimSuffix(strings.TrimSpace(statement), ";")))
+		m.Statements = append(m.Statements, names.replacer.Replace(strings.TrimSuffix(strings.TrimSpace(statement), ";")))
 	}
 	return []Migration{m}, nil
 }
 
-// tables puts the names of the log's tables and functions into a statement: {log} becomes
-// ginsse_log.
-func (c *Config) tables(statement string) string {
+// namer puts the names of the log's tables and functions into statements.
+type namer struct {
+	replacer *strings.Replacer
+	named    sync.Map // statements by their templates, which are few
+}
+
+// tables returns a statement with names: {log} becomes ginsse_log.
+func (n *namer) tables(template string) string {
+	if known, ok := n.named.Load(template); ok {
+		return known.(string)
+	}
+	statement := n.replacer.Replace(template)
+	n.named.Store(template, statement)
+	return statement
+}
+
+func (c *Config) newNamer() *namer {
 	names := []string{"{overhead}", strconv.Itoa(rowOverhead), "{channel}", c.channel()}
 	for _, name := range []string{"log", "meta", "messages", "inbox", "steps", "server", "step", "post", "publish", "disconnect"} {
 		names = append(names, "{"+name+"}", c.TablePrefix+name)
 	}
-	return strings.NewReplacer(names...).Replace(statement)
+	return &namer{replacer: strings.NewReplacer(names...)}
 }
 
 // channel is the channel of notifications on Postgres.
@@ -75,7 +91,7 @@ func (l *Log) prepare(ctx context.Context) error {
 		}
 	}
 	var version int
-	if err := l.db.QueryRowContext(ctx, l.cfg.tables(`select version from {meta}`)).Scan(&version); err != nil {
+	if err := l.db.QueryRowContext(ctx, l.tables(`select version from {meta}`)).Scan(&version); err != nil {
 		err = fmt.Errorf("reading the version of the tables: %w", err)
 		if l.cfg.SkipMigrations {
 			err = errors.Join(err, errors.New("with Config.SkipMigrations, the application's own tool makes the tables"))

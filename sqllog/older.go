@@ -74,11 +74,12 @@ func (s store) verify(ctx context.Context, db queries, at, head eventlog.Cursor)
 func (s store) each(query string, q eventlog.Query, head eventlog.Cursor, limit int) (string, []any) {
 	args := []any{q.After.Seq, head.Seq, limit}
 	var each []string
+	query = s.tables(query)
 	for _, subject := range q.Subjects {
 		args = append(args, subject)
 		each = append(each, strings.ReplaceAll(query, "SUBJECT", "$"+strconv.Itoa(len(args))))
 	}
-	return s.cfg.tables(strings.Join(each, " union all ")), args
+	return strings.Join(each, " union all "), args
 }
 
 // tooMany reports a gap if the reader has missed more entries of a subject than the bound.

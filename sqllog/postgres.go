@@ -27,13 +27,15 @@ func OpenPostgres(ctx context.Context, db *sql.DB, cfg Config) (*Log, error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err
 	}
-	return open(ctx, db, cfg, &postgres{db: db, cfg: &cfg})
+	names := cfg.newNamer()
+	return open(ctx, db, cfg, &postgres{db, &cfg, names}, names)
 }
 
 // postgres is the dialect of PostgreSQL.
 type postgres struct {
 	db  *sql.DB
 	cfg *Config
+	*namer
 }
 
 const leastPostgres = 130000
@@ -91,10 +93,10 @@ func (p *postgres) migrate(ctx context.Context, version int) (err error) {
 // version returns the version of the tables; 0 if there are none.
 func (p *postgres) version(ctx context.Context, db queries) (version int, err error) {
 	var table sql.Null[string]
-	if err := db.QueryRowContext(ctx, p.cfg.tables(`select to_regclass('{meta}')::text`)).Scan(&table); err != nil || !table.Valid {
+	if err := db.QueryRowContext(ctx, p.tables(`select to_regclass('{meta}')::text`)).Scan(&table); err != nil || !table.Valid {
 		return 0, err
 	}
-	err = db.QueryRowContext(ctx, p.cfg.tables(`select version from {meta}`)).Scan(&version)
+	err = db.QueryRowContext(ctx, p.tables(`select version from {meta}`)).Scan(&version)
 	return version, err
 }
 
@@ -122,7 +124,7 @@ func (p *postgres) append(ctx context.Context, batch []*pending) error {
 		frames = append(frames, one.record.Frame...)
 	}
 	var last uint64
-	err := p.db.QueryRowContext(ctx, p.cfg.tables(`select s.last from {step}($1, $2, $3, $4, `+p.fence()+`) s`),
+	err := p.db.QueryRowContext(ctx, p.tables(`select s.last from {step}($1, $2, $3, $4, `+p.fence()+`) s`),
 		subjects.String(), sizes.String(), checks.String(), frames).Scan(&last)
 	if err != nil {
 		return err
@@ -145,7 +147,7 @@ func (p *postgres) post(ctx context.Context, batch []message) error {
 		sizes.WriteString(strconv.Itoa(len(m.body)))
 		bodies = append(bodies, m.body...)
 	}
-	_, err := p.db.ExecContext(ctx, p.cfg.tables(`select {post}($1, $2, $3)`), receivers.String(), sizes.String(), bodies)
+	_, err := p.db.ExecContext(ctx, p.tables(`select {post}($1, $2, $3)`), receivers.String(), sizes.String(), bodies)
 	return err
 }
 

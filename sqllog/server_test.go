@@ -1,7 +1,6 @@
 package sqllog_test
 
 import (
-	"bytes"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -111,8 +110,10 @@ func (s *server) start(settings ...string) error {
 	}
 	s.run = exec.Command(filepath.Join(s.bin, "postgres"), args...)
 	s.run.Dir = "/"
-	var log bytes.Buffer
-	s.run.Stdout, s.run.Stderr = &log, &log
+	if name := os.Getenv("PGLOG"); name != "" {
+		f, _ := os.Create(name)
+		s.run.Stdout, s.run.Stderr = f, f
+	}
 	if err := asOther(s.run); err != nil {
 		return err
 	}
@@ -195,7 +196,7 @@ func newDatabase(t testing.TB) string {
 			return
 		}
 		if shared.server, shared.err = newServer(bin, shared.dir); shared.err == nil {
-			shared.err = shared.server.start("fsync=off")
+			shared.err = shared.server.start("fsync=off", "log_min_duration_statement=800", "log_lock_waits=on", "log_connections=off")
 		}
 	})
 	if shared.err != nil {

@@ -42,13 +42,15 @@ func OpenSQLite(ctx context.Context, db *sql.DB, cfg Config) (*Log, error) {
 	case strings.Contains(cfg.TablePrefix, "."):
 		return nil, fmt.Errorf("sqllog: Config.TablePrefix is %q; SQLite has no schemas", cfg.TablePrefix)
 	}
-	return open(ctx, db, cfg, &sqlite{db: db, cfg: &cfg})
+	names := cfg.newNamer()
+	return open(ctx, db, cfg, &sqlite{db, &cfg, names}, names)
 }
 
 // sqlite is the dialect of SQLite.
 type sqlite struct {
 	db  *sql.DB
 	cfg *Config
+	*namer
 }
 
 // leastConnections is the least size of a pool with which the log does not wait for the
@@ -118,7 +120,7 @@ func (s *sqlite) append(ctx context.Context, batch []*pending) error {
 		args = append(args, i, p.check, p.record.Subject, p.record.Frame)
 	}
 	values := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?), ", len(batch)), ", ")
-	rows, err := s.db.QueryContext(ctx, s.cfg.tables(`with new (n, chk, subject, frame) as (values `+values+`)
+	rows, err := s.db.QueryContext(ctx, s.tables(`with new (n, chk, subject, frame) as (values `+values+`)
 		insert into {log} (chk, subject, frame, total)
 		select chk, subject, frame, `+newTotal+` + sum(length(cast(subject as blob)) + length(frame) + {overhead}) over (order by n)
 		from new order by n returning seq, chk`), args...)
@@ -151,15 +153,14 @@ func (s *sqlite) append(ctx context.Context, batch []*pending) error {
 func newCheck() uint32 { return 1 + rand.Uint32N(1<<31-1) }
 
 func (s *sqlite) post(ctx context.Context, batch []message) error {
-	now := time.Now().UnixMicro()
-	args := make([]any, 0, 3*len(batch))
+	args := make([]any, 0, 3*len(batch)+1)
 	for i, m := range batch {
 		args = append(args, i+1, m.to, m.body)
 	}
 	values := strings.TrimSuffix(strings.Repeat("(?, ?, ?), ", len(batch)), ", ")
-	_, err := s.db.ExecContext(ctx, s.cfg.tables(fmt.Sprintf(`with new (n, receiver, body) as (values `+values+`)
+	_, err := s.db.ExecContext(ctx, s.tables(`with new (n, receiver, body) as (values `+values+`)
 		insert into {messages} (id, receiver, body)
-		select max(%d, coalesce((select max(g.id) from {messages} g), 0)) + n, receiver, body from new`, now)), args...)
+		select max(?, coalesce((select max(g.id) from {messages} g), 0)) + n, receiver, body from new`), append(args, time.Now().UnixMicro())...)
 	return err
 }
 

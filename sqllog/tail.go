@@ -100,7 +100,7 @@ func (l *Log) follow(ctx context.Context) error {
 // readTail adds the entries after a position to the window. It returns what the database says about
 // that position, and how many entries there were. If the position is not the database's, it adds none.
 func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, added int, err error) {
-	rows, err := l.db.QueryContext(ctx, l.cfg.tables(`select s.epoch, s.last, s.message,
+	rows, err := l.db.QueryContext(ctx, l.tables(`select s.epoch, s.last, s.message,
 		(select t.chk from {log} t where t.seq = $1), e.seq, e.chk, e.at, e.subject, e.frame
 		from `+l.dialect.state()+` s left join
 		(select n.seq, n.chk, n.at, n.subject, n.frame from {log} n where n.seq > $1 order by n.seq limit $2) e on true
@@ -141,7 +141,7 @@ func (l *Log) reset(ctx context.Context) error {
 	}
 	// The newest entries that fit. total counts less than the window does, so these are too many.
 	var first sql.Null[uint64]
-	err := l.db.QueryRowContext(ctx, l.cfg.tables(`select min(e.seq) from (select n.seq, n.total from {log} n order by n.seq desc limit $1) e
+	err := l.db.QueryRowContext(ctx, l.tables(`select min(e.seq) from (select n.seq, n.total from {log} n order by n.seq desc limit $1) e
 		where e.total > (select n.total from {log} n order by n.seq desc limit 1) - $2`),
 		bounds.Bytes/eventlog.WindowEntryOverhead+1, bounds.Bytes).Scan(&first)
 	if err != nil {

@@ -48,7 +48,7 @@ func (l *Log) trim(ctx context.Context, first *uint64) error {
 		*first = 0
 	}
 	keep := sql.Null[uint64]{}
-	err := l.db.QueryRowContext(ctx, l.cfg.tables(`select e.seq from {log} e where e.seq >= $1 and e.at > $2
+	err := l.db.QueryRowContext(ctx, l.tables(`select e.seq from {log} e where e.seq >= $1 and e.at > $2
 		and e.total >= (select n.total from {log} n order by n.seq desc limit 1) - $3 order by e.seq limit 1`),
 		*first, time.Now().Add(-l.cfg.MaxAge).UnixMicro(), l.cfg.MaxBytes).Scan(&keep)
 	switch {
@@ -79,7 +79,7 @@ func (l *Log) trim(ctx context.Context, first *uint64) error {
 func (l *Log) remove(ctx context.Context, statement string, args ...any) error {
 	args = append([]any{trimBatch}, args...)
 	for {
-		done, err := l.db.ExecContext(ctx, l.cfg.tables(statement), args...)
+		done, err := l.db.ExecContext(ctx, l.tables(statement), args...)
 		if err != nil {
 			return err
 		}
