@@ -22,9 +22,14 @@ type dialect interface {
 	put() string
 	// post stores messages in order, with ids above all earlier ones.
 	post(ctx context.Context, batch []message) error
-	// leftovers returns statements that each delete $1 rows that the log no longer needs.
-	leftovers() []string
+	// clean removes what the log no longer needs beside entries and messages. Only one goroutine calls
+	// it.
+	clean(ctx context.Context, remove removeFunc) error
 }
+
+// removeFunc runs a statement that deletes as many rows as its last parameter says, which removeFunc
+// adds, until there are no more.
+type removeFunc func(ctx context.Context, statement string, args ...any) error
 
 // queries is a *sql.DB or a *sql.Conn.
 type queries interface {

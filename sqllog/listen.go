@@ -26,7 +26,7 @@ func (l *Log) startListening(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if _, err := l.db.ExecContext(ctx, `select pg_notify($1, '')`, l.cfg.channel()); err != nil {
+	if _, err := l.db.ExecContext(ctx, `select pg_notify($1, '')`, channel(l.cfg.TablePrefix)); err != nil {
 		return err
 	}
 	select {
@@ -45,7 +45,7 @@ func (l *Log) startListening(ctx context.Context) error {
 // one.
 func (l *Log) listen(ready, arrived chan<- struct{}, failed chan<- error) {
 	for lost := false; ; lost = true {
-		err := l.cfg.Listen(l.life, l.cfg.channel(),
+		err := l.cfg.Listen(l.life, channel(l.cfg.TablePrefix),
 			func() {
 				if notify(ready); lost {
 					l.cfg.Logger.Info("listening for notifications again")

@@ -26,10 +26,10 @@ type Log struct {
 	window *eventlog.Window // has a lock of its own
 	putSQL string           // of outboxes
 
-	waiting chan *pending // records for the appender
-	kicked  chan struct{} // has room for one: the tail is to look at once
-	made    time.Time
-	putAt   atomic.Int64 // when a record was last put into a transaction, since made
+	waiting  chan *pending // records for the appender
+	kicked   chan struct{} // has room for one: the tail is to look at once
+	made     time.Time
+	expected atomic.Int64 // when a record was last put into a transaction, since made
 
 	messages messages
 

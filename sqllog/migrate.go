@@ -45,7 +45,7 @@ func migrations(schema, prefix string) ([]Migration, error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err
 	}
-	names := cfg.newNamer()
+	names := newNamer(cfg.TablePrefix)
 	m := Migration{Version: schemaVersion}
 	for statement := range strings.SplitSeq(schema, ";\n\n") {
 		m.Statements = append(m.Statements, names.replacer.Replace(strings.TrimSuffix(strings.TrimSpace(statement), ";")))
@@ -62,23 +62,23 @@ type namer struct {
 // tables returns a statement with names: {log} becomes ginsse_log.
 func (n *namer) tables(template string) string {
 	if known, ok := n.named.Load(template); ok {
-		return known.(string)
+		return known.(string) //nolint:forcetypeassert // nothing else is stored
 	}
 	statement := n.replacer.Replace(template)
 	n.named.Store(template, statement)
 	return statement
 }
 
-func (c *Config) newNamer() *namer {
-	names := []string{"{overhead}", strconv.Itoa(rowOverhead), "{channel}", c.channel()}
+func newNamer(prefix string, more ...string) *namer {
+	names := append(more, "{overhead}", strconv.Itoa(rowOverhead), "{channel}", channel(prefix))
 	for _, name := range []string{"log", "meta", "messages", "inbox", "steps", "server", "step", "post", "publish", "disconnect"} {
-		names = append(names, "{"+name+"}", c.TablePrefix+name)
+		names = append(names, "{"+name+"}", prefix+name)
 	}
 	return &namer{replacer: strings.NewReplacer(names...)}
 }
 
 // channel is the channel of notifications on Postgres.
-func (c *Config) channel() string { return c.TablePrefix + "log" }
+func channel(prefix string) string { return prefix + "log" }
 
 // prepare makes the tables, or checks that they are of this version.
 func (l *Log) prepare(ctx context.Context) error {

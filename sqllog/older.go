@@ -69,17 +69,16 @@ func (s store) verify(ctx context.Context, db queries, at, head eventlog.Cursor)
 	return "", nil
 }
 
-// each joins a query for each subject. In it, $1 and $2 are the positions before and at the end, $3
-// is a limit, and SUBJECT stands for the subject.
-func (s store) each(query string, q eventlog.Query, head eventlog.Cursor, limit int) (string, []any) {
+// each joins a query for each subject, and puts them into the one around them. $1 and $2 are the
+// positions before and at the end, $3 is a limit, and SUBJECT stands for the subject.
+func (s store) each(around, query string, q eventlog.Query, head eventlog.Cursor, limit int) (string, []any) {
 	args := []any{q.After.Seq, head.Seq, limit}
 	var each []string
-	query = s.tables(query)
 	for _, subject := range q.Subjects {
 		args = append(args, subject)
 		each = append(each, strings.ReplaceAll(query, "SUBJECT", "$"+strconv.Itoa(len(args))))
 	}
-	return strings.Join(each, " union all "), args
+	return s.replacer.Replace(fmt.Sprintf(around, strings.Join(each, " union all "))), args
 }
 
 // tooMany reports a gap if the reader has missed more entries of a subject than the bound.
@@ -88,10 +87,10 @@ func (s store) tooMany(ctx context.Context, db queries, q eventlog.Query, head e
 	if len(q.Subjects) == 0 || head.Seq-q.After.Seq <= uint64(most) {
 		return "", nil
 	}
-	query, args := s.each(`select count(*) as n from (select 1 from {log} e
+	query, args := s.each(`select max(n) from (%s) as c`, `select count(*) as n from (select 1 from {log} e
 		where e.subject = SUBJECT and e.seq > $1 and e.seq <= $2 limit $3) as c`, q, head, most+1)
 	var missed int
-	if err := db.QueryRowContext(ctx, `select max(n) from (`+query+`) as c`, args...).Scan(&missed); err != nil {
+	if err := db.QueryRowContext(ctx, query, args...).Scan(&missed); err != nil {
 		return "", err
 	}
 	if missed > most {
@@ -107,13 +106,14 @@ func (s store) page(ctx context.Context, db queries, q eventlog.Query, head even
 		return page, nil
 	}
 	most := q.MaxEntries + 1 // one more shows that there is more
-	query, args := s.each(`select * from (select e.seq, e.chk, e.at, e.subject, e.frame from {log} e
-		where e.subject = SUBJECT and e.seq > $1 and e.seq <= $2 order by e.seq limit $3) as e`, q, head, most)
 	// The database adds up the sizes, so that frames beyond the bound are not sent.
-	rows, err := db.QueryContext(ctx, fmt.Sprintf(`select seq, chk, at, subject, frame from
-		(select u.*, row_number() over (order by seq) as n,
-			sum(length(frame) + %d) over (order by seq) - length(frame) - %d as before from (%s) as u) as sized
-		where before <= %d or n <= 2 order by seq limit $3`, eventlog.BlockOverhead, eventlog.BlockOverhead, query, q.MaxBytes), args...)
+	around := fmt.Sprintf(`select seq, chk, at, subject, frame from (select u.seq, u.chk, u.at, u.subject, u.frame,
+		row_number() over (order by u.seq) as n,
+		sum(length(u.frame) + %[1]d) over (order by u.seq) - length(u.frame) - %[1]d as before
+		from (%%s) as u) as sized where before <= %[2]d or n <= 2 order by seq limit $3`, eventlog.BlockOverhead, q.MaxBytes)
+	query, args := s.each(around, `select p.seq, p.chk, p.at, p.subject, p.frame from (select e.seq, e.chk, e.at, e.subject, e.frame from {log} e
+		where e.subject = SUBJECT and e.seq > $1 and e.seq <= $2 order by e.seq limit $3) as p`, q, head, most)
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return page, err
 	}

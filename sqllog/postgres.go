@@ -3,6 +3,7 @@ package sqllog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,8 +28,8 @@ func OpenPostgres(ctx context.Context, db *sql.DB, cfg Config) (*Log, error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err
 	}
-	names := cfg.newNamer()
-	return open(ctx, db, cfg, &postgres{db, &cfg, names}, names)
+	names := newNamer(cfg.TablePrefix)
+	return open(ctx, db, cfg, &postgres{db: db, cfg: &cfg, namer: names}, names)
 }
 
 // postgres is the dialect of PostgreSQL.
@@ -36,6 +37,14 @@ type postgres struct {
 	db  *sql.DB
 	cfg *Config
 	*namer
+
+	// cleaned says what clean has removed: rows of the inbox that a snapshot sees, and steps up to one,
+	// in an epoch.
+	cleaned struct {
+		epoch uint32
+		seen  string
+		step  int64
+	}
 }
 
 const leastPostgres = 130000
@@ -43,13 +52,16 @@ const leastPostgres = 130000
 func (p *postgres) check(ctx context.Context) error {
 	var version int
 	var encoding string
-	err := p.db.QueryRowContext(ctx, `select current_setting('server_version_num')::integer, current_setting('server_encoding')`).
-		Scan(&version, &encoding)
+	var standby bool
+	err := p.db.QueryRowContext(ctx, `select current_setting('server_version_num')::integer, current_setting('server_encoding'), pg_is_in_recovery()`).
+		Scan(&version, &encoding, &standby)
 	switch {
 	case err != nil:
 		return err
 	case version < leastPostgres:
 		return fmt.Errorf("the server has version %d.%d, and the log needs PostgreSQL 13", version/10000, version%10000)
+	case standby:
+		return errors.New("the server is a standby, which takes no events: connect to the primary, for example with target_session_attrs=read-write")
 	case encoding != "UTF8":
 		return fmt.Errorf("the encoding of the database is %s, and the log needs UTF8", encoding)
 	}
@@ -151,13 +163,37 @@ func (p *postgres) post(ctx context.Context, batch []message) error {
 	return err
 }
 
-// leftovers implements dialect: what was added from the inbox, and all steps but the newest ones.
-func (p *postgres) leftovers() []string {
-	return []string{
-		`delete from {inbox} where (xid, id) in (select i.xid, i.id from {inbox} i
-			where pg_visible_in_snapshot(i.xid, (select s.seen from {steps} s order by s.id desc limit 1))
-			order by i.xid, i.id limit $1)`,
-		`delete from {steps} where id in (select s.id from {steps} s
-			where s.id < (select n.id from {steps} n order by n.id desc limit 1) - 100 order by s.id limit $1)`,
+// clean implements dialect: it removes what was added from the inbox, and all steps but the newest
+// ones. It passes over rows that it has removed before. Otherwise the database would look at each of
+// them, for as long as an old transaction keeps them.
+func (p *postgres) clean(ctx context.Context, remove removeFunc) error {
+	var seen string
+	var step int64
+	var epoch uint32
+	err := p.db.QueryRowContext(ctx, p.tables(`select s.seen::text, s.id, s.epoch from {steps} s order by s.id desc limit 1`)).
+		Scan(&seen, &step, &epoch)
+	if err != nil {
+		return err
 	}
+	if p.cleaned.epoch != epoch { // on another server, transactions may have other numbers
+		p.cleaned.epoch, p.cleaned.seen, p.cleaned.step = epoch, "1:1:", 0
+	}
+	err = remove(ctx, `delete from {inbox} where (xid, id) in (select i.xid, i.id from {inbox} i
+		where (i.xid >= pg_snapshot_xmax($1::text::pg_snapshot) or i.xid = any(array(select pg_snapshot_xip($1::text::pg_snapshot))))
+		and pg_visible_in_snapshot(i.xid, $2::text::pg_snapshot) order by i.xid, i.id limit $3)`, p.cleaned.seen, seen)
+	if err != nil {
+		return err
+	}
+	p.cleaned.seen = seen
+	before := step - keepSteps
+	err = remove(ctx, `delete from {steps} where id in (select s.id from {steps} s
+		where s.id >= $1 and s.id < $2 order by s.id limit $3)`, p.cleaned.step, before)
+	if err == nil {
+		p.cleaned.step = max(before, 0)
+	}
+	return err
 }
+
+// keepSteps is how many steps are kept. Only the newest one counts; the others help to see what
+// happened.
+const keepSteps = 100

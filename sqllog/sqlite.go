@@ -42,7 +42,7 @@ func OpenSQLite(ctx context.Context, db *sql.DB, cfg Config) (*Log, error) {
 	case strings.Contains(cfg.TablePrefix, "."):
 		return nil, fmt.Errorf("sqllog: Config.TablePrefix is %q; SQLite has no schemas", cfg.TablePrefix)
 	}
-	names := cfg.newNamer()
+	names := newNamer(cfg.TablePrefix, "$", "?") // to SQLite, $1 would be a name
 	return open(ctx, db, cfg, &sqlite{db, &cfg, names}, names)
 }
 
@@ -164,4 +164,4 @@ func (s *sqlite) post(ctx context.Context, batch []message) error {
 	return err
 }
 
-func (s *sqlite) leftovers() []string { return nil }
+func (s *sqlite) clean(context.Context, removeFunc) error { return nil }

@@ -31,9 +31,18 @@ func (l *Log) kick() {
 	}
 }
 
+// expectCommit has the tail look more often for a while.
+func (l *Log) expectCommit() {
+	now := time.Since(l.made)
+	before := l.expected.Swap(int64(now))
+	if now-time.Duration(before) >= shortPollTime {
+		l.kick() // it would sleep for a whole PollInterval
+	}
+}
+
 // pause is how long the tail waits before it looks again.
 func (l *Log) pause() time.Duration {
-	if put := l.putAt.Load(); put != 0 && time.Since(l.made)-time.Duration(put) < shortPollTime {
+	if time.Since(l.made)-time.Duration(l.expected.Load()) < shortPollTime {
 		return min(shortPoll, l.cfg.PollInterval)
 	}
 	return l.cfg.PollInterval
@@ -63,28 +72,38 @@ func (l *Log) tail() {
 	}
 }
 
-// follow adds the entries after the tip to the window.
+// follow adds the entries after the tip to the window, up to what the database had when it was asked
+// first. What has come meanwhile is for the next turn, so that a node that reads slower than others
+// write still has contact.
 func (l *Log) follow(ctx context.Context) error {
-	for empty := 0; ; {
+	var target uint64
+	for turn, empty := 0, 0; ; turn++ {
 		tip := l.window.Tip()
 		now, added, err := l.readTail(ctx, tip)
 		if err != nil {
 			return err
 		}
-		if now.epoch != tip.Epoch || now.last < tip.Seq || now.check.Valid && tip.Check != 0 && now.check.V != tip.Check {
+		if !now.continues(tip) {
 			if err := l.reset(ctx); err != nil {
 				return err
 			}
+			turn = -1
 			continue
+		}
+		if turn == 0 {
+			target = now.last
 		}
 		if now.message != l.messages.seen.Load() {
 			if err := l.receive(ctx, now.message); err != nil {
 				return err
 			}
 		}
-		switch reached := l.window.Tip().Seq; {
-		case reached >= now.last:
-			l.window.ConfirmContact()
+		reached := l.window.Tip().Seq
+		switch {
+		case reached >= target:
+			if l.window.ConfirmContact(); reached < now.last {
+				l.kick()
+			}
 			return nil
 		case added > 0:
 			empty = 0
@@ -92,9 +111,14 @@ func (l *Log) follow(ctx context.Context) error {
 		case empty == 0:
 			empty = 1
 		default: // what was there has been removed
-			l.window.SkipTo(reached, now.last)
+			l.window.SkipTo(reached, target)
 		}
 	}
+}
+
+// continues reports whether the database still has the history of which a position is.
+func (p *position) continues(at eventlog.Cursor) bool {
+	return p.epoch == at.Epoch && p.last >= at.Seq && (!p.check.Valid || at.Check == 0 || p.check.V == at.Check)
 }
 
 // readTail adds the entries after a position to the window. It returns what the database says about
@@ -118,7 +142,7 @@ func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, 
 		if err := rows.Scan(&now.epoch, &now.last, &now.message, &now.check, &seq, &check, &at, &subject, &r.Frame); err != nil {
 			return now, added, fmt.Errorf("reading new events: %w", err)
 		}
-		if !seq.Valid || now.epoch != tip.Epoch || now.check.Valid && tip.Check != 0 && now.check.V != tip.Check {
+		if !seq.Valid || !now.continues(tip) {
 			break
 		}
 		r.Subject = subject.V

@@ -57,27 +57,22 @@ func (l *Log) trim(ctx context.Context, first *uint64) error {
 	case err != nil:
 		return err
 	}
-	err = l.remove(ctx, `delete from {log} where seq in (select e.seq from {log} e where e.seq >= $2 and e.seq < $3 order by e.seq limit $1)`, *first, keep.V)
+	err = l.remove(ctx, `delete from {log} where seq in (select e.seq from {log} e where e.seq >= $1 and e.seq < $2 order by e.seq limit $3)`, *first, keep.V)
 	if err != nil {
 		return err
 	}
 	*first = keep.V
-	err = l.remove(ctx, `delete from {messages} where id in (select g.id from {messages} g where g.id < $2 order by g.id limit $1)`,
+	err = l.remove(ctx, `delete from {messages} where id in (select g.id from {messages} g where g.id < $1 order by g.id limit $2)`,
 		time.Now().Add(-keepMessages).UnixMicro())
 	if err != nil {
 		return err
 	}
-	for _, statement := range l.dialect.leftovers() {
-		if err := l.remove(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.dialect.clean(ctx, l.remove)
 }
 
-// remove runs a statement that deletes $1 rows, until there are no more.
+// remove is a [removeFunc].
 func (l *Log) remove(ctx context.Context, statement string, args ...any) error {
-	args = append([]any{trimBatch}, args...)
+	args = append(args, trimBatch)
 	for {
 		done, err := l.db.ExecContext(ctx, l.tables(statement), args...)
 		if err != nil {
