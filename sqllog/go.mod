@@ -6,6 +6,7 @@ go 1.25.0
 require (
 	github.com/ginsse/ginsse v0.0.0
 	github.com/jackc/pgx/v5 v5.13.0
+	github.com/mattn/go-sqlite3 v1.14.53
 	go.uber.org/goleak v1.3.0
 	modernc.org/sqlite v1.58.0
 )

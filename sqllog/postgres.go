@@ -86,6 +86,10 @@ func (p *postgres) migrate(ctx context.Context, version int) (err error) {
 	if _, err := tx.ExecContext(ctx, `select pg_advisory_xact_lock(hashtextextended($1, 7451600))`, p.cfg.TablePrefix); err != nil {
 		return err
 	}
+	// Without a lock on a table, the server would not notice which tables were made meanwhile.
+	if _, err := tx.ExecContext(ctx, `lock table pg_catalog.pg_class in access share mode`); err != nil {
+		return err
+	}
 	if has, err = p.version(ctx, tx); err != nil {
 		return err
 	}

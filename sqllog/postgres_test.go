@@ -78,6 +78,16 @@ func (r *reader) next(t testing.TB, count int) []string {
 	}
 }
 
+// read reads one page.
+func (r *reader) read(t testing.TB) eventlog.Page {
+	t.Helper()
+	page, err := r.log.Read(t.Context(), eventlog.Query{Subjects: r.subjects, After: r.at, MaxEntries: 256, MaxBytes: 1 << 20}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page
+}
+
 func TestPgxTransaction(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
