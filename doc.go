@@ -45,7 +45,8 @@
 //     which asks it to come back, or sse.close, which asks it not to: see [Reason].
 //
 // The log is an [eventlog.Log]. By default it is in memory. A shared log connects several nodes: see
-// package natslog.
+// packages sqllog, in the application's database, and natslog. With sqllog an event can be part of a
+// transaction: see [Registry.In].
 //
 // Streams that belong to one request and no user, such as the progress of a job or the tokens of a
 // model, need no registry: see [Serve] and [ServeSeq]. They carry none of the kit's events. Their

@@ -194,6 +194,7 @@ var docsImports = [][2]string{
 	{"bytes", "var _ *bytes.Buffer"},
 	{"context", "var _ context.Context"},
 	{"crypto/rand", "var _ = rand.Text"},
+	{"database/sql", "var _ *sql.DB"},
 	{"encoding/json", "var _ = json.Marshal"},
 	{"errors", "var _ = errors.New"},
 	{"fmt", "var _ = fmt.Sprint"},
@@ -218,6 +219,8 @@ var docsImports = [][2]string{
 
 	{"github.com/ginsse/ginsse", "var _ *ginsse.Stream"},
 	{"github.com/ginsse/ginsse/client", "var _ *client.Client"},
+	{"github.com/ginsse/ginsse/sqllog", "var _ *sqllog.Log"},
+	{"github.com/ginsse/ginsse/sqllog/pgxlog", "var _ = pgxlog.Listen"},
 	{"github.com/ginsse/ginsse/ssetest", "var _ *ssetest.Stream"},
 }
 

@@ -24,8 +24,8 @@ const (
 )
 
 // Append implements [eventlog.Log]. Calls that wait at the same time share a transaction. It waits
-// until the transaction is committed and this node has read the event. The end of ctx ends the wait.
-// If ctx has no deadline, [Config.AppendTimeout] is one.
+// until the transaction is committed and this node has read the event. The end of ctx ends the
+// wait. If ctx has no deadline, [Config.AppendTimeout] is one.
 //
 // Errors: [ErrUnavailable], after which it is not known whether the event was stored;
 // [ErrNotVisible]; [ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge]

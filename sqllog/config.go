@@ -14,8 +14,8 @@ import (
 // database use the same bounds.
 type Config struct {
 	// TablePrefix begins the names of the log's tables and functions: small letters, digits and _.
-	// On Postgres a schema may come first: "events.ginsse_" is for tables in the schema events, which
-	// has to exist. Default "ginsse_".
+	// On Postgres a schema may come first: "events.ginsse_" is for tables in the schema events,
+	// which has to exist. Default "ginsse_".
 	TablePrefix string
 	// SkipMigrations says that the application's own tool makes the tables, from the statements of
 	// [PostgresMigrations] or [SQLiteMigrations]. Opening fails if they are not of this version.
@@ -30,8 +30,8 @@ type Config struct {
 	// subject. Above the bound, the oldest events are removed first, once a second. Default 1 GiB.
 	MaxBytes int64
 	// RecentBytes bounds the memory for the newest events on this node, each counted with 320 bytes
-	// of bookkeeping. Opening reads them from the database. The newest event is always held. The node
-	// never holds more than MaxBytes. Default 64 MiB.
+	// of bookkeeping. Opening reads them from the database. The newest event is always held. The
+	// node never holds more than MaxBytes. Default 64 MiB.
 	RecentBytes int
 	// PollInterval is how often the log looks for new events and for what transactions have
 	// committed, at least 1 ms. Each look is one short query. After an event was put into a
@@ -39,9 +39,9 @@ type Config struct {
 	PollInterval time.Duration
 	// AppendTimeout bounds Append and the opening if their context has no deadline. Default 5 s.
 	AppendTimeout time.Duration
-	// Logger gets a record at level warn when the log cannot read the database, and one at level info
-	// when it can again; the same for listening. It gets one warning about rows that are not events,
-	// and one if old events cannot be removed. No record holds an event. Default: discard.
+	// Logger gets a record at level warn when the log cannot read the database, and one at level
+	// info when it can again; the same for listening. It gets one warning about rows that are not
+	// events, and one if old events cannot be removed. No record holds an event. Default: discard.
 	Logger *slog.Logger
 
 	// Listen, on Postgres, listens for notifications of other nodes, so that their events arrive
@@ -50,14 +50,15 @@ type Config struct {
 	// that out, and fails. Default: the log only looks, every PollInterval.
 	Listen ListenFunc
 	// SynchronousStandby, on Postgres, says that a standby that is promoted has every transaction
-	// that was committed, because synchronous_standby_names requires it. A failover then gives no gap.
-	// Default: all streams get a gap after a promotion, because a standby may lack the newest events.
+	// that was committed, because synchronous_standby_names requires it. A failover then gives no
+	// gap. Default: all streams get a gap after a promotion, because a standby may lack the newest
+	// events.
 	SynchronousStandby bool
 }
 
-// ListenFunc listens on a channel of Postgres. It calls ready when it listens, and notified for each
-// notification, until ctx ends or the connection is lost. Then it returns the error. Package pgxlog
-// has one. The log calls it again after a pause.
+// ListenFunc listens on a channel of Postgres. It calls ready when it listens, and notified for
+// each notification, until ctx ends or the connection is lost. Then it returns the error. Package
+// pgxlog has one. The log calls it again after a pause.
 type ListenFunc func(ctx context.Context, channel string, ready, notified func()) error
 
 const (

@@ -15,7 +15,7 @@ import (
 	"github.com/ginsse/ginsse/sqllog"
 )
 
-// openFile opens a database file as docs/nodes.md says.
+// openFile opens a database file as docs/database.md says.
 func openFile(t testing.TB, path string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)")

@@ -12,9 +12,9 @@ type dialect interface {
 	check(ctx context.Context) error
 	// migrate makes the tables, or brings them to this version.
 	migrate(ctx context.Context, version int) error
-	// state returns a table expression of one row with the columns epoch, last and message: the log's
-	// epoch, the last sequence that was used, and the last id of a message, or 0. On Postgres it adds
-	// what transactions have committed.
+	// state returns a table expression of one row with the columns epoch, last and message: the
+	// log's epoch, the last sequence that was used, and the last id of a message, or 0. On Postgres
+	// it adds what transactions have committed.
 	state() string
 	// append stores records in one transaction, in order, and sets their sequences and checks.
 	append(ctx context.Context, batch []*pending) error
@@ -22,13 +22,13 @@ type dialect interface {
 	put() string
 	// post stores messages in order, with ids above all earlier ones.
 	post(ctx context.Context, batch []message) error
-	// clean removes what the log no longer needs beside entries and messages. Only one goroutine calls
-	// it.
+	// clean removes what the log no longer needs beside entries and messages. Only one goroutine
+	// calls it.
 	clean(ctx context.Context, remove removeFunc) error
 }
 
-// removeFunc runs a statement that deletes as many rows as its last parameter says, which removeFunc
-// adds, until there are no more.
+// removeFunc runs a statement that deletes as many rows as its last parameter says, which
+// removeFunc adds, until there are no more.
 type removeFunc func(ctx context.Context, statement string, args ...any) error
 
 // queries is a *sql.DB or a *sql.Conn.

@@ -89,8 +89,8 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 	return l, nil
 }
 
-// Close ends the log. It returns when the log no longer uses the database. Calls of Append, Head and
-// Read in progress end with an error. Close may be repeated.
+// Close ends the log. It returns when the log no longer uses the database. Calls of Append, Head
+// and Read in progress end with an error. Close may be repeated.
 func (l *Log) Close() error {
 	l.end()
 	l.running.Wait()
@@ -143,8 +143,8 @@ func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
 }
 
 // Read implements [eventlog.Log]. Positions near the head are read from memory. Others take four
-// queries for a page. Read returns after about 4 s at most. With [eventlog.Query.NoWait] it sends no
-// query.
+// queries for a page. Read returns after about 4 s at most. With [eventlog.Query.NoWait] it sends
+// no query.
 //
 // Errors: [ErrUnavailable]; [eventlog.ErrWouldWait] with NoWait; [ErrClosed].
 func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {

@@ -70,7 +70,7 @@ func (n *namer) tables(template string) string {
 }
 
 func newNamer(prefix string, more ...string) *namer {
-	names := append(more, "{overhead}", strconv.Itoa(rowOverhead), "{channel}", channel(prefix))
+	names := append([]string{"{overhead}", strconv.Itoa(rowOverhead), "{channel}", channel(prefix)}, more...)
 	for _, name := range []string{"log", "meta", "messages", "inbox", "steps", "server", "step", "post", "publish", "disconnect"} {
 		names = append(names, "{"+name+"}", prefix+name)
 	}

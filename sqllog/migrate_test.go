@@ -30,7 +30,7 @@ func TestNodesStartAtOnce(t *testing.T) {
 			starting.Wait()
 			for _, log := range logs {
 				if log != nil {
-					defer log.Close() //nolint:errcheck // it returns none
+					defer log.Close()
 				}
 			}
 			if t.Failed() {
@@ -107,8 +107,8 @@ func TestOwnMigrations(t *testing.T) {
 	}
 }
 
-// TestRoles has roles with the rights that docs/nodes.md lists: one for nodes, and one for others that
-// only send.
+// TestRoles has roles with the rights that docs/database.md lists: one for nodes, and one for
+// others that only send.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)

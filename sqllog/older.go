@@ -20,9 +20,9 @@ func (s store) Last(ctx context.Context) (eventlog.Cursor, error) {
 	return eventlog.Cursor{Epoch: now.epoch, Seq: now.last}, err
 }
 
-// ReadOlder implements [eventlog.Store]. The oldest entries are removed first. So while the entry at
-// the position is there, none after it was removed. It is looked for before and after the page is
-// read, on one connection: all answers come from one server.
+// ReadOlder implements [eventlog.Store]. The oldest entries are removed first. So while the entry
+// at the position is there, none after it was removed. It is looked for before and after the page
+// is read, on one connection: all answers come from one server.
 func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (eventlog.Page, error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
@@ -99,7 +99,8 @@ func (s store) tooMany(ctx context.Context, db queries, q eventlog.Query, head e
 	return "", nil
 }
 
-// page reads the entries of a query. Each subject is read by the index, up to the bound of the page.
+// page reads the entries of a query. Each subject is read by the index, up to the bound of the
+// page.
 func (s store) page(ctx context.Context, db queries, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (eventlog.Page, error) {
 	page := eventlog.Page{Entries: dst, Through: head}
 	if len(q.Subjects) == 0 {

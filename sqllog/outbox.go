@@ -14,9 +14,9 @@ type Execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// Tx returns an outbox that puts events into a transaction, for ginsse's Registry.In. The transaction
-// is on the log's database, also on another connection or by another driver. Its role needs the right to
-// insert into the inbox, or on SQLite into the log.
+// Tx returns an outbox that puts events into a transaction, for ginsse's Registry.In. The
+// transaction is on the log's database, also on another connection or by another driver. Its role
+// needs the right to insert into the inbox, or on SQLite into the log.
 //
 // The events become visible a few milliseconds after the commit.
 func (l *Log) Tx(tx Execer) eventlog.Outbox {
@@ -29,8 +29,8 @@ func (l *Log) Tx(tx Execer) eventlog.Outbox {
 	})
 }
 
-// TxFunc is [Log.Tx] for a transaction that is not one of database/sql. exec runs a statement in it,
-// with parameters written as $1. For pgx, package pgxlog has one.
+// TxFunc is [Log.Tx] for a transaction that is not one of database/sql. exec runs a statement in
+// it, with parameters written as $1. For pgx, package pgxlog has one.
 func (l *Log) TxFunc(exec func(ctx context.Context, statement string, args ...any) error) eventlog.Outbox {
 	return outbox{l, exec}
 }

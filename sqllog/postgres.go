@@ -14,16 +14,16 @@ import (
 // [Config.AppendTimeout] is one.
 //
 // db is the application's pool or another one, with any driver; with a pool of pgx it is what
-// stdlib.OpenDBFromPool returns. The log uses several connections of it at a time, and holds none. It
-// works through pgbouncer in transaction mode; pgx needs its simple protocol there
+// stdlib.OpenDBFromPool returns. The log uses several connections of it at a time, and holds none.
+// It works through pgbouncer in transaction mode; pgx needs its simple protocol there
 // (default_query_exec_mode=simple_protocol). For a connection of its own, see [Config.Listen].
 //
-// The role needs the rights that docs/nodes.md lists. The database must be in UTF-8.
+// The role needs the rights that docs/database.md lists. The database must be in UTF-8.
 //
 // The caller closes db after the log.
 //
-// Errors: an invalid configuration; a server that the log cannot work with, such as a standby; tables of
-// another version; the database's.
+// Errors: an invalid configuration; a server that the log cannot work with, such as a standby;
+// tables of another version; the database's.
 func OpenPostgres(ctx context.Context, db *sql.DB, cfg Config) (*Log, error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err
@@ -38,8 +38,8 @@ type postgres struct {
 	cfg *Config
 	*namer
 
-	// cleaned says what clean has removed: rows of the inbox that a snapshot sees, and steps up to one,
-	// in an epoch.
+	// cleaned says what clean has removed: rows of the inbox that a snapshot sees, and steps up to
+	// one, in an epoch.
 	cleaned struct {
 		epoch uint32
 		seen  string
@@ -168,8 +168,8 @@ func (p *postgres) post(ctx context.Context, batch []message) error {
 }
 
 // clean implements dialect: it removes what was added from the inbox, and all steps but the newest
-// ones. It passes over rows that it has removed before. Otherwise the database would look at each of
-// them, for as long as an old transaction keeps them.
+// ones. It passes over rows that it has removed before. Otherwise the database would look at each
+// of them, for as long as an old transaction keeps them.
 func (p *postgres) clean(ctx context.Context, remove removeFunc) error {
 	var seen string
 	var step int64

@@ -97,7 +97,7 @@ func TestPgxTransaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background()) //nolint:errcheck // it is not used again
+	defer conn.Close(context.Background())
 	for _, end := range []func(pgx.Tx) error{
 		func(tx pgx.Tx) error { return tx.Rollback(t.Context()) },
 		func(tx pgx.Tx) error { return tx.Commit(t.Context()) },
@@ -215,7 +215,7 @@ func TestPublishFromSQL(t *testing.T) {
 	}
 }
 
-// TestTriggerPublishes has the recipe of docs/nodes.md.
+// TestTriggerPublishes has the recipe of docs/database.md.
 func TestTriggerPublishes(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)

@@ -51,7 +51,8 @@ func postgresBin(t testing.TB) string {
 	return ""
 }
 
-// asOther has a command run as the user postgres if the test's user is root, whom PostgreSQL refuses.
+// asOther has a command run as the user postgres if the test's user is root, whom PostgreSQL
+// refuses.
 func asOther(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if os.Getuid() != 0 {
@@ -72,7 +73,7 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer l.Close() //nolint:errcheck // its port is known
+	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 

@@ -14,8 +14,8 @@ import (
 // makes the tables, reads the newest events into memory, and returns then, or when ctx ends. If ctx
 // has no deadline, [Config.AppendTimeout] is one.
 //
-// db is the application's pool, or another one on the same file. The log uses several connections of
-// it at a time, and holds none. The settings of its connections are the application's:
+// db is the application's pool, or another one on the same file. The log uses several connections
+// of it at a time, and holds none. The settings of its connections are the application's:
 //
 //   - The journal must be in WAL mode: otherwise readers and writers keep each other waiting.
 //   - The busy timeout must not be 0; 5 s is usual. A writer waits as long for another one.

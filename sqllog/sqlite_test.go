@@ -30,7 +30,7 @@ func TestSQLiteSettingsAreChecked(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer db.Close() //nolint:errcheck // nothing was written
+			defer db.Close()
 			if test.change != nil {
 				test.change(db)
 			}

@@ -72,9 +72,9 @@ func (l *Log) tail() {
 	}
 }
 
-// follow adds the entries after the tip to the window, up to what the database had when it was asked
-// first. What has come meanwhile is for the next turn, so that a node that reads slower than others
-// write still has contact.
+// follow adds the entries after the tip to the window, up to what the database had when it was
+// asked first. What has come meanwhile is for the next turn, so that a node that reads slower than
+// others write still has contact.
 func (l *Log) follow(ctx context.Context) error {
 	var target uint64
 	for turn, empty := 0, 0; ; turn++ {
@@ -107,7 +107,8 @@ func (l *Log) follow(ctx context.Context) error {
 			return nil
 		case added > 0:
 			empty = 0
-		// On Postgres the query does not see what was added to the log while it ran. The next one does.
+		// On Postgres the query does not see what was added to the log while it ran. The next one
+		// does.
 		case empty == 0:
 			empty = 1
 		default: // what was there has been removed
@@ -122,7 +123,8 @@ func (p *position) continues(at eventlog.Cursor) bool {
 }
 
 // readTail adds the entries after a position to the window. It returns what the database says about
-// that position, and how many entries there were. If the position is not the database's, it adds none.
+// that position, and how many entries there were. If the position is not the database's, it adds
+// none.
 func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, added int, err error) {
 	rows, err := l.db.QueryContext(ctx, l.tables(`select s.epoch, s.last, s.message,
 		(select t.chk from {log} t where t.seq = $1), e.seq, e.chk, e.at, e.subject, e.frame

@@ -36,9 +36,9 @@ func (l *Log) trimmer() {
 	}
 }
 
-// trim removes the entries that are too old, the oldest ones if there are too many, and what the log
-// no longer needs. Entries are removed in order, whatever their clocks say: [store.ReadOlder] relies
-// on it.
+// trim removes the entries that are too old, the oldest ones if there are too many, and what the
+// log no longer needs. Entries are removed in order, whatever their clocks say: [store.ReadOlder]
+// relies on it.
 //
 // first is a sequence before which no entry is left. Rows that were removed are skipped by it.
 // Otherwise the database would look at each of them, for as long as an old transaction keeps them.

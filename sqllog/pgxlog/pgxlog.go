@@ -1,5 +1,5 @@
-// Package pgxlog connects package sqllog with the PostgreSQL driver pgx: it listens for notifications,
-// and puts events into transactions of pgx.
+// Package pgxlog connects package sqllog with the PostgreSQL driver pgx: it listens for
+// notifications, and puts events into transactions of pgx.
 package pgxlog
 
 import (
