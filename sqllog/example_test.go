@@ -56,7 +56,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer tx.Rollback() //nolint:errcheck // does nothing after Commit
+	defer tx.Rollback()
 	_, err = tx.ExecContext(ctx, `create table comments (body text)`)
 	if err == nil {
 		_, err = tx.ExecContext(ctx, `insert into comments values ('Nice!')`)
