@@ -13,10 +13,10 @@ import (
 //
 // Concurrency: as the outbox allows. A transaction usually belongs to one goroutine.
 //
-// Errors, of all methods: [ErrInvalidSubject], [ErrInvalidEvent], [ErrEventTooLarge], or the outbox's.
-// After an error, the events of the call may be in the transaction in part: roll it back. A Sender
-// never returns [ErrClosed] or a [PartialError]. Also when the registry is closed, the events reach the
-// streams of other nodes, and of this one after its restart.
+// Errors, of all methods: [ErrInvalidSubject], [ErrInvalidEvent], [ErrEventTooLarge], or the
+// outbox's. After an error, the events of the call may be in the transaction in part: roll it back.
+// A Sender never returns [ErrClosed] or a [PartialError]. Also when the registry is closed, the
+// events reach the streams of other nodes, and of this one after its restart.
 type Sender struct {
 	r      *Registry
 	outbox eventlog.Outbox

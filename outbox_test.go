@@ -13,8 +13,8 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// recordingOutbox keeps the records that are put. From the call with the number failAt on, it returns
-// err.
+// recordingOutbox keeps the records that are put. From the call with the number failAt on, it
+// returns err.
 type recordingOutbox struct {
 	puts   []eventlog.Record
 	ctx    context.Context // of the last Put

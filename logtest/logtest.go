@@ -53,14 +53,14 @@ type Suite struct {
 	// Insert adds a record to the contents of a log otherwise than by Append: for example by a
 	// transaction of the application, or a node that the suite does not know.
 	Insert func(t *testing.T, log eventlog.Log, r eventlog.Record)
-	// Begin begins a transaction of the application on the store of a log that New or Peer returned.
-	// The suite ends each transaction, and calls Begin from several goroutines.
+	// Begin begins a transaction of the application on the store of a log that New or Peer
+	// returned. The suite ends each transaction, and calls Begin from several goroutines.
 	Begin func(t *testing.T, log eventlog.Log) Transaction
-	// OneWriter says that the store has one writer at a time, as SQLite has: a transaction that is open
-	// may keep other writers waiting until it ends. The suite writes nothing else meanwhile.
+	// OneWriter says that the store has one writer at a time, as SQLite has: a transaction that is
+	// open may keep other writers waiting until it ends. The suite writes nothing else meanwhile.
 	OneWriter bool
-	// Interleavings is how many transactions the case of random interleavings has. Default 2,000, or
-	// 200 with -short. A test that runs for long may have 100,000.
+	// Interleavings is how many transactions the case of random interleavings has. Default 2,000,
+	// or 200 with -short. A test that runs for long may have 100,000.
 	Interleavings int
 	// Inexact says that the log may report a gap where nothing was lost. It must still report
 	// every gap.
@@ -69,15 +69,15 @@ type Suite struct {
 	patience time.Duration // how long an expected effect may take; 0 is defaultPatience
 }
 
-// Transaction is a transaction of the application, in which records may be put. One goroutine at a time
-// uses it.
+// Transaction is a transaction of the application, in which records may be put. One goroutine at a
+// time uses it.
 type Transaction struct {
 	// Outbox puts records into the transaction.
 	Outbox eventlog.Outbox
 	// Commit and Rollback end the transaction.
 	Commit, Rollback func() error
-	// Savepoint marks a place in the transaction, and returns the function that rolls back to it. nil:
-	// the store has none.
+	// Savepoint marks a place in the transaction, and returns the function that rolls back to it.
+	// nil: the store has none.
 	Savepoint func() (rollback func() error, err error)
 }
 

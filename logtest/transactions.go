@@ -120,8 +120,8 @@ func addInTime(t *testing.T, s Suite, log eventlog.Log, n int) {
 	}
 }
 
-// audience is a reader at each node of a log, from its start. It keeps what it has read.
-type audience struct {
+// nodeReaders has a reader at each node of a log, from its start. It keeps what they have read.
+type nodeReaders struct {
 	s       Suite
 	logs    []eventlog.Log
 	start   eventlog.Cursor
@@ -130,9 +130,9 @@ type audience struct {
 	at      []eventlog.Cursor // at the first node
 }
 
-func newAudience(t *testing.T, s Suite) *audience {
+func newNodeReaders(t *testing.T, s Suite) *nodeReaders {
 	t.Helper()
-	a := &audience{s: s, logs: openNodes(t, s, Bounds{})}
+	a := &nodeReaders{s: s, logs: openNodes(t, s, Bounds{})}
 	a.start = head(t, a.logs[0])
 	for _, log := range a.logs {
 		a.readers = append(a.readers, readerAt(log, a.start, alice, all))
@@ -141,10 +141,10 @@ func newAudience(t *testing.T, s Suite) *audience {
 }
 
 // log returns one of the nodes' logs.
-func (a *audience) log(i int) eventlog.Log { return a.logs[i%len(a.logs)] }
+func (a *nodeReaders) log(i int) eventlog.Log { return a.logs[i%len(a.logs)] }
 
 // wantNext fails unless these are the next entries at each node.
-func (a *audience) wantNext(t *testing.T, list ...int) {
+func (a *nodeReaders) wantNext(t *testing.T, list ...int) {
 	t.Helper()
 	a.numbers = append(a.numbers, list...)
 	for i, r := range a.readers {
@@ -170,7 +170,7 @@ func followed(t *testing.T, s Suite, r *reader, list ...int) []*eventlog.Entry {
 }
 
 // wantNothing fails if there is an entry to read, for the readers or from the present head on.
-func (a *audience) wantNothing(t *testing.T) {
+func (a *nodeReaders) wantNothing(t *testing.T) {
 	t.Helper()
 	for i, r := range a.readers {
 		for _, r := range []*reader{r, readerAt(r.log, headInTime(t, a.s, r.log), alice, all)} {
@@ -181,8 +181,8 @@ func (a *audience) wantNothing(t *testing.T) {
 	}
 }
 
-// end fails unless readers that come now read what the audience has read, at the same positions.
-func (a *audience) end(t *testing.T) {
+// end fails unless readers that come now read what these have read, at the same positions.
+func (a *nodeReaders) end(t *testing.T) {
 	t.Helper()
 	for _, log := range a.logs {
 		entries := readerAt(log, a.start, alice, all).all(t)
@@ -196,7 +196,7 @@ func (a *audience) end(t *testing.T) {
 // uncommittedIsNotSeen has readers at positions from before the first Put, from between Put and the
 // commit, and from between two records.
 func uncommittedIsNotSeen(t *testing.T, s Suite) {
-	a := newAudience(t, s)
+	a := newNodeReaders(t, s)
 	for round := range 6 {
 		n := 10 * round
 		watchers := make([]*watcher, len(a.logs))
@@ -244,7 +244,7 @@ func uncommittedIsNotSeen(t *testing.T, s Suite) {
 
 // rolledBackIsNeverSeen ends transactions in each way in which they lose records.
 func rolledBackIsNeverSeen(t *testing.T, s Suite) {
-	a := newAudience(t, s)
+	a := newNodeReaders(t, s)
 	for round, run := range []func(tx *transaction, n int) (committed []int){
 		func(tx *transaction, n int) []int {
 			tx.put(t, n, n+1)
@@ -357,10 +357,10 @@ func putFrameBelongsToTheCaller(t *testing.T, s Suite) {
 	followed(t, s, r, from(10, 29)...)
 }
 
-// lateCommits has transactions commit in another order than that in which they put. What commits later
-// comes after what has been read.
+// lateCommits has transactions commit in another order than that in which they put. What commits
+// later comes after what has been read.
 func lateCommits(t *testing.T, s Suite) {
-	a := newAudience(t, s)
+	a := newNodeReaders(t, s)
 	for round := range 10 {
 		n := 10 * round
 		first := s.transaction(t, a.log(round))
@@ -406,7 +406,7 @@ func lateCommits(t *testing.T, s Suite) {
 
 // openTransaction leaves a transaction open at each node while both write and read.
 func openTransaction(t *testing.T, s Suite) {
-	a := newAudience(t, s)
+	a := newNodeReaders(t, s)
 	var open []*transaction
 	for i, log := range a.logs {
 		tx := s.transaction(t, log)

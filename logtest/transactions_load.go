@@ -16,8 +16,8 @@ import (
 
 const loadTransactors, loadTransactionAppenders, loadBatches = 6, 3, 10
 
-// interleavedTransactions has transactions of one to four records, and appends, in random order at all
-// nodes. Some of them are rolled back, and one at a time stays open while others begin and end.
+// interleavedTransactions has transactions of one to four records, and appends, in random order at
+// all nodes. Some of them are rolled back, and one at a time stays open while others begin and end.
 // Readers at all nodes read meanwhile. After each batch all readers read to the end: no later entry
 // wakes a reader then that Watch has not called.
 func interleavedTransactions(t *testing.T, s Suite) {
@@ -122,8 +122,8 @@ func (l *interleaving) write(t *testing.T, count int) {
 	}
 }
 
-// wait waits until the writers have ended and the readers have read everything. After an error it waits
-// for the writers only. It ends the test if they do not end.
+// wait waits until the writers have ended and the readers have read everything. After an error it
+// waits for the writers only. It ends the test if they do not end.
 func (l *interleaving) wait(t *testing.T) {
 	t.Helper()
 	late, seen := false, -1
@@ -350,8 +350,8 @@ func (l *interleaving) judge(t *testing.T) {
 	}
 }
 
-// compare returns an error for records that a reader got twice, missed, or got in another order than
-// that in which their transaction put them.
+// compare returns an error for records that a reader got twice, missed, or got in another order
+// than that in which their transaction put them.
 func (l *interleaving) compare(r *interleavedReader, owner map[int]int) error {
 	var wrong []error
 	got := make(map[int]bool)

@@ -8,8 +8,8 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// wantNumbered fails unless the next events of each stream have these numbers. All streams have the same
-// IDs. It returns the last one.
+// wantNumbered fails unless the next events of each stream have these numbers. All streams have the
+// same IDs. It returns the last one.
 func wantNumbered(t *testing.T, streams []*ssetest.Stream, list ...int) (id string) {
 	t.Helper()
 	for _, n := range list {
@@ -75,8 +75,8 @@ func streamsOfTransactions(t *testing.T, s Suite) {
 	wantNumbered(t, others, 1000)
 }
 
-// disconnectInTransactions disconnects a user in transactions of each node. One that is rolled back ends
-// no stream.
+// disconnectInTransactions disconnects a user in transactions of each node. One that is rolled back
+// ends no stream.
 func disconnectInTransactions(t *testing.T, s Suite) {
 	nodes := newNodes(t, s, Bounds{})
 	others := openAll(t, s, nodes, bobID)
