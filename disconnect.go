@@ -56,9 +56,13 @@ func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason)
 func (r *Registry) command(ctx context.Context, userID, name string, data any) (eventlog.Cursor, error) {
 	b := borrowBuffer()
 	defer b.release()
-	b.bytes = appendOwn(b.bytes, name, "", data)
-	if err := r.checkSize(b.bytes); err != nil {
+	if err := r.encodeCommand(b, name, data); err != nil {
 		return eventlog.Cursor{}, err
 	}
 	return r.append(ctx, commandSubject(userID), b.bytes)
+}
+
+func (r *Registry) encodeCommand(b *buffer, name string, data any) error {
+	b.bytes = appendOwn(b.bytes, name, "", data)
+	return r.checkSize(b.bytes)
 }

@@ -8,50 +8,50 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Sender sends events by an outbox. Its methods have the names of those of a [Registry]: see
-// [Registry.In].
+// Sender sends events in a transaction of the application: see [Registry.In]. Its methods are those
+// of a [Registry].
 //
 // Concurrency: as the outbox allows. A transaction usually belongs to one goroutine.
 //
-// Errors, of all methods: those of the [Registry]'s method, or the outbox's. After an error nothing
-// of the call may be sent: roll the transaction back. A registry that is closed makes no difference,
-// as other nodes, or this one after its restart, have streams.
+// Errors, of all methods: [ErrInvalidSubject], [ErrInvalidEvent], [ErrEventTooLarge], or the
+// outbox's. After an error, the events of the call may be in the transaction in part: roll it back.
+// A Sender never returns [ErrClosed] or a [PartialError]. Also when the registry is closed, the
+// events reach the streams of other nodes, and of this one after its restart.
 type Sender struct {
 	r      *Registry
 	outbox eventlog.Outbox
 }
 
-// In returns a Sender whose events become part of a transaction of the application. If it commits,
-// the log has them, and they reach the streams like other events. If it is rolled back, nobody gets
-// them:
+// In returns a Sender whose events become part of a transaction of the application. If the
+// transaction commits, the log has them, and they reach the streams as other events do. If it is
+// rolled back, no stream gets them.
 //
 //	tx, err := db.BeginTx(ctx, nil)
-//	// insert the comment, with tx
-//	err = registry.In(sqllog.Tx(tx)).SendTo(ctx, post.AuthorID, ginsse.Event{Type: "comment", Data: comment})
+//	// ... insert the comment by tx
+//	err = registry.In(log.Tx(tx)).SendTo(ctx, post.AuthorID, ginsse.Event{Type: "comment", Data: comment})
+//	// ...
 //	err = tx.Commit()
 //
-// The outbox comes from the registry's log, such as one of package sqllog. There is no [Receipt]: an
-// event has no ID before the commit.
+// The outbox must come from the registry's log, such as one of package sqllog. There is no
+// [Receipt]: an event has no ID before the commit.
 func (r *Registry) In(outbox eventlog.Outbox) Sender { return Sender{r, outbox} }
 
 // SendTo is [Registry.SendTo] in the transaction.
 func (s Sender) SendTo(ctx context.Context, userID string, e Event) error {
-	if err := checkName("user ID", userID); err != nil {
-		return err
-	}
-	return s.send(ctx, e, userSubject(userID))
+	return s.SendToUsers(ctx, []string{userID}, e)
 }
 
-// SendToUsers is [Registry.SendToUsers] in the transaction.
+// SendToUsers is [Registry.SendToUsers] in the transaction. Each user gets the event once, however
+// often the ID is named.
 func (s Sender) SendToUsers(ctx context.Context, userIDs []string, e Event) error {
-	users, err := distinctUsers(userIDs)
+	subjects, err := distinctUsers(userIDs)
 	if err != nil {
 		return err
 	}
-	for i, user := range users {
-		users[i] = userSubject(user)
+	for i, userID := range subjects {
+		subjects[i] = userSubject(userID)
 	}
-	return s.send(ctx, e, users...)
+	return s.send(ctx, e, subjects...)
 }
 
 // Broadcast is [Registry.Broadcast] in the transaction.
@@ -68,49 +68,49 @@ func (s Sender) Publish(ctx context.Context, topic string, e Event) error {
 	return s.send(ctx, e, subject)
 }
 
-// Disconnect is [Registry.Disconnect] in the transaction: the streams end where the commit has its
-// place in the log. So an account and its streams can end together.
+// Disconnect is [Registry.Disconnect] in the transaction, so that an account and its streams end
+// together. The streams get the events from before the commit, and those that were put before this
+// call. Streams that are opened after the commit stay open.
 func (s Sender) Disconnect(ctx context.Context, userID string, reason Reason) error {
 	if err := checkName("user ID", userID); err != nil {
 		return err
 	}
 	b := borrowBuffer()
 	defer b.release()
-	b.bytes = appendOwn(b.bytes, disconnectCommand, "", disconnectData{reason})
-	if err := s.r.checkSize(b.bytes); err != nil {
+	if err := s.r.encodeCommand(b, disconnectCommand, disconnectData{reason}); err != nil {
 		return err
 	}
-	return s.put(ctx, commandSubject(userID), b.bytes)
+	return s.put(ctx, b.bytes, commandSubject(userID))
 }
 
-// send puts an event for each subject into the outbox.
 func (s Sender) send(ctx context.Context, e Event, subjects ...string) error {
 	b := borrowBuffer()
 	defer b.release()
 	if err := s.r.encode(b, e); err != nil {
 		return err
 	}
-	for _, subject := range subjects {
-		if err := s.put(ctx, subject, b.bytes); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.put(ctx, b.bytes, subjects...)
 }
 
-func (s Sender) put(ctx context.Context, subject string, frame []byte) error {
+// put puts a frame into the outbox for each subject, up to the first error.
+func (s Sender) put(ctx context.Context, frame []byte, subjects ...string) error {
 	switch {
 	case ctx == nil:
 		return errNilContext
 	case s.outbox == nil:
 		return errNilOutbox
 	}
-	return tooLarge(s.outbox.Put(ctx, eventlog.Record{Subject: subject, Frame: frame}))
+	for _, subject := range subjects {
+		if err := s.outbox.Put(ctx, eventlog.Record{Subject: subject, Frame: frame}); err != nil {
+			return tooLarge(err)
+		}
+	}
+	return nil
 }
 
-var errNilOutbox = errors.New("ginsse: the outbox given to Registry.In is nil; pass one of the log's, such as sqllog.Tx(tx)")
+var errNilOutbox = errors.New("ginsse: the outbox given to Registry.In is nil; pass one of the registry's log, such as log.Tx(tx)")
 
-// tooLarge gives a log's error for a record that is too large the root's name.
+// tooLarge gives a log's error for a record that is too large the name that it has in this package.
 func tooLarge(err error) error {
 	if errors.Is(err, eventlog.ErrTooLarge) {
 		return fmt.Errorf("%w: %w", ErrEventTooLarge, err)

@@ -110,13 +110,15 @@ type SharedLog interface {
 }
 
 // Outbox takes records into a transaction of the application, for a log whose store is the
-// application's database. When the transaction commits, the log has them: they get positions then, in
-// the order in which they were put, and readers see them like other entries. If it is rolled back,
-// or to a savepoint from before Put, the log never has them. A transaction that stays open keeps
-// neither readers nor other writers waiting.
+// application's database. When the transaction commits, the log has them: they get positions then,
+// in the order in which they were put, and readers see them like other entries. If it is rolled
+// back, or to a savepoint from before Put, the log never has them.
 //
-// Put refuses what Append refuses, with the same errors, and nothing is put then. The caller may reuse
-// the frame after Put has returned. After any error the transaction should be rolled back.
+// A transaction that stays open keeps no reader waiting. It keeps other writers waiting only if the
+// store has one writer at a time, as SQLite has.
+//
+// Put refuses what Append refuses, with the same errors, and nothing is put then. The caller may
+// reuse the frame after Put has returned. After any error the transaction should be rolled back.
 type Outbox interface {
 	Put(ctx context.Context, r Record) error
 }
@@ -124,9 +126,11 @@ type Outbox interface {
 // The errors of logs that a registry or an application can act on. Test for them with
 // [errors.Is].
 var (
-	// ErrTooLarge is returned by Append for a record that the log cannot hold.
+	// ErrTooLarge is returned by Append and by an outbox's Put for a record that the log cannot
+	// hold.
 	ErrTooLarge = errors.New("eventlog: record too large")
-	// ErrInvalidRecord is returned by Append for a subject or a frame that is not valid.
+	// ErrInvalidRecord is returned by Append and by an outbox's Put for a subject or a frame that
+	// is not valid.
 	ErrInvalidRecord = errors.New("eventlog: invalid record")
 	// ErrWouldWait is returned by Read if [Query.NoWait] is set and the log has to ask its store for
 	// the page. The same query without NoWait gets the page.

@@ -76,7 +76,23 @@ func invalidRecord(t *testing.T, s Suite) {
 	log := s.New(t, Bounds{})
 	r := newReader(t, log, alice)
 	add(t, log, alice, 1)
-	var records []eventlog.Record
+	for _, record := range invalidRecords(t) {
+		before := head(t, log)
+		_, err := log.Append(t.Context(), record)
+		if err != nil && !errors.Is(err, eventlog.ErrInvalidRecord) {
+			t.Errorf("appending %q to %q: %v", record.Frame, record.Subject, err)
+		}
+		if after := head(t, log); err != nil && after != before {
+			t.Errorf("%q to %q was refused, and the head moved from %+v to %+v", record.Frame, record.Subject, before, after)
+		}
+	}
+	add(t, log, alice, 4)
+	want(t, r.all(t), 1, 4)
+}
+
+// invalidRecords have a wrong subject or a wrong frame.
+func invalidRecords(t *testing.T) (records []eventlog.Record) {
+	t.Helper()
 	for _, subject := range []string{
 		"", "alice", "user:", "user", ":alice", "other:alice", "all:", "user:a\nb", "user:\xff", "topic:" + strings.Repeat("x", eventlog.MaxNameBytes+1),
 	} {
@@ -91,16 +107,5 @@ func invalidRecord(t *testing.T, s Suite) {
 		}
 		records = append(records, eventlog.Record{Subject: bob, Frame: []byte(frame)})
 	}
-	for _, record := range records {
-		before := head(t, log)
-		_, err := log.Append(t.Context(), record)
-		if err != nil && !errors.Is(err, eventlog.ErrInvalidRecord) {
-			t.Errorf("appending %q to %q: %v", record.Frame, record.Subject, err)
-		}
-		if after := head(t, log); err != nil && after != before {
-			t.Errorf("%q to %q was refused, and the head moved from %+v to %+v", record.Frame, record.Subject, before, after)
-		}
-	}
-	add(t, log, alice, 4)
-	want(t, r.all(t), 1, 4)
+	return records
 }

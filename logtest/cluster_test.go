@@ -13,8 +13,9 @@ import (
 
 // cluster is nodes of package ssetest, which share a history. The last one is for Insert.
 type cluster struct {
-	nodes []*ssetest.Node
-	logs  map[eventlog.Log]*ssetest.Node // those that the suite uses
+	nodes  []*ssetest.Node
+	bounds Bounds
+	logs   map[eventlog.Log]*ssetest.Node // those that the suite uses
 }
 
 // clusterSuite tests such nodes, or what a function makes of them.
@@ -24,6 +25,7 @@ func clusterSuite(change func(node *ssetest.Node, peer bool) eventlog.Log) Suite
 	}
 	var mu sync.Mutex
 	clusters := make(map[eventlog.Log]*cluster)
+	var transactions memoryTransactions
 	find := func(log eventlog.Log) *cluster {
 		mu.Lock()
 		defer mu.Unlock()
@@ -35,11 +37,11 @@ func clusterSuite(change func(node *ssetest.Node, peer bool) eventlog.Log) Suite
 		node := c.nodes[len(c.logs)]
 		log := change(node, peer)
 		c.logs[log], clusters[log] = node, c
-		return log
+		return transactions.add(log, c.bounds)
 	}
 	return Suite{
 		New: func(t *testing.T, b Bounds) eventlog.Log {
-			return add(&cluster{ssetest.NewNodes(t, eventlog.MemoryLogConfig(b), 3), make(map[eventlog.Log]*ssetest.Node)}, false)
+			return add(&cluster{ssetest.NewNodes(t, eventlog.MemoryLogConfig(b), 3), b, make(map[eventlog.Log]*ssetest.Node)}, false)
 		},
 		Peer:    func(_ *testing.T, log eventlog.Log) eventlog.Log { return add(find(log), true) },
 		Reopen:  func(_ *testing.T, log eventlog.Log) eventlog.Log { return log },
@@ -54,6 +56,7 @@ func clusterSuite(change func(node *ssetest.Node, peer bool) eventlog.Log) Suite
 				t.Error(err)
 			}
 		},
+		Begin: transactions.begin,
 	}
 }
 

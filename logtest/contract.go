@@ -19,12 +19,13 @@ func breaksf(t *testing.T, c clause, format string, args ...any) {
 	t.Errorf("%s\nthis breaks %s", fmt.Sprintf(format, args...), c)
 }
 
-// The paragraphs of Log's comment with several clauses.
+// What has several clauses: paragraphs of Log's comment, and types.
 const (
 	visibility = `Log, "Visibility"`
 	partition  = `Log, "Partition"`
 	timing     = `Log, "Time"`
 	ownership  = `Log, "Ownership"`
+	outbox     = "Outbox"
 )
 
 var (
@@ -60,6 +61,13 @@ var (
 	clausePost     = clause{"SharedLog.Post", `Post sends a message of at most 64 KiB to the node that receives under a name, or with "" to all nodes.`}
 	clauseReceive  = clause{"SharedLog.Receive", "Receive has fn called for messages to name and to all nodes, including this node's own, until stop is called."}
 	clauseMessages = clause{"SharedLog.Receive", "fn does not block; it owns the message."}
+
+	clauseCommit          = clause{outbox, "When the transaction commits, the log has them: they get positions then, in the order in which they were put, and readers see them like other entries."}
+	clauseRollback        = clause{outbox, "If it is rolled back, or to a savepoint from before Put, the log never has them."}
+	clauseOpenTransaction = clause{outbox, "A transaction that stays open keeps no reader waiting."}
+	clauseOtherWriter     = clause{outbox, "It keeps other writers waiting only if the store has one writer at a time, as SQLite has."}
+	clausePut             = clause{outbox, "Put refuses what Append refuses, with the same errors, and nothing is put then."}
+	clausePutFrame        = clause{outbox, "The caller may reuse the frame after Put has returned."}
 
 	clauseAfter   = clause{"Query.After", "The zero Cursor is a position of no log."}
 	clauseBounds  = clause{"Query.MaxEntries", "A page holds at least one entry, even if that exceeds them."}

@@ -53,11 +53,32 @@ type Suite struct {
 	// Insert adds a record to the contents of a log otherwise than by Append: for example by a
 	// transaction of the application, or a node that the suite does not know.
 	Insert func(t *testing.T, log eventlog.Log, r eventlog.Record)
+	// Begin begins a transaction of the application on the store of a log that New or Peer
+	// returned. The suite ends each transaction, and calls Begin from several goroutines.
+	Begin func(t *testing.T, log eventlog.Log) Transaction
+	// OneWriter says that the store has one writer at a time, as SQLite has: a transaction that is
+	// open may keep other writers waiting until it ends. The suite writes nothing else meanwhile.
+	OneWriter bool
+	// Interleavings is how many transactions the case of random interleavings has. Default 2,000,
+	// or 200 with -short. A test that runs for long may have 100,000.
+	Interleavings int
 	// Inexact says that the log may report a gap where nothing was lost. It must still report
 	// every gap.
 	Inexact bool
 
 	patience time.Duration // how long an expected effect may take; 0 is defaultPatience
+}
+
+// Transaction is a transaction of the application, in which records may be put. One goroutine at a
+// time uses it.
+type Transaction struct {
+	// Outbox puts records into the transaction.
+	Outbox eventlog.Outbox
+	// Commit and Rollback end the transaction.
+	Commit, Rollback func() error
+	// Savepoint marks a place in the transaction, and returns the function that rolls back to it.
+	// nil: the store has none.
+	Savepoint func() (rollback func() error, err error)
 }
 
 // defaultPatience is no demand on a log's speed. It ends the test of a log that fails.
@@ -111,6 +132,18 @@ func (s Suite) cases() []conformance {
 		}
 	}
 	add(s.Insert != nil, conformance{"inserted_entries_are_read_and_watched", clauseOtherWriters, insertedEntries})
+	add(
+		s.Begin != nil,
+		conformance{"uncommitted_records_are_not_seen", clauseCommit, uncommittedIsNotSeen},
+		conformance{"rolled_back_records_are_never_seen", clauseRollback, rolledBackIsNeverSeen},
+		conformance{"put_refuses_what_append_refuses", clausePut, putRefuses},
+		conformance{"frame_belongs_to_the_caller_after_put", clausePutFrame, putFrameBelongsToTheCaller},
+		conformance{"late_commits_come_after_what_was_read", clauseCommit, lateCommits},
+		conformance{"order_holds_with_interleaved_transactions", clauseCommit, interleavedTransactions},
+		conformance{"streams_get_the_events_of_a_transaction_by_its_commit", clauseCommit, streamsOfTransactions},
+		conformance{"disconnect_in_a_transaction_ends_streams_by_its_commit", clauseCommit, disconnectInTransactions},
+	)
+	add(s.Begin != nil && !s.OneWriter, conformance{"open_transaction_keeps_nothing_waiting", clauseOtherWriter, openTransaction})
 	add(
 		s.Peer != nil,
 		conformance{"peer_reads_and_watches_what_the_other_appends", clauseOtherWriters, peersShare},

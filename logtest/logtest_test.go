@@ -1,6 +1,7 @@
 package logtest
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/ginsse/ginsse/eventlog"
@@ -13,6 +14,30 @@ func TestMemoryLogConformsAsItsOwnPeer(t *testing.T) {
 	itself := func(_ *testing.T, log eventlog.Log) eventlog.Log { return log }
 	s := memorySuite(func(log eventlog.Log) eventlog.Log { return &wrong{Log: log} })
 	s.Peer, s.Reopen = itself, itself
+	Run(t, s)
+}
+
+func TestNodesOfAStoreWithOneWriterConform(t *testing.T) {
+	t.Parallel()
+	for _, immediate := range []bool{false, true} {
+		t.Run(fmt.Sprintf("immediate=%v", immediate), func(t *testing.T) {
+			t.Parallel()
+			s := storeSuite(storeConfig{oneWriter: true, immediate: immediate})
+			s.OneWriter = true
+			Run(t, s)
+		})
+	}
+}
+
+func TestStoreWithoutSavepointsConforms(t *testing.T) {
+	t.Parallel()
+	s := storeSuite(storeConfig{})
+	begin := s.Begin
+	s.Begin = func(t *testing.T, log eventlog.Log) Transaction {
+		tx := begin(t, log)
+		tx.Savepoint = nil
+		return tx
+	}
 	Run(t, s)
 }
 
@@ -42,13 +67,17 @@ func TestInexactLogConforms(t *testing.T) {
 
 // memorySuite tests what a function makes of a MemoryLog.
 func memorySuite(change func(eventlog.Log) eventlog.Log) Suite {
-	return Suite{New: func(t *testing.T, b Bounds) eventlog.Log {
-		log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig(b))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return change(log)
-	}}
+	var transactions memoryTransactions
+	return Suite{
+		New: func(t *testing.T, b Bounds) eventlog.Log {
+			log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return transactions.add(change(log), b)
+		},
+		Begin: transactions.begin,
+	}
 }
 
 // storeSuite tests the nodes of stores.
@@ -72,5 +101,6 @@ func storeSuite(cfg storeConfig) Suite {
 				t.Error(err)
 			}
 		},
+		Begin: func(t *testing.T, log eventlog.Log) Transaction { return log.(*storeNode).begin(t) },
 	}
 }

@@ -78,6 +78,7 @@ func mutants() []wrongLog {
 	list = append(list, readMutants()...)
 	list = append(list, noWaitMutants()...)
 	list = append(list, subjectMutants()...)
+	list = append(list, transactionMutants()...)
 	return append(list, sharedMutants()...)
 }
 
@@ -196,6 +197,59 @@ func noWaitMutants() []wrongLog {
 		{"page_without_waiting_skips_to_the_head", same, reading(withoutWaiting(noWaitSkips))},
 		{"page_without_waiting_is_a_gap", same, reading(withoutWaiting(noWaitIsAGap))},
 		{"waits_in_a_partition", atOnce, waitingWhilePartitioned()},
+	}
+}
+
+// transactionMutants are wrong about transactions of the application.
+func transactionMutants() []wrongLog {
+	const (
+		uncommitted, rolledBack, late = "uncommitted_records_are_not_seen", "rolled_back_records_are_never_seen", "late_commits_come_after_what_was_read"
+		refused, frames, order        = "put_refuses_what_append_refuses", "frame_belongs_to_the_caller_after_put", "order_holds_with_interleaved_transactions"
+		open                          = "open_transaction_keeps_nothing_waiting"
+		events, disconnect            = "streams_get_the_events_of_a_transaction_by_its_commit", "disconnect_in_a_transaction_ends_streams_by_its_commit"
+	)
+	return []wrongLog{
+		{"put_is_visible", uncommitted, faulty(faultPutIsVisible)},
+		{"put_is_reported", uncommitted, faulty(faultPutIsReported)},
+		{"puts_reversed", uncommitted, faulty(faultPutsReversed)},
+		{"commit_is_not_reported", uncommitted, faulty(faultCommitIsNotReported)},
+		{"commit_is_not_reported_to_the_peer", uncommitted, faulty(faultPeerIsNotWoken)},
+		{"committed_has_other_positions_at_the_peer", uncommitted, faulty(faultPeerHasItsOwnPositions)},
+
+		{"rollback_commits", rolledBack, faulty(faultRollbackCommits)},
+		{"put_is_visible_and_rolled_back", rolledBack, faulty(faultPutIsVisible)},
+		{"savepoint_ignored", rolledBack, faulty(faultSavepointIgnored)},
+		{"savepoint_rolls_back_all", rolledBack, faulty(faultSavepointRollsBackAll)},
+
+		{"put_takes_invalid_records", refused, faulty(faultPutTakesInvalid)},
+		{"put_takes_large_records", refused, faulty(faultPutTakesTooLarge)},
+		{"put_has_its_own_error", refused, faulty(faultPutHasItsOwnError)},
+		{"put_refuses_and_stores", refused, faulty(faultPutRefusesAndStores)},
+		{"frame_kept_by_put", frames, faulty(faultPutKeepsFrame)},
+
+		{"late_commit_lost", late, faulty(faultCommitIsLostIfLate)},
+		{"late_commit_goes_back", late, faulty(faultPutTakesPlace)},
+
+		{"open_transaction_keeps_readers_waiting", open, faulty(faultOpenTransactionHidesLater)},
+		{"open_transaction_keeps_writers_waiting", open, storeSuite(storeConfig{oneWriter: true})},
+
+		{"interleaved_commit_lost", order, faulty(faultCommitIsLostIfLate)},
+		{"interleaved_commit_goes_back", order, faulty(faultPutTakesPlace)},
+		{"interleaved_commit_repeated", order, faulty(faultCommitsRepeat)},
+		{"interleaved_commit_loses_a_record", order, faulty(faultCommitsLoseARecord)},
+		{"interleaved_commit_is_not_reported", order, faulty(faultCommitIsNotReported)},
+		{"interleaved_puts_reversed", order, faulty(faultPutsReversed)},
+		{"interleaved_rollback_commits", order, faulty(faultCommitsOfRollbacks)},
+		{"interleaved_savepoint_ignored", order, faulty(faultSavepointIgnored)},
+		{"interleaved_positions_differ_at_the_peer", order, faulty(faultPeerHasItsOwnPositions)},
+
+		{"streams_get_what_is_not_committed", events, faulty(faultPutIsVisible)},
+		{"streams_get_what_is_rolled_back", events, faulty(faultRollbackCommits)},
+		{"streams_not_woken_by_a_commit", events, faulty(faultCommitIsNotReported)},
+		{"disconnect_before_the_commit", disconnect, faulty(faultPutIsVisible)},
+		{"disconnect_although_rolled_back", disconnect, faulty(faultRollbackCommits)},
+		{"disconnect_does_not_reach_the_peer", disconnect, faulty(faultPeerMissesCommands)},
+		{"disconnect_before_earlier_events", disconnect, faulty(faultPutsReversed)},
 	}
 }
 

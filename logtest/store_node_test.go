@@ -128,14 +128,16 @@ func (n *storeNode) call(reports []report) {
 }
 
 func (n *storeNode) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
-	if err := eventlog.CheckFrame(r.Frame); err != nil {
+	if err := n.store.check(r); err != nil {
 		return eventlog.Cursor{}, err
 	}
-	if _, _, ok := eventlog.SplitSubject(r.Subject); !ok {
-		return eventlog.Cursor{}, eventlog.ErrInvalidRecord
+	release, err := n.store.write(ctx)
+	if err != nil {
+		return eventlog.Cursor{}, err
 	}
 	r.Frame = bytes.Clone(r.Frame)
 	seq, err := n.store.append(n, r)
+	release()
 	if err != nil {
 		return eventlog.Cursor{}, err
 	}

@@ -32,17 +32,24 @@ type store struct {
 	nodes      []*storeNode
 	again      bool // the next event has a sequence that was used before
 	deliveries int  // of messages so far
+	writing    int  // open transactions that have put something
+	commits    int  // of transactions so far
+	places     int  // taken by records that were put
 
 	silent bool          // nodes do not notice what is stored
 	down   bool          // nothing is stored
 	late   int           // events stored while silent
 	stored chan struct{} // has room for some of them
+	writer chan struct{} // holds a value while a writer keeps others waiting
 }
 
 type storeConfig struct {
 	fault   fault
 	key     func(subject string) string // what a subject is stored under; nil is the subject
 	inexact bool                        // a subject has lost what any of them has
+
+	oneWriter bool // a transaction that has put something keeps other writers waiting
+	immediate bool // and so does one that has put nothing
 }
 
 type storedEvent struct {
@@ -90,12 +97,31 @@ const (
 	faultRestartRepeats
 	faultReconnectIsNotReported
 	faultRestartForgetsReceivers
+	faultPutIsVisible
+	faultPutIsReported
+	faultPutTakesPlace
+	faultPutKeepsFrame
+	faultPutTakesInvalid
+	faultPutTakesTooLarge
+	faultPutHasItsOwnError
+	faultPutRefusesAndStores
+	faultPutsReversed
+	faultRollbackCommits
+	faultSavepointIgnored
+	faultSavepointRollsBackAll
+	faultCommitIsLostIfLate
+	faultCommitIsNotReported
+	faultCommitsRepeat
+	faultCommitsLoseARecord
+	faultCommitsOfRollbacks
+	faultOpenTransactionHidesLater
 )
 
 func newStore(cfg storeConfig, b Bounds) *store {
 	return &store{
 		storeConfig: cfg, bounds: b, secret: rand.Uint64(), epoch: rand.Uint32() | 1,
 		held: make(map[string]int), lost: make(map[string]uint64), stored: make(chan struct{}, loadAppenders),
+		writer: make(chan struct{}, 1),
 	}
 }
 
@@ -145,7 +171,12 @@ func (s *store) append(from *storeNode, r eventlog.Record) (uint64, error) {
 	if s.down || from != nil && !s.silent && from.isPartitioned() {
 		return 0, errPartitioned
 	}
-	e := storedEvent{key: s.keyOf(r.Subject), Record: r, added: time.Now(), seq: s.nextLocked(from)}
+	return s.addLocked(from, s.nextLocked(from), r)
+}
+
+// addLocked stores a record at a sequence.
+func (s *store) addLocked(from *storeNode, seq uint64, r eventlog.Record) (uint64, error) {
+	e := storedEvent{key: s.keyOf(r.Subject), Record: r, added: time.Now(), seq: seq}
 	if s.fault == faultReadableAfterItsTurn {
 		for _, n := range s.nodes {
 			n.report(r.Subject, e.seq)
@@ -168,6 +199,7 @@ func (s *store) append(from *storeNode, r eventlog.Record) (uint64, error) {
 	for _, n := range s.nodes {
 		switch {
 		case n.isPartitioned():
+		case s.fault == faultOpenTransactionHidesLater && s.writing > 0: // until it ends
 		case s.fault == faultPeerIsNotWoken && n != from, s.fault == faultInsertIsNotReported && from == nil:
 			n.report("", 0)
 		default:
@@ -189,6 +221,9 @@ func (s *store) nextLocked(from *storeNode) uint64 {
 				return seq
 			}
 		}
+	}
+	if s.fault == faultPutTakesPlace {
+		s.head += placesBetween // places for what is committed later
 	}
 	s.head += 1 + rand.Uint64N(2)
 	if s.fault == faultSequenceTwice && s.head%7 == 0 {
