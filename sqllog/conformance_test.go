@@ -3,7 +3,10 @@ package sqllog_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -31,6 +34,8 @@ type kind struct {
 	make func(t testing.TB) string                                                     // an empty database; returns its address
 	open func(t testing.TB, address string) *sql.DB                                    // a pool, closed with the test
 	log  func(ctx context.Context, db *sql.DB, cfg sqllog.Config) (*sqllog.Log, error) // OpenSQLite or OpenPostgres
+
+	oneWriter bool // a transaction that has written keeps others waiting
 }
 
 var (
@@ -38,9 +43,37 @@ var (
 		make: func(t testing.TB) string { return filepath.Join(t.TempDir(), "events.db") },
 		open: openFile,
 		log:  sqllog.OpenSQLite,
+
+		oneWriter: true,
 	}
 	inPostgres = kind{make: newDatabase, open: openURL, log: sqllog.OpenPostgres}
 )
+
+// interleavings is how many transactions the conformance suite interleaves.
+var interleavings, _ = strconv.Atoi(os.Getenv("SQLLOG_TEST_INTERLEAVINGS"))
+
+// begin begins a transaction of the application.
+func begin(t *testing.T, db *sql.DB, log *sqllog.Log) logtest.Transaction {
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	savepoints := 0
+	return logtest.Transaction{
+		Outbox:   log.Tx(tx),
+		Commit:   tx.Commit,
+		Rollback: tx.Rollback,
+		Savepoint: func() (rollback func() error, err error) {
+			savepoints++
+			name := fmt.Sprint("s", savepoints)
+			_, err = tx.ExecContext(t.Context(), "savepoint "+name)
+			return func() error {
+				_, err := tx.ExecContext(t.Context(), "rollback to savepoint "+name)
+				return err
+			}, err
+		},
+	}
+}
 
 // openLog opens a log that is closed with the test, before its pool.
 func (k kind) openLog(t testing.TB, db *sql.DB, cfg sqllog.Config) *sqllog.Log {
@@ -122,6 +155,11 @@ func (k kind) conform(t *testing.T, cfg sqllog.Config) {
 				t.Fatal(err)
 			}
 		},
-		Inexact: true,
+		Begin: func(t *testing.T, log eventlog.Log) logtest.Transaction {
+			return begin(t, find(log).db, log.(*sqllog.Log))
+		},
+		OneWriter:     k.oneWriter,
+		Interleavings: interleavings,
+		Inexact:       true,
 	})
 }
