@@ -15,6 +15,7 @@ type proxy struct {
 	mu       sync.Mutex // guards the fields below
 	moved    sync.Cond
 	stalled  bool // nothing gets through, and connections stay open
+	refusing bool // new connections are closed
 	most     int  // after an answer of so many bytes in one piece, no more of them get through; 0 for no bound
 	stuck    bool // that has happened
 	conns    map[net.Conn]bool
@@ -89,7 +90,7 @@ func (p *proxy) serve(client net.Conn) {
 	}
 	p.set(func() {
 		p.conns[client], p.conns[server] = true, true
-		if p.finished {
+		if p.finished || p.refusing {
 			_ = client.Close()
 		}
 	})
