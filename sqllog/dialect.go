@@ -13,9 +13,10 @@ type dialect interface {
 	// migrate makes the tables, or brings them to this version.
 	migrate(ctx context.Context, version int) error
 	// state returns a table expression of one row with the columns epoch, last and message: the log's
-	// epoch, the last sequence that was used, and the last id of a message, or 0. On Postgres it adds
-	// what transactions have committed.
-	state() string
+	// epoch, the last sequence that was used, and the last id of a message, or 0. On Postgres, with
+	// move, it adds what transactions have committed; moved says that it did, under the lock that
+	// others wait for.
+	state(move bool) string
 	// append stores records in one transaction, in order, and sets their sequences and checks.
 	append(ctx context.Context, batch []*pending) error
 	// put returns the statement that puts a subject and a frame into a transaction.
@@ -36,6 +37,7 @@ type queries interface {
 type position struct {
 	epoch         uint32
 	last, message uint64
+	moved         bool             // set by readTail
 	check         sql.Null[uint32] // of the entry there; not valid if there is none
 	at, total     sql.Null[int64]  // of the entry there
 	newest        sql.Null[int64]  // total of the newest entry
@@ -45,7 +47,7 @@ type position struct {
 func (l *Log) position(ctx context.Context, db queries, seq uint64) (p position, err error) {
 	err = db.QueryRowContext(ctx, l.tables(`select s.epoch, s.last, s.message, e.chk, e.at, e.total,
 		(select n.total from {log} n order by n.seq desc limit 1)
-		from `+l.dialect.state()+` s left join {log} e on e.seq = $1`), seq).
+		from `+l.dialect.state(true)+` s left join {log} e on e.seq = $1`), seq).
 		Scan(&p.epoch, &p.last, &p.message, &p.check, &p.at, &p.total, &p.newest)
 	return p, err
 }

@@ -102,7 +102,14 @@ func (p *postgres) version(ctx context.Context, db queries) (version int, err er
 
 func (p *postgres) fence() string { return strconv.FormatBool(!p.cfg.SynchronousStandby) }
 
-func (p *postgres) state() string { return `{step}(null, null, null, null, ` + p.fence() + `)` }
+func (p *postgres) state(move bool) string {
+	if !move {
+		return `(select n.epoch, n.seq as last, false as moved,
+			coalesce((select m.id from {messages} m order by m.id desc limit 1), 0) as message
+			from {steps} n order by n.id desc limit 1)`
+	}
+	return `{step}(null, null, null, null, ` + p.fence() + `)`
+}
 
 func (p *postgres) put() string { return `insert into {inbox} (subject, frame) values ($1, $2)` }
 

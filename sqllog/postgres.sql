@@ -65,7 +65,8 @@ end
 $$;
 
 -- {step} adds a batch of records to the log, and before them what was committed to the inbox. It
--- returns the state of the log. frames are the frames of the batch in one piece, subjects their
+-- returns the state of the log, and in moved whether it has added to it. Then it holds the lock until
+-- the transaction ends. frames are the frames of the batch in one piece, subjects their
 -- subjects in lines, sizes and checks their lengths and checks with commas between; null for none.
 -- fence says that positions from before a promotion are no longer valid.
 --
@@ -73,7 +74,7 @@ $$;
 -- one does. So no transaction is passed over, however late it commits, and none waits.
 create function {step}(
 	subjects text, sizes text, checks text, frames bytea, fence boolean,
-	out epoch integer, out last bigint, out message bigint
+	out epoch integer, out last bigint, out message bigint, out moved boolean
 )
 language plpgsql set search_path from current set enable_seqscan = off as $$
 declare
@@ -83,7 +84,7 @@ declare
 	here record;
 	low xid8;
 	waiting xid8[];
-	moved boolean := false; -- to a server whose transactions have other numbers
+	other boolean := false; -- this is a server whose transactions have other numbers
 	fenced boolean;
 	moved_subjects text[];
 	moved_frames bytea[];
@@ -100,16 +101,17 @@ begin
 	select * into here from {server}();
 	for attempt in 1..2 loop
 		select * into strict previous from {steps} s order by s.id desc limit 1;
-		moved := coalesce(previous.system <> here.system, false)
+		other := coalesce(previous.system <> here.system, false)
 			or pg_snapshot_xmax(previous.seen) > pg_snapshot_xmax(pg_current_snapshot());
-		fenced := moved or fence and coalesce(previous.timeline <> here.timeline, false);
-		low := case when moved then '0' else pg_snapshot_xmax(previous.seen) end;
+		fenced := other or fence and coalesce(previous.timeline <> here.timeline, false);
+		low := case when other then '0' else pg_snapshot_xmax(previous.seen) end;
 		waiting := array(select pg_snapshot_xip(previous.seen));
 		if subjects is null and not fenced
 			and not exists (select from {inbox} i where i.xid >= low)
 			and not exists (select from {inbox} i where i.xid = any(waiting)) then
 			epoch := previous.epoch;
 			last := previous.seq;
+			moved := false;
 			message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
 			return;
 		end if;
@@ -121,7 +123,7 @@ begin
 			perform pg_advisory_xact_lock(key); -- then look again
 		end if;
 	end loop;
-	if moved then
+	if other then
 		-- The numbers of the rows mean nothing here. Those that the last step did not see are added; ids
 		-- tell them from rows that were inserted here.
 		with old as (delete from {inbox} returning *)
@@ -132,7 +134,7 @@ begin
 		-- Without a row the aggregate still returns the snapshot.
 	end if;
 	with committed as (
-		select i.id, i.subject, i.frame from {inbox} i where not moved and (i.xid >= low or i.xid = any(waiting))
+		select i.id, i.subject, i.frame from {inbox} i where not other and (i.xid >= low or i.xid = any(waiting))
 	), given as (
 		select t.n, t.subject, t.chk, substring(frames from (sum(t.size) over (order by t.n) - t.size)::integer + 1 for t.size) as frame
 		from unnest(string_to_array(subjects, E'\n'), string_to_array(sizes, ',')::integer[], string_to_array(checks, ',')::integer[])
@@ -165,6 +167,7 @@ begin
 		coalesce(here.timeline, previous.timeline)
 	returning made.epoch, made.seq into epoch, last;
 	message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
+	moved := true;
 	perform pg_notify('{channel}', '');
 end
 $$;

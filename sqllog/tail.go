@@ -65,9 +65,10 @@ func (l *Log) tail() {
 
 // follow adds the entries after the tip to the window.
 func (l *Log) follow(ctx context.Context) error {
+	move := true
 	for empty := 0; ; {
 		tip := l.window.Tip()
-		now, added, err := l.readTail(ctx, tip)
+		now, added, err := l.readTail(ctx, tip, move)
 		if err != nil {
 			return err
 		}
@@ -82,7 +83,9 @@ func (l *Log) follow(ctx context.Context) error {
 				return err
 			}
 		}
+		move = !now.moved // what it has moved is read first
 		switch reached := l.window.Tip().Seq; {
+		case now.moved:
 		case reached >= now.last:
 			l.window.ConfirmContact()
 			return nil
@@ -99,11 +102,13 @@ func (l *Log) follow(ctx context.Context) error {
 
 // readTail adds the entries after a position to the window. It returns what the database says about
 // that position, and how many entries there were. If the position is not the database's, it adds none.
-func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, added int, err error) {
-	rows, err := l.db.QueryContext(ctx, l.tables(`select s.epoch, s.last, s.message,
+// It asks for none with a query that has moved events: until all of the answer was sent, which this
+// node may not take, that query holds up others.
+func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor, move bool) (now position, added int, err error) {
+	rows, err := l.db.QueryContext(ctx, l.tables(`select s.epoch, s.last, s.message, s.moved,
 		(select t.chk from {log} t where t.seq = $1), e.seq, e.chk, e.at, e.subject, e.frame
-		from `+l.dialect.state()+` s left join
-		(select n.seq, n.chk, n.at, n.subject, n.frame from {log} n where n.seq > $1 order by n.seq limit $2) e on true
+		from `+l.dialect.state(move)+` s left join
+		(select n.seq, n.chk, n.at, n.subject, n.frame from {log} n where n.seq > $1 order by n.seq limit $2) e on not s.moved
 		order by e.seq`), tip.Seq, tailPage)
 	if err != nil {
 		return now, 0, fmt.Errorf("reading new events: %w", err)
@@ -115,7 +120,7 @@ func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, 
 		var at sql.Null[int64]
 		var r eventlog.Record
 		var subject sql.Null[string]
-		if err := rows.Scan(&now.epoch, &now.last, &now.message, &now.check, &seq, &check, &at, &subject, &r.Frame); err != nil {
+		if err := rows.Scan(&now.epoch, &now.last, &now.message, &now.moved, &now.check, &seq, &check, &at, &subject, &r.Frame); err != nil {
 			return now, added, fmt.Errorf("reading new events: %w", err)
 		}
 		if !seq.Valid || now.epoch != tip.Epoch || now.check.Valid && tip.Check != 0 && now.check.V != tip.Check {
