@@ -375,6 +375,12 @@ func (r *follower) positions(count int) (list []eventlog.Cursor) {
 	return list
 }
 
+func (r *follower) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.got)
+}
+
 func (r *follower) gapCount() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

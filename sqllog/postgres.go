@@ -3,6 +3,7 @@ package sqllog
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -43,13 +44,16 @@ const leastPostgres = 130000
 func (p *postgres) check(ctx context.Context) error {
 	var version int
 	var encoding string
-	err := p.db.QueryRowContext(ctx, `select current_setting('server_version_num')::integer, current_setting('server_encoding')`).
-		Scan(&version, &encoding)
+	var standby bool
+	err := p.db.QueryRowContext(ctx, `select current_setting('server_version_num')::integer, current_setting('server_encoding'), pg_is_in_recovery()`).
+		Scan(&version, &encoding, &standby)
 	switch {
 	case err != nil:
 		return err
 	case version < leastPostgres:
 		return fmt.Errorf("the server has version %d.%d, and the log needs PostgreSQL 13", version/10000, version%10000)
+	case standby:
+		return errors.New("this server is a standby, which takes no events: connect to the primary, for example with target_session_attrs=read-write")
 	case encoding != "UTF8":
 		return fmt.Errorf("the encoding of the database is %s, and the log needs UTF8", encoding)
 	}

@@ -10,10 +10,10 @@ import (
 // proxy is between a node and its server.
 type proxy struct {
 	listener net.Listener
-	server   string
 
 	mu       sync.Mutex // guards the fields below
 	moved    sync.Cond
+	server   string
 	stalled  bool // nothing gets through, and connections stay open
 	refusing bool // new connections are closed
 	most     int  // after an answer of so many bytes in one piece, no more of them get through; 0 for no bound
@@ -83,7 +83,10 @@ func (p *proxy) dropAll() {
 }
 
 func (p *proxy) serve(client net.Conn) {
-	server, err := net.Dial("tcp", p.server)
+	p.mu.Lock()
+	address := p.server
+	p.mu.Unlock()
+	server, err := net.Dial("tcp", address)
 	if err != nil {
 		_ = client.Close()
 		return
