@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -297,4 +298,37 @@ func fileAddress(path string) string {
 	return "file:" + path + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)"
 }
 
-func serveWriter(name string, db *sql.DB, log *sqllog.Log) {}
+// serveWriter has the process append and commit at full speed. It writes a line for each event that
+// was acknowledged, with its position, and for each that was committed.
+func serveWriter(name string, db *sql.DB, log *sqllog.Log) {
+	var count atomic.Int64
+	next := func(kind string) string { return fmt.Sprint(kind, name, "-", count.Add(1)) }
+	repeat := func(fn func(ctx context.Context) error) {
+		go func() {
+			for {
+				must(fn(context.Background()))
+			}
+		}()
+	}
+	for range 2 {
+		repeat(func(ctx context.Context) error {
+			n := next("a")
+			at, err := log.Append(ctx, record(subjectOf(n), n))
+			fmt.Println(n, at)
+			return err
+		})
+		repeat(func(ctx context.Context) error {
+			n := next("t")
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			if err := putWithRow(ctx, log, tx, n); err != nil {
+				return err
+			}
+			err = tx.Commit()
+			fmt.Println(n)
+			return err
+		})
+	}
+}
