@@ -52,8 +52,8 @@ var (
 // interleavings is how many transactions the conformance suite interleaves.
 var interleavings, _ = strconv.Atoi(os.Getenv("SQLLOG_TEST_INTERLEAVINGS"))
 
-// begin begins a transaction of the application.
-func begin(t *testing.T, db *sql.DB, log *sqllog.Log) logtest.Transaction {
+// beginTransaction begins a transaction of the application.
+func beginTransaction(t *testing.T, db *sql.DB, log *sqllog.Log) logtest.Transaction {
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func (k kind) conform(t *testing.T, cfg sqllog.Config) {
 			}
 		},
 		Begin: func(t *testing.T, log eventlog.Log) logtest.Transaction {
-			return begin(t, find(log).db, log.(*sqllog.Log))
+			return beginTransaction(t, find(log).db, log.(*sqllog.Log))
 		},
 		OneWriter:     k.oneWriter,
 		Interleavings: interleavings,

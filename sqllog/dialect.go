@@ -13,9 +13,11 @@ type dialect interface {
 	// migrate makes the tables, or brings them to this version.
 	migrate(ctx context.Context, version int) error
 	// state returns a table expression of one row with the columns epoch, last and message: the
-	// log's epoch, the last sequence that was used, and the last id of a message, or 0. On Postgres
-	// it adds what transactions have committed.
-	state() string
+	// log's epoch, the last sequence that was used, and the last id of a message, or 0. With look, on
+	// Postgres, it first adds to the log what transactions have committed, and notices a promotion.
+	// Such a query returns one row: until a node has taken all of its answer, it may keep others
+	// waiting.
+	state(look bool) string
 	// append stores records in one transaction, in order, and sets their sequences and checks.
 	append(ctx context.Context, batch []*pending) error
 	// put returns the statement that puts a subject and a frame into a transaction.
@@ -46,11 +48,12 @@ type position struct {
 	newest        sql.Null[int64]  // total of the newest entry
 }
 
-// position asks for the state of the log and the entry at a sequence.
-func (l *Log) position(ctx context.Context, db queries, seq uint64) (p position, err error) {
+// look asks for the state of the log and the entry at a sequence, and has the database add what
+// transactions have committed.
+func (l *Log) look(ctx context.Context, db queries, seq uint64) (p position, err error) {
 	err = db.QueryRowContext(ctx, l.tables(`select s.epoch, s.last, s.message, e.chk, e.at, e.total,
 		(select n.total from {log} n order by n.seq desc limit 1)
-		from `+l.dialect.state()+` s left join {log} e on e.seq = $1`), seq).
+		from `+l.dialect.state(true)+` s left join {log} e on e.seq = $1`), seq).
 		Scan(&p.epoch, &p.last, &p.message, &p.check, &p.at, &p.total, &p.newest)
 	return p, err
 }

@@ -9,6 +9,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(processVariable); text != "" {
+		serveProcess(text)
+		return
+	}
 	code := m.Run()
 	stopShared()
 	if code == 0 {

@@ -118,7 +118,13 @@ func (p *postgres) version(ctx context.Context, db queries) (version int, err er
 
 func (p *postgres) fence() string { return strconv.FormatBool(!p.cfg.SynchronousStandby) }
 
-func (p *postgres) state() string { return `{step}(null, null, null, null, ` + p.fence() + `)` }
+func (p *postgres) state(look bool) string {
+	if look {
+		return `{step}(null, null, null, null, ` + p.fence() + `)`
+	}
+	return `(select n.epoch, n.seq as last, coalesce((select g.id from {messages} g order by g.id desc limit 1), 0) as message
+		from {steps} n order by n.id desc limit 1)`
+}
 
 func (p *postgres) put() string { return `insert into {inbox} (subject, frame) values ($1, $2)` }
 

@@ -75,7 +75,7 @@ create function {step}(
 	subjects text, sizes text, checks text, frames bytea, fence boolean,
 	out epoch integer, out last bigint, out message bigint
 )
-language plpgsql set search_path from current set enable_seqscan = off as $$
+language plpgsql set search_path from current set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
 	key constant bigint := 7451600000000000000 + '{steps}'::regclass::oid::bigint;
 	own constant boolean := pg_current_xact_id_if_assigned() is not null;
@@ -118,7 +118,14 @@ begin
 				raise exception '{step} was called in a transaction that has written'
 					using hint = 'call it alone; transactions of the application insert into {inbox}';
 			end if;
-			perform pg_advisory_xact_lock(key); -- then look again
+			if subjects is not null or fenced then
+				perform pg_advisory_xact_lock(key); -- then look again
+			elsif not pg_try_advisory_xact_lock(key) then -- another node adds to the log
+				epoch := previous.epoch;
+				last := previous.seq;
+				message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
+				return;
+			end if;
 		end if;
 	end loop;
 	if moved then

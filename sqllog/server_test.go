@@ -23,6 +23,7 @@ import (
 type server struct {
 	bin, dir string
 	port     int
+	settings []string // of the last start: a start without settings has the same
 	run      *exec.Cmd
 }
 
@@ -103,8 +104,13 @@ func (s *server) command(name string, args ...string) error {
 	return nil
 }
 
-// start starts the server and waits until it answers. A test's settings are name=value.
+// start starts the server and waits until it answers. A test's settings are name=value. Without any
+// they are those of the last start.
 func (s *server) start(settings ...string) error {
+	if len(settings) == 0 {
+		settings = s.settings
+	}
+	s.settings = settings
 	args := []string{"-D", s.dir, "-p", strconv.Itoa(s.port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"}
 	for _, setting := range settings {
 		args = append(args, "-c", setting)
@@ -152,17 +158,6 @@ func (s *server) stop(sig syscall.Signal) error {
 	_ = s.run.Wait() // its exit status says what the signal was
 	s.run = nil
 	return nil
-}
-
-// kill ends all processes of the server at once, as a power cut does.
-func (s *server) kill() error {
-	if s.run == nil {
-		return nil
-	}
-	err := syscall.Kill(-s.run.Process.Pid, syscall.SIGKILL) // its group is its own; backends have others
-	_ = s.run.Wait()
-	s.run = nil
-	return err
 }
 
 // url returns the address of a database.

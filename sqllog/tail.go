@@ -23,74 +23,89 @@ const (
 	shortPollTime = 100 * time.Millisecond
 )
 
-// kick has the tail look for new entries at once.
-func (l *Log) kick() {
-	select {
-	case l.kicked <- struct{}{}:
-	default:
-	}
-}
+// kick has the tail read at once what is new in the log.
+func (l *Log) kick() { notify(l.kicked) }
 
-// expectCommit has the tail look more often for a while.
+// expectCommit has the tail look every shortPoll for a while.
 func (l *Log) expectCommit() {
 	now := time.Since(l.made)
-	before := l.expected.Swap(int64(now))
-	if now-time.Duration(before) >= shortPollTime {
-		l.kick() // it would sleep for a whole PollInterval
+	if before := l.expected.Swap(int64(now)); now-time.Duration(before) >= shortPollTime {
+		notify(l.hurried) // it would sleep for a whole PollInterval
 	}
 }
 
-// pause is how long the tail waits before it looks again.
-func (l *Log) pause() time.Duration {
+// pause is how long the tail waits before it looks again, after a look that took a time. It looks
+// for half of the time at most.
+func (l *Log) pause(took time.Duration) time.Duration {
 	if time.Since(l.made)-time.Duration(l.expected.Load()) < shortPollTime {
-		return min(shortPoll, l.cfg.PollInterval)
+		return min(max(shortPoll, took), l.cfg.PollInterval)
 	}
 	return l.cfg.PollInterval
 }
 
-// tail reads new entries into the window until the log is closed.
+// tail reads new entries into the window until the log is closed. When the timer fires, it looks for
+// what transactions have committed.
 func (l *Log) tail() {
-	timer := time.NewTimer(l.pause())
+	timer := time.NewTimer(l.pause(0))
 	defer timer.Stop()
 	for {
+		look := false
 		select {
 		case <-l.kicked:
 		case <-timer.C:
+			look = true
+		case <-l.hurried:
+			timer.Reset(l.pause(0))
+			continue
 		case <-l.life.Done():
 			return
 		}
+		start := time.Now()
 		ctx, cancel := context.WithTimeout(l.life, tailTimeout)
-		err := l.follow(ctx)
+		err := l.follow(ctx, look)
 		cancel()
-		if l.life.Err() != nil {
+		switch {
+		case l.life.Err() != nil:
 			return
-		}
-		l.setFailure(err)
-		if timer.Reset(l.pause()); err != nil {
+		case err != nil:
+			l.setFailure(err)
 			timer.Reset(retryPause)
+		case look:
+			l.setFailure(nil)
+			timer.Reset(l.pause(time.Since(start)))
 		}
 	}
 }
 
-// follow adds the entries after the tip to the window, up to what the database had when it was
-// asked first. What has come meanwhile is for the next turn, so that a node that reads slower than
-// others write still has contact.
-func (l *Log) follow(ctx context.Context) error {
+// follow adds the entries after the tip to the window, up to what the database had when it was asked
+// first. What has come meanwhile is for the next turn, so that a node that reads slower than others
+// write still has contact. Only a look confirms contact: it shows that the database takes events.
+func (l *Log) follow(ctx context.Context, look bool) error {
 	var target uint64
-	for turn, empty := 0, 0; ; turn++ {
+	if look {
+		tip := l.window.Tip()
+		now, err := l.look(ctx, l.db, tip.Seq)
+		if err != nil {
+			return fmt.Errorf("looking for new events: %w", err)
+		}
+		if now.continues(tip) && now.last == tip.Seq && now.message == l.messages.seen.Load() {
+			l.window.ConfirmContact()
+			return nil // nearly always
+		}
+		target = now.last
+	}
+	for {
 		tip := l.window.Tip()
 		now, added, err := l.readTail(ctx, tip)
-		if err != nil {
-			return err
-		}
-		if !now.continues(tip) {
+		switch {
+		case err != nil:
+			return fmt.Errorf("reading new events: %w", err)
+		case !now.continues(tip):
 			if err := l.reset(ctx); err != nil {
 				return err
 			}
-			turn = -1
 			continue
-		}
-		if turn == 0 {
+		case target == 0:
 			target = now.last
 		}
 		if now.message != l.messages.seen.Load() {
@@ -98,21 +113,17 @@ func (l *Log) follow(ctx context.Context) error {
 				return err
 			}
 		}
-		reached := l.window.Tip().Seq
-		switch {
-		case reached >= target:
-			if l.window.ConfirmContact(); reached < now.last {
+		if added == 0 && now.last > tip.Seq { // what was there has been removed
+			l.window.SkipTo(tip.Seq, now.last)
+		}
+		if reached := l.window.Tip().Seq; reached >= min(target, now.last) {
+			if look {
+				l.window.ConfirmContact()
+			}
+			if reached < now.last {
 				l.kick()
 			}
 			return nil
-		case added > 0:
-			empty = 0
-		// On Postgres the query does not see what was added to the log while it ran. The next one
-		// does.
-		case empty == 0:
-			empty = 1
-		default: // what was there has been removed
-			l.window.SkipTo(reached, target)
 		}
 	}
 }
@@ -128,11 +139,11 @@ func (p *position) continues(at eventlog.Cursor) bool {
 func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, added int, err error) {
 	rows, err := l.db.QueryContext(ctx, l.tables(`select s.epoch, s.last, s.message,
 		(select t.chk from {log} t where t.seq = $1), e.seq, e.chk, e.at, e.subject, e.frame
-		from `+l.dialect.state()+` s left join
+		from `+l.dialect.state(false)+` s left join
 		(select n.seq, n.chk, n.at, n.subject, n.frame from {log} n where n.seq > $1 order by n.seq limit $2) e on true
 		order by e.seq`), tip.Seq, tailPage)
 	if err != nil {
-		return now, 0, fmt.Errorf("reading new events: %w", err)
+		return now, 0, err
 	}
 	defer rows.Close() //nolint:errcheck // Err says what went wrong
 	for rows.Next() {
@@ -142,7 +153,7 @@ func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, 
 		var r eventlog.Record
 		var subject sql.Null[string]
 		if err := rows.Scan(&now.epoch, &now.last, &now.message, &now.check, &seq, &check, &at, &subject, &r.Frame); err != nil {
-			return now, added, fmt.Errorf("reading new events: %w", err)
+			return now, added, err
 		}
 		if !seq.Valid || !now.continues(tip) {
 			break
@@ -151,10 +162,7 @@ func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, 
 		l.window.Add(l.entry(eventlog.Cursor{Epoch: now.epoch, Seq: seq.V, Check: check.V}, at.V, r))
 		added++
 	}
-	if err := rows.Err(); err != nil {
-		return now, added, fmt.Errorf("reading new events: %w", err)
-	}
-	return now, added, nil
+	return now, added, rows.Err()
 }
 
 // reset has the window begin as far back as its memory reaches: the log is opened, or the database
@@ -173,7 +181,7 @@ func (l *Log) reset(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading which events are recent: %w", err)
 	}
-	now, err := l.position(ctx, l.db, max(first.V, 1)-1)
+	now, err := l.look(ctx, l.db, max(first.V, 1)-1)
 	if err != nil {
 		return fmt.Errorf("reading the state of the log: %w", err)
 	}

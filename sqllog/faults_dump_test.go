@@ -1,0 +1,208 @@
+package sqllog_test
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/sqllog"
+)
+
+// dump writes a database into a file that restore reads.
+func (s *server) dump(t testing.TB, database string) (path string) {
+	t.Helper()
+	path = filepath.Join(openDir(t), "dump.sql")
+	if err := s.command("pg_dump", "-h", "127.0.0.1", "-p", fmt.Sprint(s.port), "-U", "postgres", "-f", path, database); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// restore makes a database from a dump, and returns its address.
+func (s *server) restore(t testing.TB, database, path string) (address string) {
+	t.Helper()
+	createDatabase(t, s, database)
+	err := s.command("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", fmt.Sprint(s.port), "-U", "postgres", "-d", database, "-f", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.url(database)
+}
+
+// useTransactions has a server give out many transaction ids.
+func useTransactions(t testing.TB, s *server, count int) {
+	t.Helper()
+	db := openURL(t, s.url("postgres"))
+	defer db.Close()
+	_, err := db.ExecContext(t.Context(), fmt.Sprintf(`do $$ begin for i in 1..%d loop perform pg_current_xact_id(); commit; end loop; end $$`, count))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func begin(t testing.TB, db *sql.DB, log *sqllog.Log, event string) *sql.Tx {
+	t.Helper()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback() })
+	if err := log.Tx(tx).Put(t.Context(), record("all", event)); err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+func commit(t testing.TB, tx *sql.Tx) {
+	t.Helper()
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// contents returns the events of a log that has lost none, in order.
+func contents(t testing.TB, log *sqllog.Log) (events []string) {
+	t.Helper()
+	at, err := log.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.Seq, at.Check = 0, 0
+	for {
+		page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: at, MaxEntries: 100, MaxBytes: 1 << 20}, nil)
+		if err != nil || page.Gap != "" {
+			t.Fatalf("gap %q, error %v", page.Gap, err)
+		}
+		for _, e := range page.Entries {
+			events = append(events, dataOf(e))
+		}
+		if at = page.Through; !page.More {
+			return events
+		}
+	}
+}
+
+func gapAfter(t testing.TB, log *sqllog.Log, at eventlog.Cursor) eventlog.GapReason {
+	t.Helper()
+	page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: at, MaxEntries: 1, MaxBytes: 1 << 20}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page.Gap
+}
+
+// TestDumpIsRestored dumps a database with events that have no place in the log yet, and restores it
+// elsewhere. Transaction ids mean nothing on another server.
+func TestDumpIsRestored(t *testing.T) {
+	t.Parallel()
+	old, fresh := ownServer(t), ownServer(t)
+	useTransactions(t, old, 20_000)
+	createDatabase(t, old, "app")
+	switched := newProxy(t, old.url("app"))
+	source := inPostgres.openNodes(t, sqllog.Config{}, old.url("app"), switched.through(old.url("app")))
+	log, db := source[0].log, source[0].db
+	staying := follow(t, source[1].log) // on a node whose server becomes another one
+
+	// The order of their ids in the inbox is not that of their commits.
+	late := begin(t, db, log, "late")
+	var want []string
+	for i := range 5 {
+		want = append(want, fmt.Sprint("a", i), fmt.Sprint("t", i))
+		if _, err := log.Append(t.Context(), record("all", fmt.Sprint("a", i))); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, begin(t, db, log, fmt.Sprint("t", i)))
+		until(t, "the events", func() bool { return staying.count() == 2*i+2 })
+	}
+	never := begin(t, db, log, "never")
+	positions := append(staying.positions(10), staying.from)
+	switched.set(func() { switched.refusing = true })
+	switched.dropAll()
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, begin(t, db, log, "later"))
+	commit(t, late)
+	path := old.dump(t, "app")
+	var rows int
+	if err := db.QueryRowContext(t.Context(), `select count(*) from ginsse_inbox`).Scan(&rows); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the inbox has %d rows, 2 of them without a place", rows)
+	if err := never.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+
+	// works compares the events, and has new ones flow. It returns the log and a later position.
+	works := func(t *testing.T, address string, want ...string) (log *sqllog.Log, at eventlog.Cursor) {
+		t.Helper()
+		began := time.Now()
+		n := inPostgres.openNodes(t, sqllog.Config{}, address)[0]
+		if got := contents(t, n.log); !slices.Equal(got, want) {
+			t.Errorf("the log has %q, want %q", got, want)
+		}
+		r := follow(t, n.log)
+		for i := range 3 {
+			if _, err := n.log.Append(t.Context(), record("all", "new")); err != nil {
+				t.Fatal(err)
+			}
+			commit(t, begin(t, n.db, n.log, "newer"))
+			until(t, "new events", func() bool { return r.count() == 2*i+2 })
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		return n.log, r.positions(6)[5]
+	}
+	all := append(slices.Clone(want), "late", "later")
+
+	// Before the log is opened, a program there has sent an event.
+	address := fresh.restore(t, "app", path)
+	if _, err := openURL(t, address).ExecContext(t.Context(), `select ginsse_publish('all', '', '"early"')`); err != nil {
+		t.Fatal(err)
+	}
+	lower, _ := works(t, address, append(slices.Clone(all), `"early"`)...)
+	useTransactions(t, fresh, 60_000)
+	higher, _ := works(t, fresh.restore(t, "again", path), all...)
+	for _, at := range positions {
+		if one, two := gapAfter(t, lower, at), gapAfter(t, higher, at); one != eventlog.GapEpoch || two != eventlog.GapEpoch {
+			t.Fatalf("position %v of the other server: gaps %q, %q", at, one, two)
+		}
+	}
+	switched.set(func() { switched.refusing, switched.server = false, fmt.Sprint("127.0.0.1:", fresh.port) })
+	until(t, "a gap", func() bool { return staying.gapCount() > 0 })
+	if _, err := lower.Append(t.Context(), record("all", "last")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "an event of the new server", func() bool {
+		staying.mu.Lock()
+		defer staying.mu.Unlock()
+		return staying.got[len(staying.got)-1].n == "last"
+	})
+
+	// On the same server, transaction ids go on. Both databases go on from the same log.
+	_, at := works(t, old.url("app"), all...)
+	copied, beyond := works(t, old.restore(t, "copy", path), all...)
+	for _, at := range positions {
+		if gap := gapAfter(t, copied, at); gap != "" {
+			t.Errorf("position %v from before the dump: gap %q", at, gap)
+		}
+	}
+	if gap := gapAfter(t, copied, at); gap == "" {
+		t.Errorf("position %v of the other database has no gap; this one is at %v", at, beyond)
+	}
+
+	// A backup that is restored in place.
+	admin := openURL(t, old.url("postgres"))
+	if _, err := admin.ExecContext(t.Context(), `drop database app with (force)`); err != nil {
+		t.Fatal(err)
+	}
+	restored, _ := works(t, old.restore(t, "app", path), all...)
+	if gap := gapAfter(t, restored, at); gap == "" {
+		t.Errorf("position %v from after the backup has no gap", at)
+	}
+}

@@ -1,0 +1,54 @@
+package sqllog_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ginsse/ginsse/sqllog"
+)
+
+// TestNodeThatDoesNotReadHoldsUpNobody has a node lag by many bytes. It asks for them and for what
+// was committed, and then takes no more of the answer, as a process that is frozen just then.
+func TestNodeThatDoesNotReadHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	const bound = 2 * time.Second
+	address := newDatabase(t)
+	p := newProxy(t, address)
+	lagging := inPostgres.openNodes(t, sqllog.Config{}, p.through(address))[0]
+	p.set(func() { p.refusing = true })
+	p.dropAll()
+	until(t, "the loss of contact", unavailable(lagging.log))
+	writer := inPostgres.openNodes(t, sqllog.Config{}, address)[0]
+	for range 24 {
+		if _, err := writer.log.Append(t.Context(), record("all", strings.Repeat("x", 1<<20-64))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writer.log.Close(); err != nil { // so that the lagging node is the one that moves the next event
+		t.Fatal(err)
+	}
+	if _, err := writer.db.ExecContext(t.Context(), `insert into ginsse_inbox (subject, frame) values ('all', $1)`, event("1")); err != nil {
+		t.Fatal(err)
+	}
+	p.set(func() { p.refusing, p.most = false, 32<<10 })
+	until(t, "a long answer", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.stuck
+	})
+
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	log, err := sqllog.OpenPostgres(ctx, writer.db, sqllog.Config{})
+	if err != nil {
+		t.Fatalf("another node is held up: %v", err)
+	}
+	defer log.Close()
+	if _, err := log.Append(ctx, record("all", "2")); err != nil {
+		t.Errorf("another node is held up: %v", err)
+	}
+	t.Logf("another node has opened and appended after %v", time.Since(began))
+}
