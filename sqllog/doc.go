@@ -13,21 +13,21 @@
 // # PostgreSQL
 //
 // An event that was committed reaches every stream on every node, in one order, or the stream gets
-// a gap. It makes no difference when the transaction commits: one that stays open delays nobody
-// else. In the application's transaction there is one insert, and neither a lock nor a NOTIFY.
+// a gap. A transaction that stays open delays no other event. An event costs the application's
+// transaction one insert, and neither a lock nor a NOTIFY.
 //
-// The transaction inserts into a table, the inbox. Each node looks at the inbox every few
-// milliseconds. A function in the database, which runs in one short transaction, moves what was
-// committed into the log and numbers it. Any node may run it, one at a time. Nodes read the log in
-// the order of the numbers, which have no holes.
+// The transaction inserts into a table, the inbox. Each node polls the inbox every few
+// milliseconds. A function in the database, which runs in one short transaction, moves committed
+// events into the log and numbers them. Any node may run it, one node at a time. Nodes read the log
+// in the order of the numbers, which have no holes.
 //
-// After a failover to an asynchronous standby, events that were committed last can be gone, as can
-// the application's rows. All streams get a gap then; see [Config.SynchronousStandby].
+// A failover to an asynchronous standby can lose the newest events, as it can lose the
+// application's rows. All streams get a gap then; see [Config.SynchronousStandby].
 //
 // # SQLite
 //
-// A restart of the process, also by a crash, loses nothing and gives no gap. Several processes on
-// one machine may share the file.
+// A restart or a crash of the process loses nothing and gives no gap. Several processes on one
+// machine may share the file.
 //
 // # Names in the database
 //
