@@ -221,6 +221,9 @@ func TestEventThatTheStandbyLacksIsAGap(t *testing.T) {
 // its connections stay open.
 func TestFailoverFromFrozenPrimary(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it waits for timeouts")
+	}
 	primary := ownServer(t)
 	standby := newStandby(t, primary)
 	cfg := sqllog.Config{EventsPerSubject: 100_000}
