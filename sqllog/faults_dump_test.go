@@ -99,7 +99,7 @@ func gapAfter(t testing.TB, log *sqllog.Log, at eventlog.Cursor) eventlog.GapRea
 // elsewhere. Transaction ids mean nothing on another server.
 func TestDumpIsRestored(t *testing.T) {
 	t.Parallel()
-	old, fresh := ownServer(t), ownServer(t)
+	old, fresh := ownServer(t), otherServer(t)
 	useTransactions(t, old, 20_000)
 	createDatabase(t, old, "app")
 	switched := newProxy(t, old.url("app"))

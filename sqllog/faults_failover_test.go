@@ -216,3 +216,38 @@ func TestEventThatTheStandbyLacksIsAGap(t *testing.T) {
 		}
 	}
 }
+
+// TestFailoverFromFrozenPrimary has the primary stop answering, as a machine that is paused, while
+// its connections stay open.
+func TestFailoverFromFrozenPrimary(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it waits for timeouts")
+	}
+	primary := ownServer(t)
+	standby := newStandby(t, primary)
+	cfg := sqllog.Config{EventsPerSubject: 100_000}
+	nodes := inPostgres.openNodes(t, cfg, either(primary, standby), either(primary, standby))
+	readers := []*follower{follow(t, nodes[0].log), follow(t, nodes[1].log)}
+	l := startLoad(t, nodes...)
+	l.await(t, 200)
+	pids, err := primary.freeze()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := primary.kill(); err != nil { // it does not come back
+			t.Error(err)
+		}
+	}()
+	t.Logf("%d processes do not answer", len(pids))
+	promote(t, standby)
+	l.recovers(t, 15*time.Second, readers...)
+	l.await(t, 200)
+	l.verify(t, readers...)
+	for i, r := range readers {
+		if r.gapCount() == 0 {
+			t.Errorf("reader %d has no gap", i)
+		}
+	}
+}

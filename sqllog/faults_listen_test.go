@@ -63,6 +63,10 @@ func TestListeningAgainWakesNodes(t *testing.T) {
 	cfg := sqllog.Config{Listen: listen, PollInterval: time.Hour, Logger: slog.New(slog.NewTextHandler(records, nil))}
 	nodes := inPostgres.openNodes(t, cfg, address, address)
 	r := follow(t, nodes[1].log)
+	if _, err := nodes[0].log.Append(t.Context(), record("all", "0")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "an event", func() bool { return r.count() == 1 })
 	listenAt.set(func() { listenAt.refusing = true })
 	listenAt.dropAll()
 	until(t, "the loss", func() bool { return strings.Count(records.String(), "cannot listen") == len(nodes) })
@@ -70,9 +74,9 @@ func TestListeningAgainWakesNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	listenAt.set(func() { listenAt.refusing = false })
-	until(t, "the event from meanwhile", func() bool { return r.count() == 1 })
+	until(t, "the event from meanwhile", func() bool { return r.count() == 2 })
 	if _, err := nodes[0].log.Append(t.Context(), record("all", "2")); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the event after it", func() bool { return r.count() == 2 })
+	until(t, "the event after it", func() bool { return r.count() == 3 })
 }

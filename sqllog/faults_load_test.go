@@ -199,8 +199,14 @@ func (l *load) settle(t testing.TB) (end eventlog.Cursor, rows map[string]bool) 
 			return err == nil
 		})
 	}
-	rows = make(map[string]bool)
-	list, err := l.nodes[0].db.QueryContext(t.Context(), `select n from app_rows`)
+	return end, appRows(t, l.nodes[0].db)
+}
+
+// appRows returns the rows of the application: the numbers of events that were committed.
+func appRows(t testing.TB, db *sql.DB) map[string]bool {
+	t.Helper()
+	rows := make(map[string]bool)
+	list, err := db.QueryContext(t.Context(), `select n from app_rows`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +221,7 @@ func (l *load) settle(t testing.TB) (end eventlog.Cursor, rows map[string]bool) 
 	if err := list.Err(); err != nil {
 		t.Fatal(err)
 	}
-	return end, rows
+	return rows
 }
 
 // recovers waits until an event that a node appends has come to all readers, and a transaction has

@@ -294,25 +294,14 @@ func (p *posters) verify(t *testing.T, tabs ...*tab) {
 // received them.
 func (p *posters) addRows(t *testing.T, tabs []*tab) {
 	t.Helper()
-	rows, err := p.fleet.db.QueryContext(t.Context(), `select n from app_rows`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
+	rows := appRows(t, p.fleet.db)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	there := make(map[int]bool)
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			t.Fatal(err)
-		}
+	for text := range rows {
 		n, _ := strconv.Atoi(text)
 		there[n] = true
 		p.acked[n] = ""
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
 	}
 	for n := range p.acked {
 		if committed(n) && !there[n] {

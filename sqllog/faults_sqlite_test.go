@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,124 +55,130 @@ func (w *writer) kill(t *testing.T) {
 	}
 }
 
+// file is an SQLite file that processes write to, and what was read from it so far.
+type file struct {
+	path  string
+	cfg   sqllog.Config
+	at    eventlog.Cursor
+	order []arrival // of all events
+	place map[string]eventlog.Cursor
+}
+
 // TestKilledProcessesLoseNothingInSQLite kills processes that write to a file at full speed, one in
 // each round or two, and reads the file after each. Every other round this process reads it
 // meanwhile too.
 func TestKilledProcessesLoseNothingInSQLite(t *testing.T) {
 	t.Parallel()
-	path := inSQLite.make(t)
-	db := inSQLite.open(t, path)
-	if _, err := db.ExecContext(t.Context(), `create table app_rows (n text primary key)`); err != nil {
+	f := &file{path: inSQLite.make(t), cfg: sqllog.Config{EventsPerSubject: 1_000_000}, place: make(map[string]eventlog.Cursor)}
+	n := inSQLite.openNodes(t, f.cfg, f.path)[0]
+	if _, err := n.db.ExecContext(t.Context(), `create table app_rows (n text primary key)`); err != nil {
 		t.Fatal(err)
 	}
-	cfg := sqllog.Config{EventsPerSubject: 1_000_000}
-	first := inSQLite.openLog(t, db, cfg)
-	at, err := first.Head(t.Context())
-	if err != nil {
+	var err error
+	if f.at, err = n.log.Head(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	first.Close()
-	db.Close()
-
-	rounds := 20
+	n.log.Close()
+	n.db.Close()
+	rounds, total := 20, 0
 	if testing.Short() {
 		rounds = 4
 	}
-	var order []arrival // of all events, as they were read after each round
-	place := make(map[string]eventlog.Cursor)
-	total := 0
 	for round := range rounds {
-		var watching *follower
-		var log *sqllog.Log
-		if round%2 == 1 {
-			log = inSQLite.openNodes(t, cfg, path)[0].log
-			watching = followFrom(t, at, log)
-		}
-		var writers []*writer
-		for i := range 1 + round/2%2 {
-			writers = append(writers, startWriter(t, fileAddress(path), fmt.Sprintf("r%dw%d", round, i)))
-		}
-		for _, w := range writers {
-			until(t, "events of the writer", func() bool { return w.lines.Load() > 100 })
-		}
-		<-time.After(time.Duration(rand.Int64N(int64(50 * time.Millisecond)))) // a random moment
-		for _, w := range writers {
-			w.kill(t)
-		}
-
-		if log == nil {
-			log = inSQLite.openNodes(t, cfg, path)[0].log
-		}
-		before := len(order)
-		order, at = readOn(t, log, order, at)
-		if watching != nil {
-			until(t, "the end at the reader", func() bool { return watching.reached(at) })
-			watching.stop()
-			<-watching.done
-			if len(watching.gaps) > 0 || fmt.Sprint(watching.got) != fmt.Sprint(order[before:]) {
-				t.Errorf("round %d: the reader got %d events and gaps %v, of %d events", round, len(watching.got), watching.gaps, len(order)-before)
-			}
-		}
-		for _, a := range order[before:] {
-			if other, ok := place[a.n]; ok {
-				t.Errorf("event %s is at %v and at %v", a.n, other, a.at)
-			}
-			place[a.n] = a.at
-		}
-		for _, w := range writers {
-			total += len(w.acked)
-			for n, want := range w.acked {
-				switch got, ok := place[n]; {
-				case !ok:
-					t.Errorf("round %d: event %s was stored at %v and is not there", round, n, want)
-				case want != (eventlog.Cursor{}) && got != want:
-					t.Errorf("round %d: event %s was stored at %v and is at %v", round, n, want, got)
-				}
-			}
-		}
-		for range 20 { // positions from before resume
-			i := rand.IntN(len(order) - 1)
-			page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: order[i].at, MaxEntries: 1, MaxBytes: 1 << 20}, nil)
-			if err != nil || page.Gap != "" || len(page.Entries) != 1 || page.Entries[0].At != order[i+1].at || dataOf(page.Entries[0]) != order[i+1].n {
-				t.Errorf("round %d: after %v, read %d entries, gap %q, error %v", round, order[i].at, len(page.Entries), page.Gap, err)
-			}
-		}
-		log.Close()
+		total += f.round(t, round)
 		if t.Failed() {
-			return
+			t.Fatalf("in round %d", round)
 		}
 	}
-
-	n := inSQLite.openNodes(t, cfg, path)[0]
-	again, _ := readOn(t, n.log, nil, eventlog.Cursor{Epoch: at.Epoch})
-	if fmt.Sprint(again) != fmt.Sprint(order) {
-		t.Errorf("in the end there are %d events, and %d were read before, or others", len(again), len(order))
+	n = inSQLite.openNodes(t, f.cfg, f.path)[0]
+	again, _ := readOn(t, n.log, nil, eventlog.Cursor{Epoch: f.at.Epoch})
+	if !slices.Equal(again, f.order) {
+		t.Errorf("in the end there are %d events, and %d were read before, or others", len(again), len(f.order))
 	}
-	rows, err := n.db.QueryContext(t.Context(), `select n from app_rows`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	there := 0
-	for ; rows.Next(); there++ {
-		var n string
-		if err := rows.Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		if _, ok := place[n]; !ok {
+	rows := appRows(t, n.db)
+	for n := range rows {
+		if _, ok := f.place[n]; !ok {
 			t.Errorf("the row of event %s is there, and the event is not", n)
 		}
 	}
-	committed := 0
-	for n := range place {
-		if n[0] == 't' {
-			committed++
+	for n := range f.place {
+		if n[0] == 't' && !rows[n] {
+			t.Errorf("event %s is there, and its row is not", n)
 		}
 	}
-	if committed != there {
-		t.Errorf("%d events of transactions, and %d rows", committed, there)
+	t.Logf("%d events, of which %d were acknowledged or committed", len(f.order), total)
+}
+
+// round starts writers and kills them. It returns how many events they wrote, by what they said.
+func (f *file) round(t *testing.T, round int) (written int) {
+	t.Helper()
+	var watching *follower
+	var n node
+	if round%2 == 1 {
+		n = inSQLite.openNodes(t, f.cfg, f.path)[0]
+		watching = followFrom(t, f.at, n.log)
 	}
-	t.Logf("%d events, of which %d were acknowledged or committed", len(order), total)
+	var writers []*writer
+	for i := range 1 + round/2%2 {
+		writers = append(writers, startWriter(t, fileAddress(f.path), fmt.Sprintf("r%dw%d", round, i)))
+	}
+	for _, w := range writers {
+		until(t, "events of the writer", func() bool { return w.lines.Load() > 50 })
+	}
+	<-time.After(time.Duration(rand.Int64N(int64(50 * time.Millisecond)))) // a random moment
+	for _, w := range writers {
+		w.kill(t)
+	}
+
+	if watching == nil {
+		n = inSQLite.openNodes(t, f.cfg, f.path)[0]
+	}
+	before := len(f.order)
+	f.order, f.at = readOn(t, n.log, f.order, f.at)
+	if watching != nil {
+		until(t, "the end at the reader", func() bool { return watching.reached(f.at) })
+		watching.stop()
+		<-watching.done
+		if len(watching.gaps) > 0 || !slices.Equal(watching.got, f.order[before:]) {
+			t.Errorf("the reader got %d events and gaps %v, of %d events", len(watching.got), watching.gaps, len(f.order)-before)
+		}
+	}
+	for _, a := range f.order[before:] {
+		if other, ok := f.place[a.n]; ok {
+			t.Errorf("event %s is at %v and at %v", a.n, other, a.at)
+		}
+		f.place[a.n] = a.at
+	}
+	for _, w := range writers {
+		written += len(w.acked)
+		for n, want := range w.acked {
+			switch got, ok := f.place[n]; {
+			case !ok:
+				t.Errorf("event %s was stored at %v and is not there", n, want)
+			case want != (eventlog.Cursor{}) && got != want:
+				t.Errorf("event %s was stored at %v and is at %v", n, want, got)
+			}
+		}
+	}
+	for range 20 {
+		f.resume(t, n.log, rand.IntN(len(f.order)-1))
+	}
+	n.log.Close()
+	n.db.Close()
+	return written
+}
+
+// resume reads the event after one that was read before.
+func (f *file) resume(t *testing.T, log *sqllog.Log, i int) {
+	t.Helper()
+	page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: f.order[i].at, MaxEntries: 1, MaxBytes: 1 << 20}, nil)
+	if err != nil || page.Gap != "" || len(page.Entries) != 1 {
+		t.Errorf("after %v, read %d entries, gap %q, error %v", f.order[i].at, len(page.Entries), page.Gap, err)
+		return
+	}
+	if got := (arrival{page.Entries[0].At, dataOf(page.Entries[0])}); got != f.order[i+1] {
+		t.Errorf("after %v, read %v, want %v", f.order[i].at, got, f.order[i+1])
+	}
 }
 
 // readOn reads all events after a position.

@@ -21,7 +21,7 @@ func TestNodeThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	p.dropAll()
 	until(t, "the loss of contact", unavailable(lagging.log))
 	writer := inPostgres.openNodes(t, sqllog.Config{}, address)[0]
-	for range 24 {
+	for range 16 {
 		if _, err := writer.log.Append(t.Context(), record("all", strings.Repeat("x", 1<<20-64))); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package sqllog_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,15 +28,51 @@ func until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// ownServer starts a server that the test may stop. It has the settings that are given. Commits are
-// not synced to the disk, which only a power cut would show.
-func ownServer(t testing.TB, settings ...string) *server {
+// ownServer starts a server that the test may stop. All have the system identifier of one that was
+// copied; see otherServer. Commits are not synced to the disk, which only a power cut would show.
+func ownServer(t testing.TB) *server {
+	t.Helper()
+	bin := postgresBin(t)
+	original.once.Do(func() {
+		if original.dir, original.err = os.MkdirTemp("", "sqllog"); original.err == nil {
+			original.server, original.err = newServer(bin, original.dir)
+		}
+	})
+	if original.err != nil {
+		t.Fatal(original.err)
+	}
+	s := &server{bin: bin, dir: filepath.Join(openDir(t), "data")}
+	cmd := exec.Command("cp", "-a", original.server.dir, s.dir)
+	if err := asOther(cmd); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("copying: %v: %s", err, out)
+	}
+	var err error
+	if s.port, err = freePort(); err != nil {
+		t.Fatal(err)
+	}
+	startServer(t, s, "fsync=off")
+	return s
+}
+
+// original is what ownServer copies, which is faster than to make one. TestMain removes it.
+var original struct {
+	once   sync.Once
+	server *server
+	dir    string
+	err    error
+}
+
+// otherServer is ownServer with a system identifier of its own.
+func otherServer(t testing.TB) *server {
 	t.Helper()
 	s, err := newServer(postgresBin(t), openDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	startServer(t, s, append([]string{"fsync=off"}, settings...)...)
+	startServer(t, s, "fsync=off")
 	return s
 }
 

@@ -178,8 +178,10 @@ func stopShared() {
 	if shared.server != nil {
 		_ = shared.server.stop(syscall.SIGINT)
 	}
-	if shared.dir != "" {
-		_ = os.RemoveAll(shared.dir)
+	for _, dir := range []string{shared.dir, original.dir} {
+		if dir != "" {
+			_ = os.RemoveAll(dir)
+		}
 	}
 }
 
