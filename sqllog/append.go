@@ -72,6 +72,7 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 // appender stores records, all that wait in one transaction. While a transaction is committed, the
 // next records gather.
 func (l *Log) appender() {
+	defer l.appending.release()
 	for {
 		select {
 		case p := <-l.waiting:
@@ -99,13 +100,15 @@ func (l *Log) gather(first *pending) []*pending {
 func (l *Log) store(batch []*pending) {
 	ctx, cancel := context.WithTimeout(l.life, l.cfg.AppendTimeout)
 	defer cancel()
-	err := l.dialect.append(ctx, batch)
-	switch {
-	case err == nil:
-	case l.life.Err() != nil:
-		err = ErrClosed
-	default:
-		err = fmt.Errorf("%w: appending: %w", ErrUnavailable, err)
+	db, err := l.appending.get(ctx)
+	if err == nil {
+		err = l.dialect.append(ctx, db, batch)
+	}
+	if err != nil {
+		l.appending.release()
+		if err = fmt.Errorf("%w: appending: %w", ErrUnavailable, l.dialect.explain(err)); l.life.Err() != nil {
+			err = ErrClosed
+		}
 	}
 	for _, p := range batch {
 		p.done <- err

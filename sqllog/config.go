@@ -33,9 +33,9 @@ type Config struct {
 	// of bookkeeping. Opening reads them from the database. The newest event is always held. The
 	// node never holds more than MaxBytes. Default 64 MiB.
 	RecentBytes int
-	// PollInterval is how often the log looks for new events and for what transactions have
-	// committed, at least 1 ms. Each look is one short query. After an event was put into a
-	// transaction on this node, the log looks every 2 ms for a while. Default 10 ms.
+	// PollInterval is how often the log polls the database for new events, and for what transactions
+	// have committed, at least 1 ms. A poll is one short query. After an event was put into a
+	// transaction on this node, the log polls every 2 ms for a while. Default 10 ms.
 	PollInterval time.Duration
 	// AppendTimeout bounds Append and the opening if their context has no deadline. Default 5 s.
 	AppendTimeout time.Duration
@@ -45,9 +45,9 @@ type Config struct {
 	Logger *slog.Logger
 
 	// Listen, on Postgres, listens for notifications of other nodes, so that their events arrive
-	// without waiting for the next look; see [ListenFunc]. It needs a connection straight to the
+	// without waiting for the next poll; see [ListenFunc]. It needs a connection straight to the
 	// server: through pgbouncer in transaction mode, notifications do not arrive. Opening finds
-	// that out, and fails. Default: the log only looks, every PollInterval.
+	// that out, and fails. Default: the log only polls.
 	Listen ListenFunc
 	// SynchronousStandby, on Postgres, says that a standby that is promoted has every transaction
 	// that was committed, because synchronous_standby_names requires it. A failover then gives no
@@ -88,19 +88,19 @@ func (c *Config) resolve() error {
 	}
 	switch {
 	case !tablePrefix.MatchString(c.TablePrefix):
-		return fmt.Errorf("sqllog: Config.TablePrefix is %q; it may have 30 small letters, digits and _, after a schema and a dot", c.TablePrefix)
+		return fmt.Errorf("sqllog: Config.TablePrefix is %q; it may have at most 30 small letters, digits and _, and before them the name of a schema with a dot", c.TablePrefix)
 	case c.EventsPerSubject < 0:
-		return fmt.Errorf("sqllog: Config.EventsPerSubject is %d; a log must hold something", c.EventsPerSubject)
+		return fmt.Errorf("sqllog: Config.EventsPerSubject is %d; it must be 1 or more, or 0 for the default", c.EventsPerSubject)
 	case c.MaxAge < 100*time.Millisecond:
 		return fmt.Errorf("sqllog: Config.MaxAge is %v, less than 100 ms", c.MaxAge)
 	case c.MaxBytes < 0:
-		return fmt.Errorf("sqllog: Config.MaxBytes is %d; a log must hold something", c.MaxBytes)
+		return fmt.Errorf("sqllog: Config.MaxBytes is %d; it must be 1 or more, or 0 for the default", c.MaxBytes)
 	case c.RecentBytes < 0:
-		return fmt.Errorf("sqllog: Config.RecentBytes is %d; the newest event is always kept", c.RecentBytes)
+		return fmt.Errorf("sqllog: Config.RecentBytes is %d; it must be 1 or more, or 0 for the default", c.RecentBytes)
 	case c.PollInterval < time.Millisecond:
 		return fmt.Errorf("sqllog: Config.PollInterval is %v, less than 1 ms", c.PollInterval)
 	case c.AppendTimeout < 0:
-		return fmt.Errorf("sqllog: Config.AppendTimeout is %v", c.AppendTimeout)
+		return fmt.Errorf("sqllog: Config.AppendTimeout is %v; it must be above 0, or 0 for the default", c.AppendTimeout)
 	}
 	return nil
 }

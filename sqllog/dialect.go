@@ -10,16 +10,18 @@ import (
 type dialect interface {
 	// check refuses a database with settings that the log cannot work with.
 	check(ctx context.Context) error
+	// explain adds the remedy to an error of the database, if it knows one.
+	explain(err error) error
 	// migrate makes the tables, or brings them to this version.
 	migrate(ctx context.Context, version int) error
 	// state returns a table expression of one row with the columns epoch, last and message: the
-	// log's epoch, the last sequence that was used, and the last id of a message, or 0. With look, on
+	// log's epoch, the last sequence that was used, and the last id of a message, or 0. With poll, on
 	// Postgres, it first adds to the log what transactions have committed, and notices a promotion.
 	// Such a query returns one row: until a node has taken all of its answer, it may keep others
 	// waiting.
-	state(look bool) string
+	state(poll bool) string
 	// append stores records in one transaction, in order, and sets their sequences and checks.
-	append(ctx context.Context, batch []*pending) error
+	append(ctx context.Context, db queries, batch []*pending) error
 	// put returns the statement that puts a subject and a frame into a transaction.
 	put() string
 	// post stores messages in order, with ids above all earlier ones.
@@ -27,6 +29,8 @@ type dialect interface {
 	// clean removes what the log no longer needs beside entries and messages. Only one goroutine
 	// calls it.
 	clean(ctx context.Context, remove removeFunc) error
+	// checkRights refuses tables on which the role lacks rights.
+	checkRights(ctx context.Context) error
 }
 
 // removeFunc runs a statement that deletes as many rows as its last parameter says, which
@@ -48,9 +52,9 @@ type position struct {
 	newest        sql.Null[int64]  // total of the newest entry
 }
 
-// look asks for the state of the log and the entry at a sequence, and has the database add what
+// poll asks for the state of the log and the entry at a sequence, and has the database add what
 // transactions have committed.
-func (l *Log) look(ctx context.Context, db queries, seq uint64) (p position, err error) {
+func (l *Log) poll(ctx context.Context, db queries, seq uint64) (p position, err error) {
 	err = db.QueryRowContext(ctx, l.tables(`select s.epoch, s.last, s.message, e.chk, e.at, e.total,
 		(select n.total from {log} n order by n.seq desc limit 1)
 		from `+l.dialect.state(true)+` s left join {log} e on e.seq = $1`), seq).

@@ -9,7 +9,7 @@ var (
 	// or the database refuses, by [Log.Head] and [Log.Ready] after 2 s without contact, and by
 	// [Log.Read] when it has to ask the database. After one from Append it is not known whether the
 	// event was stored.
-	ErrUnavailable = errors.New("sqllog: database unavailable")
+	ErrUnavailable = errors.New("sqllog: the database does not answer, or refuses")
 
 	// ErrNotVisible is returned by [Log.Append] when the database has stored the event and this
 	// node has not read it in time. The event may still be delivered.

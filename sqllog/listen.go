@@ -65,7 +65,7 @@ func (l *Log) listen(ready, arrived chan<- struct{}, failed chan<- error) {
 		default:
 		}
 		if !lost {
-			l.cfg.Logger.Warn("cannot listen for notifications; the log looks for events instead", slog.Any("error", err))
+			l.cfg.Logger.Warn("cannot listen for notifications; polling alone", slog.Any("error", err))
 		}
 		select {
 		case <-time.After(listenPause):

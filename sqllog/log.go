@@ -23,14 +23,16 @@ type Log struct {
 	db      *sql.DB
 	dialect dialect
 	*namer
-	window *eventlog.Window // has a lock of its own
-	putSQL string           // of outboxes
+	window    *eventlog.Window // has a lock of its own
+	putSQL    string           // of outboxes
+	reading   heldConn         // the tail's
+	appending heldConn         // the appender's
 
-	waiting  chan *pending // records for the appender
-	kicked   chan struct{} // has room for one: the tail is to read at once
-	hurried  chan struct{} // has room for one: the tail is to look more often
-	made     time.Time
-	expected atomic.Int64 // when a record was last put into a transaction, since made
+	waiting chan *pending // records for the appender
+	kicked  chan struct{} // has room for one: the tail is to read at once
+	hurried chan struct{} // has room for one: the tail is to poll more often
+	opened  time.Time
+	lastPut atomic.Int64 // when a record was last put into a transaction, since opened
 
 	messages messages
 
@@ -63,7 +65,10 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 		waiting: make(chan *pending),
 		kicked:  make(chan struct{}, 1),
 		hurried: make(chan struct{}, 1),
-		made:    time.Now(),
+		opened:  time.Now(),
+
+		reading:   heldConn{db: db},
+		appending: heldConn{db: db},
 	}
 	l.messages.waiting = make(chan message, waitingMessages)
 	l.window = eventlog.NewWindow(eventlog.WindowConfig{Store: store{l}, ContactTimeout: contactTimeout, StoreReads: storeReads})
@@ -71,6 +76,7 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 	defer func() {
 		if err != nil {
 			_ = l.Close()
+			l.reading.release()
 		}
 	}()
 	ctx, cancel := cfg.bound(ctx)

@@ -94,15 +94,16 @@ func (l *Log) Receive(name string, fn func(message []byte)) (stop func()) {
 
 // poster stores messages until the log is closed. Those that it cannot store are lost.
 func (l *Log) poster() {
-	for {
+	for failed := false; ; {
 		select {
 		case first := <-l.messages.waiting:
 			ctx, cancel := context.WithTimeout(l.life, l.cfg.AppendTimeout)
 			err := l.dialect.post(ctx, l.gatherMessages(first))
 			cancel()
-			if err != nil && l.life.Err() == nil {
-				l.cfg.Logger.Debug("a message to other nodes is lost", slog.Any("error", err))
+			if err != nil && !failed && l.life.Err() == nil {
+				l.cfg.Logger.Warn("cannot send messages to other nodes, which do not know who is online here", slog.Any("error", err))
 			}
+			failed = err != nil
 			l.kick()
 		case <-l.life.Done():
 			return
@@ -125,14 +126,14 @@ func (l *Log) gatherMessages(first message) []message {
 
 // receive hands new messages to their receivers. newest is the last id, which is lower than before
 // if the server has lost its messages, or if all were removed.
-func (l *Log) receive(ctx context.Context, newest uint64) error {
+func (l *Log) receive(ctx context.Context, db queries, newest uint64) error {
 	m := &l.messages
 	seen := m.seen.Load()
 	if newest < seen {
 		m.seen.Store(newest)
 		return nil
 	}
-	rows, err := l.db.QueryContext(ctx, l.tables(`select id, receiver, body from {messages} where id > $1 order by id`), seen)
+	rows, err := db.QueryContext(ctx, l.tables(`select id, receiver, body from {messages} where id > $1 order by id`), seen)
 	if err != nil {
 		return fmt.Errorf("reading messages: %w", err)
 	}

@@ -3,7 +3,6 @@ package sqllog
 import (
 	"context"
 	_ "embed" // the schemas
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -28,8 +27,8 @@ var (
 // schemaVersion is the version of the tables of this package.
 const schemaVersion = 1
 
-// PostgresMigrations returns the migrations of the log's tables for [Config.TablePrefix], all from
-// an empty database on. An application whose own tool makes tables runs them there, and sets
+// PostgresMigrations returns the migrations of the log's tables for [Config.TablePrefix], all of them,
+// starting from an empty database. An application whose own tool makes tables runs them there, and sets
 // [Config.SkipMigrations].
 func PostgresMigrations(tablePrefix string) ([]Migration, error) {
 	return migrations(postgresSchema, tablePrefix)
@@ -46,6 +45,7 @@ func migrations(schema, prefix string) ([]Migration, error) {
 		return nil, err
 	}
 	names := newNamer(cfg.TablePrefix)
+	_, schema, _ = strings.Cut(schema, "\n\n") // its first lines are for readers of the file
 	m := Migration{Version: schemaVersion}
 	for statement := range strings.SplitSeq(schema, ";\n\n") {
 		m.Statements = append(m.Statements, names.replacer.Replace(strings.TrimSuffix(strings.TrimSpace(statement), ";")))
@@ -82,24 +82,27 @@ func channel(prefix string) string { return prefix + "log" }
 
 // prepare makes the tables, or checks that they are of this version.
 func (l *Log) prepare(ctx context.Context) error {
+	if err := checkPool(l.db); err != nil {
+		return err
+	}
 	if err := l.dialect.check(ctx); err != nil {
 		return err
 	}
 	if !l.cfg.SkipMigrations {
 		if err := l.dialect.migrate(ctx, schemaVersion); err != nil {
-			return fmt.Errorf("making the tables: %w", err)
+			return fmt.Errorf("making the tables: %w", l.dialect.explain(err))
 		}
 	}
 	var version int
 	if err := l.db.QueryRowContext(ctx, l.tables(`select version from {meta}`)).Scan(&version); err != nil {
-		err = fmt.Errorf("reading the version of the tables: %w", err)
+		err = l.dialect.explain(err)
 		if l.cfg.SkipMigrations {
-			err = errors.Join(err, errors.New("with Config.SkipMigrations, the application's own tool makes the tables"))
+			return fmt.Errorf("reading the version of the tables: %w; with Config.SkipMigrations, make them with the statements of PostgresMigrations or SQLiteMigrations", err)
 		}
-		return err
+		return fmt.Errorf("reading the version of the tables: %w", err)
 	}
 	if version != schemaVersion {
 		return fmt.Errorf("the tables have version %d, and this package needs %d: migrate them, or use the package that made them", version, schemaVersion)
 	}
-	return nil
+	return l.dialect.checkRights(ctx)
 }

@@ -16,7 +16,7 @@ type store struct{ *Log }
 
 // Last implements [eventlog.Store].
 func (s store) Last(ctx context.Context) (eventlog.Cursor, error) {
-	now, err := s.look(ctx, s.db, 0)
+	now, err := s.poll(ctx, s.db, 0)
 	return eventlog.Cursor{Epoch: now.epoch, Seq: now.last}, err
 }
 
@@ -53,7 +53,7 @@ var errReplaced = errors.New("the database is another one, or was rolled back")
 // verify returns why entries after a position may be missing. For the position before the first
 // entry, it looks for the first entry.
 func (s store) verify(ctx context.Context, db queries, at, head eventlog.Cursor) (eventlog.GapReason, error) {
-	now, err := s.look(ctx, db, max(at.Seq, 1))
+	now, err := s.poll(ctx, db, max(at.Seq, 1))
 	switch {
 	case err != nil:
 		return "", err

@@ -20,8 +20,13 @@ type Execer interface {
 //
 // The events become visible a few milliseconds after the commit.
 func (l *Log) Tx(tx Execer) eventlog.Outbox {
-	if tx == nil {
+	switch tx.(type) {
+	case nil:
 		return l.TxFunc(nil)
+	case interface {
+		BeginTx(ctx context.Context, options *sql.TxOptions) (*sql.Tx, error)
+	}:
+		return l.TxFunc(func(context.Context, string, ...any) error { return errNoTx })
 	}
 	return l.TxFunc(func(ctx context.Context, statement string, args ...any) error {
 		_, err := tx.ExecContext(ctx, statement, args...)
@@ -40,7 +45,10 @@ type outbox struct {
 	exec func(ctx context.Context, statement string, args ...any) error
 }
 
-var errNilTx = errors.New("sqllog: the transaction given to Log.Tx is nil")
+var (
+	errNilTx = errors.New("sqllog: the transaction given to Tx is nil")
+	errNoTx  = errors.New("sqllog: what was given to Log.Tx is no transaction; to send outside of one, use the registry's own methods")
+)
 
 // Put implements [eventlog.Outbox]. It works while this node cannot read the log, and after
 // [Log.Close]: other nodes deliver the event, or this one after its restart.

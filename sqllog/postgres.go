@@ -47,7 +47,7 @@ type postgres struct {
 	}
 }
 
-const leastPostgres = 130000
+const minVersion = 130000
 
 func (p *postgres) check(ctx context.Context) error {
 	var version int
@@ -58,7 +58,7 @@ func (p *postgres) check(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case version < leastPostgres:
+	case version < minVersion:
 		return fmt.Errorf("the server has version %d.%d, and the log needs PostgreSQL 13", version/10000, version%10000)
 	case standby:
 		return errors.New("the server is a standby, which takes no events: connect to the primary, for example with target_session_attrs=read-write")
@@ -86,7 +86,7 @@ func (p *postgres) migrate(ctx context.Context, version int) (err error) {
 	if _, err := tx.ExecContext(ctx, `select pg_advisory_xact_lock(hashtextextended($1, 7451600))`, p.cfg.TablePrefix); err != nil {
 		return err
 	}
-	// Without a lock on a table, the server would not notice which tables were made meanwhile.
+	// A lock on a table has the session look again at which tables there are.
 	if _, err := tx.ExecContext(ctx, `lock table pg_catalog.pg_class in access share mode`); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (p *postgres) migrate(ctx context.Context, version int) (err error) {
 		}
 		for _, statement := range m.Statements {
 			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return fmt.Errorf("%w; if the role may make no tables, have another one run the statements of PostgresMigrations, and set Config.SkipMigrations", err)
+				return err
 			}
 		}
 	}
@@ -118,8 +118,8 @@ func (p *postgres) version(ctx context.Context, db queries) (version int, err er
 
 func (p *postgres) fence() string { return strconv.FormatBool(!p.cfg.SynchronousStandby) }
 
-func (p *postgres) state(look bool) string {
-	if look {
+func (p *postgres) state(poll bool) string {
+	if poll {
 		return `{step}(null, null, null, null, ` + p.fence() + `)`
 	}
 	return `(select n.epoch, n.seq as last, coalesce((select g.id from {messages} g order by g.id desc limit 1), 0) as message
@@ -130,7 +130,7 @@ func (p *postgres) put() string { return `insert into {inbox} (subject, frame) v
 
 // append implements dialect. The batch is one parameter of each kind, so that the statement is
 // always the same, and any driver can send it.
-func (p *postgres) append(ctx context.Context, batch []*pending) error {
+func (p *postgres) append(ctx context.Context, db queries, batch []*pending) error {
 	var subjects, sizes, checks strings.Builder
 	var frames []byte
 	for i, one := range batch {
@@ -146,7 +146,7 @@ func (p *postgres) append(ctx context.Context, batch []*pending) error {
 		frames = append(frames, one.record.Frame...)
 	}
 	var last uint64
-	err := p.db.QueryRowContext(ctx, p.tables(`select s.last from {step}($1, $2, $3, $4, `+p.fence()+`) s`),
+	err := db.QueryRowContext(ctx, p.tables(`select s.last from {step}($1, $2, $3, $4, `+p.fence()+`) s`),
 		subjects.String(), sizes.String(), checks.String(), frames).Scan(&last)
 	if err != nil {
 		return err
@@ -207,3 +207,27 @@ func (p *postgres) clean(ctx context.Context, remove removeFunc) error {
 // keepSteps is how many steps are kept. Only the newest one counts; the others help to see what
 // happened.
 const keepSteps = 100
+
+// checkRights implements dialect.
+func (p *postgres) checkRights(ctx context.Context) error {
+	var lacking string
+	err := p.db.QueryRowContext(ctx, p.tables(`select coalesce(string_agg(v.allowed || ' on ' || v.name, ', '), '')
+		from (select t.name, a.allowed from unnest(array['{log}', '{inbox}', '{steps}', '{messages}']) as t(name),
+			unnest(array['select', 'insert', 'delete']) as a(allowed)) as v
+		where not has_table_privilege(v.name, v.allowed)`)).Scan(&lacking)
+	if err == nil && lacking != "" {
+		err = fmt.Errorf("the role lacks the right to %s: grant it, as docs/database.md says", lacking)
+	}
+	return err
+}
+
+// explain implements dialect.
+func (p *postgres) explain(err error) error {
+	switch text := err.Error(); {
+	case strings.Contains(text, "prepared statement"):
+		return fmt.Errorf("%w (through pgbouncer, pgx needs default_query_exec_mode=simple_protocol)", err)
+	case strings.Contains(text, "permission denied"):
+		return fmt.Errorf("%w (docs/database.md lists the rights; if the role may make no tables, have another one run the statements of PostgresMigrations, and set Config.SkipMigrations)", err)
+	}
+	return err
+}

@@ -67,7 +67,8 @@ $$;
 -- {step} adds a batch of records to the log, and before them what was committed to the inbox. It
 -- returns the state of the log. frames are the frames of the batch in one piece, subjects their
 -- subjects in lines, sizes and checks their lengths and checks with commas between; null for none.
--- fence says that positions from before a promotion are no longer valid.
+-- fence says that positions from before a promotion are no longer valid. The lock is held until the
+-- transaction ends, so the answer is one row.
 --
 -- A row of the inbox is new if the snapshot of the last step does not see its transaction, and this
 -- one does. So no transaction is passed over, however late it commits, and none waits.
@@ -78,47 +79,45 @@ create function {step}(
 language plpgsql set search_path from current set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
 	key constant bigint := 7451600000000000000 + '{steps}'::regclass::oid::bigint;
-	own constant boolean := pg_current_xact_id_if_assigned() is not null;
+	has_written constant boolean := pg_current_xact_id_if_assigned() is not null;
 	previous {steps};
-	here record;
-	low xid8;
-	waiting xid8[];
-	moved boolean := false; -- to a server whose transactions have other numbers
-	fenced boolean;
-	moved_subjects text[];
-	moved_frames bytea[];
-	moved_seen pg_snapshot;
+	this_server record;
+	first_unseen xid8;
+	in_progress xid8[];
+	other_server boolean := false; -- here, transactions have other numbers
+	new_epoch boolean;
+	old_subjects text[];
+	old_frames bytea[];
+	old_seen pg_snapshot;
 begin
 	if pg_is_in_recovery() then
-		raise exception 'this server is a standby, which takes no events'
-			using hint = 'connect to the primary, for example with target_session_attrs=read-write';
+		raise exception 'this server is a standby, which takes no events: connect to the primary, for example with target_session_attrs=read-write';
 	end if;
 	if current_setting('transaction_isolation') <> 'read committed' then
-		raise exception 'the isolation level is %, and the log needs read committed', current_setting('transaction_isolation')
-			using hint = 'set default_transaction_isolation of the role to read committed';
+		raise exception 'the isolation level is %, and the log needs read committed: set default_transaction_isolation of the role to it',
+			current_setting('transaction_isolation');
 	end if;
-	select * into here from {server}();
+	select * into this_server from {server}();
 	for attempt in 1..2 loop
 		select * into strict previous from {steps} s order by s.id desc limit 1;
-		moved := coalesce(previous.system <> here.system, false)
+		other_server := coalesce(previous.system <> this_server.system, false)
 			or pg_snapshot_xmax(previous.seen) > pg_snapshot_xmax(pg_current_snapshot());
-		fenced := moved or fence and coalesce(previous.timeline <> here.timeline, false);
-		low := case when moved then '0' else pg_snapshot_xmax(previous.seen) end;
-		waiting := array(select pg_snapshot_xip(previous.seen));
-		if subjects is null and not fenced
-			and not exists (select from {inbox} i where i.xid >= low)
-			and not exists (select from {inbox} i where i.xid = any(waiting)) then
+		new_epoch := other_server or fence and coalesce(previous.timeline <> this_server.timeline, false);
+		first_unseen := case when other_server then '0' else pg_snapshot_xmax(previous.seen) end;
+		in_progress := array(select pg_snapshot_xip(previous.seen));
+		if subjects is null and not new_epoch
+			and not exists (select from {inbox} i where i.xid >= first_unseen)
+			and not exists (select from {inbox} i where i.xid = any(in_progress)) then
 			epoch := previous.epoch;
 			last := previous.seq;
 			message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
 			return;
 		end if;
 		if attempt = 1 then
-			if own then
-				raise exception '{step} was called in a transaction that has written'
-					using hint = 'call it alone; transactions of the application insert into {inbox}';
+			if has_written then
+				raise exception '{step} was called in a transaction that has written: call it alone, and let the application insert into {inbox}';
 			end if;
-			if subjects is not null or fenced then
+			if subjects is not null or new_epoch then
 				perform pg_advisory_xact_lock(key); -- then look again
 			elsif not pg_try_advisory_xact_lock(key) then -- another node adds to the log
 				epoch := previous.epoch;
@@ -128,18 +127,20 @@ begin
 			end if;
 		end if;
 	end loop;
-	if moved then
+	if other_server then
 		-- The numbers of the rows mean nothing here. Those that the last step did not see are added; ids
 		-- tell them from rows that were inserted here.
 		with old as (delete from {inbox} returning *)
 		select array_agg(o.subject order by o.id), array_agg(o.frame order by o.id), pg_current_snapshot()
-		into moved_subjects, moved_frames, moved_seen
+		into old_subjects, old_frames, old_seen
 		from old o
 		where o.id > previous.taken or not pg_visible_in_snapshot(o.xid, previous.seen);
 		-- Without a row the aggregate still returns the snapshot.
 	end if;
 	with committed as (
-		select i.id, i.subject, i.frame from {inbox} i where not moved and (i.xid >= low or i.xid = any(waiting))
+		select i.id, i.subject, i.frame from {inbox} i
+		where not other_server and (i.xid >= first_unseen or i.xid = any(in_progress))
+			and i.xid < pg_snapshot_xmax(pg_current_snapshot()) -- unless somebody made it up
 	), given as (
 		select t.n, t.subject, t.chk, substring(frames from (sum(t.size) over (order by t.n) - t.size)::integer + 1 for t.size) as frame
 		from unnest(string_to_array(subjects, E'\n'), string_to_array(sizes, ',')::integer[], string_to_array(checks, ',')::integer[])
@@ -148,7 +149,7 @@ begin
 		select row_number() over (order by a.part, a.n) as n, a.subject, a.frame, a.chk
 		from (
 			select 1 as part, m.n, m.subject, m.frame, null::integer as chk
-			from unnest(moved_subjects, moved_frames) with ordinality as m(subject, frame, n)
+			from unnest(old_subjects, old_frames) with ordinality as m(subject, frame, n)
 			union all select 2, c.id, c.subject, c.frame, null from committed c
 			union all select 3, g.n, g.subject, g.frame, g.chk from given g
 		) a
@@ -163,13 +164,13 @@ begin
 	)
 	insert into {steps} as made (id, epoch, seq, total, taken, seen, system, timeline)
 	select previous.id + 1,
-		case when fenced then 1 + floor(random() * 2147483646)::integer else previous.epoch end,
+		case when new_epoch then 1 + floor(random() * 2147483646)::integer else previous.epoch end,
 		coalesce((select max(a.seq) from added a), previous.seq),
 		coalesce((select max(a.total) from added a), previous.total),
 		greatest(previous.taken, (select max(c.id) from committed c)),
-		coalesce(moved_seen, pg_current_snapshot()),
-		coalesce(here.system, previous.system),
-		coalesce(here.timeline, previous.timeline)
+		coalesce(old_seen, pg_current_snapshot()),
+		coalesce(this_server.system, previous.system),
+		coalesce(this_server.timeline, previous.timeline)
 	returning made.epoch, made.seq into epoch, last;
 	message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
 	perform pg_notify('{channel}', '');
@@ -217,8 +218,8 @@ begin
 			using errcode = 'invalid_parameter_value';
 	end if;
 	if data is null then
-		raise exception 'data is null'
-			using errcode = 'invalid_parameter_value', hint = 'for the JSON value null, pass ''null''';
+		raise exception 'data is null: for the JSON value null, pass ''null'''
+			using errcode = 'invalid_parameter_value';
 	end if;
 	-- Line breaks of JSON are white space.
 	frame := convert_to(case when type <> '' then 'event: ' || type || E'\n' else '' end

@@ -53,14 +53,7 @@ type sqlite struct {
 	*namer
 }
 
-// leastConnections is the least size of a pool with which the log does not wait for the
-// application's transactions.
-const leastConnections = 4
-
 func (s *sqlite) check(ctx context.Context) error {
-	if most := s.db.Stats().MaxOpenConnections; most > 0 && most < leastConnections {
-		return fmt.Errorf("the pool has at most %d connections, and the log would wait for transactions of the application: allow %d, or give the log a pool of its own on the same file", most, leastConnections)
-	}
 	var mode string
 	if err := s.db.QueryRowContext(ctx, `pragma journal_mode`).Scan(&mode); err != nil {
 		return err
@@ -109,7 +102,7 @@ func (s *sqlite) put() string {
 
 // append implements dialect. One statement is one transaction, and takes the lock of writers at
 // once.
-func (s *sqlite) append(ctx context.Context, batch []*pending) error {
+func (s *sqlite) append(ctx context.Context, db queries, batch []*pending) error {
 	args := make([]any, 0, 4*len(batch))
 	byCheck := make(map[uint32]*pending, len(batch))
 	for i, p := range batch {
@@ -120,7 +113,7 @@ func (s *sqlite) append(ctx context.Context, batch []*pending) error {
 		args = append(args, i, p.check, p.record.Subject, p.record.Frame)
 	}
 	values := strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?), ", len(batch)), ", ")
-	rows, err := s.db.QueryContext(ctx, s.tables(`with new (n, chk, subject, frame) as (values `+values+`)
+	rows, err := db.QueryContext(ctx, s.tables(`with new (n, chk, subject, frame) as (values `+values+`)
 		insert into {log} (chk, subject, frame, total)
 		select chk, subject, frame, `+newTotal+` + sum(length(cast(subject as blob)) + length(frame) + {overhead}) over (order by n)
 		from new order by n returning seq, chk`), args...)
@@ -165,3 +158,13 @@ func (s *sqlite) post(ctx context.Context, batch []message) error {
 }
 
 func (s *sqlite) clean(context.Context, removeFunc) error { return nil }
+
+func (s *sqlite) checkRights(context.Context) error { return nil }
+
+// explain implements dialect.
+func (s *sqlite) explain(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "database is locked") {
+		return fmt.Errorf("%w (another transaction may keep the file for itself; inside a transaction, send by Registry.In)", err)
+	}
+	return err
+}

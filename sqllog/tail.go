@@ -17,7 +17,7 @@ const (
 	tailTimeout = 4 * time.Second
 	// retryPause is the pause after a failure.
 	retryPause = 100 * time.Millisecond
-	// shortPoll is how often the tail looks for a transaction that is about to be committed, and
+	// shortPoll is how often the tail polls when a transaction is about to be committed, and
 	// shortPollTime for how long.
 	shortPoll     = 2 * time.Millisecond
 	shortPollTime = 100 * time.Millisecond
@@ -26,34 +26,35 @@ const (
 // kick has the tail read at once what is new in the log.
 func (l *Log) kick() { notify(l.kicked) }
 
-// expectCommit has the tail look every shortPoll for a while.
+// expectCommit has the tail poll every shortPoll for a while.
 func (l *Log) expectCommit() {
-	now := time.Since(l.made)
-	if before := l.expected.Swap(int64(now)); now-time.Duration(before) >= shortPollTime {
+	now := time.Since(l.opened)
+	if before := l.lastPut.Swap(int64(now)); now-time.Duration(before) >= shortPollTime {
 		notify(l.hurried) // it would sleep for a whole PollInterval
 	}
 }
 
-// pause is how long the tail waits before it looks again, after a look that took a time. It looks
-// for half of the time at most.
+// pause is how long the tail waits before it polls again, after a poll that took a time. It polls for
+// half of the time at most.
 func (l *Log) pause(took time.Duration) time.Duration {
-	if time.Since(l.made)-time.Duration(l.expected.Load()) < shortPollTime {
+	if time.Since(l.opened)-time.Duration(l.lastPut.Load()) < shortPollTime {
 		return min(max(shortPoll, took), l.cfg.PollInterval)
 	}
 	return l.cfg.PollInterval
 }
 
-// tail reads new entries into the window until the log is closed. When the timer fires, it looks for
-// what transactions have committed.
+// tail reads new entries into the window until the log is closed. When the timer fires, it also polls
+// for what transactions have committed.
 func (l *Log) tail() {
+	defer l.reading.release()
 	timer := time.NewTimer(l.pause(0))
 	defer timer.Stop()
 	for {
-		look := false
+		poll := false
 		select {
 		case <-l.kicked:
 		case <-timer.C:
-			look = true
+			poll = true
 		case <-l.hurried:
 			timer.Reset(l.pause(0))
 			continue
@@ -62,7 +63,7 @@ func (l *Log) tail() {
 		}
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(l.life, tailTimeout)
-		err := l.follow(ctx, look)
+		err := l.follow(ctx, poll)
 		cancel()
 		switch {
 		case l.life.Err() != nil:
@@ -70,7 +71,7 @@ func (l *Log) tail() {
 		case err != nil:
 			l.setFailure(err)
 			timer.Reset(retryPause)
-		case look:
+		case poll:
 			l.setFailure(nil)
 			timer.Reset(l.pause(time.Since(start)))
 		}
@@ -79,14 +80,24 @@ func (l *Log) tail() {
 
 // follow adds the entries after the tip to the window, up to what the database had when it was asked
 // first. What has come meanwhile is for the next turn, so that a node that reads slower than others
-// write still has contact. Only a look confirms contact: it shows that the database takes events.
-func (l *Log) follow(ctx context.Context, look bool) error {
-	var target uint64
-	if look {
-		tip := l.window.Tip()
-		now, err := l.look(ctx, l.db, tip.Seq)
+// write still has contact. Only a poll confirms contact: it shows that the database takes events.
+func (l *Log) follow(ctx context.Context, poll bool) (err error) {
+	defer func() {
 		if err != nil {
-			return fmt.Errorf("looking for new events: %w", err)
+			l.reading.release()
+			err = l.dialect.explain(err)
+		}
+	}()
+	db, err := l.reading.get(ctx)
+	if err != nil {
+		return err
+	}
+	var target uint64
+	if poll {
+		tip := l.window.Tip()
+		now, err := l.poll(ctx, db, tip.Seq)
+		if err != nil {
+			return fmt.Errorf("polling for new events: %w", err)
 		}
 		if now.continues(tip) && now.last == tip.Seq && now.message == l.messages.seen.Load() {
 			l.window.ConfirmContact()
@@ -96,12 +107,12 @@ func (l *Log) follow(ctx context.Context, look bool) error {
 	}
 	for {
 		tip := l.window.Tip()
-		now, added, err := l.readTail(ctx, tip)
+		now, added, err := l.readTail(ctx, db, tip)
 		switch {
 		case err != nil:
 			return fmt.Errorf("reading new events: %w", err)
 		case !now.continues(tip):
-			if err := l.reset(ctx); err != nil {
+			if err := l.reset(ctx, db); err != nil {
 				return err
 			}
 			continue
@@ -109,7 +120,7 @@ func (l *Log) follow(ctx context.Context, look bool) error {
 			target = now.last
 		}
 		if now.message != l.messages.seen.Load() {
-			if err := l.receive(ctx, now.message); err != nil {
+			if err := l.receive(ctx, db, now.message); err != nil {
 				return err
 			}
 		}
@@ -117,7 +128,7 @@ func (l *Log) follow(ctx context.Context, look bool) error {
 			l.window.SkipTo(tip.Seq, now.last)
 		}
 		if reached := l.window.Tip().Seq; reached >= min(target, now.last) {
-			if look {
+			if poll {
 				l.window.ConfirmContact()
 			}
 			if reached < now.last {
@@ -128,7 +139,7 @@ func (l *Log) follow(ctx context.Context, look bool) error {
 	}
 }
 
-// continues reports whether the database still has the history of which a position is.
+// continues reports whether the database's history still contains a position.
 func (p *position) continues(at eventlog.Cursor) bool {
 	return p.epoch == at.Epoch && p.last >= at.Seq && (!p.check.Valid || at.Check == 0 || p.check.V == at.Check)
 }
@@ -136,8 +147,8 @@ func (p *position) continues(at eventlog.Cursor) bool {
 // readTail adds the entries after a position to the window. It returns what the database says about
 // that position, and how many entries there were. If the position is not the database's, it adds
 // none.
-func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, added int, err error) {
-	rows, err := l.db.QueryContext(ctx, l.tables(`select s.epoch, s.last, s.message,
+func (l *Log) readTail(ctx context.Context, db queries, tip eventlog.Cursor) (now position, added int, err error) {
+	rows, err := db.QueryContext(ctx, l.tables(`select s.epoch, s.last, s.message,
 		(select t.chk from {log} t where t.seq = $1), e.seq, e.chk, e.at, e.subject, e.frame
 		from `+l.dialect.state(false)+` s left join
 		(select n.seq, n.chk, n.at, n.subject, n.frame from {log} n where n.seq > $1 order by n.seq limit $2) e on true
@@ -167,7 +178,7 @@ func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, 
 
 // reset has the window begin as far back as its memory reaches: the log is opened, or the database
 // is another one, or was restored.
-func (l *Log) reset(ctx context.Context) error {
+func (l *Log) reset(ctx context.Context, db queries) error {
 	bounds := eventlog.WindowBounds{
 		Bytes:             int(min(int64(l.cfg.RecentBytes), l.cfg.MaxBytes)),
 		EntriesPerSubject: int64(l.cfg.EventsPerSubject),
@@ -175,13 +186,13 @@ func (l *Log) reset(ctx context.Context) error {
 	}
 	// The newest entries that fit. total counts less than the window does, so these are too many.
 	var first sql.Null[uint64]
-	err := l.db.QueryRowContext(ctx, l.tables(`select min(e.seq) from (select n.seq, n.total from {log} n order by n.seq desc limit $1) e
+	err := db.QueryRowContext(ctx, l.tables(`select min(e.seq) from (select n.seq, n.total from {log} n order by n.seq desc limit $1) e
 		where e.total > (select n.total from {log} n order by n.seq desc limit 1) - $2`),
 		bounds.Bytes/eventlog.WindowEntryOverhead+1, bounds.Bytes).Scan(&first)
 	if err != nil {
 		return fmt.Errorf("reading which events are recent: %w", err)
 	}
-	now, err := l.look(ctx, l.db, max(first.V, 1)-1)
+	now, err := l.poll(ctx, db, max(first.V, 1)-1)
 	if err != nil {
 		return fmt.Errorf("reading the state of the log: %w", err)
 	}

@@ -29,8 +29,11 @@ func (l *Log) trimmer() {
 			return
 		}
 		err := l.trim(l.life, &first)
-		if err != nil && !failed && l.life.Err() == nil {
+		switch {
+		case err != nil && !failed && l.life.Err() == nil:
 			l.cfg.Logger.Warn("cannot remove old events", slog.Any("error", err))
+		case err == nil && failed:
+			l.cfg.Logger.Info("removing old events again")
 		}
 		failed = err != nil
 	}

@@ -4,7 +4,7 @@ package pgxlog
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,14 +20,16 @@ import (
 //
 // A connection whose peer has vanished is noticed within about 20 s, by a query every 10 s.
 //
-// The error says that url is not valid. It does not show it.
+// The error says that url is not valid. It does not say why, because url may have a password.
 func Listen(url string) (sqllog.ListenFunc, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("pgxlog: the address is not valid: %w", err)
+		return nil, errAddress // the cause would show parts of the address
 	}
 	return listener{cfg}.listen, nil
 }
+
+var errAddress = errors.New("pgxlog: the address is not a valid connection string of pgx; a URL needs special characters of its password as %XX")
 
 type listener struct{ cfg *pgx.ConnConfig }
 
@@ -85,9 +87,10 @@ func ping(ctx context.Context, conn *pgx.Conn) error {
 	return conn.Ping(ctx)
 }
 
-// Execer is a transaction of pgx: a pgx.Tx, or a *pgx.Conn in one.
+// Execer is what Tx needs of a pgx.Tx. A pool or a connection is none.
 type Execer interface {
 	Exec(ctx context.Context, statement string, args ...any) (pgconn.CommandTag, error)
+	Commit(ctx context.Context) error
 }
 
 // Tx is [sqllog.Log.Tx] for a transaction of pgx.
