@@ -40,6 +40,9 @@ func readAppendsToDst(t *testing.T, s Suite) {
 		{name: "epoch", q: eventlog.Query{After: old, MaxEntries: most, MaxBytes: bytes}, gap: eventlog.GapEpoch},
 		{name: "unknown", q: eventlog.Query{After: madeUp, MaxEntries: most, MaxBytes: bytes}, gap: eventlog.GapUnknown},
 	} {
+		if page.gap == eventlog.GapTrimmed && s.NoSubjectBound {
+			continue
+		}
 		if page.q.Subjects == nil {
 			page.q.Subjects = r.subjects
 		}
