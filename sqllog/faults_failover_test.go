@@ -107,7 +107,7 @@ func TestFailoverToAsynchronousStandbyIsAGap(t *testing.T) {
 	old = append(old, readers[0].from)
 	promote(t, standby)
 	t.Logf("promoted after %v", time.Since(began).Round(time.Millisecond))
-	l.recovers(t, 5*time.Second, readers...)
+	l.recovers(t, 10*time.Second, readers...)
 	l.await(t, 200)
 	end, rows := l.settle(t)
 	for i, r := range readers {
@@ -154,7 +154,7 @@ func TestFailoverToSynchronousStandbyLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	promote(t, standby)
-	l.recovers(t, 5*time.Second, readers...)
+	l.recovers(t, 10*time.Second, readers...)
 	l.await(t, 200)
 	l.verify(t, readers...)
 	wantNoGaps(t, readers...)
@@ -242,7 +242,7 @@ func TestFailoverFromFrozenPrimary(t *testing.T) {
 	}()
 	t.Logf("%d processes do not answer", len(pids))
 	promote(t, standby)
-	l.recovers(t, 15*time.Second, readers...)
+	l.recovers(t, 20*time.Second, readers...)
 	l.await(t, 200)
 	l.verify(t, readers...)
 	for i, r := range readers {

@@ -14,7 +14,7 @@ import (
 )
 
 // patience is no demand on a log's speed. It ends the test of a log that fails.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // until polls a condition.
 func until(t testing.TB, what string, ok func() bool) {

@@ -16,7 +16,7 @@ type proxy struct {
 	server   string
 	stalled  bool // nothing gets through, and connections stay open
 	refusing bool // new connections are closed
-	most     int  // after an answer of so many bytes in one piece, no more of them get through; 0 for no bound
+	most     int  // after so many bytes of answers on one connection, none get through; 0 for no bound
 	stuck    bool // that has happened
 	conns    map[net.Conn]bool
 	finished bool
@@ -111,13 +111,14 @@ func (p *proxy) copy(to, from net.Conn, answers bool) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 64<<10)
-	for {
+	for total := 0; ; {
 		n, err := from.Read(buffer)
 		if err != nil {
 			return
 		}
+		total += n
 		p.mu.Lock()
-		if answers && p.most > 0 && n >= p.most {
+		if answers && p.most > 0 && total >= p.most {
 			p.stuck = true
 		}
 		for (p.stalled || answers && p.stuck) && !p.finished {
