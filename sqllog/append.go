@@ -34,7 +34,7 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	if err := l.cfg.check(r); err != nil {
 		return eventlog.Cursor{}, err
 	}
-	ctx, cancel := l.cfg.bound(ctx)
+	ctx, cancel := bound(ctx, l.cfg.AppendTimeout)
 	defer cancel()
 	generation, epoch := l.window.Generation(), l.window.Tip().Epoch
 	// The frame belongs to the caller again when Append returns, which may be before it is stored.

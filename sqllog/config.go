@@ -20,9 +20,6 @@ type Config struct {
 	// SkipMigrations says that the application's own tool makes the tables, from the statements of
 	// [PostgresMigrations] or [SQLiteMigrations]. Opening fails if they are not of this version.
 	SkipMigrations bool
-	// EventsPerSubject is the most events that a client may have missed of one subject, such as one
-	// user or one topic. A client that has missed more gets a gap instead. Default 4096.
-	EventsPerSubject int
 	// MaxAge is how long an event is kept, by the clock of the database, at least 100 ms. Nodes
 	// compare that time with their own clocks, which should differ by far less. Default 1 hour.
 	MaxAge time.Duration
@@ -34,10 +31,10 @@ type Config struct {
 	// node never holds more than MaxBytes. Default 64 MiB.
 	RecentBytes int
 	// PollInterval is how often the log polls the database for new events, and for what transactions
-	// have committed, at least 1 ms. A poll is one short query. After an event was put into a
+	// have committed: 1 to 500 ms. A poll is one short query. After an event was put into a
 	// transaction on this node, the log polls every 2 ms for a while. Default 10 ms.
 	PollInterval time.Duration
-	// AppendTimeout bounds Append and the opening if their context has no deadline. Default 5 s.
+	// AppendTimeout bounds Append if its context has no deadline. Default 5 s.
 	AppendTimeout time.Duration
 	// Logger gets a record at level warn when the log cannot read the database, and one at level
 	// info when it can again; the same for listening. It gets one warning about rows that are not
@@ -62,22 +59,25 @@ type Config struct {
 type ListenFunc func(ctx context.Context, channel string, ready, notified func()) error
 
 const (
-	defaultTablePrefix      = "ginsse_"
-	defaultEventsPerSubject = 4096
-	defaultMaxAge           = time.Hour
-	defaultMaxBytes         = 1 << 30
-	defaultRecentBytes      = 64 << 20
-	defaultPollInterval     = 10 * time.Millisecond
-	defaultAppendTimeout    = 5 * time.Second
+	defaultTablePrefix   = "ginsse_"
+	defaultMaxAge        = time.Hour
+	defaultMaxBytes      = 1 << 30
+	defaultRecentBytes   = 64 << 20
+	defaultPollInterval  = 10 * time.Millisecond
+	defaultAppendTimeout = 5 * time.Second
+
+	// maxPollInterval leaves time for several polls before the node counts as partitioned.
+	maxPollInterval = contactTimeout / 4
+	// openTimeout bounds opening if its context has no deadline: it reads RecentBytes.
+	openTimeout = 30 * time.Second
 )
 
 // tablePrefix leaves room for the longest name within the 63 bytes of Postgres.
-var tablePrefix = regexp.MustCompile(`^([a-z_][a-z0-9_]{0,29}\.)?[a-z_][a-z0-9_]{0,29}$`)
+var tablePrefix = regexp.MustCompile(`^([a-z_][a-z0-9_]{0,29}\.)?[a-z_][a-z0-9_]{0,28}$`)
 
 // resolve fills in the defaults. The error names the field that is wrong.
 func (c *Config) resolve() error {
 	setDefault(&c.TablePrefix, defaultTablePrefix)
-	setDefault(&c.EventsPerSubject, defaultEventsPerSubject)
 	setDefault(&c.MaxAge, defaultMaxAge)
 	setDefault(&c.MaxBytes, defaultMaxBytes)
 	setDefault(&c.RecentBytes, defaultRecentBytes)
@@ -88,17 +88,15 @@ func (c *Config) resolve() error {
 	}
 	switch {
 	case !tablePrefix.MatchString(c.TablePrefix):
-		return fmt.Errorf("sqllog: Config.TablePrefix is %q; it may have at most 30 small letters, digits and _, and before them the name of a schema with a dot", c.TablePrefix)
-	case c.EventsPerSubject < 0:
-		return fmt.Errorf("sqllog: Config.EventsPerSubject is %d; it must be 1 or more, or 0 for the default", c.EventsPerSubject)
+		return fmt.Errorf("sqllog: Config.TablePrefix is %q; it may have at most 29 small letters, digits and _, and before them the name of a schema with a dot", c.TablePrefix)
 	case c.MaxAge < 100*time.Millisecond:
 		return fmt.Errorf("sqllog: Config.MaxAge is %v, less than 100 ms", c.MaxAge)
 	case c.MaxBytes < 0:
 		return fmt.Errorf("sqllog: Config.MaxBytes is %d; it must be 1 or more, or 0 for the default", c.MaxBytes)
 	case c.RecentBytes < 0:
 		return fmt.Errorf("sqllog: Config.RecentBytes is %d; it must be 1 or more, or 0 for the default", c.RecentBytes)
-	case c.PollInterval < time.Millisecond:
-		return fmt.Errorf("sqllog: Config.PollInterval is %v, less than 1 ms", c.PollInterval)
+	case c.PollInterval < time.Millisecond || c.PollInterval > maxPollInterval:
+		return fmt.Errorf("sqllog: Config.PollInterval is %v, not 1 ms to %v", c.PollInterval, maxPollInterval)
 	case c.AppendTimeout < 0:
 		return fmt.Errorf("sqllog: Config.AppendTimeout is %v; it must be above 0, or 0 for the default", c.AppendTimeout)
 	}
@@ -111,21 +109,33 @@ func setDefault[T comparable](value *T, otherwise T) {
 	}
 }
 
-// bound returns a context with the default deadline if it has none.
-func (c *Config) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+// bound returns a context with a deadline if it has none.
+func bound(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, c.AppendTimeout)
+	return context.WithTimeout(ctx, timeout)
 }
+
+const (
+	// maxSubject is the length of the longest subject.
+	maxSubject = len("command:") + eventlog.MaxNameBytes
+	// maxFrame is the most bytes of a frame.
+	maxFrame = 16 << 20
+	// maxStep is the most committed records that one transaction adds to the log on Postgres.
+	maxStep = 4000
+)
 
 // check refuses a record that the log cannot hold.
 func (c *Config) check(r eventlog.Record) error {
 	if _, _, ok := eventlog.SplitSubject(r.Subject); !ok {
-		return fmt.Errorf("%w: subject %q", eventlog.ErrInvalidRecord, r.Subject)
+		return fmt.Errorf("%w: subject %.80q", eventlog.ErrInvalidRecord, r.Subject)
 	}
 	if err := eventlog.CheckFrame(r.Frame); err != nil {
 		return err
+	}
+	if len(r.Frame) > maxFrame {
+		return fmt.Errorf("%w: the frame has %d bytes, more than %d", eventlog.ErrTooLarge, len(r.Frame), maxFrame)
 	}
 	if size := int64(len(r.Frame) + len(r.Subject) + rowOverhead); size > c.MaxBytes {
 		return fmt.Errorf("%w: it counts %d bytes, more than Config.MaxBytes, %d", eventlog.ErrTooLarge, size, c.MaxBytes)

@@ -12,13 +12,12 @@ import (
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	for field, cfg := range map[string]sqllog.Config{
-		"TablePrefix":      {TablePrefix: `x"; drop table users; --`},
-		"EventsPerSubject": {EventsPerSubject: -1},
-		"MaxAge":           {MaxAge: time.Millisecond},
-		"MaxBytes":         {MaxBytes: -1},
-		"RecentBytes":      {RecentBytes: -1},
-		"PollInterval":     {PollInterval: time.Microsecond},
-		"AppendTimeout":    {AppendTimeout: -1},
+		"TablePrefix":   {TablePrefix: `x"; drop table users; --`},
+		"MaxAge":        {MaxAge: time.Millisecond},
+		"MaxBytes":      {MaxBytes: -1},
+		"RecentBytes":   {RecentBytes: -1},
+		"PollInterval":  {PollInterval: time.Microsecond},
+		"AppendTimeout": {AppendTimeout: -1},
 	} {
 		for name, k := range map[string]kind{"sqlite": inSQLite, "postgres": inPostgres} {
 			if _, err := k.log(t.Context(), nil, cfg); err == nil || !strings.Contains(err.Error(), "Config."+field) {

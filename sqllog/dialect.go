@@ -33,9 +33,9 @@ type dialect interface {
 	checkRights(ctx context.Context) error
 }
 
-// removeFunc runs a statement that deletes as many rows as its last parameter says, which
-// removeFunc adds, until there are no more.
-type removeFunc func(ctx context.Context, statement string, args ...any) error
+// removeFunc removes rows of a table, which a condition selects, in batches by the order of a key.
+// Nothing that it was to remove is left afterwards.
+type removeFunc func(ctx context.Context, table, key, where string, args ...any) error
 
 // queries is a *sql.DB or a *sql.Conn.
 type queries interface {

@@ -41,7 +41,7 @@ func TestConformancePostgresThroughPgbouncer(t *testing.T) {
 			for _, name := range chosen {
 				if strings.Contains(t.Name(), name) {
 					return open(t, bouncedNode{newDatabase(t), sqllog.Config{
-						EventsPerSubject: bounds.EventsPerSubject, MaxAge: bounds.MaxAge, MaxBytes: bounds.MaxBytes,
+						MaxAge: bounds.MaxAge, MaxBytes: bounds.MaxBytes,
 					}})
 				}
 			}

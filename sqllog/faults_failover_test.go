@@ -92,7 +92,7 @@ func TestFailoverToAsynchronousStandbyIsAGap(t *testing.T) {
 	t.Parallel()
 	primary := ownServer(t)
 	standby := newStandby(t, primary)
-	cfg := sqllog.Config{EventsPerSubject: 100_000}
+	cfg := sqllog.Config{}
 	nodes := inPostgres.openNodes(t, cfg, either(primary, standby), either(standby, primary))
 	readers := []*follower{follow(t, nodes[0].log), follow(t, nodes[1].log), follow(t, nodes[0].log, nodes[1].log)}
 	l := startLoad(t, nodes...)
@@ -145,7 +145,7 @@ func TestFailoverToSynchronousStandbyLosesNothing(t *testing.T) {
 	primary := ownServer(t)
 	standby := newStandby(t, primary)
 	waitForStandby(t, primary)
-	cfg := sqllog.Config{EventsPerSubject: 100_000, SynchronousStandby: true}
+	cfg := sqllog.Config{SynchronousStandby: true}
 	nodes := inPostgres.openNodes(t, cfg, either(primary, standby), either(standby, primary))
 	readers := []*follower{follow(t, nodes[0].log), follow(t, nodes[1].log), follow(t, nodes[0].log, nodes[1].log)}
 	l := startLoad(t, nodes...)
@@ -226,7 +226,7 @@ func TestFailoverFromFrozenPrimary(t *testing.T) {
 	}
 	primary := ownServer(t)
 	standby := newStandby(t, primary)
-	cfg := sqllog.Config{EventsPerSubject: 100_000}
+	cfg := sqllog.Config{}
 	nodes := inPostgres.openNodes(t, cfg, either(primary, standby), either(primary, standby))
 	readers := []*follower{follow(t, nodes[0].log), follow(t, nodes[1].log)}
 	l := startLoad(t, nodes...)

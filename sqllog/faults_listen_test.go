@@ -21,7 +21,7 @@ func TestListeningThatIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := new(logged)
-	cfg := sqllog.Config{Listen: listen, EventsPerSubject: 100_000, Logger: slog.New(slog.NewTextHandler(records, nil))}
+	cfg := sqllog.Config{Listen: listen, Logger: slog.New(slog.NewTextHandler(records, nil))}
 	nodes := inPostgres.openNodes(t, cfg, address, address)
 	readers := []*follower{follow(t, nodes[0].log), follow(t, nodes[1].log)}
 	l := startLoad(t, nodes...)

@@ -61,7 +61,7 @@ func TestConformancePostgresWithFaults(t *testing.T) {
 				t.Skip("TestConformancePostgres runs it")
 			}
 			return open(t, faultyNode{contents: c, cfg: sqllog.Config{
-				EventsPerSubject: b.EventsPerSubject, MaxAge: b.MaxAge, MaxBytes: b.MaxBytes,
+				MaxAge: b.MaxAge, MaxBytes: b.MaxBytes,
 			}})
 		},
 		Peer: func(t *testing.T, log eventlog.Log) eventlog.Log { return open(t, find(log)) },
@@ -134,7 +134,7 @@ func TestPostgresThatIsPausedLosesNothing(t *testing.T) {
 func onFaultyServer(t *testing.T, s *server, fault func(l *load)) {
 	t.Helper()
 	address := s.url("postgres")
-	nodes := inPostgres.openNodes(t, sqllog.Config{EventsPerSubject: 100_000}, address, address)
+	nodes := inPostgres.openNodes(t, sqllog.Config{}, address, address)
 	readers := []*follower{follow(t, nodes[0].log), follow(t, nodes[1].log), follow(t, nodes[0].log, nodes[1].log)}
 	l := startLoad(t, nodes...)
 	l.await(t, 200)

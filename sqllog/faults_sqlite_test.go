@@ -69,7 +69,7 @@ type file struct {
 // meanwhile too.
 func TestKilledProcessesLoseNothingInSQLite(t *testing.T) {
 	t.Parallel()
-	f := &file{path: inSQLite.make(t), cfg: sqllog.Config{EventsPerSubject: 1_000_000}, place: make(map[string]eventlog.Cursor)}
+	f := &file{path: inSQLite.make(t), cfg: sqllog.Config{}, place: make(map[string]eventlog.Cursor)}
 	n := inSQLite.openNodes(t, f.cfg, f.path)[0]
 	if _, err := n.db.ExecContext(t.Context(), `create table app_rows (n text primary key)`); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,8 @@ type Log struct {
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc
-	running sync.WaitGroup // the log's goroutines
+	running sync.WaitGroup // the log's goroutines, and reads from the database
+	closing sync.Mutex     // held while the log is closed, and while a read begins
 
 	failure atomic.Pointer[error] // why the database cannot be read; nil while it can
 	strange sync.Once             // the warning about rows that are not events
@@ -79,7 +80,7 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 			l.reading.release()
 		}
 	}()
-	ctx, cancel := cfg.bound(ctx)
+	ctx, cancel := bound(ctx, openTimeout)
 	defer cancel()
 	if err := l.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("sqllog: %w", err)
@@ -99,8 +100,12 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 
 // Close ends the log. It returns when the log no longer uses the database. Calls of Append, Head
 // and Read in progress end with an error. Close may be repeated.
+//
+// On SQLite it may wait as long as the busy timeout, while another transaction writes.
 func (l *Log) Close() error {
+	l.closing.Lock()
 	l.end()
+	l.closing.Unlock()
 	l.running.Wait()
 	l.window.Close()
 	return nil
@@ -150,7 +155,7 @@ func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
 	return at, l.wrap("asking for the head", err)
 }
 
-// Read implements [eventlog.Log]. Positions near the head are read from memory. Others take four
+// Read implements [eventlog.Log]. Positions near the head are read from memory. Others take three
 // queries for a page. Read returns after about 4 s at most. With [eventlog.Query.NoWait] it sends
 // no query.
 //
@@ -171,7 +176,7 @@ func (l *Log) wrap(doing string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, eventlog.ErrClosed):
+	case errors.Is(err, eventlog.ErrClosed), l.life.Err() != nil:
 		return ErrClosed
 	case errors.Is(err, eventlog.ErrWouldWait):
 		return err // the database was not asked

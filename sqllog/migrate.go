@@ -70,8 +70,11 @@ func (n *namer) tables(template string) string {
 }
 
 func newNamer(prefix string, more ...string) *namer {
-	names := append([]string{"{overhead}", strconv.Itoa(rowOverhead), "{channel}", channel(prefix)}, more...)
-	for _, name := range []string{"log", "meta", "messages", "inbox", "steps", "server", "step", "post", "publish", "disconnect"} {
+	names := append([]string{
+		"{overhead}", strconv.Itoa(rowOverhead), "{channel}", channel(prefix), "{max_subject}", strconv.Itoa(maxSubject),
+		"{max_frame}", strconv.Itoa(maxFrame), "{max_step}", strconv.Itoa(maxStep),
+	}, more...)
+	for _, name := range []string{"log", "meta", "messages", "inbox", "steps", "server", "fresh", "step", "post", "publish", "disconnect"} {
 		names = append(names, "{"+name+"}", prefix+name)
 	}
 	return &namer{replacer: strings.NewReplacer(names...)}

@@ -10,8 +10,8 @@ import (
 )
 
 // OpenPostgres returns the log in a PostgreSQL database, version 13 or later. It makes the tables,
-// reads the newest events into memory, and returns then, or when ctx ends. If ctx has no deadline,
-// [Config.AppendTimeout] is one.
+// reads the newest events into memory, and returns then, or when ctx ends, or after 30 s if ctx has
+// no deadline.
 //
 // db is the application's pool or another one, with any driver; with a pool of pgx it is what
 // stdlib.OpenDBFromPool returns. The log uses several connections of it at a time, and holds none.
@@ -120,7 +120,7 @@ func (p *postgres) fence() string { return strconv.FormatBool(!p.cfg.Synchronous
 
 func (p *postgres) state(poll bool) string {
 	if poll {
-		return `{step}(null, null, null, null, ` + p.fence() + `)`
+		return `{step}(null::text, null::text, null::text, null::bytea, ` + p.fence() + `)`
 	}
 	return `(select n.epoch, n.seq as last, coalesce((select g.id from {messages} g order by g.id desc limit 1), 0) as message
 		from {steps} n order by n.id desc limit 1)`
@@ -146,7 +146,7 @@ func (p *postgres) append(ctx context.Context, db queries, batch []*pending) err
 		frames = append(frames, one.record.Frame...)
 	}
 	var last uint64
-	err := db.QueryRowContext(ctx, p.tables(`select s.last from {step}($1, $2, $3, $4, `+p.fence()+`) s`),
+	err := db.QueryRowContext(ctx, p.tables(`select s.last from {step}($1::text, $2::text, $3::text, $4::bytea, `+p.fence()+`) s`),
 		subjects.String(), sizes.String(), checks.String(), frames).Scan(&last)
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (p *postgres) post(ctx context.Context, batch []message) error {
 		sizes.WriteString(strconv.Itoa(len(m.body)))
 		bodies = append(bodies, m.body...)
 	}
-	_, err := p.db.ExecContext(ctx, p.tables(`select {post}($1, $2, $3)`), receivers.String(), sizes.String(), bodies)
+	_, err := p.db.ExecContext(ctx, p.tables(`select {post}($1::text, $2::text, $3::bytea)`), receivers.String(), sizes.String(), bodies)
 	return err
 }
 
@@ -188,16 +188,15 @@ func (p *postgres) clean(ctx context.Context, remove removeFunc) error {
 	if p.cleaned.epoch != epoch { // on another server, transactions may have other numbers
 		p.cleaned.epoch, p.cleaned.seen, p.cleaned.step = epoch, "1:1:", 0
 	}
-	err = remove(ctx, `delete from {inbox} where (xid, id) in (select i.xid, i.id from {inbox} i
-		where (i.xid >= pg_snapshot_xmax($1::text::pg_snapshot) or i.xid = any(array(select pg_snapshot_xip($1::text::pg_snapshot))))
-		and pg_visible_in_snapshot(i.xid, $2::text::pg_snapshot) order by i.xid, i.id limit $3)`, p.cleaned.seen, seen)
+	err = remove(ctx, "{inbox}", "xid, id", `pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+		and (xid >= pg_snapshot_xmax($1::text::pg_snapshot) or xid = any(array(select pg_snapshot_xip($1::text::pg_snapshot))))`,
+		p.cleaned.seen, seen)
 	if err != nil {
 		return err
 	}
 	p.cleaned.seen = seen
 	before := step - keepSteps
-	err = remove(ctx, `delete from {steps} where id in (select s.id from {steps} s
-		where s.id >= $1 and s.id < $2 order by s.id limit $3)`, p.cleaned.step, before)
+	err = remove(ctx, "{steps}", "id", "id >= $1 and id < $2", p.cleaned.step, before)
 	if err == nil {
 		p.cleaned.step = max(before, 0)
 	}

@@ -4,12 +4,12 @@
 create table {meta} (version integer not null);
 
 -- What is to be added to the log, in transactions of the application. Whoever may insert into it
--- may send any event to any user.
+-- may send any event to any user. The bounds are those of the log: no row of it keeps others out.
 create table {inbox} (
 	xid xid8 not null default pg_current_xact_id(),
 	id bigint generated always as identity,
-	subject text not null,
-	frame bytea not null,
+	subject text not null check (octet_length(subject) <= {max_subject}),
+	frame bytea not null check (octet_length(frame) <= {max_frame}),
 	primary key (xid, id)
 );
 
@@ -17,8 +17,8 @@ create table {inbox} (
 -- clock. total counts the bytes of all entries up to this one, each with {overhead} beside its
 -- text.
 create table {log} (
-	seq bigint primary key,
-	chk integer not null,
+	seq bigint primary key check (seq > 0),
+	chk integer not null check (chk > 0),
 	at bigint not null,
 	total bigint not null,
 	subject text collate "C" not null,
@@ -37,7 +37,8 @@ create table {steps} (
 	taken bigint not null, -- no row of the inbox with a higher id was added
 	seen pg_snapshot not null, -- the rows of the inbox that it sees were added
 	system bigint, -- of pg_control_system(); null if the role may not ask
-	timeline integer
+	timeline integer,
+	home oid not null -- of this table: a restored copy has another
 );
 
 -- Messages between nodes. An id is a time in microseconds since 1970.
@@ -49,7 +50,7 @@ create unlogged table {messages} (
 
 -- {server} says which server this is: the timeline changes when a standby is promoted.
 create function {server}(out system bigint, out timeline integer)
-language plpgsql set search_path from current as $$
+language plpgsql as $$
 begin
 	begin
 		select s.system_identifier into system from pg_control_system() s;
@@ -64,6 +65,27 @@ begin
 end
 $$;
 
+-- {fresh} returns the rows of the inbox that were committed since a snapshot: its transactions that
+-- have ended, and later ones, of which those in between are skipped that are still open.
+create function {fresh}(seen pg_snapshot) returns table (xid xid8, id bigint, subject text, frame bytea)
+language sql stable as $$
+	select i.xid, i.id, i.subject, i.frame
+	from (
+		select x as low, (x::text::bigint + 1)::text::xid8 as high
+		from pg_snapshot_xip(seen) as x where pg_visible_in_snapshot(x, pg_current_snapshot())
+		union all
+		select coalesce((lag(x) over (order by x)::text::bigint + 1)::text::xid8, pg_snapshot_xmax(seen)), x
+		from (
+			select x from pg_snapshot_xip(pg_current_snapshot()) as x where x >= pg_snapshot_xmax(seen)
+			union all select pg_snapshot_xmax(pg_current_snapshot())
+		) as open(x)
+	) as span
+	cross join lateral (
+		select n.xid, n.id, n.subject, n.frame from {inbox} n
+		where n.xid >= span.low and n.xid < span.high order by n.xid, n.id
+	) as i
+$$;
+
 -- {step} adds a batch of records to the log, and before them what was committed to the inbox. It
 -- returns the state of the log. frames are the frames of the batch in one piece, subjects their
 -- subjects in lines, sizes and checks their lengths and checks with commas between; null for none.
@@ -71,24 +93,21 @@ $$;
 -- transaction ends, so the answer is one row.
 --
 -- A row of the inbox is new if the snapshot of the last step does not see its transaction, and this
--- one does. So no transaction is passed over, however late it commits, and none waits.
+-- one does. So no transaction is passed over, however late it commits, and none waits. If more rows
+-- are new than one step adds, it removes those that it has added from the inbox, and the rest stays
+-- new.
 create function {step}(
 	subjects text, sizes text, checks text, frames bytea, fence boolean,
 	out epoch integer, out last bigint, out message bigint
 )
-language plpgsql set search_path from current set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
+language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
 	key constant bigint := 7451600000000000000 + '{steps}'::regclass::oid::bigint;
 	has_written constant boolean := pg_current_xact_id_if_assigned() is not null;
-	previous {steps};
+	previous record;
 	this_server record;
-	first_unseen xid8;
-	in_progress xid8[];
-	other_server boolean := false; -- here, transactions have other numbers
+	other_server boolean; -- here, transactions have other numbers
 	new_epoch boolean;
-	old_subjects text[];
-	old_frames bytea[];
-	old_seen pg_snapshot;
 begin
 	if pg_is_in_recovery() then
 		raise exception 'this server is a standby, which takes no events: connect to the primary, for example with target_session_attrs=read-write';
@@ -99,18 +118,17 @@ begin
 	end if;
 	select * into this_server from {server}();
 	for attempt in 1..2 loop
-		select * into strict previous from {steps} s order by s.id desc limit 1;
-		other_server := coalesce(previous.system <> this_server.system, false)
-			or pg_snapshot_xmax(previous.seen) > pg_snapshot_xmax(pg_current_snapshot());
-		new_epoch := other_server or fence and coalesce(previous.timeline <> this_server.timeline, false);
-		first_unseen := case when other_server then '0' else pg_snapshot_xmax(previous.seen) end;
-		in_progress := array(select pg_snapshot_xip(previous.seen));
-		if subjects is null and not new_epoch
-			and not exists (select from {inbox} i where i.xid >= first_unseen)
-			and not exists (select from {inbox} i where i.xid = any(in_progress)) then
-			epoch := previous.epoch;
-			last := previous.seq;
-			message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
+		select s.*, exists (select from {fresh}(s.seen)) as news,
+			pg_snapshot_xmax(s.seen) > pg_snapshot_xmax(pg_current_snapshot()) as went_back,
+			coalesce((select m.id from {messages} m order by m.id desc limit 1), 0) as message
+		into strict previous from {steps} s order by s.id desc limit 1;
+		other_server := previous.went_back or coalesce(previous.system <> this_server.system, false);
+		new_epoch := other_server or previous.home <> '{steps}'::regclass::oid
+			or fence and coalesce(previous.timeline <> this_server.timeline, false);
+		epoch := previous.epoch;
+		last := previous.seq;
+		message := previous.message;
+		if subjects is null and not new_epoch and not previous.news then
 			return;
 		end if;
 		if attempt = 1 then
@@ -120,27 +138,23 @@ begin
 			if subjects is not null or new_epoch then
 				perform pg_advisory_xact_lock(key); -- then look again
 			elsif not pg_try_advisory_xact_lock(key) then -- another node adds to the log
-				epoch := previous.epoch;
-				last := previous.seq;
-				message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
 				return;
 			end if;
 		end if;
 	end loop;
-	if other_server then
-		-- The numbers of the rows mean nothing here. Those that the last step did not see are added; ids
-		-- tell them from rows that were inserted here.
-		with old as (delete from {inbox} returning *)
-		select array_agg(o.subject order by o.id), array_agg(o.frame order by o.id), pg_current_snapshot()
-		into old_subjects, old_frames, old_seen
-		from old o
-		where o.id > previous.taken or not pg_visible_in_snapshot(o.xid, previous.seen);
-		-- Without a row the aggregate still returns the snapshot.
-	end if;
-	with committed as (
-		select i.id, i.subject, i.frame from {inbox} i
-		where not other_server and (i.xid >= first_unseen or i.xid = any(in_progress))
-			and i.xid < pg_snapshot_xmax(pg_current_snapshot()) -- unless somebody made it up
+	with found as (
+		select f.xid, f.id, f.subject, f.frame from {fresh}(previous.seen) f where not other_server
+		-- On another server, ids tell what the last step has added from what was inserted here.
+		union all select i.xid, i.id, i.subject, i.frame from {inbox} i
+			where other_server and (i.id > previous.taken or not pg_visible_in_snapshot(i.xid, previous.seen))
+		limit {max_step} + 1
+	), sized as (
+		select f.*, row_number() over part as n, sum(octet_length(f.frame)) over part as bytes
+		from found f window part as (order by f.xid, f.id)
+	), committed as (
+		select z.* from sized z where z.n = 1 or z.n <= {max_step} and z.bytes <= {max_frame}
+	), rest as (
+		select (select count(*) from found) > (select count(*) from committed) as more
 	), given as (
 		select t.n, t.subject, t.chk, substring(frames from (sum(t.size) over (order by t.n) - t.size)::integer + 1 for t.size) as frame
 		from unnest(string_to_array(subjects, E'\n'), string_to_array(sizes, ',')::integer[], string_to_array(checks, ',')::integer[])
@@ -148,10 +162,8 @@ begin
 	), new as (
 		select row_number() over (order by a.part, a.n) as n, a.subject, a.frame, a.chk
 		from (
-			select 1 as part, m.n, m.subject, m.frame, null::integer as chk
-			from unnest(old_subjects, old_frames) with ordinality as m(subject, frame, n)
-			union all select 2, c.id, c.subject, c.frame, null from committed c
-			union all select 3, g.n, g.subject, g.frame, g.chk from given g
+			select 1 as part, c.n, c.subject, c.frame, null::integer as chk from committed c
+			union all select 2, g.n, g.subject, g.frame, g.chk from given g
 		) a
 	), added as (
 		insert into {log} (seq, chk, at, total, subject, frame)
@@ -161,25 +173,30 @@ begin
 			w.subject, w.frame
 		from new w
 		returning seq, total
+	), removed as (
+		delete from {inbox} i using committed c where (select r.more from rest r) and i.xid = c.xid and i.id = c.id
+	), cleared as (
+		delete from {inbox} i where other_server and not (select r.more from rest r)
 	)
-	insert into {steps} as made (id, epoch, seq, total, taken, seen, system, timeline)
+	insert into {steps} as made (id, epoch, seq, total, taken, seen, system, timeline, home)
 	select previous.id + 1,
 		case when new_epoch then 1 + floor(random() * 2147483646)::integer else previous.epoch end,
 		coalesce((select max(a.seq) from added a), previous.seq),
 		coalesce((select max(a.total) from added a), previous.total),
 		greatest(previous.taken, (select max(c.id) from committed c)),
-		coalesce(old_seen, pg_current_snapshot()),
+		case when r.more then previous.seen else pg_current_snapshot() end,
 		coalesce(this_server.system, previous.system),
-		coalesce(this_server.timeline, previous.timeline)
+		coalesce(this_server.timeline, previous.timeline),
+		'{steps}'::regclass::oid
+	from rest r
 	returning made.epoch, made.seq into epoch, last;
-	message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
 	perform pg_notify('{channel}', '');
 end
 $$;
 
 -- {post} adds messages to nodes. receivers are names in lines, of which * stands for all nodes.
 create function {post}(receivers text, sizes text, bodies bytea) returns void
-language plpgsql set search_path from current as $$
+language plpgsql as $$
 declare
 	newest bigint;
 begin
@@ -195,7 +212,7 @@ $$;
 -- {publish} sends an event from SQL, as part of the transaction: to 'user:ID', 'topic:NAME' or
 -- 'all'. An empty type means "message". The role needs the right to insert into {inbox}.
 create function {publish}(subject text, type text, data json) returns void
-language plpgsql set search_path from current as $$
+language plpgsql as $$
 declare
 	kind constant text := split_part(subject, ':', 1);
 	name constant text := substr(subject, length(split_part(subject, ':', 1)) + 2);
@@ -233,18 +250,22 @@ end
 $$;
 
 create function {publish}(subject text, type text, data jsonb) returns void
-language sql set search_path from current as $$ select {publish}($1, $2, $3::json) $$;
+language sql as $$ select {publish}($1, $2, $3::json) $$;
 
 -- A literal is text. It must be JSON too.
 create function {publish}(subject text, type text, data text) returns void
-language sql set search_path from current as $$ select {publish}($1, $2, $3::json) $$;
+language sql as $$ select {publish}($1, $2, $3::json) $$;
 
 -- {disconnect} ends the streams of a user, as part of the transaction.
 create function {disconnect}(user_id text, reason text) returns void
-language plpgsql set search_path from current as $$
+language plpgsql as $$
 begin
 	if user_id is null or user_id = '' or octet_length(user_id) > 256 or user_id ~ '[\u0001-\u001f\u007f-\u009f]' then
 		raise exception 'user ID % must have 1 to 256 bytes, without control characters', coalesce(quote_literal(left(user_id, 64)), 'null')
+			using errcode = 'invalid_parameter_value';
+	end if;
+	if octet_length(reason) > 1024 then
+		raise exception 'the reason has % bytes, more than 1024', octet_length(reason)
 			using errcode = 'invalid_parameter_value';
 	end if;
 	insert into {inbox} (subject, frame) values ('command:' || user_id,
@@ -252,8 +273,26 @@ begin
 end
 $$;
 
-insert into {steps} (id, epoch, seq, total, taken, seen, system, timeline)
-select 0, 1 + floor(random() * 2147483646)::integer, 0, 0, 0, pg_current_snapshot(), s.system, s.timeline
+insert into {steps} (id, epoch, seq, total, taken, seen, system, timeline, home)
+select 0, 1 + floor(random() * 2147483646)::integer, 0, 0, 0, '1:1:', s.system, s.timeline, '{steps}'::regclass::oid
 from {server}() s;
+
+-- The functions search the schema of the tables alone, whoever calls them.
+do $$
+declare
+	f record;
+begin
+	for f in
+		select p.oid::regprocedure as name, n.nspname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+		where p.pronamespace = (select c.relnamespace from pg_class c where c.oid = '{log}'::regclass)
+			and p.oid in ('{step}(text, text, text, bytea, boolean)'::regprocedure, '{server}()'::regprocedure,
+				'{post}(text, text, bytea)'::regprocedure, '{disconnect}(text, text)'::regprocedure,
+				'{publish}(text, text, json)'::regprocedure, '{publish}(text, text, jsonb)'::regprocedure,
+				'{publish}(text, text, text)'::regprocedure)
+	loop
+		execute format('alter function %s set search_path = %I, pg_temp', f.name, f.nspname);
+	end loop;
+end
+$$;
 
 insert into {meta} (version) values (1);

@@ -45,7 +45,7 @@ func (o processOptions) open() (*sql.DB, *sqllog.Log) {
 		open = sqllog.OpenPostgres
 	}
 	log, err := open(context.Background(), db, sqllog.Config{
-		RecentBytes: o.RecentBytes, EventsPerSubject: 1_000_000, // no gap, however fast the machine
+		RecentBytes: o.RecentBytes, // no gap, however fast the machine
 	})
 	must(err)
 	return db, log

@@ -12,7 +12,7 @@ import (
 
 // OpenSQLite returns the log in an SQLite database of version 3.35 or later, with any driver. It
 // makes the tables, reads the newest events into memory, and returns then, or when ctx ends. If ctx
-// has no deadline, [Config.AppendTimeout] is one.
+// has no deadline, after 30 s.
 //
 // db is the application's pool, or another one on the same file. The log uses several connections
 // of it at a time, and holds none. The settings of its connections are the application's:
@@ -54,19 +54,34 @@ type sqlite struct {
 }
 
 func (s *sqlite) check(ctx context.Context) error {
+	// Settings that were made by a statement hold for one connection.
+	for range 2 {
+		conn, err := s.db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close() //nolint:errcheck // returns it to the pool
+		if err := checkConnection(ctx, conn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkConnection(ctx context.Context, db queries) error {
 	var mode string
-	if err := s.db.QueryRowContext(ctx, `pragma journal_mode`).Scan(&mode); err != nil {
+	if err := db.QueryRowContext(ctx, `pragma journal_mode`).Scan(&mode); err != nil {
 		return err
 	}
 	if !strings.EqualFold(mode, "wal") {
-		return fmt.Errorf("the journal mode is %q, and the log needs WAL: open the database with pragma journal_mode=WAL; a database in memory cannot hold a log", mode)
+		return fmt.Errorf("the journal mode is %q, and the log needs WAL: set it for all connections of the pool, in the address of the database; a database in memory cannot hold a log", mode)
 	}
 	var busy int
-	if err := s.db.QueryRowContext(ctx, `pragma busy_timeout`).Scan(&busy); err != nil {
+	if err := db.QueryRowContext(ctx, `pragma busy_timeout`).Scan(&busy); err != nil {
 		return err
 	}
 	if busy == 0 {
-		return errors.New("the busy timeout is 0, so writers would fail instead of waiting for each other: open the database with pragma busy_timeout=5000")
+		return errors.New("the busy timeout is 0, so writers would fail instead of waiting for each other: set 5000 ms for all connections of the pool, in the address of the database")
 	}
 	return nil
 }

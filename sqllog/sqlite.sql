@@ -6,11 +6,11 @@
 -- total counts the bytes of all entries up to this one, each with {overhead} beside its text.
 create table if not exists {log} (
 	seq integer primary key autoincrement,
-	chk integer not null default (1 + abs(random() % 2147483646)),
+	chk integer not null check (chk > 0) default (1 + abs(random() % 2147483646)),
 	at integer not null default (cast((julianday('now') - 2440587.5) * 86400000000 as integer)),
 	total integer not null,
-	subject text not null,
-	frame blob not null
+	subject text not null check (length(subject) <= {max_subject}),
+	frame blob not null check (length(frame) <= {max_frame})
 );
 
 create index if not exists {log}_by_subject on {log} (subject, seq);

@@ -180,9 +180,8 @@ func (l *Log) readTail(ctx context.Context, db queries, tip eventlog.Cursor) (no
 // is another one, or was restored.
 func (l *Log) reset(ctx context.Context, db queries) error {
 	bounds := eventlog.WindowBounds{
-		Bytes:             int(min(int64(l.cfg.RecentBytes), l.cfg.MaxBytes)),
-		EntriesPerSubject: int64(l.cfg.EventsPerSubject),
-		MaxAge:            l.cfg.MaxAge,
+		Bytes:  int(min(int64(l.cfg.RecentBytes), l.cfg.MaxBytes)),
+		MaxAge: l.cfg.MaxAge,
 	}
 	// The newest entries that fit. total counts less than the window does, so these are too many.
 	var first sql.Null[uint64]

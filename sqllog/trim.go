@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -39,49 +41,58 @@ func (l *Log) trimmer() {
 	}
 }
 
-// trim removes the entries that are too old, the oldest ones if there are too many, and what the
-// log no longer needs. Entries are removed in order, whatever their clocks say: [store.ReadOlder]
-// relies on it.
+// trim removes the entries that are too old, the oldest ones if there are too many, and what the log
+// no longer needs. The newest entry stays, so that its position is known. Entries are removed in
+// order, whatever their clocks say: [store.ReadOlder] relies on it.
 //
 // first is a sequence before which no entry is left. Rows that were removed are skipped by it.
-// Otherwise the database would look at each of them, for as long as an old transaction keeps them.
+// Otherwise the database would go through all of them, for as long as an old transaction keeps them.
 func (l *Log) trim(ctx context.Context, first *uint64) error {
 	tip := l.window.Tip().Seq
 	if *first > tip { // the database is another one
 		*first = 0
 	}
-	keep := sql.Null[uint64]{}
+	var keep uint64
 	err := l.db.QueryRowContext(ctx, l.tables(`select e.seq from {log} e where e.seq >= $1 and e.at > $2
 		and e.total >= (select n.total from {log} n order by n.seq desc limit 1) - $3 order by e.seq limit 1`),
 		*first, time.Now().Add(-l.cfg.MaxAge).UnixMicro(), l.cfg.MaxBytes).Scan(&keep)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		keep.V = tip + 1 // newer ones came after the query
+		keep = tip // newer ones came after the query
 	case err != nil:
 		return err
 	}
-	err = l.remove(ctx, `delete from {log} where seq in (select e.seq from {log} e where e.seq >= $1 and e.seq < $2 order by e.seq limit $3)`, *first, keep.V)
-	if err != nil {
+	if err := l.remove(ctx, "{log}", "seq", "seq >= $1 and seq < $2", *first, keep); err != nil {
 		return err
 	}
-	*first = keep.V
-	err = l.remove(ctx, `delete from {messages} where id in (select g.id from {messages} g where g.id < $1 order by g.id limit $2)`,
-		time.Now().Add(-keepMessages).UnixMicro())
-	if err != nil {
+	*first = keep
+	newest := l.messages.seen.Load()
+	if err := l.remove(ctx, "{messages}", "id", "id < $1", int64(newest)-keepMessages.Microseconds()); err != nil {
 		return err
 	}
 	return l.dialect.clean(ctx, l.remove)
 }
 
 // remove is a [removeFunc].
-func (l *Log) remove(ctx context.Context, statement string, args ...any) error {
-	args = append(args, trimBatch)
+func (l *Log) remove(ctx context.Context, table, key, where string, args ...any) error {
+	rows := "from " + table + " where " + where
+	batch := l.tables(fmt.Sprintf("delete from %s where (%s) in (select %s %s order by %s limit $%d)", table, key, key, rows, key, len(args)+1))
 	for {
-		done, err := l.db.ExecContext(ctx, l.tables(statement), args...)
+		done, err := l.db.ExecContext(ctx, batch, append(slices.Clone(args), trimBatch)...)
 		if err != nil {
 			return err
 		}
-		if n, err := done.RowsAffected(); err != nil || n < trimBatch {
+		n, err := done.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if n == trimBatch {
+			continue
+		}
+		// Another node may have removed some of the batch.
+		var more bool
+		err = l.db.QueryRowContext(ctx, l.tables("select exists (select 1 "+rows+")"), args...).Scan(&more)
+		if err != nil || !more {
 			return err
 		}
 	}
