@@ -20,6 +20,9 @@ type dialect interface {
 	// Such a query returns one row: until a node has taken all of its answer, it may keep others
 	// waiting.
 	state(poll bool) string
+	// unchanged reports whether it is certain that the database has not changed since the last call that
+	// asked for its state on a connection. Only the tail calls it.
+	unchanged(ctx context.Context, conn *sql.Conn) (bool, error)
 	// append stores records in one transaction, in order, and sets their sequences and checks.
 	append(ctx context.Context, db queries, batch []*pending) error
 	// put returns the statement that puts a subject and a frame into a transaction.

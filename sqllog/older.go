@@ -141,7 +141,7 @@ func (s store) page(ctx context.Context, db queries, q eventlog.Query, head even
 		}
 		last = at
 	}
-	if err := rows.Err(); err != nil {
+	if err := errors.Join(rows.Close(), rows.Err()); err != nil {
 		return page, err
 	}
 	switch page.More = page.More || found == most; {

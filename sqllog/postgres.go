@@ -126,6 +126,8 @@ func (p *postgres) state(poll bool) string {
 		from {steps} n order by n.id desc limit 1)`
 }
 
+func (p *postgres) unchanged(context.Context, *sql.Conn) (bool, error) { return false, nil }
+
 func (p *postgres) put() string { return `insert into {inbox} (subject, frame) values ($1, $2)` }
 
 // append implements dialect. The batch is one parameter of each kind, so that the statement is

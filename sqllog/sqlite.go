@@ -43,7 +43,7 @@ func OpenSQLite(ctx context.Context, db *sql.DB, cfg Config) (*Log, error) {
 		return nil, fmt.Errorf("sqllog: Config.TablePrefix is %q; SQLite has no schemas", cfg.TablePrefix)
 	}
 	names := newNamer(cfg.TablePrefix, "$", "?") // to SQLite, $1 would be a name
-	return open(ctx, db, cfg, &sqlite{db, &cfg, names}, names)
+	return open(ctx, db, cfg, &sqlite{db: db, cfg: &cfg, namer: names}, names)
 }
 
 // sqlite is the dialect of SQLite.
@@ -51,6 +51,11 @@ type sqlite struct {
 	db  *sql.DB
 	cfg *Config
 	*namer
+
+	// version is what pragma data_version returned on a connection. It changes when another connection
+	// has committed.
+	version     int64
+	versionFrom *sql.Conn
 }
 
 func (s *sqlite) check(ctx context.Context) error {
@@ -105,6 +110,16 @@ func (s *sqlite) state(bool) string {
 	return `(select m.epoch as epoch,
 		coalesce((select q.seq from sqlite_sequence q where q.name = '{log}'), 0) as last,
 		coalesce((select max(g.id) from {messages} g), 0) as message from {meta} m)`
+}
+
+func (s *sqlite) unchanged(ctx context.Context, conn *sql.Conn) (bool, error) {
+	var version int64
+	if err := conn.QueryRowContext(ctx, `pragma data_version`).Scan(&version); err != nil {
+		return false, err
+	}
+	same := conn == s.versionFrom && version == s.version
+	s.version, s.versionFrom = version, conn
+	return same, nil
 }
 
 // newTotal is the sum of all entries before an insert.

@@ -94,6 +94,13 @@ func (l *Log) follow(ctx context.Context, poll bool) (err error) {
 	}
 	var target uint64
 	if poll {
+		switch same, err := l.dialect.unchanged(ctx, db); {
+		case err != nil:
+			return fmt.Errorf("polling for new events: %w", err)
+		case same && l.window.Tip().Epoch != 0:
+			l.window.ConfirmContact()
+			return nil
+		}
 		tip := l.window.Tip()
 		now, err := l.poll(ctx, db, tip.Seq)
 		if err != nil {
