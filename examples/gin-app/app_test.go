@@ -56,6 +56,18 @@ func newTestApp(t *testing.T, cfg appConfig) *app {
 	return a
 }
 
+// revokeTokens ends the sessions of a user, and leaves the streams open.
+func (a *app) revokeTokens(t *testing.T, userID string) {
+	t.Helper()
+	err := a.store.update(t.Context(), func(ctx context.Context, tx *transaction) error {
+		_, err := endSessionsIn(ctx, tx.Tx, userID, time.Now().Add(time.Hour), defaultSessionLifetime)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // newTLSSite returns a visitor of a site that serves HTTPS.
 func newTLSSite(t *testing.T) *visitor {
 	t.Helper()

@@ -35,6 +35,7 @@ require (
 	github.com/gabriel-vasile/mimetype v1.4.12 // indirect
 	github.com/gin-contrib/sse v1.1.0 // indirect
 	github.com/ginsse/ginsse/natslog v0.0.0
+	github.com/ginsse/ginsse/sqllog v0.0.0
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/go-playground/locales v0.14.1 // indirect
 	github.com/go-playground/universal-translator v0.18.1 // indirect
@@ -75,3 +76,5 @@ require (
 replace github.com/ginsse/ginsse => ../..
 
 replace github.com/ginsse/ginsse/natslog => ../../natslog
+
+replace github.com/ginsse/ginsse/sqllog => ../../sqllog

@@ -85,15 +85,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		cfg.Proxies = strings.Split(*proxies, ",")
 	}
 	if *natsAddress != "" {
-		if cfg.Nodes, err = openNodes(ctx, *natsAddress, *database, logger); err != nil {
+		connected, err := openNodes(ctx, *natsAddress, *database, logger)
+		if err != nil {
 			return err
 		}
+		cfg.Log = connected
 	}
 	application, err := newApp(ctx, cfg)
 	if err != nil {
-		if cfg.Nodes != nil {
-			err = errors.Join(err, cfg.Nodes.Close())
-		}
 		return err
 	}
 	defer func() { err = errors.Join(err, application.Close()) }()
@@ -107,8 +106,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		logger.Warn("other machines can sign in as the demo users, whose password is public; use -no-demo")
 	}
 	fmt.Fprintf(stdout, "Listening on http://%s\nDatabase: %s\n", listener.Addr(), *database)
-	if cfg.Nodes != nil && cfg.Nodes.server != nil {
-		fmt.Fprintf(stdout, "Start other processes with -nats %s\n", cfg.Nodes.url)
+	if connected, ok := cfg.Log.(*nodes); ok && connected.server != nil {
+		fmt.Fprintf(stdout, "Start other processes with -nats %s\n", connected.url)
 	}
 	if !*noDemo {
 		fmt.Fprintf(stdout, "Sign in as alice, bob or carol with password %q\n", demoPassword)

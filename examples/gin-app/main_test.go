@@ -101,8 +101,14 @@ func TestDatabaseSurvivesARestart(t *testing.T) {
 	if got, unread := alice.inbox(); len(got) != 3 || unread != 2 || got[0].ID <= list[0].ID {
 		t.Errorf("alice has %d notifications, %d unread", len(got), unread)
 	}
+	// The stream goes on where it ended: the event log is in the database too.
 	again := alice.open("/events", ssetest.LastEventID(position))
-	again.NextOf("sse.gap") // the event history is in memory only, so the page asks the store
+	if got := again.NextOf("sse.open").Data; !parse[struct{ Resumed bool }](t, []byte(got)).Resumed {
+		t.Errorf("sse.open is %s", got)
+	}
+	if got := nextOf(again, "sse.gap", "comment"); got.Type != "comment" || parse[notificationData](t, []byte(got.Data)).Body != "three" {
+		t.Errorf("got %+v", got)
+	}
 	second.stop()
 }
 

@@ -28,10 +28,13 @@ func newNodes(t *testing.T) (first, second *site) {
 			t.Fatal(err)
 		}
 		address = n.url
-		sites[i] = newSite(t, appConfig{Demo: true, Database: file, Nodes: n})
+		sites[i] = newSite(t, appConfig{Demo: true, Database: file, Log: n})
 	}
 	return sites[0], sites[1]
 }
+
+// nats returns the node's connection to NATS, and its server if it runs in the node.
+func (s *site) nats() *nodes { return s.app.log.(*nodes) }
 
 func TestEventsReachTheStreamsOfAllNodes(t *testing.T) {
 	t.Parallel()
@@ -70,8 +73,8 @@ func TestRequestsSucceedWhileNATSIsDown(t *testing.T) {
 	first, second := newNodes(t)
 	alice := first.signedIn("alice")
 	stream := alice.open("/events")
-	first.app.nodes.server.Shutdown()
-	first.app.nodes.server.WaitForShutdown()
+	first.nats().server.Shutdown()
+	first.nats().server.WaitForShutdown()
 	begun := time.Now()
 	second.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Is anybody there?"})
 	if took := time.Since(begun); took > 2*sendTimeout {
@@ -103,11 +106,11 @@ func TestPageShowsEventsOfAnotherNode(t *testing.T) {
 func TestNATSServerRequiresTheToken(t *testing.T) {
 	t.Parallel()
 	first, _ := newNodes(t)
-	if nc, err := nats.Connect(first.app.nodes.url); err == nil {
+	if nc, err := nats.Connect(first.nats().url); err == nil {
 		nc.Close()
 		t.Error("the server accepts a client without the token")
 	}
-	if info, err := os.Stat(filepath.Join(first.app.nodes.server.StoreDir(), "..", tokenFile)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(first.nats().server.StoreDir(), "..", tokenFile)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
 }
@@ -136,7 +139,7 @@ func TestSignOutReachesOtherNodesWhenNATSIsBack(t *testing.T) {
 	first, second := newNodes(t)
 	alice := first.signedIn("alice")
 	stream := (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events")
-	broker := first.app.nodes
+	broker := first.nats()
 	address, err := url.Parse(broker.url)
 	if err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func TestPostHasItsNewestCommentsAndEarlierOnesOnRequest(t *testing.T) {
 	all := make([]comment, maxComments+30)
 	for i := range all {
 		var err error
-		if all[i], _, _, err = s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i), ""); err != nil {
+		if all[i], err = s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i), ""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"runtime"
@@ -14,6 +15,9 @@ import (
 
 	"modernc.org/sqlite" // the driver "sqlite", in pure Go
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/sqllog"
 )
 
 // The errors of the store that callers can act on. The store knows nothing of HTTP: problemOf
@@ -26,15 +30,18 @@ var (
 )
 
 // store keeps users, posts and notifications in an SQLite database. Each method is one
-// transaction: if it returns an error, it has changed nothing. Functions whose names end in "In"
-// run inside a transaction of their caller.
+// transaction: if it returns an error, it has changed nothing and sent nothing. Functions whose
+// names end in "In" run inside a transaction of their caller.
 //
 // Concurrency: all methods may be called from several goroutines. Several processes may open
 // the same file.
 type store struct {
+	file string
 	// SQLite has one writer at a time. So write has a single connection, and transactions queue
 	// for it, which is fairer than SQLite's own lock. Readers do not wait for writers.
 	write, read *sql.DB
+	events      *sql.DB // pool of the event log; nil if the log is not in the database
+	sending     sending // set before the first transaction that sends
 }
 
 // inMemory is the name of a database in memory, which is lost when its store is closed.
@@ -74,7 +81,7 @@ func isBusy(err error) bool {
 }
 
 func openStoreOnce(ctx context.Context, file string) (*store, error) {
-	s := new(store)
+	s := &store{file: file}
 	var err error
 	if s.write, err = openDatabase(file, url.Values{"_txlock": {"immediate"}}, "journal_mode(WAL)"); err != nil {
 		return nil, err
@@ -131,7 +138,28 @@ func (s *store) Close() error {
 	if s.read != nil && s.read != s.write {
 		err = s.read.Close()
 	}
+	if s.events != nil {
+		err = errors.Join(err, s.events.Close())
+	}
 	return errors.Join(err, s.write.Close())
+}
+
+// openLog opens the event log in the database. It is called once, and the log is closed before the
+// store. The log has connections of its own, because write has only one.
+func (s *store) openLog(ctx context.Context, logger *slog.Logger) (eventLog, error) {
+	if s.file == inMemory {
+		log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{})
+		return memoryLog{log}, err
+	}
+	var err error
+	if s.events, err = openDatabase(s.file, url.Values{"_txlock": {"immediate"}}); err != nil {
+		return nil, err
+	}
+	log, err := sqllog.OpenSQLite(ctx, s.events, sqllog.Config{Logger: logger})
+	if err != nil {
+		return nil, err // not log, which is a nil pointer
+	}
+	return log, nil
 }
 
 // Ping returns an error if the database cannot be read.
@@ -150,7 +178,7 @@ func (s *store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return s.update(ctx, func(ctx context.Context, tx *transaction) error {
 		var version int
 		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 			return fmt.Errorf("reading its version: %w", err)
@@ -172,27 +200,22 @@ func (s *store) migrate(ctx context.Context) error {
 	})
 }
 
-// update runs a transaction that writes. Other writers wait until it has ended.
-func (s *store) update(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
-	return transact(ctx, s.write, do)
-}
-
 // view runs a transaction that only reads. It sees one state of the database.
 func (s *store) view(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
-	return transact(ctx, s.read, do)
+	return s.transact(ctx, s.read, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, do)
 }
 
 // transact runs a transaction. The end of ctx stops only the wait for a connection. It does not
 // abort a running transaction: database/sql would then close the connection, and so delete a
 // database in memory.
-func transact(ctx context.Context, db *sql.DB, do func(ctx context.Context, tx *sql.Tx) error) error {
+func (s *store) transact(ctx context.Context, db *sql.DB, options *sql.TxOptions, do func(ctx context.Context, tx *sql.Tx) error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // returns it to the pool
 	ctx = context.WithoutCancel(ctx)
-	tx, err := conn.BeginTx(ctx, nil)
+	tx, err := conn.BeginTx(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -207,7 +230,7 @@ func transact(ctx context.Context, db *sql.DB, do func(ctx context.Context, tx *
 func (s *store) Secret(ctx context.Context, name string, size int) (secret []byte, err error) {
 	made := make([]byte, size)
 	_, _ = rand.Read(made) // never fails
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
 		if _, err := tx.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, made); err != nil {
 			return err
 		}

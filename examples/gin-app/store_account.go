@@ -41,8 +41,8 @@ func scanAccount(row *sql.Row) (a account, err error) {
 // AddAccount adds an account. Names are equal if they differ only in case. Errors:
 // [errNameTaken].
 func (s *store) AddAccount(ctx context.Context, name, passwordHash string) (added user, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		added, err = addAccountIn(ctx, tx, name, passwordHash, false)
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		added, err = addAccountIn(ctx, tx.Tx, name, passwordHash, false)
 		return err
 	})
 	return added, err
@@ -50,12 +50,12 @@ func (s *store) AddAccount(ctx context.Context, name, passwordHash string) (adde
 
 // AddDemoAccount adds a demo account with a post. Errors: [errNameTaken].
 func (s *store) AddDemoAccount(ctx context.Context, name, passwordHash, body string) error {
-	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		added, err := addAccountIn(ctx, tx, name, passwordHash, true)
+	return s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		added, err := addAccountIn(ctx, tx.Tx, name, passwordHash, true)
 		if err != nil {
 			return err
 		}
-		_, _, err = addPostIn(ctx, tx, added, body, "")
+		_, _, err = addPostIn(ctx, tx.Tx, added, body, "")
 		return err
 	})
 }
@@ -90,7 +90,7 @@ func (s *store) AccountNamed(ctx context.Context, name string) (account, error) 
 // the other. A token is therefore either issued before EndSessions and revoked by it, or issued
 // later and expires later.
 func (s *store) BeginSession(ctx context.Context, id string, lifetime time.Duration) (a account, expires time.Time, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
 		if a, err = scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id)); err != nil {
 			return err
 		}
@@ -100,22 +100,29 @@ func (s *store) BeginSession(ctx context.Context, id string, lifetime time.Durat
 	return a, expires, err
 }
 
-// EndSessions revokes all tokens of a user that were issued until now with this lifetime. It
-// changes nothing if the request's own token, which expires at expires, is already revoked.
+// EndSessions revokes all tokens of a user that were issued until now with this lifetime, and ends
+// the user's streams. It changes nothing if the request's own token, which expires at expires, is
+// already revoked.
 func (s *store) EndSessions(ctx context.Context, id string, expires time.Time, lifetime time.Duration) error {
-	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		a, err := scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id))
-		if err != nil {
+	return s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		ended, err := endSessionsIn(ctx, tx.Tx, id, expires, lifetime)
+		if err != nil || !ended {
 			return err
 		}
-		if revoked(a, expires) {
-			return nil
-		}
-		// A token issued in the second of an earlier EndSessions expires one second later.
-		through := later(time.Now().Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second))
-		_, err = tx.ExecContext(ctx, "UPDATE accounts SET void_through = ? WHERE id = ?", through.Unix(), id)
-		return err
+		return tx.events.Disconnect(ctx, id, reasonSignedOut)
 	})
+}
+
+// endSessionsIn returns false if the tokens were revoked already.
+func endSessionsIn(ctx context.Context, tx *sql.Tx, id string, expires time.Time, lifetime time.Duration) (bool, error) {
+	a, err := scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id))
+	if err != nil || revoked(a, expires) {
+		return false, err
+	}
+	// A token issued in the second of an earlier EndSessions expires one second later.
+	through := later(time.Now().Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second))
+	_, err = tx.ExecContext(ctx, "UPDATE accounts SET void_through = ? WHERE id = ?", through.Unix(), id)
+	return err == nil, err
 }
 
 // userIn returns the user with an ID, or [errNoSuchUser].

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/ginsse/ginsse"
 )
 
 // maxNotifications is how many notifications of a user are kept. The oldest are deleted.
@@ -36,7 +38,6 @@ func excerpt(text string) string {
 
 // notification is a notification in a user's list.
 type notification struct {
-	Recipient string `json:"-"`    // the ID of the post's author
 	Type      string `json:"type"` // the type of its event: eventComment or eventReaction
 	Read      bool   `json:"read"`
 	notificationData
@@ -70,7 +71,7 @@ func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, read
 	defer rows.Close()
 	list := []notification{} // not nil: an empty list must be [] in JSON
 	for rows.Next() {
-		n := notification{Recipient: userID}
+		var n notification
 		var createdAt int64
 		var postBody string
 		err := rows.Scan(&n.ID, &n.Type, &n.PostID, &postBody, &n.Actor.ID, &n.Actor.Name, &n.Kind, &n.Body, &createdAt)
@@ -93,12 +94,12 @@ func readStateIn(ctx context.Context, tx *sql.Tx, userID string) (state readStat
 	return state, err
 }
 
-// ReadNotifications marks a user's notifications up to an ID as read. It returns the new read
-// state, and whether it differs from the old one. A later notification is always unread, even if
-// upTo is higher than its ID.
-func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64) (state readState, changed bool, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		before, err := readStateIn(ctx, tx, userID)
+// ReadNotifications marks a user's notifications up to an ID as read, and returns the new read
+// state. If that differs from the old one, it sends the new one to all tabs of the user. A later
+// notification is always unread, even if upTo is higher than its ID.
+func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64) (state readState, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		before, err := readStateIn(ctx, tx.Tx, userID)
 		if err != nil {
 			return err
 		}
@@ -107,28 +108,33 @@ func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64
 		if err != nil {
 			return err
 		}
-		state, err = readStateIn(ctx, tx, userID)
-		changed = state.Unread != before.Unread
-		return err
+		state, err = readStateIn(ctx, tx.Tx, userID)
+		if err != nil || state.Unread == before.Unread {
+			return err
+		}
+		return tx.events.SendTo(ctx, userID, ginsse.Event{Type: eventNotificationsRead, Data: state})
 	})
-	return state, changed, err
+	return state, err
 }
 
-// addNotificationIn adds a notification for the author of a post, and returns it. It returns nil
-// if the actor is the author. It deletes the oldest if there are more than maxNotifications.
-func addNotificationIn(ctx context.Context, tx *sql.Tx, about postHead, eventType string, data notificationData) (*notification, error) {
+// notifyIn adds a notification for the author of a post, and sends it. It does nothing if the actor
+// is the author. It deletes the oldest if there are more than maxNotifications.
+func notifyIn(ctx context.Context, tx *transaction, about postHead, eventType string, data notificationData) error {
 	recipientID := about.AuthorID
 	if recipientID == data.Actor.ID {
-		return nil, nil //nolint:nilnil // no notification is a result
+		return nil
 	}
 	data.PostExcerpt = excerpt(about.Body)
 	err := tx.QueryRowContext(ctx, "INSERT INTO notifications (recipient_id, type, post_id, actor_id, kind, body, created_at) "+
 		"VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
 		recipientID, eventType, data.PostID, data.Actor.ID, data.Kind, data.Body, data.CreatedAt.UnixMilli()).Scan(&data.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	_, err = tx.ExecContext(ctx, "DELETE FROM notifications WHERE recipient_id = ?1 AND id <= "+
 		"(SELECT id FROM notifications WHERE recipient_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)", recipientID, maxNotifications)
-	return &notification{Recipient: recipientID, Type: eventType, notificationData: data}, err
+	if err != nil {
+		return err
+	}
+	return tx.events.SendTo(ctx, recipientID, ginsse.Event{Type: eventType, Data: data})
 }

@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/ginsse/ginsse"
 )
 
 // post is a post as one user, the viewer, sees it.
@@ -35,18 +37,22 @@ type reaction struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// AddPost adds a post. If an earlier request with this key added the post, AddPost returns that
-// post and false; see [createOnceIn]. Errors: [errNoSuchUser], [errKeyReused].
-func (s *store) AddPost(ctx context.Context, authorID, body, key string) (made post, added bool, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		author, err := userIn(ctx, tx, authorID)
+// AddPost adds a post and sends it to all streams with the feed. If an earlier request with this
+// key added the post, AddPost returns that post, and sends nothing; see [createOnceIn]. Errors:
+// [errNoSuchUser], [errKeyReused].
+func (s *store) AddPost(ctx context.Context, authorID, body, key string) (made post, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		author, err := userIn(ctx, tx.Tx, authorID)
 		if err != nil {
 			return err
 		}
-		made, added, err = addPostIn(ctx, tx, author, body, key)
-		return err
+		var added bool
+		if made, added, err = addPostIn(ctx, tx.Tx, author, body, key); err != nil || !added {
+			return err
+		}
+		return tx.events.Publish(ctx, feedTopic, ginsse.Event{Type: eventPost, Data: made})
 	})
-	return made, added, err
+	return made, err
 }
 
 func addPostIn(ctx context.Context, tx *sql.Tx, author user, body, key string) (made post, added bool, err error) {
@@ -95,19 +101,18 @@ func (s *store) HasPost(ctx context.Context, id int64) (has bool, err error) {
 	return has, err
 }
 
-// AddReaction adds a reaction and the notification for the author of the post. If the reaction
-// exists, AddReaction returns it and false.
+// AddReaction adds a reaction, and notifies the author of the post. If the reaction exists,
+// AddReaction returns it and false.
 //
-// The notification is nil if the actor is the author of the post. It is also nil if the actor
-// had removed the same reaction before: the author has that notification already. Errors:
-// [errNoSuchPost], [errNoSuchUser].
-func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind string) (made reaction, added bool, notified *notification, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		about, err := postHeadIn(ctx, tx, postID)
+// The author gets no notification of an own reaction, nor if the actor had removed the same reaction
+// before: that notification exists already. Errors: [errNoSuchPost], [errNoSuchUser].
+func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind string) (made reaction, added bool, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		about, err := postHeadIn(ctx, tx.Tx, postID)
 		if err != nil {
 			return err
 		}
-		actor, err := userIn(ctx, tx, actorID)
+		actor, err := userIn(ctx, tx.Tx, actorID)
 		if err != nil {
 			return err
 		}
@@ -130,16 +135,15 @@ func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind str
 		if err != nil || !isNew {
 			return err
 		}
-		notified, err = addNotificationIn(ctx, tx, about, eventReaction, notificationData{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
-		return err
+		return notifyIn(ctx, tx, about, eventReaction, notificationData{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
 	})
-	return made, added, notified, err
+	return made, added, err
 }
 
 // RemoveReaction removes a reaction if it exists. Errors: [errNoSuchPost].
 func (s *store) RemoveReaction(ctx context.Context, postID int64, actorID, kind string) error {
-	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := postHeadIn(ctx, tx, postID); err != nil {
+	return s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		if _, err := postHeadIn(ctx, tx.Tx, postID); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE reactions SET removed = 1 WHERE post_id = ? AND actor_id = ? AND kind = ?", postID, actorID, kind)
