@@ -21,6 +21,8 @@ type appConfig struct {
 	Logger *slog.Logger
 	// Database is the name of the SQLite file, or [inMemory].
 	Database string
+	// Postgres is the address of a Postgres database, to use instead of Database.
+	Postgres string
 	// Demo adds the demo users and their posts. Without it, demo users of an earlier run
 	// cannot sign in.
 	Demo bool
@@ -37,6 +39,14 @@ type appConfig struct {
 	Stream ginsse.StreamConfig
 	// PasswordCost is the cost of one argon2id hash. Default: defaultPasswordCost.
 	PasswordCost passwordCost
+}
+
+// describeDatabase names the database without its password.
+func (cfg *appConfig) describeDatabase() string {
+	if cfg.Postgres != "" {
+		return describePostgres(cfg.Postgres)
+	}
+	return cfg.Database
 }
 
 // app is the application. Its handlers are methods, and its fields are what they share.
@@ -67,12 +77,12 @@ func newApp(ctx context.Context, cfg appConfig) (*app, error) {
 }
 
 func (a *app) setUp(ctx context.Context, cfg appConfig) (err error) {
-	if a.store, err = openStore(ctx, cfg.Database); err != nil {
-		return fmt.Errorf("opening the database %s: %w", cfg.Database, err)
+	if a.store, err = openStore(ctx, cfg.Database, cfg.Postgres); err != nil {
+		return fmt.Errorf("opening the database %s: %w", cfg.describeDatabase(), err)
 	}
 	if a.log == nil {
 		if a.log, err = a.store.openLog(ctx, cfg.Logger); err != nil {
-			return fmt.Errorf("opening the event log in the database %s: %w", cfg.Database, err)
+			return fmt.Errorf("opening the event log in the database %s: %w", cfg.describeDatabase(), err)
 		}
 	}
 	if a.passwords, err = newPasswords(cfg.PasswordCost); err != nil {

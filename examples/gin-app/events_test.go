@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -185,47 +184,45 @@ func TestOpenEventHasTheHeartbeatInterval(t *testing.T) {
 // The event of a committed change is sent even if the client has disconnected.
 func TestSendOutlivesItsRequest(t *testing.T) {
 	t.Parallel()
-	for name, database := range map[string]string{"in_memory": inMemory, "in_a_file": filepath.Join(t.TempDir(), "feed.db")} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, appConfig{Demo: true, Database: database})
-			stream := s.signedIn("alice").open("/events?feed=true")
-			ctx, disconnect := context.WithCancel(t.Context())
-			err := s.app.store.update(ctx, func(ctx context.Context, tx *transaction) error {
-				disconnect()
-				return tx.events.Publish(ctx, feedTopic, ginsse.Event{Type: eventPost, Data: post{}})
-			})
-			if err != nil {
-				t.Error(err)
-			}
-			stream.NextOf("post")
+	test := func(t *testing.T, cfg appConfig) {
+		s := newSite(t, cfg)
+		stream := s.signedIn("alice").open("/events?feed=true")
+		ctx, disconnect := context.WithCancel(t.Context())
+		err := s.app.store.update(ctx, func(ctx context.Context, tx *transaction) error {
+			disconnect()
+			return tx.events.Publish(ctx, feedTopic, ginsse.Event{Type: eventPost, Data: post{}})
 		})
+		if err != nil {
+			t.Error(err)
+		}
+		stream.NextOf("post")
 	}
+	eachDatabase(t, test)
+	t.Run("memory", func(t *testing.T) { test(t, appConfig{Demo: true, Database: inMemory}) })
 }
 
 // An event is sent with its rows or not at all.
 func TestFailedTransactionSendsNothing(t *testing.T) {
 	t.Parallel()
-	for name, database := range map[string]string{"in_memory": inMemory, "in_a_file": filepath.Join(t.TempDir(), "feed.db")} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, appConfig{Demo: true, Database: database})
-			stream := s.signedIn("alice").open("/events?feed=true")
-			errFails := errors.New("the transaction fails")
-			for _, fails := range []error{errFails, nil} {
-				err := s.app.store.update(t.Context(), func(ctx context.Context, tx *transaction) error {
-					err := tx.events.Publish(ctx, feedTopic, ginsse.Event{Type: eventPost, Data: fails == nil})
-					return errors.Join(err, fails)
-				})
-				if !errors.Is(err, fails) {
-					t.Errorf("the error is %v, want %v", err, fails)
-				}
+	errFails := errors.New("the transaction fails")
+	test := func(t *testing.T, cfg appConfig) {
+		s := newSite(t, cfg)
+		stream := s.signedIn("alice").open("/events?feed=true")
+		for _, fails := range []error{errFails, nil} {
+			err := s.app.store.update(t.Context(), func(ctx context.Context, tx *transaction) error {
+				err := tx.events.Publish(ctx, feedTopic, ginsse.Event{Type: eventPost, Data: fails == nil})
+				return errors.Join(err, fails)
+			})
+			if !errors.Is(err, fails) {
+				t.Errorf("the error is %v, want %v", err, fails)
 			}
-			if got := stream.NextOf("post").Data; got != "true" {
-				t.Errorf("the first event is that of the failed transaction: %s", got)
-			}
-		})
+		}
+		if got := stream.NextOf("post").Data; got != "true" {
+			t.Errorf("the first event is that of the failed transaction: %s", got)
+		}
 	}
+	eachDatabase(t, test)
+	t.Run("memory", func(t *testing.T) { test(t, appConfig{Demo: true, Database: inMemory}) })
 }
 
 func TestStreamOfUnknownPostIsJSON404(t *testing.T) {

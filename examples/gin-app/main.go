@@ -56,6 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	flags.Usage = func() {}
 	addr := flags.String("addr", "127.0.0.1:8080", "listen on this `address`")
 	database := flags.String("db", "", "keep all data in this SQLite `file`; with "+inMemory+" it is lost when the program ends (default gin-app.db in the user's cache directory)")
+	postgres := flags.String("postgres", "", "keep all data in the Postgres database at this `URL`, such as postgres://app@db.example/feed, instead of a file; processes with the same URL share events")
 	h2c := flags.Bool("h2c", false, "also accept HTTP/2 without TLS, from a proxy")
 	natsAddress := flags.String("nats", "", "share events with other processes on the same database through the NATS server at this `URL`, such as nats://127.0.0.1:4222; "+embedNATS+" or "+embedNATS+":PORT runs a NATS server in this process, by default on port 4222")
 	secure := flags.Bool("secure", false, "send the session cookie over HTTPS only; for use behind a proxy that speaks HTTPS")
@@ -73,14 +74,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return fmt.Errorf("unexpected argument %q: gin-app takes flags only, see -help", flags.Arg(0))
 	}
 
-	if *database == "" {
+	switch {
+	case *postgres != "" && *database != "":
+		return errors.New("choose one database: -db or -postgres")
+	case *postgres != "" && *natsAddress != "":
+		return errors.New("-postgres keeps the events in the database: leave out -nats")
+	case *postgres == "" && *database == "":
 		var err error
 		if *database, err = defaultDatabase(); err != nil {
 			return fmt.Errorf("no default place for the database: %w; choose a file with -db", err)
 		}
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	cfg := appConfig{Logger: logger, Database: *database, Demo: !*noDemo, Secure: *secure}
+	cfg := appConfig{Logger: logger, Database: *database, Postgres: *postgres, Demo: !*noDemo, Secure: *secure}
 	if *proxies != "" {
 		cfg.Proxies = strings.Split(*proxies, ",")
 	}
@@ -105,7 +111,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	} else if !*noDemo {
 		logger.Warn("other machines can sign in as the demo users, whose password is public; use -no-demo")
 	}
-	fmt.Fprintf(stdout, "Listening on http://%s\nDatabase: %s\n", listener.Addr(), *database)
+	fmt.Fprintf(stdout, "Listening on http://%s\nDatabase: %s\n", listener.Addr(), cfg.describeDatabase())
 	if connected, ok := cfg.Log.(*nodes); ok && connected.server != nil {
 		fmt.Fprintf(stdout, "Start other processes with -nats %s\n", connected.url)
 	}

@@ -185,7 +185,7 @@ func TestSignOutRevokesEarlierTokensOnly(t *testing.T) {
 // In a bubble of synctest an hour takes no time.
 func TestSessionInUseIsRenewedAndIdleOneExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newTestApp(t, appConfig{Demo: true})
+		a := newTestApp(t, appConfig{Database: inMemory, Demo: true})
 		server := ssetest.NewServer(t, a)
 		t.Cleanup(a.registry.Close)
 		v := &visitor{t: t, url: server.URL, client: server.Client}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -55,14 +56,14 @@ func (s *store) AddDemoAccount(ctx context.Context, name, passwordHash, body str
 		if err != nil {
 			return err
 		}
-		_, _, err = addPostIn(ctx, tx.Tx, added, body, "")
+		_, _, err = addPostIn(ctx, tx, added, body, "")
 		return err
 	})
 }
 
 func addAccountIn(ctx context.Context, tx *sql.Tx, name, passwordHash string, demo bool) (user, error) {
 	added := user{ID: rand.Text(), Name: name}
-	done, err := tx.ExecContext(ctx, "INSERT INTO accounts (id, name, password_hash, demo) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+	done, err := tx.ExecContext(ctx, "INSERT INTO accounts (id, name, password_hash, demo) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 		added.ID, name, passwordHash, demo)
 	if err != nil {
 		return user{}, err
@@ -75,26 +76,36 @@ func addAccountIn(ctx context.Context, tx *sql.Tx, name, passwordHash string, de
 
 // Account returns the account with an ID, or [errNoSuchUser].
 func (s *store) Account(ctx context.Context, id string) (account, error) {
-	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id))
+	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE id = $1", id))
 }
 
 // AccountNamed returns the account with a name, or [errNoSuchUser]. It ignores case.
 func (s *store) AccountNamed(ctx context.Context, name string) (account, error) {
-	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE name = ?", name))
+	if !validName.MatchString(name) {
+		return account{}, errNoSuchUser // Postgres refuses some texts
+	}
+	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE "+s.dialect.nameIs, strings.ToLower(name)))
 }
 
 // BeginSession returns an account and the expiry for a new token with a lifetime. Errors:
 // [errNoSuchUser].
 //
-// BeginSession and EndSessions read the clock inside a write transaction, so they run one after
+// BeginSession and EndSessions lock the account before they read the clock, so they run one after
 // the other. A token is therefore either issued before EndSessions and revoked by it, or issued
-// later and expires later.
+// later and expires later. Nodes on several machines need one clock for that, the database's.
 func (s *store) BeginSession(ctx context.Context, id string, lifetime time.Duration) (a account, expires time.Time, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
-		if a, err = scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id)); err != nil {
+		if err := tx.lockAccount(ctx, id); err != nil {
 			return err
 		}
-		expires = later(time.Now().Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second)).UTC()
+		if a, err = scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = $1", id)); err != nil {
+			return err
+		}
+		at, err := tx.now(ctx)
+		if err != nil {
+			return err
+		}
+		expires = later(at.Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second)).UTC()
 		return nil
 	})
 	return a, expires, err
@@ -105,7 +116,7 @@ func (s *store) BeginSession(ctx context.Context, id string, lifetime time.Durat
 // already revoked.
 func (s *store) EndSessions(ctx context.Context, id string, expires time.Time, lifetime time.Duration) error {
 	return s.update(ctx, func(ctx context.Context, tx *transaction) error {
-		ended, err := endSessionsIn(ctx, tx.Tx, id, expires, lifetime)
+		ended, err := endSessionsIn(ctx, tx, id, expires, lifetime)
 		if err != nil || !ended {
 			return err
 		}
@@ -114,20 +125,27 @@ func (s *store) EndSessions(ctx context.Context, id string, expires time.Time, l
 }
 
 // endSessionsIn returns false if the tokens were revoked already.
-func endSessionsIn(ctx context.Context, tx *sql.Tx, id string, expires time.Time, lifetime time.Duration) (bool, error) {
-	a, err := scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id))
+func endSessionsIn(ctx context.Context, tx *transaction, id string, expires time.Time, lifetime time.Duration) (bool, error) {
+	if err := tx.lockAccount(ctx, id); err != nil {
+		return false, err
+	}
+	a, err := scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = $1", id))
 	if err != nil || revoked(a, expires) {
 		return false, err
 	}
+	at, err := tx.now(ctx)
+	if err != nil {
+		return false, err
+	}
 	// A token issued in the second of an earlier EndSessions expires one second later.
-	through := later(time.Now().Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second))
-	_, err = tx.ExecContext(ctx, "UPDATE accounts SET void_through = ? WHERE id = ?", through.Unix(), id)
+	through := later(at.Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second))
+	_, err = tx.ExecContext(ctx, "UPDATE accounts SET void_through = $1 WHERE id = $2", through.Unix(), id)
 	return err == nil, err
 }
 
 // userIn returns the user with an ID, or [errNoSuchUser].
 func userIn(ctx context.Context, tx *sql.Tx, id string) (u user, err error) {
-	err = tx.QueryRowContext(ctx, "SELECT id, name FROM accounts WHERE id = ?", id).Scan(&u.ID, &u.Name)
+	err = tx.QueryRowContext(ctx, "SELECT id, name FROM accounts WHERE id = $1", id).Scan(&u.ID, &u.Name)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errNoSuchUser
 	}

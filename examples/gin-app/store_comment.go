@@ -41,8 +41,8 @@ func (s *store) AddComment(ctx context.Context, postID int64, authorID, body, ke
 		made = comment{PostID: postID, Author: author, Body: body}
 		request := fmt.Sprintf("comment on %d: %s", postID, body)
 		var added bool
-		made.ID, made.CreatedAt, added, err = createOnceIn(ctx, tx.Tx, authorID, key, request, func(at time.Time) (id int64, err error) {
-			err = tx.QueryRowContext(ctx, "INSERT INTO comments (post_id, author_id, body, created_at) VALUES (?, ?, ?, ?) RETURNING id",
+		made.ID, made.CreatedAt, added, err = createOnceIn(ctx, tx, authorID, key, request, func(at time.Time) (id int64, err error) {
+			err = tx.QueryRowContext(ctx, "INSERT INTO comments (post_id, author_id, body, created_at) VALUES ($1, $2, $3, $4) RETURNING id",
 				postID, authorID, body, at.UnixMilli()).Scan(&id)
 			return id, err
 		})
@@ -73,7 +73,7 @@ func (s *store) Comments(ctx context.Context, postID, before int64, limit int) (
 
 func commentsIn(ctx context.Context, tx *sql.Tx, postID, before int64, limit int) ([]comment, error) {
 	rows, err := tx.QueryContext(ctx, "SELECT c.id, a.id, a.name, c.body, c.created_at FROM comments c "+
-		"JOIN accounts a ON a.id = c.author_id WHERE c.post_id = ? AND c.id < ? ORDER BY c.id DESC LIMIT ?", postID, before, limit)
+		"JOIN accounts a ON a.id = c.author_id WHERE c.post_id = $1 AND c.id < $2 ORDER BY c.id DESC LIMIT $3", postID, before, limit)
 	if err != nil {
 		return nil, err
 	}

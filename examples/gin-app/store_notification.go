@@ -38,8 +38,8 @@ func excerpt(text string) string {
 
 // notification is a notification in a user's list.
 type notification struct {
-	Type      string `json:"type"` // the type of its event: eventComment or eventReaction
-	Read      bool   `json:"read"`
+	Type string `json:"type"` // the type of its event: eventComment or eventReaction
+	Read bool   `json:"read"`
 	notificationData
 }
 
@@ -64,7 +64,7 @@ func (s *store) Notifications(ctx context.Context, userID string, after int64) (
 
 func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, readThrough int64) ([]notification, error) {
 	rows, err := tx.QueryContext(ctx, "SELECT n.id, n.type, n.post_id, p.body, a.id, a.name, n.kind, n.body, n.created_at FROM notifications n "+
-		"JOIN accounts a ON a.id = n.actor_id JOIN posts p ON p.id = n.post_id WHERE n.recipient_id = ? AND n.id > ? ORDER BY n.id DESC", userID, after)
+		"JOIN accounts a ON a.id = n.actor_id JOIN posts p ON p.id = n.post_id WHERE n.recipient_id = $1 AND n.id > $2 ORDER BY n.id DESC", userID, after)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, read
 // readStateIn returns the read state of a user, or [errNoSuchUser].
 func readStateIn(ctx context.Context, tx *sql.Tx, userID string) (state readState, err error) {
 	err = tx.QueryRowContext(ctx, "SELECT read_through, (SELECT count(*) FROM notifications n WHERE n.recipient_id = a.id AND n.id > a.read_through) "+
-		"FROM accounts a WHERE a.id = ?", userID).Scan(&state.UpTo, &state.Unread)
+		"FROM accounts a WHERE a.id = $1", userID).Scan(&state.UpTo, &state.Unread)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errNoSuchUser
 	}
@@ -99,12 +99,19 @@ func readStateIn(ctx context.Context, tx *sql.Tx, userID string) (state readStat
 // notification is always unread, even if upTo is higher than its ID.
 func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64) (state readState, err error) {
 	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		if err := tx.lockAccount(ctx, userID); err != nil {
+			return err
+		}
 		before, err := readStateIn(ctx, tx.Tx, userID)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE accounts SET read_through = "+
-			"max(read_through, min(?, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'notifications'))) WHERE id = ?", upTo, userID)
+		var newest int64
+		err = tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM notifications WHERE recipient_id = $1", userID).Scan(&newest)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE accounts SET read_through = $1 WHERE id = $2", max(before.UpTo, min(upTo, newest)), userID)
 		if err != nil {
 			return err
 		}
@@ -124,15 +131,19 @@ func notifyIn(ctx context.Context, tx *transaction, about postHead, eventType st
 	if recipientID == data.Actor.ID {
 		return nil
 	}
+	// One after the other, so that a notification never has a lower ID than one that was seen.
+	if err := tx.lockAccount(ctx, recipientID); err != nil {
+		return err
+	}
 	data.PostExcerpt = excerpt(about.Body)
 	err := tx.QueryRowContext(ctx, "INSERT INTO notifications (recipient_id, type, post_id, actor_id, kind, body, created_at) "+
-		"VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+		"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
 		recipientID, eventType, data.PostID, data.Actor.ID, data.Kind, data.Body, data.CreatedAt.UnixMilli()).Scan(&data.ID)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "DELETE FROM notifications WHERE recipient_id = ?1 AND id <= "+
-		"(SELECT id FROM notifications WHERE recipient_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)", recipientID, maxNotifications)
+	_, err = tx.ExecContext(ctx, "DELETE FROM notifications WHERE recipient_id = $1 AND id <= "+
+		"(SELECT id FROM notifications WHERE recipient_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)", recipientID, maxNotifications)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,26 @@ import (
 // logs get the events just after the commit, and may fail.
 type transaction struct {
 	*sql.Tx
-	events ginsse.Sender
+	dialect *dialect
+	events  ginsse.Sender
+}
+
+// lockAccount keeps other transactions that lock the account waiting until this one has ended.
+func (tx *transaction) lockAccount(ctx context.Context, id string) error {
+	if tx.dialect.lockAccount == "" {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, tx.dialect.lockAccount, id)
+	return err
+}
+
+// now returns the time by the clock that all processes on the database share.
+func (tx *transaction) now(ctx context.Context) (at time.Time, err error) {
+	if tx.dialect.clock == "" {
+		return time.Now(), nil
+	}
+	err = tx.QueryRowContext(ctx, tx.dialect.clock).Scan(&at)
+	return at, err
 }
 
 // eventLog is a log of events that the application closes.
@@ -50,7 +69,7 @@ func (s *store) update(ctx context.Context, do func(ctx context.Context, tx *tra
 		if log, ok := s.sending.log.(*sqllog.Log); ok {
 			events = log.Tx(tx)
 		}
-		return do(ctx, &transaction{tx, s.sending.registry.In(events)})
+		return do(ctx, &transaction{tx, s.dialect, s.sending.registry.In(events)})
 	})
 	if err == nil {
 		s.sending.send(ctx, later)
