@@ -225,6 +225,29 @@ func TestFailedTransactionSendsNothing(t *testing.T) {
 	t.Run("memory", func(t *testing.T) { test(t, appConfig{Demo: true, Database: inMemory}) })
 }
 
+// The commit stores the event too. So a process that ends just after it loses nothing.
+func TestEventOfACommitIsNotLost(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, cfg appConfig) {
+		first := newSite(t, cfg)
+		alice, bob := first.signedIn("alice"), first.signedIn("bob")
+		stream := alice.open("/events")
+		stream.NextOf("sse.open")
+		position := stream.LastEventID()
+		stream.Close()
+		if err := first.app.log.Close(); err != nil { // from now on this process sends nothing
+			t.Fatal(err)
+		}
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"the last words"})
+
+		alice.url = newSite(t, cfg).url
+		again := alice.open("/events", ssetest.LastEventID(position))
+		if got := nextOf(again, "sse.gap", "comment"); got.Type != "comment" || parse[notificationData](t, []byte(got.Data)).Body != "the last words" {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
 func TestStreamOfUnknownPostIsJSON404(t *testing.T) {
 	t.Parallel()
 	_, alice, _, _ := demo(t)
