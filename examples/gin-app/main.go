@@ -1,9 +1,9 @@
 // Command gin-app is a small social feed on gin and ginsse. When Bob comments on Alice's post,
 // Alice sees it in all her tabs: at once, or when her laptop wakes up.
 //
-// Start reading with the routes in app.go. Then post.go shows a handler that sends events, and
-// events.go the event stream. session.go has the sessions, store.go the database, and nodes.go
-// the connection between several processes.
+// Start reading with the routes in app.go. Then store_comment.go shows a transaction that sends
+// events, and events.go the event stream. session.go has the sessions, store.go the database, and
+// nodes.go events by NATS.
 package main
 
 import (
@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	database := flags.String("db", "", "keep all data in this SQLite `file`; with "+inMemory+" it is lost when the program ends (default gin-app.db in the user's cache directory)")
 	postgres := flags.String("postgres", "", "keep all data in the Postgres database at this `URL`, such as postgres://app@db.example/feed, instead of a file; processes with the same URL share events")
 	h2c := flags.Bool("h2c", false, "also accept HTTP/2 without TLS, from a proxy")
-	natsAddress := flags.String("nats", "", "share events with other processes on the same database through the NATS server at this `URL`, such as nats://127.0.0.1:4222; "+embedNATS+" or "+embedNATS+":PORT runs a NATS server in this process, by default on port 4222")
+	natsAddress := flags.String("nats", "", "keep the events in the NATS server at this `URL` instead of the database, such as nats://127.0.0.1:4222; "+embedNATS+" or "+embedNATS+":PORT runs a NATS server in this process, by default on port 4222")
 	secure := flags.Bool("secure", false, "send the session cookie over HTTPS only; for use behind a proxy that speaks HTTPS")
 	proxies := flags.String("proxy", "", "trust X-Forwarded-For in requests from these `addresses` and networks of proxies, such as 127.0.0.1,10.0.0.0/8")
 	noDemo := flags.Bool("no-demo", false, "add no demo users, and refuse sign-ins of those that exist")
