@@ -109,7 +109,8 @@ func (p *postgres) migrate(ctx context.Context, version int) (err error) {
 // version returns the version of the tables; 0 if there are none.
 func (p *postgres) version(ctx context.Context, db queries) (version int, err error) {
 	var table sql.Null[string]
-	if err := db.QueryRowContext(ctx, p.tables(`select to_regclass('{meta}')::text`)).Scan(&table); err != nil || !table.Valid {
+	// In a transaction, Postgres forgets that a table was missing when a statement locks any table.
+	if err := db.QueryRowContext(ctx, p.tables(`select to_regclass('{meta}')::text from pg_catalog.pg_class limit 1`)).Scan(&table); err != nil || !table.Valid {
 		return 0, err
 	}
 	err = db.QueryRowContext(ctx, p.tables(`select version from {meta}`)).Scan(&version)

@@ -21,12 +21,13 @@ type appConfig struct {
 	Logger *slog.Logger
 	// Database is the name of the SQLite file, or [inMemory].
 	Database string
+	// Postgres is the address of a Postgres database, to use instead of Database.
+	Postgres string
 	// Demo adds the demo users and their posts. Without it, demo users of an earlier run
 	// cannot sign in.
 	Demo bool
-	// Nodes connects the processes that share the database. It is nil for a single process.
-	// The application closes it.
-	Nodes *nodes
+	// Log has the events. Default: a log in the database. The application closes it.
+	Log eventLog
 	// Secure restricts the session cookie to HTTPS. Set it behind a proxy that speaks TLS.
 	Secure bool
 	// Proxies are the addresses and networks of trusted proxies. Only their X-Forwarded-For
@@ -40,6 +41,14 @@ type appConfig struct {
 	PasswordCost passwordCost
 }
 
+// describeDatabase names the database without its password.
+func (cfg *appConfig) describeDatabase() string {
+	if cfg.Postgres != "" {
+		return describePostgres(cfg.Postgres)
+	}
+	return cfg.Database
+}
+
 // app is the application. Its handlers are methods, and its fields are what they share.
 //
 // Concurrency: all methods and fields may be used from several goroutines.
@@ -49,28 +58,33 @@ type app struct {
 	store     *store
 	passwords *passwords
 	sessions  *sessions
+	log       eventLog // of the registry
 	registry  *ginsse.Registry
 	signOuts  *signOuts
-	nodes     *nodes // nil for a single process
 	logger    *slog.Logger
 	demo      []string // names of the demo users; read-only after setUp
 	stopping  atomic.Bool
 }
 
-// newApp opens the database and returns the application. The caller must close it.
+// newApp opens the database and returns the application. The caller must close it. After an error
+// newApp has closed cfg.Log.
 func newApp(ctx context.Context, cfg appConfig) (*app, error) {
-	a := &app{logger: cfg.Logger, nodes: cfg.Nodes, demo: []string{}}
-	var err error
-	if a.store, err = openStore(ctx, cfg.Database); err != nil {
-		return nil, fmt.Errorf("opening the database %s: %w", cfg.Database, err)
-	}
+	a := &app{logger: cfg.Logger, log: cfg.Log, demo: []string{}}
 	if err := a.setUp(ctx, cfg); err != nil {
-		return nil, errors.Join(err, a.store.Close())
+		return nil, errors.Join(err, a.closeLogAndStore())
 	}
 	return a, nil
 }
 
 func (a *app) setUp(ctx context.Context, cfg appConfig) (err error) {
+	if a.store, err = openStore(ctx, cfg.Database, cfg.Postgres); err != nil {
+		return fmt.Errorf("opening the database %s: %w", cfg.describeDatabase(), err)
+	}
+	if a.log == nil {
+		if a.log, err = a.store.openLog(ctx, cfg.Logger); err != nil {
+			return fmt.Errorf("opening the event log in the database %s: %w", cfg.describeDatabase(), err)
+		}
+	}
 	if a.passwords, err = newPasswords(cfg.PasswordCost); err != nil {
 		return err
 	}
@@ -89,15 +103,12 @@ func (a *app) setUp(ctx context.Context, cfg appConfig) (err error) {
 	}
 	a.addRoutes(engine)
 	a.Handler = engine
-	streams := ginsse.RegistryConfig{Stream: cfg.Stream, ConnectFunc: a.streamOpened, Logger: cfg.Logger}
-	if a.nodes != nil {
-		streams.Log = a.nodes
-	}
 	a.signOuts = newSignOuts(a.sessions.lifetime, func(ctx context.Context, userID string) error {
 		_, err := a.registry.Disconnect(ctx, userID, ginsse.ReasonReauthenticate)
 		return err
 	})
-	a.registry, err = ginsse.NewRegistry(streams)
+	a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{Log: a.log, Stream: cfg.Stream, ConnectFunc: a.streamOpened, Logger: cfg.Logger})
+	a.store.sending = sending{a.registry, a.log, a.sendFailed}
 	return err
 }
 
@@ -113,11 +124,18 @@ func (a *app) stop() {
 func (a *app) Close() error {
 	a.stop()
 	a.signOuts.close()
+	return a.closeLogAndStore()
+}
+
+func (a *app) closeLogAndStore() error {
 	var err error
-	if a.nodes != nil {
-		err = a.nodes.Close()
+	if a.log != nil {
+		err = a.log.Close()
 	}
-	return errors.Join(err, a.store.Close())
+	if a.store != nil {
+		err = errors.Join(err, a.store.Close())
+	}
+	return err
 }
 
 // readMethods are the methods of requests that only read.
@@ -166,8 +184,8 @@ func (a *app) ready(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), time.Second)
 	defer cancel()
 	err := a.store.Ping(ctx)
-	if err == nil && a.nodes != nil {
-		err = a.nodes.Ready()
+	if err == nil {
+		err = a.log.Ready()
 	}
 	if a.stopping.Load() || err != nil {
 		if err != nil {

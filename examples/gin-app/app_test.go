@@ -9,6 +9,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -22,6 +24,10 @@ type site struct {
 	app *app
 	url string
 }
+
+// onPostgres is the environment variable with which all tests that do not choose a database use
+// Postgres. Otherwise they use one in memory.
+const onPostgres = "GIN_APP_TEST_POSTGRES"
 
 // testCost makes password hashes cheap, so that tests are fast.
 var testCost = passwordCost{Passes: 1, MemoryKiB: 64, Threads: 1}
@@ -41,8 +47,12 @@ func newTestApp(t *testing.T, cfg appConfig) *app {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.PasswordCost = testCost
-	if cfg.Database == "" {
-		cfg.Database = inMemory
+	if cfg.Database == "" && cfg.Postgres == "" {
+		if os.Getenv(onPostgres) != "" {
+			cfg.Postgres = newPostgres(t)
+		} else {
+			cfg.Database = inMemory
+		}
 	}
 	a, err := newApp(t.Context(), cfg)
 	if err != nil {
@@ -54,6 +64,31 @@ func newTestApp(t *testing.T, cfg appConfig) *app {
 		}
 	})
 	return a
+}
+
+// eachDatabase runs a test with a new database of each kind that several processes can open.
+func eachDatabase(t *testing.T, test func(t *testing.T, cfg appConfig)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		test(t, appConfig{Demo: true, Database: filepath.Join(t.TempDir(), "feed.db")})
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		test(t, appConfig{Demo: true, Postgres: newPostgres(t)})
+	})
+}
+
+// revokeTokens ends the sessions of a user, and leaves the streams open.
+func (a *app) revokeTokens(t *testing.T, userID string) {
+	t.Helper()
+	err := a.store.update(t.Context(), func(ctx context.Context, tx *transaction) error {
+		_, err := endSessionsIn(ctx, tx, userID, time.Now().Add(time.Hour), defaultSessionLifetime)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // newTLSSite returns a visitor of a site that serves HTTPS.

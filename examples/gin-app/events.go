@@ -74,38 +74,3 @@ func (a *app) streamOpened(s *ginsse.Stream) {
 		s.Disconnect(ginsse.ReasonOverloaded)
 	}
 }
-
-// sendTimeout is how long a request waits until its events are in the log. It matters with
-// several nodes, where the log is across the network.
-const sendTimeout = 2 * time.Second
-
-// sendContext returns a context for sending the events of a committed change. It does not end
-// with the request: the events must be sent even if the client has disconnected.
-func sendContext(c *gin.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(c.Request.Context()), sendTimeout)
-}
-
-// sendNotification sends a notification to its recipient. The store must have committed it.
-// If n is nil, there is nothing to send.
-//
-// An error is only logged, because the request itself has succeeded. The notification is in
-// the store, and the page finds it there the next time it asks.
-func (a *app) sendNotification(ctx context.Context, n *notification) {
-	if n == nil {
-		return
-	}
-	_, err := a.registry.SendTo(ctx, n.Recipient, ginsse.Event{Type: n.Type, Data: n.notificationData})
-	a.logSendError(ctx, n.Type, err)
-}
-
-// publish sends an event to all streams of a topic. An error is only logged.
-func (a *app) publish(ctx context.Context, topic, eventType string, data any) {
-	_, err := a.registry.Publish(ctx, topic, ginsse.Event{Type: eventType, Data: data})
-	a.logSendError(ctx, eventType, err)
-}
-
-func (a *app) logSendError(ctx context.Context, eventType string, err error) {
-	if err != nil {
-		a.logger.LogAttrs(ctx, slog.LevelWarn, "sending an event", slog.String("type", eventType), slog.Any("error", err))
-	}
-}

@@ -2,16 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
-	"github.com/gin-gonic/gin"
-
+	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -186,22 +184,68 @@ func TestOpenEventHasTheHeartbeatInterval(t *testing.T) {
 // The event of a committed change is sent even if the client has disconnected.
 func TestSendOutlivesItsRequest(t *testing.T) {
 	t.Parallel()
-	s, alice, bob, _ := demo(t)
-	stream := alice.open("/events?feed=true")
-	disconnected, cancel := context.WithCancel(t.Context())
-	cancel()
-	c, _ := gin.CreateTestContext(httptest.NewRecorder())
-	c.Request = httptest.NewRequest(http.MethodPost, "/", http.NoBody).WithContext(disconnected)
-
-	ctx, done := sendContext(c)
-	defer done()
-	if until, limited := ctx.Deadline(); ctx.Err() != nil || !limited || time.Until(until) > sendTimeout {
-		t.Errorf("the context ends at %v: %v", until, ctx.Err())
+	test := func(t *testing.T, cfg appConfig) {
+		s := newSite(t, cfg)
+		stream := s.signedIn("alice").open("/events?feed=true")
+		ctx, disconnect := context.WithCancel(t.Context())
+		err := s.app.store.update(ctx, func(ctx context.Context, tx *transaction) error {
+			disconnect()
+			return tx.events.Publish(ctx, feedTopic, ginsse.Event{Type: eventPost, Data: post{}})
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		stream.NextOf("post")
 	}
-	s.app.sendNotification(ctx, &notification{Recipient: alice.user.ID, Type: eventComment, notificationData: notificationData{Actor: bob.user}})
-	s.app.publish(ctx, feedTopic, eventPost, post{Author: bob.user})
-	stream.NextOf("comment")
-	stream.NextOf("post")
+	eachDatabase(t, test)
+	t.Run("memory", func(t *testing.T) { test(t, appConfig{Demo: true, Database: inMemory}) })
+}
+
+// An event is sent with its rows or not at all.
+func TestFailedTransactionSendsNothing(t *testing.T) {
+	t.Parallel()
+	errFails := errors.New("the transaction fails")
+	test := func(t *testing.T, cfg appConfig) {
+		s := newSite(t, cfg)
+		stream := s.signedIn("alice").open("/events?feed=true")
+		for _, fails := range []error{errFails, nil} {
+			err := s.app.store.update(t.Context(), func(ctx context.Context, tx *transaction) error {
+				err := tx.events.Publish(ctx, feedTopic, ginsse.Event{Type: eventPost, Data: fails == nil})
+				return errors.Join(err, fails)
+			})
+			if !errors.Is(err, fails) {
+				t.Errorf("the error is %v, want %v", err, fails)
+			}
+		}
+		if got := stream.NextOf("post").Data; got != "true" {
+			t.Errorf("the first event is that of the failed transaction: %s", got)
+		}
+	}
+	eachDatabase(t, test)
+	t.Run("memory", func(t *testing.T) { test(t, appConfig{Demo: true, Database: inMemory}) })
+}
+
+// The commit stores the event too. So a process that ends just after it loses nothing.
+func TestEventOfACommitIsNotLost(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, cfg appConfig) {
+		first := newSite(t, cfg)
+		alice, bob := first.signedIn("alice"), first.signedIn("bob")
+		stream := alice.open("/events")
+		stream.NextOf("sse.open")
+		position := stream.LastEventID()
+		stream.Close()
+		if err := first.app.log.Close(); err != nil { // from now on this process sends nothing
+			t.Fatal(err)
+		}
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"the last words"})
+
+		alice.url = newSite(t, cfg).url
+		again := alice.open("/events", ssetest.LastEventID(position))
+		if got := nextOf(again, "sse.gap", "comment"); got.Type != "comment" || parse[notificationData](t, []byte(got.Data)).Body != "the last words" {
+			t.Errorf("got %+v", got)
+		}
+	})
 }
 
 func TestStreamOfUnknownPostIsJSON404(t *testing.T) {
@@ -210,6 +254,15 @@ func TestStreamOfUnknownPostIsJSON404(t *testing.T) {
 	for _, id := range []string{"999", "0", "-1", "x", ""} {
 		got := alice.want(http.StatusNotFound, "GET", "/events?post="+id, nil)
 		wantError(t, got, "not_found")
+	}
+}
+
+// nextOf returns the next event of one of the types.
+func nextOf(s *ssetest.Stream, types ...string) ssetest.Event {
+	for {
+		if e := s.Next(); slices.Contains(types, e.Type) {
+			return e
+		}
 	}
 }
 

@@ -1,9 +1,9 @@
 // Command gin-app is a small social feed on gin and ginsse. When Bob comments on Alice's post,
 // Alice sees it in all her tabs: at once, or when her laptop wakes up.
 //
-// Start reading with the routes in app.go. Then post.go shows a handler that sends events, and
-// events.go the event stream. session.go has the sessions, store.go the database, and nodes.go
-// the connection between several processes.
+// Start reading with the routes in app.go. Then store_comment.go shows a transaction that sends
+// events, and events.go the event stream. session.go has the sessions, store.go the database, and
+// nodes.go events by NATS.
 package main
 
 import (
@@ -56,8 +56,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	flags.Usage = func() {}
 	addr := flags.String("addr", "127.0.0.1:8080", "listen on this `address`")
 	database := flags.String("db", "", "keep all data in this SQLite `file`; with "+inMemory+" it is lost when the program ends (default gin-app.db in the user's cache directory)")
+	postgres := flags.String("postgres", "", "keep all data in the Postgres database at this `URL`, such as postgres://app@db.example/feed, instead of a file; processes with the same URL share events")
 	h2c := flags.Bool("h2c", false, "also accept HTTP/2 without TLS, from a proxy")
-	natsAddress := flags.String("nats", "", "share events with other processes on the same database through the NATS server at this `URL`, such as nats://127.0.0.1:4222; "+embedNATS+" or "+embedNATS+":PORT runs a NATS server in this process, by default on port 4222")
+	natsAddress := flags.String("nats", "", "keep the events in the NATS server at this `URL` instead of the database, such as nats://127.0.0.1:4222; "+embedNATS+" or "+embedNATS+":PORT runs a NATS server in this process, by default on port 4222")
 	secure := flags.Bool("secure", false, "send the session cookie over HTTPS only; for use behind a proxy that speaks HTTPS")
 	proxies := flags.String("proxy", "", "trust X-Forwarded-For in requests from these `addresses` and networks of proxies, such as 127.0.0.1,10.0.0.0/8")
 	noDemo := flags.Bool("no-demo", false, "add no demo users, and refuse sign-ins of those that exist")
@@ -73,27 +74,31 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return fmt.Errorf("unexpected argument %q: gin-app takes flags only, see -help", flags.Arg(0))
 	}
 
-	if *database == "" {
+	switch {
+	case *postgres != "" && *database != "":
+		return errors.New("choose one database: -db or -postgres")
+	case *postgres != "" && *natsAddress != "":
+		return errors.New("-postgres keeps the events in the database: leave out -nats")
+	case *postgres == "" && *database == "":
 		var err error
 		if *database, err = defaultDatabase(); err != nil {
 			return fmt.Errorf("no default place for the database: %w; choose a file with -db", err)
 		}
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	cfg := appConfig{Logger: logger, Database: *database, Demo: !*noDemo, Secure: *secure}
+	cfg := appConfig{Logger: logger, Database: *database, Postgres: *postgres, Demo: !*noDemo, Secure: *secure}
 	if *proxies != "" {
 		cfg.Proxies = strings.Split(*proxies, ",")
 	}
 	if *natsAddress != "" {
-		if cfg.Nodes, err = openNodes(ctx, *natsAddress, *database, logger); err != nil {
+		connected, err := openNodes(ctx, *natsAddress, *database, logger)
+		if err != nil {
 			return err
 		}
+		cfg.Log = connected
 	}
 	application, err := newApp(ctx, cfg)
 	if err != nil {
-		if cfg.Nodes != nil {
-			err = errors.Join(err, cfg.Nodes.Close())
-		}
 		return err
 	}
 	defer func() { err = errors.Join(err, application.Close()) }()
@@ -106,9 +111,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	} else if !*noDemo {
 		logger.Warn("other machines can sign in as the demo users, whose password is public; use -no-demo")
 	}
-	fmt.Fprintf(stdout, "Listening on http://%s\nDatabase: %s\n", listener.Addr(), *database)
-	if cfg.Nodes != nil && cfg.Nodes.server != nil {
-		fmt.Fprintf(stdout, "Start other processes with -nats %s\n", cfg.Nodes.url)
+	fmt.Fprintf(stdout, "Listening on http://%s\nDatabase: %s\n", listener.Addr(), cfg.describeDatabase())
+	if connected, ok := cfg.Log.(*nodes); ok && connected.server != nil {
+		fmt.Fprintf(stdout, "Start other processes with -nats %s\n", connected.url)
 	}
 	if !*noDemo {
 		fmt.Fprintf(stdout, "Sign in as alice, bob or carol with password %q\n", demoPassword)

@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,10 +21,16 @@ import (
 
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.TestMode)
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := stopPostgres(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+		os.Exit(code)
+	}))
 }
 
-// process is the program, run with a database file.
+// process is the program, run with a database file or a Postgres database.
 type process struct {
 	t         *testing.T
 	addr, url string
@@ -34,8 +42,12 @@ func newProcess(t *testing.T, addr, file string, flags ...string) *process {
 	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan error, 1)
+	database := "-db"
+	if strings.HasPrefix(file, "postgres://") {
+		database = "-postgres"
+	}
 	go func() {
-		err := run(ctx, append([]string{"-addr", addr, "-db", file}, flags...), writer, io.Discard)
+		err := run(ctx, append([]string{"-addr", addr, database, file}, flags...), writer, io.Discard)
 		writer.Close()
 		ended <- err
 	}()
@@ -79,10 +91,21 @@ func TestShutdownAsksStreamsToReconnect(t *testing.T) {
 	wantReconnect(t, stream, "shutdown")
 }
 
-// Users, sessions, posts, notifications and the read state survive a restart.
+// Users, sessions, posts, notifications, the read state and the event log survive a restart.
 func TestDatabaseSurvivesARestart(t *testing.T) {
 	t.Parallel()
-	file := t.TempDir() + "/feed ?%25#.db" // a name that must be escaped
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		testRestart(t, t.TempDir()+"/feed ?%25#.db") // a name that must be escaped
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		testRestart(t, newPostgres(t))
+	})
+}
+
+func testRestart(t *testing.T, file string) {
+	t.Helper()
 	first := newProcess(t, "127.0.0.1:0", file)
 	alice, bob := first.visitor("alice"), first.visitor("bob")
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"one"})
@@ -101,8 +124,14 @@ func TestDatabaseSurvivesARestart(t *testing.T) {
 	if got, unread := alice.inbox(); len(got) != 3 || unread != 2 || got[0].ID <= list[0].ID {
 		t.Errorf("alice has %d notifications, %d unread", len(got), unread)
 	}
+	// The stream goes on where it ended: the event log is in the database too.
 	again := alice.open("/events", ssetest.LastEventID(position))
-	again.NextOf("sse.gap") // the event history is in memory only, so the page asks the store
+	if got := again.NextOf("sse.open").Data; !parse[struct{ Resumed bool }](t, []byte(got)).Resumed {
+		t.Errorf("sse.open is %s", got)
+	}
+	if got := nextOf(again, "sse.gap", "comment"); got.Type != "comment" || parse[notificationData](t, []byte(got.Data)).Body != "three" {
+		t.Errorf("got %+v", got)
+	}
 	second.stop()
 }
 
@@ -149,6 +178,8 @@ func TestRunRefusesInvalidArguments(t *testing.T) {
 		"unexpected_argument": {[]string{"nonsense"}, `unexpected argument "nonsense"`},
 		"bad_address":         {[]string{"-addr", "nonsense", "-db", inMemory}, "choose another address with -addr"},
 		"no_such_folder":      {[]string{"-db", "/nonsense/feed.db"}, "opening the database /nonsense/feed.db: "},
+		"two_databases":       {[]string{"-db", "feed.db", "-postgres", "postgres://127.0.0.1:1/feed"}, "choose one database"},
+		"two_logs":            {[]string{"-nats", "embed", "-postgres", "postgres://127.0.0.1:1/feed"}, "leave out -nats"},
 		"not_a_database":      {[]string{"-db", "main_test.go"}, "opening the database main_test.go: "},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,8 +20,8 @@ import (
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// nodes connects several processes of the application that share one database. It is their
-// common event log, in NATS JetStream: an event sent by one process reaches the streams of all.
+// nodes is an event log in NATS JetStream, for several processes of the application that share one
+// database: an event sent by one process reaches the streams of all.
 type nodes struct {
 	*natslog.Log
 

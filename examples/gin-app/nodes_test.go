@@ -15,8 +15,8 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// newNodes returns two sites that share a database and their events. The NATS server runs in the
-// first.
+// newNodes returns two sites that share a database and their events by NATS. The NATS server runs in
+// the first.
 func newNodes(t *testing.T) (first, second *site) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "feed.db")
@@ -28,14 +28,32 @@ func newNodes(t *testing.T) (first, second *site) {
 			t.Fatal(err)
 		}
 		address = n.url
-		sites[i] = newSite(t, appConfig{Demo: true, Database: file, Nodes: n})
+		sites[i] = newSite(t, appConfig{Demo: true, Database: file, Log: n})
 	}
 	return sites[0], sites[1]
 }
 
+// eachKindOfNodes runs a test with two sites that share their events by each kind of log.
+func eachKindOfNodes(t *testing.T, test func(t *testing.T, first, second *site)) {
+	t.Helper()
+	t.Run("nats", func(t *testing.T) {
+		t.Parallel()
+		first, second := newNodes(t)
+		test(t, first, second)
+	})
+	eachDatabase(t, func(t *testing.T, cfg appConfig) { test(t, newSite(t, cfg), newSite(t, cfg)) })
+}
+
+// nats returns the node's connection to NATS, and its server if it runs in the node.
+func (s *site) nats() *nodes { return s.app.log.(*nodes) }
+
 func TestEventsReachTheStreamsOfAllNodes(t *testing.T) {
 	t.Parallel()
-	first, second := newNodes(t)
+	eachKindOfNodes(t, testEventsReachAllNodes)
+}
+
+func testEventsReachAllNodes(t *testing.T, first, second *site) {
+	t.Helper()
 	alice, bob := first.signedIn("alice"), second.signedIn("bob")
 	here, there := alice.open("/events"), (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events")
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"from the other node"})
@@ -70,8 +88,8 @@ func TestRequestsSucceedWhileNATSIsDown(t *testing.T) {
 	first, second := newNodes(t)
 	alice := first.signedIn("alice")
 	stream := alice.open("/events")
-	first.app.nodes.server.Shutdown()
-	first.app.nodes.server.WaitForShutdown()
+	first.nats().server.Shutdown()
+	first.nats().server.WaitForShutdown()
 	begun := time.Now()
 	second.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Is anybody there?"})
 	if took := time.Since(begun); took > 2*sendTimeout {
@@ -86,28 +104,29 @@ func TestRequestsSucceedWhileNATSIsDown(t *testing.T) {
 
 func TestPageShowsEventsOfAnotherNode(t *testing.T) {
 	t.Parallel()
-	first, second := newNodes(t)
-	alice, bob := newBrowser(t).open(first.url), newBrowser(t).open(second.url)
-	alice.signIn("alice")
-	bob.signIn("bob")
-	bob.click(`[data-post="1"] .toggle`)
-	bob.enter(`[data-post="1"] [name=body]`, "Which tune?\n")
-	alice.says(".toast", "bob commented: Which tune?")
-	alice.says("#unread", "1")
-	first.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"All of them?"})
-	bob.says(`[data-post="1"] .comments`, "All of them?")
-	alice.says("#unread", "2")
+	eachKindOfNodes(t, func(t *testing.T, first, second *site) {
+		alice, bob := newBrowser(t).open(first.url), newBrowser(t).open(second.url)
+		alice.signIn("alice")
+		bob.signIn("bob")
+		bob.click(`[data-post="1"] .toggle`)
+		bob.enter(`[data-post="1"] [name=body]`, "Which tune?\n")
+		alice.says(".toast", "bob commented: Which tune?")
+		alice.says("#unread", "1")
+		first.signedIn("carol").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"All of them?"})
+		bob.says(`[data-post="1"] .comments`, "All of them?")
+		alice.says("#unread", "2")
+	})
 }
 
 // The events are as private as the database.
 func TestNATSServerRequiresTheToken(t *testing.T) {
 	t.Parallel()
 	first, _ := newNodes(t)
-	if nc, err := nats.Connect(first.app.nodes.url); err == nil {
+	if nc, err := nats.Connect(first.nats().url); err == nil {
 		nc.Close()
 		t.Error("the server accepts a client without the token")
 	}
-	if info, err := os.Stat(filepath.Join(first.app.nodes.server.StoreDir(), "..", tokenFile)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(first.nats().server.StoreDir(), "..", tokenFile)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
 }
@@ -136,7 +155,7 @@ func TestSignOutReachesOtherNodesWhenNATSIsBack(t *testing.T) {
 	first, second := newNodes(t)
 	alice := first.signedIn("alice")
 	stream := (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events")
-	broker := first.app.nodes
+	broker := first.nats()
 	address, err := url.Parse(broker.url)
 	if err != nil {
 		t.Fatal(err)

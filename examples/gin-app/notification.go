@@ -24,8 +24,7 @@ func (a *app) listNotifications(c *gin.Context) {
 	c.JSON(http.StatusOK, gin.H{"notifications": list, "read_through": state.UpTo, "unread": state.Unread})
 }
 
-// readNotifications marks all notifications up to the ID up_to as read. If that changed
-// anything, it sends an event to the user's other tabs.
+// readNotifications marks all notifications up to the ID up_to as read.
 func (a *app) readNotifications(c *gin.Context) {
 	var given struct {
 		UpTo *int64 `json:"up_to"`
@@ -38,17 +37,10 @@ func (a *app) readNotifications(c *gin.Context) {
 		fail(c, invalid("up_to must be the ID of a notification: an integer of 0 or more"))
 		return
 	}
-	ctx, id := c.Request.Context(), ginsse.UserID(c)
-	state, changed, err := a.store.ReadNotifications(ctx, id, *given.UpTo)
+	state, err := a.store.ReadNotifications(c.Request.Context(), ginsse.UserID(c), *given.UpTo)
 	if err != nil {
 		fail(c, err)
 		return
-	}
-	if changed {
-		ctx, cancel := sendContext(c)
-		defer cancel()
-		_, err := a.registry.SendTo(ctx, id, ginsse.Event{Type: eventNotificationsRead, Data: state})
-		a.logSendError(ctx, eventNotificationsRead, err)
 	}
 	c.JSON(http.StatusOK, state)
 }

@@ -76,7 +76,7 @@ func TestInboxKeepsNewestNotifications(t *testing.T) {
 	s, alice, bob, _ := demo(t)
 	_, id := alice.post("a busy post")
 	for i := range maxNotifications + 5 {
-		if _, _, _, err := s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i), ""); err != nil {
+		if _, err := s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i), ""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -53,16 +53,10 @@ func (a *app) addPost(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	ctx := c.Request.Context()
-	made, added, err := a.store.AddPost(ctx, ginsse.UserID(c), body, key)
+	made, err := a.store.AddPost(c.Request.Context(), ginsse.UserID(c), body, key)
 	if err != nil {
 		fail(c, err)
 		return
-	}
-	if added {
-		ctx, cancel := sendContext(c)
-		defer cancel()
-		a.publish(ctx, feedTopic, eventPost, made)
 	}
 	c.JSON(http.StatusCreated, made)
 }
@@ -101,11 +95,7 @@ func (a *app) listComments(c *gin.Context) {
 	c.JSON(http.StatusOK, gin.H{"comments": comments})
 }
 
-// addComment stores a comment and then sends two events. One goes to the author of the post, in
-// all tabs, and one to all streams with the topic of the post.
-//
-// Send only after the store has committed: a page that gets the event may ask for the comment
-// at once. A repeated request sends nothing.
+// addComment adds a comment. The store sends its events in the same transaction.
 func (a *app) addComment(c *gin.Context) {
 	id, err := postID(c.Param("id"))
 	if err != nil {
@@ -117,17 +107,10 @@ func (a *app) addComment(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	ctx := c.Request.Context()
-	made, added, notification, err := a.store.AddComment(ctx, id, ginsse.UserID(c), body, key)
+	made, err := a.store.AddComment(c.Request.Context(), id, ginsse.UserID(c), body, key)
 	if err != nil {
 		fail(c, err)
 		return
-	}
-	if added {
-		ctx, cancel := sendContext(c)
-		defer cancel()
-		a.sendNotification(ctx, notification)
-		a.publish(ctx, postTopic(made.PostID), eventPostComment, made)
 	}
 	c.JSON(http.StatusCreated, made)
 }
@@ -152,8 +135,7 @@ func (a *app) addReaction(c *gin.Context) {
 		fail(c, invalid("kind must be one of %s", strings.Join(reactionKinds, ", ")))
 		return
 	}
-	ctx := c.Request.Context()
-	made, created, notification, err := a.store.AddReaction(ctx, id, ginsse.UserID(c), given.Kind)
+	made, created, err := a.store.AddReaction(c.Request.Context(), id, ginsse.UserID(c), given.Kind)
 	if err != nil {
 		fail(c, err)
 		return
@@ -162,9 +144,6 @@ func (a *app) addReaction(c *gin.Context) {
 	if created {
 		status = http.StatusCreated
 	}
-	ctx, cancel := sendContext(c)
-	defer cancel()
-	a.sendNotification(ctx, notification)
 	c.JSON(status, made)
 }
 

@@ -76,6 +76,15 @@ func TestTextOfMaximumLengthIsAccepted(t *testing.T) {
 	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{strings.Repeat("ä", maxCommentRunes)})
 }
 
+// Postgres cannot store this character.
+func TestTextWithU0000IsRefused(t *testing.T) {
+	t.Parallel()
+	_, alice, _, _ := demo(t)
+	for _, path := range []string{"/api/posts", "/api/posts/1/comments"} {
+		wantError(t, alice.want(http.StatusUnprocessableEntity, "POST", path, textRequest{"a\x00b"}), "invalid")
+	}
+}
+
 // A response has a limited number of comments.
 func TestPostHasItsNewestCommentsAndEarlierOnesOnRequest(t *testing.T) {
 	t.Parallel()
@@ -85,7 +94,7 @@ func TestPostHasItsNewestCommentsAndEarlierOnesOnRequest(t *testing.T) {
 	all := make([]comment, maxComments+30)
 	for i := range all {
 		var err error
-		if all[i], _, _, err = s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i), ""); err != nil {
+		if all[i], err = s.app.store.AddComment(t.Context(), id, bob.user.ID, fmt.Sprint(i), ""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -226,7 +226,7 @@ func TestPasswordGuessesDoNotBlockOtherUsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				a := newTestApp(t, appConfig{Demo: true, Proxies: test.proxies})
+				a := newTestApp(t, appConfig{Database: inMemory, Demo: true, Proxies: test.proxies})
 				a.passwords.queue.places = 8
 				release := takeAllSlots(t, a.passwords.queue)
 				signIn := func(from request, password string) (status func() int) {

@@ -66,6 +66,9 @@ func requiredText(field, value string, maxRunes int) (string, error) {
 	if value == "" {
 		return "", invalid("%s must not be empty", field)
 	}
+	if strings.ContainsRune(value, 0) { // Postgres cannot store it
+		return "", invalid("%s must not contain the character U+0000", field)
+	}
 	if n := utf8.RuneCountInString(value); n > maxRunes {
 		return "", invalid("%s has %d characters; at most %d are allowed", field, n, maxRunes)
 	}

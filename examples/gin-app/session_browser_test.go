@@ -126,9 +126,7 @@ func TestPageKeepsADraftForItsAuthor(t *testing.T) {
 	p.signIn("alice")
 	p.enter("#new-post textarea", "half a thought")
 	alice := s.signedIn("alice")
-	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, time.Now().Add(time.Hour), defaultSessionLifetime); err != nil {
-		t.Fatal(err)
-	}
+	s.app.revokeTokens(t, alice.user.ID)
 	p.click("#new-post .primary")
 	p.says("#sign-in", "Sign in")
 	p.signIn("alice")

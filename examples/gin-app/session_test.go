@@ -143,9 +143,7 @@ func TestStreamOpenedDuringSignOutEnds(t *testing.T) {
 	// The steps of signOut in the worst order: the stream opens between them.
 	stream := alice.open("/events")
 	stream.NextOf("sse.open")
-	if err := s.app.store.EndSessions(t.Context(), alice.user.ID, time.Now().Add(time.Hour), defaultSessionLifetime); err != nil {
-		t.Fatal(err)
-	}
+	s.app.revokeTokens(t, alice.user.ID)
 	for _, open := range s.app.registry.Streams(alice.user.ID) {
 		s.app.streamOpened(open)
 	}
@@ -187,7 +185,7 @@ func TestSignOutRevokesEarlierTokensOnly(t *testing.T) {
 // In a bubble of synctest an hour takes no time.
 func TestSessionInUseIsRenewedAndIdleOneExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newTestApp(t, appConfig{Demo: true})
+		a := newTestApp(t, appConfig{Database: inMemory, Demo: true})
 		server := ssetest.NewServer(t, a)
 		t.Cleanup(a.registry.Close)
 		v := &visitor{t: t, url: server.URL, client: server.Client}

@@ -10,29 +10,38 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // reasonSignedOut is the reason in the sse.close event when a user signs out. After sse.close
 // a client must not reconnect by itself.
 const reasonSignedOut ginsse.Reason = "signed out"
 
-// signOut ends all sessions of the user on all devices, and then closes the user's streams. The
-// order matters: an EventSource that reconnects too early must be refused.
+// signOut ends all sessions of the user on all devices, and the user's streams, in one
+// transaction. An EventSource that reconnects after its stream has ended is refused.
 func (a *app) signOut(c *gin.Context) {
-	id := ginsse.UserID(c)
-	if err := a.store.EndSessions(c.Request.Context(), id, ginsse.Expiry(c), a.sessions.lifetime); err != nil {
+	if err := a.store.EndSessions(c.Request.Context(), ginsse.UserID(c), ginsse.Expiry(c), a.sessions.lifetime); err != nil {
 		fail(c, err)
 		return
 	}
-	ctx, cancel := sendContext(c)
-	defer cancel()
-	// The sessions have ended, so the answer is yes in any case, and the client cannot try again.
-	if _, err := a.registry.Disconnect(ctx, id, reasonSignedOut); err != nil {
-		a.logger.LogAttrs(ctx, slog.LevelError, "ending the streams at other nodes; trying again", slog.Any("error", err))
-		a.signOuts.retry(id)
-	}
 	a.sessions.clearCookie(c)
 	c.Status(http.StatusNoContent)
+}
+
+// sendFailed handles an event that the log did not accept. The transaction has committed, so the
+// request succeeds. Pages find what they have missed in the store. But a sign-out must reach the
+// streams: those of this node end now, and those of other nodes by a retry. The client cannot try
+// again, because its token is revoked.
+//
+// It is not called if the log is in the database, where there is no sign-out without its event.
+func (a *app) sendFailed(ctx context.Context, r eventlog.Record, err error) {
+	a.logger.LogAttrs(ctx, slog.LevelWarn, "sending an event after its transaction", slog.String("subject", r.Subject), slog.Any("error", err))
+	if kind, userID, _ := eventlog.SplitSubject(r.Subject); kind == eventlog.KindCommand {
+		for _, s := range a.registry.Streams(userID) {
+			s.Disconnect(reasonSignedOut)
+		}
+		a.signOuts.retry(userID)
+	}
 }
 
 // The first retry of a sign-out waits for firstRetry. Each later one waits twice as long, up to

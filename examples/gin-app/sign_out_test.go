@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
@@ -22,18 +21,19 @@ type bubbleNode struct {
 	server *ssetest.Server
 }
 
+// testLog is a node's log that the application can close.
+type testLog struct{ *ssetest.Node }
+
+func (testLog) Ready() error { return nil }
+func (testLog) Close() error { return nil }
+
 // newBubbleNodes returns two nodes that share a database and their events.
 func newBubbleNodes(t *testing.T) (first, second *bubbleNode) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "feed.db")
 	nodes := make([]*bubbleNode, 2)
 	for i, log := range ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, len(nodes)) {
-		a := newTestApp(t, appConfig{Demo: true, Database: file})
-		a.registry.Close()
-		var err error
-		if a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{Log: log, ConnectFunc: a.streamOpened}); err != nil {
-			t.Fatal(err)
-		}
+		a := newTestApp(t, appConfig{Demo: true, Database: file, Log: testLog{log}})
 		nodes[i] = &bubbleNode{a, log, ssetest.NewServer(t, a)}
 		t.Cleanup(a.registry.Close)
 	}

@@ -7,13 +7,8 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"runtime"
+	"log/slog"
 	"time"
-
-	"modernc.org/sqlite" // the driver "sqlite", in pure Go
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // The errors of the store that callers can act on. The store knows nothing of HTTP: problemOf
@@ -25,104 +20,49 @@ var (
 	errKeyReused  = errors.New("idempotency key belongs to a different request")
 )
 
-// store keeps users, posts and notifications in an SQLite database. Each method is one
-// transaction: if it returns an error, it has changed nothing. Functions whose names end in "In"
-// run inside a transaction of their caller.
+// store keeps users, posts and notifications in a database, SQLite or Postgres. Each method is one
+// transaction: if it returns an error, it has changed nothing and sent nothing. Functions whose
+// names end in "In" run inside a transaction of their caller.
 //
 // Concurrency: all methods may be called from several goroutines. Several processes may open
-// the same file.
+// the same database.
 type store struct {
-	// SQLite has one writer at a time. So write has a single connection, and transactions queue
-	// for it, which is fairer than SQLite's own lock. Readers do not wait for writers.
+	// SQLite has one writer at a time. So write has a single connection there, and transactions
+	// queue for it, which is fairer than SQLite's own lock. Readers do not wait for writers. On
+	// Postgres both are the same pool.
 	write, read *sql.DB
+	events      *sql.DB // connections of the event log; nil if it has none of its own
+	dialect     *dialect
+	// openLog opens the event log in the database. It is called once. Close the log before the store.
+	openLog func(ctx context.Context, logger *slog.Logger) (eventLog, error)
+	sending sending // set before the first transaction that sends
 }
 
-// inMemory is the name of a database in memory, which is lost when its store is closed.
-const inMemory = ":memory:"
-
-// openTimeout is how long openStore retries while the database is busy. openRetryInterval is
-// the pause between two attempts.
-const (
-	openTimeout       = 10 * time.Second
-	openRetryInterval = 20 * time.Millisecond
-)
-
-// openStore opens the database in a file and migrates its schema. It creates the file if needed.
-//
-// It retries while another process opens the same file: the switch to a write-ahead log can fail
-// at once with SQLITE_BUSY, without waiting for busy_timeout.
-func openStore(ctx context.Context, file string) (*store, error) {
-	if err := createPrivate(file); err != nil {
-		return nil, err
-	}
-	for deadline := time.Now().Add(openTimeout); ; {
-		s, err := openStoreOnce(ctx, file)
-		if !isBusy(err) || time.Now().After(deadline) {
-			return s, err
-		}
-		select {
-		case <-time.After(openRetryInterval):
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), err)
-		}
-	}
+// dialect is what differs between the databases. Both know parameters such as $1.
+type dialect struct {
+	migrations string // the folder
+	// version returns the number of the last migration. Others who ask wait until tx has ended.
+	version    func(ctx context.Context, tx *transaction) (int, error)
+	setVersion string // the statement, with %d
+	nameIs     string // whether the name of an account is $1, a name in small letters
+	// lockAccount keeps other transactions that lock the account $1 waiting until this one has
+	// ended. "" where transactions that write wait for each other anyway.
+	lockAccount string
+	// skipLocked ends a query of rows to be deleted. It leaves out those of other transactions.
+	skipLocked string
+	// clock returns the time of the database; "" for that of this process. See BeginSession.
+	clock string
+	// timeout limits a transaction. 0 if the database is in this process, and needs no limit.
+	timeout time.Duration
 }
 
-func isBusy(err error) bool {
-	var failed *sqlite.Error
-	return errors.As(err, &failed) && failed.Code()&0xff == sqlite3.SQLITE_BUSY // the other bits are the detailed reason
-}
-
-func openStoreOnce(ctx context.Context, file string) (*store, error) {
-	s := new(store)
-	var err error
-	if s.write, err = openDatabase(file, url.Values{"_txlock": {"immediate"}}, "journal_mode(WAL)"); err != nil {
-		return nil, err
+// openStore opens a database and migrates its schema. database is the name of an SQLite file, which
+// is created if needed, or [inMemory]. If postgres is not "", it is the address of a database instead.
+func openStore(ctx context.Context, database, postgres string) (*store, error) {
+	if postgres != "" {
+		return openPostgres(ctx, postgres)
 	}
-	s.write.SetMaxOpenConns(1)
-	if s.read = s.write; file != inMemory { // in memory, each connection would have its own database
-		if s.read, err = openDatabase(file, url.Values{}, "query_only(1)"); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-		s.read.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
-	}
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
-}
-
-// createPrivate creates the file if needed, and lets only its owner read it. The file contains
-// password hashes and the key that signs sessions. SQLite gives its other files the same mode.
-func createPrivate(file string) error {
-	if file == inMemory {
-		return nil
-	}
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	for _, name := range []string{file, file + "-wal", file + "-shm"} {
-		info, err := os.Stat(name)
-		if err == nil && info.Mode().Perm()&0o077 != 0 {
-			err = os.Chmod(name, 0o600)
-		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// openDatabase returns a pool whose new connections run the pragmas. Only one pool needs the
-// pragma journal_mode, because the file keeps it.
-func openDatabase(file string, options url.Values, pragmas ...string) (*sql.DB, error) {
-	options["_pragma"] = append([]string{"busy_timeout(5000)", "foreign_keys(1)"}, pragmas...)
-	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: options.Encode()}
-	return sql.Open("sqlite", name.String())
+	return openSQLite(ctx, database)
 }
 
 // Close closes the database.
@@ -131,35 +71,40 @@ func (s *store) Close() error {
 	if s.read != nil && s.read != s.write {
 		err = s.read.Close()
 	}
+	if s.events != nil {
+		err = errors.Join(err, s.events.Close())
+	}
 	return errors.Join(err, s.write.Close())
 }
 
 // Ping returns an error if the database cannot be read.
 func (s *store) Ping(ctx context.Context) error {
-	var one int
-	return s.read.QueryRowContext(ctx, "SELECT 1 FROM pragma_user_version").Scan(&one)
+	var n int
+	return s.read.QueryRowContext(ctx, "SELECT count(*) FROM settings").Scan(&n)
 }
 
-//go:embed migrations/*.sql
+//go:embed migrations/*/*.sql
 var migrations embed.FS
 
-// migrate runs the new migrations, all in one transaction. The database keeps the number of the
-// last one as its user_version.
+// migrate runs the new migrations, all in one transaction.
 func (s *store) migrate(ctx context.Context) error {
-	files, err := migrations.ReadDir("migrations")
+	files, err := migrations.ReadDir(s.dialect.migrations)
 	if err != nil {
 		return err
 	}
-	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		var version int
-		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	return s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		version, err := s.dialect.version(ctx, tx)
+		if err != nil {
 			return fmt.Errorf("reading its version: %w", err)
 		}
 		if version > len(files) {
-			return fmt.Errorf("the database has schema %d, but this program knows schema %d only: start a newer program, or choose another file with -db", version, len(files))
+			return fmt.Errorf("the database has schema %d, but this program knows schema %d only: start a newer program, or choose another database", version, len(files))
+		}
+		if version == len(files) {
+			return nil
 		}
 		for _, file := range files[version:] {
-			script, err := migrations.ReadFile("migrations/" + file.Name())
+			script, err := migrations.ReadFile(s.dialect.migrations + "/" + file.Name())
 			if err != nil {
 				return err
 			}
@@ -167,32 +112,32 @@ func (s *store) migrate(ctx context.Context) error {
 				return fmt.Errorf("migration %s: %w", file.Name(), err)
 			}
 		}
-		_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(files)))
+		_, err = tx.ExecContext(ctx, fmt.Sprintf(s.dialect.setVersion, len(files)))
 		return err
 	})
 }
 
-// update runs a transaction that writes. Other writers wait until it has ended.
-func (s *store) update(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
-	return transact(ctx, s.write, do)
-}
-
 // view runs a transaction that only reads. It sees one state of the database.
 func (s *store) view(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
-	return transact(ctx, s.read, do)
+	return s.transact(ctx, s.read, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, do)
 }
 
 // transact runs a transaction. The end of ctx stops only the wait for a connection. It does not
 // abort a running transaction: database/sql would then close the connection, and so delete a
 // database in memory.
-func transact(ctx context.Context, db *sql.DB, do func(ctx context.Context, tx *sql.Tx) error) error {
+func (s *store) transact(ctx context.Context, db *sql.DB, options *sql.TxOptions, do func(ctx context.Context, tx *sql.Tx) error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // returns it to the pool
 	ctx = context.WithoutCancel(ctx)
-	tx, err := conn.BeginTx(ctx, nil)
+	if s.dialect.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.dialect.timeout)
+		defer cancel()
+	}
+	tx, err := conn.BeginTx(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -207,11 +152,11 @@ func transact(ctx context.Context, db *sql.DB, do func(ctx context.Context, tx *
 func (s *store) Secret(ctx context.Context, name string, size int) (secret []byte, err error) {
 	made := make([]byte, size)
 	_, _ = rand.Read(made) // never fails
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, made); err != nil {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", name, made); err != nil {
 			return err
 		}
-		return tx.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = ?", name).Scan(&secret)
+		return tx.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = $1", name).Scan(&secret)
 	})
 	return secret, err
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -41,8 +42,8 @@ func scanAccount(row *sql.Row) (a account, err error) {
 // AddAccount adds an account. Names are equal if they differ only in case. Errors:
 // [errNameTaken].
 func (s *store) AddAccount(ctx context.Context, name, passwordHash string) (added user, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		added, err = addAccountIn(ctx, tx, name, passwordHash, false)
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		added, err = addAccountIn(ctx, tx.Tx, name, passwordHash, false)
 		return err
 	})
 	return added, err
@@ -50,8 +51,8 @@ func (s *store) AddAccount(ctx context.Context, name, passwordHash string) (adde
 
 // AddDemoAccount adds a demo account with a post. Errors: [errNameTaken].
 func (s *store) AddDemoAccount(ctx context.Context, name, passwordHash, body string) error {
-	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		added, err := addAccountIn(ctx, tx, name, passwordHash, true)
+	return s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		added, err := addAccountIn(ctx, tx.Tx, name, passwordHash, true)
 		if err != nil {
 			return err
 		}
@@ -62,7 +63,7 @@ func (s *store) AddDemoAccount(ctx context.Context, name, passwordHash, body str
 
 func addAccountIn(ctx context.Context, tx *sql.Tx, name, passwordHash string, demo bool) (user, error) {
 	added := user{ID: rand.Text(), Name: name}
-	done, err := tx.ExecContext(ctx, "INSERT INTO accounts (id, name, password_hash, demo) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
+	done, err := tx.ExecContext(ctx, "INSERT INTO accounts (id, name, password_hash, demo) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
 		added.ID, name, passwordHash, demo)
 	if err != nil {
 		return user{}, err
@@ -75,52 +76,76 @@ func addAccountIn(ctx context.Context, tx *sql.Tx, name, passwordHash string, de
 
 // Account returns the account with an ID, or [errNoSuchUser].
 func (s *store) Account(ctx context.Context, id string) (account, error) {
-	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id))
+	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE id = $1", id))
 }
 
 // AccountNamed returns the account with a name, or [errNoSuchUser]. It ignores case.
 func (s *store) AccountNamed(ctx context.Context, name string) (account, error) {
-	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE name = ?", name))
+	if !validName.MatchString(name) {
+		return account{}, errNoSuchUser // Postgres refuses some texts
+	}
+	return scanAccount(s.read.QueryRowContext(ctx, selectAccount+"WHERE "+s.dialect.nameIs, strings.ToLower(name)))
 }
 
 // BeginSession returns an account and the expiry for a new token with a lifetime. Errors:
 // [errNoSuchUser].
 //
-// BeginSession and EndSessions read the clock inside a write transaction, so they run one after
+// BeginSession and EndSessions lock the account before they read the clock, so they run one after
 // the other. A token is therefore either issued before EndSessions and revoked by it, or issued
-// later and expires later.
+// later and expires later. Nodes on several machines need one clock for that, the database's.
 func (s *store) BeginSession(ctx context.Context, id string, lifetime time.Duration) (a account, expires time.Time, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if a, err = scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id)); err != nil {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		if err := tx.lockAccount(ctx, id); err != nil {
 			return err
 		}
-		expires = later(time.Now().Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second)).UTC()
+		if a, err = scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = $1", id)); err != nil {
+			return err
+		}
+		at, err := tx.now(ctx)
+		if err != nil {
+			return err
+		}
+		expires = later(at.Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second)).UTC()
 		return nil
 	})
 	return a, expires, err
 }
 
-// EndSessions revokes all tokens of a user that were issued until now with this lifetime. It
-// changes nothing if the request's own token, which expires at expires, is already revoked.
+// EndSessions revokes all tokens of a user that were issued until now with this lifetime, and ends
+// the user's streams. It changes nothing if the request's own token, which expires at expires, is
+// already revoked.
 func (s *store) EndSessions(ctx context.Context, id string, expires time.Time, lifetime time.Duration) error {
-	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		a, err := scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = ?", id))
-		if err != nil {
+	return s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		ended, err := endSessionsIn(ctx, tx, id, expires, lifetime)
+		if err != nil || !ended {
 			return err
 		}
-		if revoked(a, expires) {
-			return nil
-		}
-		// A token issued in the second of an earlier EndSessions expires one second later.
-		through := later(time.Now().Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second))
-		_, err = tx.ExecContext(ctx, "UPDATE accounts SET void_through = ? WHERE id = ?", through.Unix(), id)
-		return err
+		return tx.events.Disconnect(ctx, id, reasonSignedOut)
 	})
+}
+
+// endSessionsIn returns false if the tokens were revoked already.
+func endSessionsIn(ctx context.Context, tx *transaction, id string, expires time.Time, lifetime time.Duration) (bool, error) {
+	if err := tx.lockAccount(ctx, id); err != nil {
+		return false, err
+	}
+	a, err := scanAccount(tx.QueryRowContext(ctx, selectAccount+"WHERE id = $1", id))
+	if err != nil || revoked(a, expires) {
+		return false, err
+	}
+	at, err := tx.now(ctx)
+	if err != nil {
+		return false, err
+	}
+	// A token issued in the second of an earlier EndSessions expires one second later.
+	through := later(at.Add(lifetime).Truncate(time.Second), a.RevokedThrough.Add(time.Second))
+	_, err = tx.ExecContext(ctx, "UPDATE accounts SET void_through = $1 WHERE id = $2", through.Unix(), id)
+	return err == nil, err
 }
 
 // userIn returns the user with an ID, or [errNoSuchUser].
 func userIn(ctx context.Context, tx *sql.Tx, id string) (u user, err error) {
-	err = tx.QueryRowContext(ctx, "SELECT id, name FROM accounts WHERE id = ?", id).Scan(&u.ID, &u.Name)
+	err = tx.QueryRowContext(ctx, "SELECT id, name FROM accounts WHERE id = $1", id).Scan(&u.ID, &u.Name)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errNoSuchUser
 	}

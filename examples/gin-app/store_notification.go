@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/ginsse/ginsse"
 )
 
 // maxNotifications is how many notifications of a user are kept. The oldest are deleted.
@@ -36,9 +38,8 @@ func excerpt(text string) string {
 
 // notification is a notification in a user's list.
 type notification struct {
-	Recipient string `json:"-"`    // the ID of the post's author
-	Type      string `json:"type"` // the type of its event: eventComment or eventReaction
-	Read      bool   `json:"read"`
+	Type string `json:"type"` // the type of its event: eventComment or eventReaction
+	Read bool   `json:"read"`
 	notificationData
 }
 
@@ -63,14 +64,14 @@ func (s *store) Notifications(ctx context.Context, userID string, after int64) (
 
 func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, readThrough int64) ([]notification, error) {
 	rows, err := tx.QueryContext(ctx, "SELECT n.id, n.type, n.post_id, p.body, a.id, a.name, n.kind, n.body, n.created_at FROM notifications n "+
-		"JOIN accounts a ON a.id = n.actor_id JOIN posts p ON p.id = n.post_id WHERE n.recipient_id = ? AND n.id > ? ORDER BY n.id DESC", userID, after)
+		"JOIN accounts a ON a.id = n.actor_id JOIN posts p ON p.id = n.post_id WHERE n.recipient_id = $1 AND n.id > $2 ORDER BY n.id DESC", userID, after)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	list := []notification{} // not nil: an empty list must be [] in JSON
 	for rows.Next() {
-		n := notification{Recipient: userID}
+		var n notification
 		var createdAt int64
 		var postBody string
 		err := rows.Scan(&n.ID, &n.Type, &n.PostID, &postBody, &n.Actor.ID, &n.Actor.Name, &n.Kind, &n.Body, &createdAt)
@@ -86,49 +87,65 @@ func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, read
 // readStateIn returns the read state of a user, or [errNoSuchUser].
 func readStateIn(ctx context.Context, tx *sql.Tx, userID string) (state readState, err error) {
 	err = tx.QueryRowContext(ctx, "SELECT read_through, (SELECT count(*) FROM notifications n WHERE n.recipient_id = a.id AND n.id > a.read_through) "+
-		"FROM accounts a WHERE a.id = ?", userID).Scan(&state.UpTo, &state.Unread)
+		"FROM accounts a WHERE a.id = $1", userID).Scan(&state.UpTo, &state.Unread)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errNoSuchUser
 	}
 	return state, err
 }
 
-// ReadNotifications marks a user's notifications up to an ID as read. It returns the new read
-// state, and whether it differs from the old one. A later notification is always unread, even if
-// upTo is higher than its ID.
-func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64) (state readState, changed bool, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		before, err := readStateIn(ctx, tx, userID)
+// ReadNotifications marks a user's notifications up to an ID as read, and returns the new read
+// state. If that differs from the old one, it sends the new one to all tabs of the user. A later
+// notification is always unread, even if upTo is higher than its ID.
+func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64) (state readState, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		if err := tx.lockAccount(ctx, userID); err != nil {
+			return err
+		}
+		before, err := readStateIn(ctx, tx.Tx, userID)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE accounts SET read_through = "+
-			"max(read_through, min(?, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'notifications'))) WHERE id = ?", upTo, userID)
+		var newest int64
+		err = tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM notifications WHERE recipient_id = $1", userID).Scan(&newest)
 		if err != nil {
 			return err
 		}
-		state, err = readStateIn(ctx, tx, userID)
-		changed = state.Unread != before.Unread
-		return err
+		_, err = tx.ExecContext(ctx, "UPDATE accounts SET read_through = $1 WHERE id = $2", max(before.UpTo, min(upTo, newest)), userID)
+		if err != nil {
+			return err
+		}
+		state, err = readStateIn(ctx, tx.Tx, userID)
+		if err != nil || state.Unread == before.Unread {
+			return err
+		}
+		return tx.events.SendTo(ctx, userID, ginsse.Event{Type: eventNotificationsRead, Data: state})
 	})
-	return state, changed, err
+	return state, err
 }
 
-// addNotificationIn adds a notification for the author of a post, and returns it. It returns nil
-// if the actor is the author. It deletes the oldest if there are more than maxNotifications.
-func addNotificationIn(ctx context.Context, tx *sql.Tx, about postHead, eventType string, data notificationData) (*notification, error) {
+// notifyIn adds a notification for the author of a post, and sends it. It does nothing if the actor
+// is the author. It deletes the oldest if there are more than maxNotifications.
+func notifyIn(ctx context.Context, tx *transaction, about postHead, eventType string, data notificationData) error {
 	recipientID := about.AuthorID
 	if recipientID == data.Actor.ID {
-		return nil, nil //nolint:nilnil // no notification is a result
+		return nil
+	}
+	// One after the other, so that a notification never has a lower ID than one that was seen.
+	if err := tx.lockAccount(ctx, recipientID); err != nil {
+		return err
 	}
 	data.PostExcerpt = excerpt(about.Body)
 	err := tx.QueryRowContext(ctx, "INSERT INTO notifications (recipient_id, type, post_id, actor_id, kind, body, created_at) "+
-		"VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+		"VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
 		recipientID, eventType, data.PostID, data.Actor.ID, data.Kind, data.Body, data.CreatedAt.UnixMilli()).Scan(&data.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	_, err = tx.ExecContext(ctx, "DELETE FROM notifications WHERE recipient_id = ?1 AND id <= "+
-		"(SELECT id FROM notifications WHERE recipient_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)", recipientID, maxNotifications)
-	return &notification{Recipient: recipientID, Type: eventType, notificationData: data}, err
+	_, err = tx.ExecContext(ctx, "DELETE FROM notifications WHERE recipient_id = $1 AND id <= "+
+		"(SELECT id FROM notifications WHERE recipient_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)", recipientID, maxNotifications)
+	if err != nil {
+		return err
+	}
+	return tx.events.SendTo(ctx, recipientID, ginsse.Event{Type: eventType, Data: data})
 }

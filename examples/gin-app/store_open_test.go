@@ -31,7 +31,7 @@ func TestOpenWaitsForAnotherWriter(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), openRetryInterval)
 	defer cancel()
-	if _, err := openStore(ctx, file); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := openStore(ctx, file, ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the error is %v", err)
 	}
 	time.AfterFunc(2*openRetryInterval, func() { other.ExecContext(t.Context(), "ROLLBACK") })
@@ -48,7 +48,7 @@ func TestConcurrentOpensOfANewFile(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				<-start
-				s, err := openStore(t.Context(), file)
+				s, err := openStore(t.Context(), file, "")
 				if err != nil {
 					t.Error(err)
 					return

@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/ginsse/ginsse"
 )
 
 // post is a post as one user, the viewer, sees it.
@@ -35,24 +38,28 @@ type reaction struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// AddPost adds a post. If an earlier request with this key added the post, AddPost returns that
-// post and false; see [createOnceIn]. Errors: [errNoSuchUser], [errKeyReused].
-func (s *store) AddPost(ctx context.Context, authorID, body, key string) (made post, added bool, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		author, err := userIn(ctx, tx, authorID)
+// AddPost adds a post and sends it to all streams with the feed. If an earlier request with this
+// key added the post, AddPost returns that post, and sends nothing; see [createOnceIn]. Errors:
+// [errNoSuchUser], [errKeyReused].
+func (s *store) AddPost(ctx context.Context, authorID, body, key string) (made post, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		author, err := userIn(ctx, tx.Tx, authorID)
 		if err != nil {
 			return err
 		}
-		made, added, err = addPostIn(ctx, tx, author, body, key)
-		return err
+		var added bool
+		if made, added, err = addPostIn(ctx, tx, author, body, key); err != nil || !added {
+			return err
+		}
+		return tx.events.Publish(ctx, feedTopic, ginsse.Event{Type: eventPost, Data: made})
 	})
-	return made, added, err
+	return made, err
 }
 
-func addPostIn(ctx context.Context, tx *sql.Tx, author user, body, key string) (made post, added bool, err error) {
+func addPostIn(ctx context.Context, tx *transaction, author user, body, key string) (made post, added bool, err error) {
 	made = post{Author: author, Body: body, Reactions: noReactions(), MyReactions: []string{}}
 	made.ID, made.CreatedAt, added, err = createOnceIn(ctx, tx, author.ID, key, "post: "+body, func(at time.Time) (id int64, err error) {
-		err = tx.QueryRowContext(ctx, "INSERT INTO posts (author_id, body, created_at) VALUES (?, ?, ?) RETURNING id",
+		err = tx.QueryRowContext(ctx, "INSERT INTO posts (author_id, body, created_at) VALUES ($1, $2, $3) RETURNING id",
 			author.ID, body, at.UnixMilli()).Scan(&id)
 		return id, err
 	})
@@ -66,7 +73,7 @@ const newest = math.MaxInt64
 // them.
 func (s *store) Posts(ctx context.Context, viewerID string, before int64, limit int) (posts []post, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		posts, err = postsIn(ctx, tx, viewerID, "WHERE p.id < ? ORDER BY p.id DESC LIMIT ?", before, limit)
+		posts, err = postsIn(ctx, tx, viewerID, "WHERE p.id < $1 ORDER BY p.id DESC LIMIT $2", before, limit)
 		return err
 	})
 	return posts, err
@@ -75,7 +82,7 @@ func (s *store) Posts(ctx context.Context, viewerID string, before int64, limit 
 // Post returns a post as a viewer sees it, or [errNoSuchPost].
 func (s *store) Post(ctx context.Context, viewerID string, id int64) (found postWithComments, err error) {
 	err = s.view(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		posts, err := postsIn(ctx, tx, viewerID, "WHERE p.id = ?", id)
+		posts, err := postsIn(ctx, tx, viewerID, "WHERE p.id = $1", id)
 		if err != nil {
 			return err
 		}
@@ -91,58 +98,70 @@ func (s *store) Post(ctx context.Context, viewerID string, id int64) (found post
 
 // HasPost reports whether a post exists.
 func (s *store) HasPost(ctx context.Context, id int64) (has bool, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM posts WHERE id = ?)", id).Scan(&has)
+	err = s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM posts WHERE id = $1)", id).Scan(&has)
 	return has, err
 }
 
-// AddReaction adds a reaction and the notification for the author of the post. If the reaction
-// exists, AddReaction returns it and false.
+// AddReaction adds a reaction, and notifies the author of the post. If the reaction exists,
+// AddReaction returns it and false.
 //
-// The notification is nil if the actor is the author of the post. It is also nil if the actor
-// had removed the same reaction before: the author has that notification already. Errors:
-// [errNoSuchPost], [errNoSuchUser].
-func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind string) (made reaction, added bool, notified *notification, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		about, err := postHeadIn(ctx, tx, postID)
+// The author gets no notification of an own reaction, nor if the actor had removed the same reaction
+// before: that notification exists already. Errors: [errNoSuchPost], [errNoSuchUser].
+func (s *store) AddReaction(ctx context.Context, postID int64, actorID, kind string) (made reaction, added bool, err error) {
+	err = s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		about, err := postHeadIn(ctx, tx.Tx, postID)
 		if err != nil {
 			return err
 		}
-		actor, err := userIn(ctx, tx, actorID)
+		actor, err := userIn(ctx, tx.Tx, actorID)
 		if err != nil {
 			return err
 		}
 		made = reaction{PostID: postID, Actor: actor, Kind: kind, CreatedAt: now()}
-		var createdAt int64
-		var removed bool
-		err = tx.QueryRowContext(ctx, "SELECT created_at, removed FROM reactions WHERE post_id = ? AND actor_id = ? AND kind = ?",
-			postID, actorID, kind).Scan(&createdAt, &removed)
-		if err == nil && !removed {
-			made.CreatedAt = millis(createdAt)
-			return nil
-		}
-		isNew := errors.Is(err, sql.ErrNoRows)
-		if err != nil && !isNew {
+		// The insert comes first: another transaction with the same reaction waits for this one.
+		done, err := tx.ExecContext(ctx, "INSERT INTO reactions (post_id, actor_id, kind, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+			postID, actorID, kind, made.CreatedAt.UnixMilli())
+		if err != nil {
 			return err
 		}
-		added = true
-		_, err = tx.ExecContext(ctx, "INSERT INTO reactions (post_id, actor_id, kind, created_at) VALUES (?, ?, ?, ?) "+
-			"ON CONFLICT DO UPDATE SET created_at = excluded.created_at, removed = 0", postID, actorID, kind, made.CreatedAt.UnixMilli())
-		if err != nil || !isNew {
+		n, err := done.RowsAffected()
+		if err != nil {
 			return err
 		}
-		notified, err = addNotificationIn(ctx, tx, about, eventReaction, notificationData{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
-		return err
+		if added = n > 0; !added {
+			added, err = restoreReactionIn(ctx, tx.Tx, &made)
+			return err
+		}
+		return notifyIn(ctx, tx, about, eventReaction, notificationData{PostID: postID, Actor: actor, Kind: kind, CreatedAt: made.CreatedAt})
 	})
-	return made, added, notified, err
+	return made, added, err
+}
+
+// restoreReactionIn adds a reaction that was removed. It returns false if it was not removed, and sets
+// its time.
+func restoreReactionIn(ctx context.Context, tx *sql.Tx, made *reaction) (bool, error) {
+	done, err := tx.ExecContext(ctx, "UPDATE reactions SET removed = 0, created_at = $1 WHERE post_id = $2 AND actor_id = $3 AND kind = $4 AND removed = 1",
+		made.CreatedAt.UnixMilli(), made.PostID, made.Actor.ID, made.Kind)
+	if err != nil {
+		return false, err
+	}
+	if n, err := done.RowsAffected(); err != nil || n > 0 {
+		return n > 0, err
+	}
+	var createdAt int64
+	err = tx.QueryRowContext(ctx, "SELECT created_at FROM reactions WHERE post_id = $1 AND actor_id = $2 AND kind = $3",
+		made.PostID, made.Actor.ID, made.Kind).Scan(&createdAt)
+	made.CreatedAt = millis(createdAt)
+	return false, err
 }
 
 // RemoveReaction removes a reaction if it exists. Errors: [errNoSuchPost].
 func (s *store) RemoveReaction(ctx context.Context, postID int64, actorID, kind string) error {
-	return s.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := postHeadIn(ctx, tx, postID); err != nil {
+	return s.update(ctx, func(ctx context.Context, tx *transaction) error {
+		if _, err := postHeadIn(ctx, tx.Tx, postID); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE reactions SET removed = 1 WHERE post_id = ? AND actor_id = ? AND kind = ?", postID, actorID, kind)
+		_, err := tx.ExecContext(ctx, "UPDATE reactions SET removed = 1 WHERE post_id = $1 AND actor_id = $2 AND kind = $3", postID, actorID, kind)
 		return err
 	})
 }
@@ -152,7 +171,7 @@ type postHead struct{ AuthorID, Body string }
 
 // postHeadIn returns the head of a post, or [errNoSuchPost].
 func postHeadIn(ctx context.Context, tx *sql.Tx, postID int64) (head postHead, err error) {
-	err = tx.QueryRowContext(ctx, "SELECT author_id, body FROM posts WHERE id = ?", postID).Scan(&head.AuthorID, &head.Body)
+	err = tx.QueryRowContext(ctx, "SELECT author_id, body FROM posts WHERE id = $1", postID).Scan(&head.AuthorID, &head.Body)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errNoSuchPost
 	}
@@ -185,12 +204,16 @@ func postsIn(ctx context.Context, tx *sql.Tx, viewerID, rest string, args ...any
 
 // addReactions sets the reactions of posts. It makes one query for all of them.
 func addReactions(ctx context.Context, tx *sql.Tx, viewerID string, posts []post, ids []int64) error {
-	list, err := json.Marshal(ids)
-	if err != nil {
-		return err
+	if len(ids) == 0 {
+		return nil
 	}
-	rows, err := tx.QueryContext(ctx, "SELECT post_id, kind, count(*), max(actor_id = ?) FROM reactions "+
-		"WHERE removed = 0 AND post_id IN (SELECT value FROM json_each(?)) GROUP BY post_id, kind", viewerID, string(list))
+	args, in := []any{viewerID}, make([]string, len(ids))
+	for i, id := range ids {
+		args = append(args, id)
+		in[i] = "$" + strconv.Itoa(len(args))
+	}
+	rows, err := tx.QueryContext(ctx, "SELECT post_id, kind, count(*), sum(CASE WHEN actor_id = $1 THEN 1 ELSE 0 END) FROM reactions "+
+		"WHERE removed = 0 AND post_id IN ("+strings.Join(in, ", ")+") GROUP BY post_id, kind", args...)
 	if err != nil {
 		return err
 	}
@@ -198,13 +221,12 @@ func addReactions(ctx context.Context, tx *sql.Tx, viewerID string, posts []post
 	for rows.Next() {
 		var id int64
 		var kind string
-		var count int
-		var mine bool
+		var count, mine int
 		if err := rows.Scan(&id, &kind, &count, &mine); err != nil {
 			return err
 		}
 		p := &posts[slices.Index(ids, id)]
-		if p.Reactions[kind] = count; mine {
+		if p.Reactions[kind] = count; mine > 0 {
 			p.MyReactions = append(p.MyReactions, kind)
 		}
 	}

@@ -9,15 +9,35 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
+// newTestStore opens a store without its event log. Its events go to a log in memory.
 func newTestStore(t *testing.T, file string) *store {
 	t.Helper()
-	s, err := openStore(t.Context(), file)
+	return newTestStoreOf(t, appConfig{Database: file})
+}
+
+func newTestStoreOf(t *testing.T, cfg appConfig) *store {
+	t.Helper()
+	s, err := openStore(t.Context(), cfg.Database, cfg.Postgres)
 	if err != nil {
 		t.Fatal(err)
 	}
+	log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.sending = sending{registry: registry, log: memoryLog{log}}
+	t.Cleanup(registry.Close)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -73,7 +93,7 @@ func TestDatabaseOfANewerProgramIsRefused(t *testing.T) {
 	if _, err := s.write.ExecContext(t.Context(), "PRAGMA user_version = 99"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openStore(t.Context(), file); err == nil || !strings.Contains(err.Error(), "schema 99") {
+	if _, err := openStore(t.Context(), file, ""); err == nil || !strings.Contains(err.Error(), "schema 99") {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -85,7 +105,7 @@ func TestDatabaseOfAnOlderProgramIsMigrated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	script, err := migrations.ReadFile("migrations/001_begin.sql")
+	script, err := migrations.ReadFile("migrations/sqlite/001_begin.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +131,7 @@ func TestDatabaseOfAnOlderProgramIsMigrated(t *testing.T) {
 	if found, err := s.Post(t.Context(), "d", 1); err != nil || found.Body != "still here" {
 		t.Errorf("the post is %+v, %v", found, err)
 	}
-	if _, _, err := s.AddPost(t.Context(), "d", "a post", "key"); err != nil {
+	if _, err := s.AddPost(t.Context(), "d", "a post", "key"); err != nil {
 		t.Error(err)
 	}
 }
@@ -124,7 +144,7 @@ func TestFailedTransactionChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, _, err := s.AddPost(t.Context(), alice.ID, "a post", "")
+	made, err := s.AddPost(t.Context(), alice.ID, "a post", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,10 +155,10 @@ func TestFailedTransactionChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, _, err := s.AddComment(t.Context(), made.ID, bob.ID, "a comment", ""); err == nil {
+	if _, err := s.AddComment(t.Context(), made.ID, bob.ID, "a comment", ""); err == nil {
 		t.Fatal("there was no error")
 	}
-	if _, _, _, err := s.AddReaction(t.Context(), made.ID, bob.ID, "like"); err == nil {
+	if _, _, err := s.AddReaction(t.Context(), made.ID, bob.ID, "like"); err == nil {
 		t.Fatal("there was no error")
 	}
 	seen, err := s.Post(t.Context(), bob.ID, made.ID)
@@ -147,66 +167,126 @@ func TestFailedTransactionChangesNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := s.AddPost(ctx, alice.ID, "too late", ""); !errors.Is(err, context.Canceled) {
+	if _, err := s.AddPost(ctx, alice.ID, "too late", ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
 	}
 }
 
-// Writers wait for each other. Readers do not wait.
+// Two processes write to one database. A notification never has a lower ID than one that was seen:
+// pages ask for those after the newest that they have.
 func TestConcurrentWritesFromTwoStores(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "feed.db")
-	stores := []*store{newTestStore(t, file), newTestStore(t, file)} // as two processes
-	alice, err := stores[0].AddAccount(t.Context(), "alice", "hash")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bob, err := stores[1].AddAccount(t.Context(), "bob", "hash")
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, _, err := stores[0].AddPost(t.Context(), alice.ID, "a post", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			for range 10 {
-				if _, _, notified, err := stores[i%2].AddComment(t.Context(), made.ID, bob.ID, "hello", ""); err != nil || notified == nil {
-					t.Errorf("%v, %v", notified, err)
-				}
-				if _, _, err := stores[i%2].Notifications(t.Context(), alice.ID, 0); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	list, state, err := stores[1].Notifications(t.Context(), alice.ID, 0)
-	if err != nil || len(list) != 80 || state.Unread != 80 {
-		t.Errorf("%d notifications, %d unread, %v", len(list), state.Unread, err)
-	}
-	for i, one := range list[1:] {
-		if one.ID >= list[i].ID {
-			t.Errorf("%d comes after %d", one.ID, list[i].ID)
+	eachDatabase(t, func(t *testing.T, cfg appConfig) {
+		stores := []*store{newTestStoreOf(t, cfg), newTestStoreOf(t, cfg)} // as two processes
+		alice, err := stores[0].AddAccount(t.Context(), "alice", "hash")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		bob, err := stores[1].AddAccount(t.Context(), "bob", "hash")
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := stores[0].AddPost(t.Context(), alice.ID, "a post", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for range 20 {
+					if _, err := stores[i%2].AddComment(t.Context(), made.ID, bob.ID, "hello", ""); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		written := make(chan struct{})
+		go func() {
+			wg.Wait()
+			close(written)
+		}()
+		seen := map[int64]bool{}
+		for newest, done := int64(0), false; !done; {
+			select {
+			case <-written:
+				done = true // after one more look
+			default:
+			}
+			list, state, err := stores[1].Notifications(t.Context(), alice.ID, newest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, one := range list {
+				seen[one.ID], newest = true, max(newest, one.ID)
+			}
+			if done && (len(seen) != 160 || state.Unread != 160) {
+				t.Errorf("%d of 160 notifications were seen, %d are unread", len(seen), state.Unread)
+			}
+		}
+	})
+}
+
+// Two clicks on two nodes are one reaction, with one notification.
+func TestConcurrentReactionsNotifyOnce(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, cfg appConfig) {
+		stores := []*store{newTestStoreOf(t, cfg), newTestStoreOf(t, cfg)}
+		alice, err := stores[0].AddAccount(t.Context(), "alice", "hash")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bob, err := stores[0].AddAccount(t.Context(), "bob", "hash")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			made, err := stores[0].AddPost(t.Context(), alice.ID, "a post", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var added atomic.Int32
+			var wg sync.WaitGroup
+			for i := range 4 {
+				wg.Go(func() {
+					_, isNew, err := stores[i%2].AddReaction(t.Context(), made.ID, bob.ID, "like")
+					if err != nil {
+						t.Error(err)
+					}
+					if isNew {
+						added.Add(1)
+					}
+				})
+			}
+			wg.Wait()
+			if n := added.Load(); n != 1 {
+				t.Errorf("%d reactions were added", n)
+			}
+		}
+		list, _, err := stores[1].Notifications(t.Context(), alice.ID, 0)
+		if err != nil || len(list) != 10 {
+			t.Errorf("%d notifications, %v", len(list), err)
+		}
+	})
 }
 
 func TestNamesIgnoreCase(t *testing.T) {
 	t.Parallel()
-	s := newTestStore(t, inMemory)
-	if _, err := s.AddAccount(t.Context(), "Alice", "hash"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.AddAccount(t.Context(), "aLICE", "hash"); !errors.Is(err, errNameTaken) {
-		t.Errorf("the error is %v", err)
-	}
-	if found, err := s.AccountNamed(t.Context(), "alice"); err != nil || found.Name != "Alice" {
-		t.Errorf("found %+v, %v", found, err)
-	}
-	if _, err := s.AccountNamed(t.Context(), "bob"); !errors.Is(err, errNoSuchUser) {
-		t.Errorf("the error is %v", err)
-	}
+	eachDatabase(t, func(t *testing.T, cfg appConfig) {
+		s := newTestStoreOf(t, cfg)
+		if _, err := s.AddAccount(t.Context(), "Alice", "hash"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.AddAccount(t.Context(), "aLICE", "hash"); !errors.Is(err, errNameTaken) {
+			t.Errorf("the error is %v", err)
+		}
+		if found, err := s.AccountNamed(t.Context(), "alice"); err != nil || found.Name != "Alice" {
+			t.Errorf("found %+v, %v", found, err)
+		}
+		for _, name := range []string{"bob", "al\x00ice", "\xff"} {
+			if _, err := s.AccountNamed(t.Context(), name); !errors.Is(err, errNoSuchUser) {
+				t.Errorf("%q: the error is %v", name, err)
+			}
+		}
+	})
 }
