@@ -86,10 +86,6 @@ func (p *postgres) migrate(ctx context.Context, version int) (err error) {
 	if _, err := tx.ExecContext(ctx, `select pg_advisory_xact_lock(hashtextextended($1, 7451600))`, p.cfg.TablePrefix); err != nil {
 		return err
 	}
-	// A lock on a table has the session look again at which tables there are.
-	if _, err := tx.ExecContext(ctx, `lock table pg_catalog.pg_class in access share mode`); err != nil {
-		return err
-	}
 	if has, err = p.version(ctx, tx); err != nil {
 		return err
 	}
