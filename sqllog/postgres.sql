@@ -38,6 +38,7 @@ create table {steps} (
 	seen pg_snapshot not null, -- the rows of the inbox that it sees were added
 	system bigint, -- of pg_control_system(); null if the role may not ask
 	timeline integer,
+	started timestamptz not null, -- when the server was: the same time is the same server
 	home oid not null -- of this table: a restored copy has another
 );
 
@@ -116,12 +117,16 @@ begin
 		raise exception 'the isolation level is %, and the log needs read committed: set default_transaction_isolation of the role to it',
 			current_setting('transaction_isolation');
 	end if;
-	select * into this_server from {server}();
 	for attempt in 1..2 loop
 		select s.*, exists (select from {fresh}(s.seen)) as news,
 			pg_snapshot_xmax(s.seen) > pg_snapshot_xmax(pg_current_snapshot()) as went_back,
 			coalesce((select m.id from {messages} m order by m.id desc limit 1), 0) as message
 		into strict previous from {steps} s order by s.id desc limit 1;
+		if previous.started <> pg_postmaster_start_time() then
+			select * into this_server from {server}();
+		else
+			select previous.system, previous.timeline into this_server;
+		end if;
 		other_server := previous.went_back or coalesce(previous.system <> this_server.system, false);
 		new_epoch := other_server or previous.home <> '{steps}'::regclass::oid
 			or fence and coalesce(previous.timeline <> this_server.timeline, false);
@@ -150,7 +155,7 @@ begin
 		limit {max_step} + 1
 	), sized as (
 		select f.*, row_number() over part as n, sum(octet_length(f.frame)) over part as bytes
-		from found f window part as (order by f.xid, f.id)
+		from found f window part as (order by case when not other_server then f.xid end, f.id)
 	), committed as (
 		select z.* from sized z where z.n = 1 or z.n <= {max_step} and z.bytes <= {max_frame}
 	), rest as (
@@ -178,7 +183,7 @@ begin
 	), cleared as (
 		delete from {inbox} i where other_server and not (select r.more from rest r)
 	)
-	insert into {steps} as made (id, epoch, seq, total, taken, seen, system, timeline, home)
+	insert into {steps} as made (id, epoch, seq, total, taken, seen, system, timeline, started, home)
 	select previous.id + 1,
 		case when new_epoch then 1 + floor(random() * 2147483646)::integer else previous.epoch end,
 		coalesce((select max(a.seq) from added a), previous.seq),
@@ -187,6 +192,7 @@ begin
 		case when r.more then previous.seen else pg_current_snapshot() end,
 		coalesce(this_server.system, previous.system),
 		coalesce(this_server.timeline, previous.timeline),
+		pg_postmaster_start_time(),
 		'{steps}'::regclass::oid
 	from rest r
 	returning made.epoch, made.seq into epoch, last;
@@ -273,8 +279,8 @@ begin
 end
 $$;
 
-insert into {steps} (id, epoch, seq, total, taken, seen, system, timeline, home)
-select 0, 1 + floor(random() * 2147483646)::integer, 0, 0, 0, '1:1:', s.system, s.timeline, '{steps}'::regclass::oid
+insert into {steps} (id, epoch, seq, total, taken, seen, system, timeline, started, home)
+select 0, 1 + floor(random() * 2147483646)::integer, 0, 0, 0, '1:1:', s.system, s.timeline, pg_postmaster_start_time(), '{steps}'::regclass::oid
 from {server}() s;
 
 -- The functions search the schema of the tables alone, whoever calls them.
