@@ -30,9 +30,9 @@ type Config struct {
 	// of bookkeeping. Opening reads them from the database. The newest event is always held. The
 	// node never holds more than MaxBytes. Default 64 MiB.
 	RecentBytes int
-	// PollInterval is how often the log polls the database for new events, and for what transactions
-	// have committed: 1 to 500 ms. A poll is one short query. After an event was put into a
-	// transaction on this node, the log polls every 2 ms for a while. Default 10 ms.
+	// PollInterval is how often the log polls the database for new events, and for what
+	// transactions have committed: 1 to 500 ms. A poll is one short query. After an event was put
+	// into a transaction on this node, the log polls every 2 ms for a while. Default 10 ms.
 	PollInterval time.Duration
 	// AppendTimeout bounds Append if its context has no deadline. Default 5 s.
 	AppendTimeout time.Duration

@@ -15,13 +15,13 @@ type dialect interface {
 	// migrate makes the tables, or brings them to this version.
 	migrate(ctx context.Context, version int) error
 	// state returns a table expression of one row with the columns epoch, last and message: the
-	// log's epoch, the last sequence that was used, and the last id of a message, or 0. With poll, on
-	// Postgres, it first adds to the log what transactions have committed, and notices a promotion.
-	// Such a query returns one row: until a node has taken all of its answer, it may keep others
-	// waiting.
+	// log's epoch, the last sequence that was used, and the last id of a message, or 0. With poll,
+	// on Postgres, it first adds to the log what transactions have committed, and notices a
+	// promotion. Such a query returns one row: until a node has taken all of its answer, it may
+	// keep others waiting.
 	state(poll bool) string
-	// unchanged reports whether it is certain that the database has not changed since the last call that
-	// asked for its state on a connection. Only the tail calls it.
+	// unchanged reports whether it is certain that the database has not changed since the last call
+	// that asked for its state on a connection. Only the tail calls it.
 	unchanged(ctx context.Context, conn *sql.Conn) (bool, error)
 	// append stores records in one transaction, in order, and sets their sequences and checks.
 	append(ctx context.Context, db queries, batch []*pending) error
@@ -29,16 +29,9 @@ type dialect interface {
 	put() string
 	// post stores messages in order, with ids above all earlier ones.
 	post(ctx context.Context, batch []message) error
-	// clean removes what the log no longer needs beside entries and messages. Only one goroutine
-	// calls it.
-	clean(ctx context.Context, remove removeFunc) error
 	// checkRights refuses tables on which the role lacks rights.
 	checkRights(ctx context.Context) error
 }
-
-// removeFunc removes rows of a table, which a condition selects, in batches by the order of a key.
-// Nothing that it was to remove is left afterwards.
-type removeFunc func(ctx context.Context, table, key, where string, args ...any) error
 
 // queries is a *sql.DB or a *sql.Conn.
 type queries interface {

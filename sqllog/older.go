@@ -41,9 +41,9 @@ func (s store) Last(ctx context.Context) (eventlog.Cursor, error) {
 	return eventlog.Cursor{Epoch: now.epoch, Seq: now.last}, err
 }
 
-// ReadOlder implements [eventlog.Store]. The oldest entries are removed first. So while the entry at
-// the position is there, none after it was removed. It is looked for before and after the page is
-// read, on one connection: all answers come from one server.
+// ReadOlder implements [eventlog.Store]. The oldest entries are removed first. So while the entry
+// at the position is there, none after it was removed. It is looked for before and after the page
+// is read, on one connection: all answers come from one server.
 func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (eventlog.Page, error) {
 	ctx, end, err := s.begin(ctx)
 	if err != nil {

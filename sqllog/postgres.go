@@ -37,14 +37,6 @@ type postgres struct {
 	db  *sql.DB
 	cfg *Config
 	*namer
-
-	// cleaned says what clean has removed: rows of the inbox that a snapshot sees, and steps up to
-	// one, in an epoch.
-	cleaned struct {
-		epoch uint32
-		seen  string
-		step  int64
-	}
 }
 
 const minVersion = 130000
@@ -171,40 +163,6 @@ func (p *postgres) post(ctx context.Context, batch []message) error {
 	_, err := p.db.ExecContext(ctx, p.tables(`select {post}($1::text, $2::text, $3::bytea)`), receivers.String(), sizes.String(), bodies)
 	return err
 }
-
-// clean implements dialect: it removes what was added from the inbox, and all steps but the newest
-// ones. It passes over rows that it has removed before. Otherwise the database would look at each
-// of them, for as long as an old transaction keeps them.
-func (p *postgres) clean(ctx context.Context, remove removeFunc) error {
-	var seen string
-	var step int64
-	var epoch uint32
-	err := p.db.QueryRowContext(ctx, p.tables(`select s.seen::text, s.id, s.epoch from {steps} s order by s.id desc limit 1`)).
-		Scan(&seen, &step, &epoch)
-	if err != nil {
-		return err
-	}
-	if p.cleaned.epoch != epoch { // on another server, transactions may have other numbers
-		p.cleaned.epoch, p.cleaned.seen, p.cleaned.step = epoch, "1:1:", 0
-	}
-	err = remove(ctx, "{inbox}", "xid, id", `pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
-		and (xid >= pg_snapshot_xmax($1::text::pg_snapshot) or xid = any(array(select pg_snapshot_xip($1::text::pg_snapshot))))`,
-		p.cleaned.seen, seen)
-	if err != nil {
-		return err
-	}
-	p.cleaned.seen = seen
-	before := step - keepSteps
-	err = remove(ctx, "{steps}", "id", "id >= $1 and id < $2", p.cleaned.step, before)
-	if err == nil {
-		p.cleaned.step = max(before, 0)
-	}
-	return err
-}
-
-// keepSteps is how many steps are kept. Only the newest one counts; the others help to see what
-// happened.
-const keepSteps = 100
 
 // checkRights implements dialect.
 func (p *postgres) checkRights(ctx context.Context) error {

@@ -3,8 +3,8 @@
 
 create table {meta} (version integer not null);
 
--- What is to be added to the log, in transactions of the application. Whoever may insert into it
--- may send any event to any user. The bounds are those of the log: no row of it keeps others out.
+-- What is to be added to the log, by transactions of the application. A step deletes what it adds.
+-- Whoever may insert into it may send any event to any user. The bounds are those of the log: no row of it keeps others out.
 create table {inbox} (
 	xid xid8 not null default pg_current_xact_id(),
 	id bigint generated always as identity,
@@ -34,8 +34,7 @@ create table {steps} (
 	epoch integer not null,
 	seq bigint not null,
 	total bigint not null,
-	taken bigint not null, -- no row of the inbox with a higher id was added
-	seen pg_snapshot not null, -- the rows of the inbox that it sees were added
+	seen pg_snapshot not null, -- committed rows of the inbox are of transactions that it does not see
 	system bigint, -- of pg_control_system(); null if the role may not ask
 	timeline integer,
 	started timestamptz not null, -- when the server was: the same time is the same server
@@ -94,9 +93,10 @@ $$;
 -- transaction ends, so the answer is one row.
 --
 -- A row of the inbox is new if the snapshot of the last step does not see its transaction, and this
--- one does. So no transaction is passed over, however late it commits, and none waits. If more rows
--- are new than one step adds, it removes those that it has added from the inbox, and the rest stays
--- new.
+-- one does. So no transaction is passed over, however late it commits, and none waits. Rows are
+-- deleted at once, by their keys: to look for old ones would take ever longer while an old
+-- transaction keeps those that were deleted. If more rows are new than one step adds, the snapshot
+-- stays, and the rest is for the next step.
 create function {step}(
 	subjects text, sizes text, checks text, frames bytea, fence boolean,
 	out epoch integer, out last bigint, out message bigint
@@ -149,9 +149,7 @@ begin
 	end loop;
 	with found as (
 		select f.xid, f.id, f.subject, f.frame from {fresh}(previous.seen) f where not other_server
-		-- On another server, ids tell what the last step has added from what was inserted here.
-		union all select i.xid, i.id, i.subject, i.frame from {inbox} i
-			where other_server and (i.id > previous.taken or not pg_visible_in_snapshot(i.xid, previous.seen))
+		union all select i.xid, i.id, i.subject, i.frame from {inbox} i where other_server
 		limit {max_step} + 1
 	), sized as (
 		select f.*, row_number() over part as n, sum(octet_length(f.frame)) over part as bytes
@@ -179,16 +177,13 @@ begin
 		from new w
 		returning seq, total
 	), removed as (
-		delete from {inbox} i using committed c where (select r.more from rest r) and i.xid = c.xid and i.id = c.id
-	), cleared as (
-		delete from {inbox} i where other_server and not (select r.more from rest r)
+		delete from {inbox} i using committed c where i.xid = c.xid and i.id = c.id
 	)
-	insert into {steps} as made (id, epoch, seq, total, taken, seen, system, timeline, started, home)
+	insert into {steps} as made (id, epoch, seq, total, seen, system, timeline, started, home)
 	select previous.id + 1,
 		case when new_epoch then 1 + floor(random() * 2147483646)::integer else previous.epoch end,
 		coalesce((select max(a.seq) from added a), previous.seq),
 		coalesce((select max(a.total) from added a), previous.total),
-		greatest(previous.taken, (select max(c.id) from committed c)),
 		case when r.more then previous.seen else pg_current_snapshot() end,
 		coalesce(this_server.system, previous.system),
 		coalesce(this_server.timeline, previous.timeline),
@@ -196,6 +191,7 @@ begin
 		'{steps}'::regclass::oid
 	from rest r
 	returning made.epoch, made.seq into epoch, last;
+	delete from {steps} s where s.id = previous.id - 100; -- they help to see what happened
 	perform pg_notify('{channel}', '');
 end
 $$;
@@ -279,8 +275,8 @@ begin
 end
 $$;
 
-insert into {steps} (id, epoch, seq, total, taken, seen, system, timeline, started, home)
-select 0, 1 + floor(random() * 2147483646)::integer, 0, 0, 0, '1:1:', s.system, s.timeline, pg_postmaster_start_time(), '{steps}'::regclass::oid
+insert into {steps} (id, epoch, seq, total, seen, system, timeline, started, home)
+select 0, 1 + floor(random() * 2147483646)::integer, 0, 0, '1:1:', s.system, s.timeline, pg_postmaster_start_time(), '{steps}'::regclass::oid
 from {server}() s;
 
 -- The functions search the schema of the tables alone, whoever calls them.

@@ -52,8 +52,8 @@ type sqlite struct {
 	cfg *Config
 	*namer
 
-	// version is what pragma data_version returned on a connection. It changes when another connection
-	// has committed.
+	// version is what pragma data_version returned on a connection. It changes when another
+	// connection has committed.
 	version     int64
 	versionFrom *sql.Conn
 }
@@ -186,8 +186,6 @@ func (s *sqlite) post(ctx context.Context, batch []message) error {
 		select max(?, coalesce((select max(g.id) from {messages} g), 0)) + n, receiver, body from new`), append(args, time.Now().UnixMicro())...)
 	return err
 }
-
-func (s *sqlite) clean(context.Context, removeFunc) error { return nil }
 
 func (s *sqlite) checkRights(context.Context) error { return nil }
 

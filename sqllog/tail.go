@@ -34,8 +34,8 @@ func (l *Log) expectCommit() {
 	}
 }
 
-// pause is how long the tail waits before it polls again, after a poll that took a time. It polls for
-// half of the time at most.
+// pause is how long the tail waits before it polls again, after a poll that took a time. It polls
+// for half of the time at most.
 func (l *Log) pause(took time.Duration) time.Duration {
 	if time.Since(l.opened)-time.Duration(l.lastPut.Load()) < shortPollTime {
 		return min(max(shortPoll, took), l.cfg.PollInterval)
@@ -43,8 +43,8 @@ func (l *Log) pause(took time.Duration) time.Duration {
 	return l.cfg.PollInterval
 }
 
-// tail reads new entries into the window until the log is closed. When the timer fires, it also polls
-// for what transactions have committed.
+// tail reads new entries into the window until the log is closed. When the timer fires, it also
+// polls for what transactions have committed.
 func (l *Log) tail() {
 	defer l.reading.release()
 	timer := time.NewTimer(l.pause(0))
@@ -78,9 +78,10 @@ func (l *Log) tail() {
 	}
 }
 
-// follow adds the entries after the tip to the window, up to what the database had when it was asked
-// first. What has come meanwhile is for the next turn, so that a node that reads slower than others
-// write still has contact. Only a poll confirms contact: it shows that the database takes events.
+// follow adds the entries after the tip to the window, up to what the database had when it was
+// asked first. What has come meanwhile is for the next turn, so that a node that reads slower than
+// others write still has contact. Only a poll confirms contact: it shows that the database takes
+// events.
 func (l *Log) follow(ctx context.Context, poll bool) (err error) {
 	defer func() {
 		if err != nil {

@@ -41,12 +41,13 @@ func (l *Log) trimmer() {
 	}
 }
 
-// trim removes the entries that are too old, the oldest ones if there are too many, and what the log
-// no longer needs. The newest entry stays, so that its position is known. Entries are removed in
-// order, whatever their clocks say: [store.ReadOlder] relies on it.
+// trim removes old messages, the entries that are too old, and the oldest ones if there are too
+// many. The newest entry stays, so that its position is known. Entries are removed in order,
+// whatever their clocks say: [store.ReadOlder] relies on it.
 //
 // first is a sequence before which no entry is left. Rows that were removed are skipped by it.
-// Otherwise the database would go through all of them, for as long as an old transaction keeps them.
+// Otherwise the database would go through all of them, for as long as an old transaction keeps
+// them.
 func (l *Log) trim(ctx context.Context, first *uint64) error {
 	tip := l.window.Tip().Seq
 	if *first > tip { // the database is another one
@@ -67,13 +68,11 @@ func (l *Log) trim(ctx context.Context, first *uint64) error {
 	}
 	*first = keep
 	newest := l.messages.seen.Load()
-	if err := l.remove(ctx, "{messages}", "id", "id < $1", int64(newest)-keepMessages.Microseconds()); err != nil {
-		return err
-	}
-	return l.dialect.clean(ctx, l.remove)
+	return l.remove(ctx, "{messages}", "id", "id < $1", int64(newest)-keepMessages.Microseconds())
 }
 
-// remove is a [removeFunc].
+// remove removes rows of a table, which a condition selects, in batches by the order of a key.
+// Nothing that it was to remove is left afterwards.
 func (l *Log) remove(ctx context.Context, table, key, where string, args ...any) error {
 	rows := "from " + table + " where " + where
 	batch := l.tables(fmt.Sprintf("delete from %s where (%s) in (select %s %s order by %s limit $%d)", table, key, key, rows, key, len(args)+1))
