@@ -76,7 +76,7 @@ func (l *Log) appender() {
 	for {
 		select {
 		case p := <-l.waiting:
-			l.store(l.gather(p))
+			l.storeBatch(l.gather(p))
 		case <-l.life.Done():
 			return
 		}
@@ -97,7 +97,7 @@ func (l *Log) gather(first *pending) []*pending {
 	return batch
 }
 
-func (l *Log) store(batch []*pending) {
+func (l *Log) storeBatch(batch []*pending) {
 	ctx, cancel := context.WithTimeout(l.life, l.cfg.AppendTimeout)
 	defer cancel()
 	db, err := l.appending.get(ctx)

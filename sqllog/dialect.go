@@ -6,7 +6,7 @@ import (
 )
 
 // dialect is what differs between databases. The statements that all of them take are in this
-// package's other files. They write parameters as $1, which SQLite and Postgres both know.
+// package's other files. They write parameters as $1; for SQLite, a namer makes ?1 of it.
 type dialect interface {
 	// check refuses a database with settings that the log cannot work with.
 	check(ctx context.Context) error

@@ -42,7 +42,7 @@ type Log struct {
 	closing sync.Mutex     // held while the log is closed, and while a read begins
 
 	failure atomic.Pointer[error] // why the database cannot be read; nil while it can
-	strange sync.Once             // the warning about rows that are not events
+	warned  sync.Once             // about rows that are not events
 }
 
 const (

@@ -70,7 +70,7 @@ func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cu
 	return page, nil
 }
 
-// errReplaced: the tail will notice.
+// errReplaced: the tail resets the window with its next poll.
 var errReplaced = errors.New("the database is another one, or was rolled back")
 
 // verify returns why entries after a position may be missing. For the position before the first

@@ -220,7 +220,7 @@ func (l *Log) entry(at eventlog.Cursor, stored int64, r eventlog.Record) *eventl
 		Tag:   at.Check,
 	}
 	if err := l.cfg.check(r); err != nil {
-		l.strange.Do(func() {
+		l.warned.Do(func() {
 			l.cfg.Logger.Warn("a row of the log is not an event, and is not delivered", slog.Uint64("seq", at.Seq), slog.Any("error", err))
 		})
 	} else {
