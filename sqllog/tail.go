@@ -78,10 +78,8 @@ func (l *Log) tail() {
 	}
 }
 
-// follow adds the entries after the tip to the window, up to what the database had when it was
-// asked first. What has come meanwhile is for the next turn, so that a node that reads slower than
-// others write still has contact. Only a poll confirms contact: it shows that the database takes
-// events.
+// follow adds the entries after the tip to the window, after a poll if poll is set. Only a poll
+// confirms contact: it shows that the database takes events.
 func (l *Log) follow(ctx context.Context, poll bool) (err error) {
 	defer func() {
 		if err != nil {
@@ -95,24 +93,42 @@ func (l *Log) follow(ctx context.Context, poll bool) (err error) {
 	}
 	var target uint64
 	if poll {
-		switch same, err := l.dialect.unchanged(ctx, db); {
-		case err != nil:
-			return fmt.Errorf("polling for new events: %w", err)
-		case same && l.window.Tip().Epoch != 0:
-			l.window.ConfirmContact()
-			return nil
-		}
-		tip := l.window.Tip()
-		now, err := l.poll(ctx, db, tip.Seq)
+		now, err := l.pollNews(ctx, db)
 		if err != nil {
 			return fmt.Errorf("polling for new events: %w", err)
 		}
-		if now.continues(tip) && now.last == tip.Seq && now.message == l.messages.seen.Load() {
+		if now == nil { // nearly always
 			l.window.ConfirmContact()
-			return nil // nearly always
+			return nil
 		}
 		target = now.last
 	}
+	if err := l.catchUp(ctx, db, target); err != nil {
+		return err
+	}
+	if poll {
+		l.window.ConfirmContact()
+	}
+	return nil
+}
+
+// pollNews returns the state of the log; nil if the window and the receivers have all of it.
+func (l *Log) pollNews(ctx context.Context, db *sql.Conn) (*position, error) {
+	tip := l.window.Tip()
+	if same, err := l.dialect.unchanged(ctx, db); err != nil || same && tip.Epoch != 0 {
+		return nil, err
+	}
+	now, err := l.poll(ctx, db, tip.Seq)
+	if err != nil || now.continues(tip) && now.last == tip.Seq && now.message == l.messages.seen.Load() {
+		return nil, err
+	}
+	return &now, nil
+}
+
+// catchUp adds entries to the window up to a target; 0 for what the database has when it is asked
+// first. What comes meanwhile is for the next turn, so that a node that reads slower than others
+// write still has contact.
+func (l *Log) catchUp(ctx context.Context, db *sql.Conn, target uint64) error {
 	for {
 		tip := l.window.Tip()
 		now, added, err := l.readTail(ctx, db, tip)
@@ -136,9 +152,6 @@ func (l *Log) follow(ctx context.Context, poll bool) (err error) {
 			l.window.SkipTo(tip.Seq, now.last)
 		}
 		if reached := l.window.Tip().Seq; reached >= min(target, now.last) {
-			if poll {
-				l.window.ConfirmContact()
-			}
 			if reached < now.last {
 				l.kick()
 			}
