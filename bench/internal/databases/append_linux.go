@@ -34,8 +34,10 @@ func (r *run) appendRate(ctx context.Context, logs []eventlog.Log) ([]float64, e
 	if _, err := clients(ctx, senders, &last, r.span(warmUpTime), do); err != nil {
 		return nil, err
 	}
+	before := used()
 	done, err := clients(ctx, senders, &last, r.span(measureTime), do)
-	return []float64{float64(done) / r.span(measureTime).Seconds()}, err
+	own, servers := used().sub(before).per(done)
+	return []float64{float64(done) / r.span(measureTime).Seconds(), own, servers}, err
 }
 
 // appends measures Append of logs that nodes share.
@@ -92,7 +94,7 @@ func (r *run) appends(ctx context.Context, s *server) (err error) {
 		Title: fmt.Sprintf("Append, %d senders", senders),
 		About: "Events of 100 bytes to 1,000 users. Each sender waits for its event before the next. The senders are spread over the nodes, which listen. " +
 			"natslog is on three servers in one process, with three replicas and their defaults: the servers sync their files every 2 minutes, and PostgreSQL each commit.",
-		Figures: []Figure{{Name: "events", Unit: "1/s"}},
+		Figures: []Figure{{Name: "events", Unit: "1/s"}, {Name: "CPU of the nodes for each", Unit: "µs"}, {Name: "CPU of the servers for each", Unit: "µs"}},
 	}
 	for i, nodes := range []string{"1 node", "2 nodes"} {
 		t.Aims = append(t.Aims,

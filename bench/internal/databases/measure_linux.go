@@ -44,14 +44,23 @@ func (r *run) measure(t *Table, cases []testCase) error {
 	return nil
 }
 
-// cpu is the CPU time that was used.
-type cpu struct{ machine, own time.Duration }
+// cpu is the CPU time that was used: by the whole machine, by this process, and by its descendants,
+// which are the servers.
+type cpu struct{ machine, own, servers time.Duration }
 
-func (c cpu) sub(other cpu) cpu     { return cpu{c.machine - other.machine, c.own - other.own} }
-func (c cpu) others() time.Duration { return c.machine - c.own }
+func (c cpu) sub(other cpu) cpu {
+	return cpu{c.machine - other.machine, c.own - other.own, c.servers - other.servers}
+}
 
-// used returns the CPU time of the machine, and of this process and its descendants.
-func used() cpu {
+func (c cpu) others() time.Duration { return c.machine - c.own - c.servers }
+
+// per returns the CPU of this process and of the servers, in microseconds for each of n.
+func (c cpu) per(n int64) (own, servers float64) {
+	return float64(c.own.Microseconds()) / float64(n), float64(c.servers.Microseconds()) / float64(n)
+}
+
+// used returns what was used so far.
+func used() (c cpu) {
 	type process struct {
 		parent int
 		ticks  int
@@ -80,16 +89,18 @@ func used() cpu {
 		}
 		all[pid] = p
 	}
-	ticks := 0
-	for pid, p := range all {
-		for at := pid; at > 1; at = all[at].parent {
-			if at == os.Getpid() {
-				ticks += p.ticks
+	self := os.Getpid()
+	for _, p := range all {
+		for at := p.parent; at > 1; at = all[at].parent {
+			if at == self {
+				c.servers += time.Duration(p.ticks) * 10 * time.Millisecond
 				break
 			}
 		}
 	}
-	return cpu{child.MachineCPU(), time.Duration(ticks) * 10 * time.Millisecond}
+	c.machine = child.MachineCPU()
+	c.own, _ = child.CPU()
+	return c
 }
 
 // quantile returns a quantile of durations in milliseconds. It sorts them.

@@ -42,7 +42,7 @@ func (r *run) sqliteTransactions(ctx context.Context, synchronous string) error 
 	return r.measure(&Table{
 		Title:   fmt.Sprintf("Transactions on SQLite, %d writers, synchronous=%s", sqliteWriters, synchronous),
 		About:   "Each inserts one row of the application, in WAL mode, with `_txlock=immediate` (modernc.org/sqlite). *Published*: `registry.In(log.Tx(tx)).SendTo` follows; afterwards all events are in the log.",
-		Figures: []Figure{{Name: "transactions", Unit: "1/s", Ratio: true}},
+		Figures: transactionFigures(),
 		Aims: []Aim{{
 			Text: fmt.Sprintf("SQLite, row and event in one transaction, synchronous=%s: at least 0.8 of the row alone", synchronous),
 			Row:  1, Over: 0, Least: 0.8,

@@ -96,9 +96,9 @@ func (a *application) rate(ctx context.Context, r *run, count int, before, after
 	if err != nil {
 		return nil, err
 	}
-	start := time.Now()
+	begun, start := used(), time.Now()
 	done, err := clients(ctx, count, a.last, r.span(measureTime), do)
-	took := time.Since(start)
+	spent, took := used().sub(begun), time.Since(start)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,13 @@ func (a *application) rate(ctx context.Context, r *run, count int, before, after
 			return nil, err
 		}
 	}
-	return []float64{float64(done) / took.Seconds()}, nil
+	own, servers := spent.per(done)
+	return []float64{float64(done) / took.Seconds(), own + servers}, nil
+}
+
+// transactionFigures are the figures of rate.
+func transactionFigures() []Figure {
+	return []Figure{{Name: "transactions", Unit: "1/s", Ratio: true}, {Name: "CPU for each", Unit: "µs", Ratio: true}}
 }
 
 // reach waits until the log has reached a sequence.
@@ -184,7 +190,7 @@ func (r *run) transactionsOf(ctx context.Context, a *application, count int, wit
 		About: "Each inserts one row of the application, by its clients at full speed. *Published*: `registry.In(log.Tx(tx)).SendTo` " +
 			"follows, and this node moves the events into the log meanwhile; afterwards all are in it. *NOTIFY*: `pg_notify` with the event " +
 			"follows; nobody listens. *Lock*: `pg_advisory_xact_lock` and an insert of the event into a table follow, as for a log in the order of its numbers.",
-		Figures: []Figure{{Name: "transactions", Unit: "1/s", Ratio: true}},
+		Figures: transactionFigures(),
 		Aims: []Aim{{
 			Text: fmt.Sprintf("transactions that publish, %d clients%s: at least 0.7 of those that do not", count, with),
 			Row:  1, Over: 0, Least: 0.7,
