@@ -13,17 +13,15 @@ type dialect interface {
 	// migrate makes the tables, or brings them to this version.
 	migrate(ctx context.Context, version int) error
 	// state returns a table expression of one row with the columns epoch, last and message: the log's
-	// epoch, the last sequence that was used, and the last id of a message, or 0. On Postgres it adds
-	// what transactions have committed.
-	state() string
+	// epoch, the last sequence that was used, and the last id of a message, or 0. With step, on Postgres
+	// it adds before what transactions have committed, unless another node does so at the moment.
+	state(step bool) string
 	// append stores records in one transaction, in order, and sets their sequences and checks.
 	append(ctx context.Context, batch []*pending) error
 	// put returns the statement that puts a subject and a frame into a transaction.
 	put() string
 	// post stores messages in order, with ids above all earlier ones.
 	post(ctx context.Context, batch []message) error
-	// leftovers returns statements that each delete $1 rows that the log no longer needs.
-	leftovers() []string
 }
 
 // queries is a *sql.DB or a *sql.Conn.
@@ -45,7 +43,7 @@ type position struct {
 func (l *Log) position(ctx context.Context, db queries, seq uint64) (p position, err error) {
 	err = db.QueryRowContext(ctx, l.tables(`select s.epoch, s.last, s.message, e.chk, e.at, e.total,
 		(select n.total from {log} n order by n.seq desc limit 1)
-		from `+l.dialect.state()+` s left join {log} e on e.seq = $1`), seq).
+		from `+l.dialect.state(true)+` s left join {log} e on e.seq = $1`), seq).
 		Scan(&p.epoch, &p.last, &p.message, &p.check, &p.at, &p.total, &p.newest)
 	return p, err
 }

@@ -27,7 +27,8 @@ type Log struct {
 	putSQL string           // of outboxes
 
 	waiting chan *pending // records for the appender
-	kicked  chan struct{} // has room for one: the tail is to look at once
+	kicked  chan struct{} // has room for one: the tail is to read at once
+	hurried chan struct{} // has room for one: the tail is to look more often
 	made    time.Time
 	putAt   atomic.Int64 // when a record was last put into a transaction, since made
 
@@ -61,6 +62,7 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 		putSQL:  names.tables(d.put()),
 		waiting: make(chan *pending),
 		kicked:  make(chan struct{}, 1),
+		hurried: make(chan struct{}, 1),
 		made:    time.Now(),
 	}
 	l.messages.waiting = make(chan message, waitingMessages)
@@ -76,7 +78,7 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 	if err := l.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("sqllog: %w", err)
 	}
-	if err := l.follow(ctx); err != nil {
+	if err := l.follow(ctx, true); err != nil {
 		return nil, fmt.Errorf("sqllog: %w", err)
 	}
 	if err := l.startListening(ctx); err != nil {

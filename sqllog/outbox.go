@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
 )
@@ -57,7 +56,6 @@ func (o outbox) Put(ctx context.Context, r eventlog.Record) error {
 	if err := o.exec(ctx, o.log.putSQL, r.Subject, r.Frame); err != nil {
 		return err
 	}
-	o.log.putAt.Store(int64(time.Since(o.log.made)))
-	o.log.kick()
+	o.log.hurry()
 	return nil
 }

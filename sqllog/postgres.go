@@ -102,7 +102,13 @@ func (p *postgres) version(ctx context.Context, db queries) (version int, err er
 
 func (p *postgres) fence() string { return strconv.FormatBool(!p.cfg.SynchronousStandby) }
 
-func (p *postgres) state() string { return `{step}(null, null, null, null, ` + p.fence() + `)` }
+func (p *postgres) state(step bool) string {
+	if step {
+		return `{step}(null, null, null, null, ` + p.fence() + `)`
+	}
+	return `(select n.epoch, n.seq as last, coalesce((select m.id from {messages} m order by m.id desc limit 1), 0) as message
+		from {steps} n order by n.id desc limit 1)`
+}
 
 func (p *postgres) put() string { return `insert into {inbox} (subject, frame) values ($1, $2)` }
 
@@ -149,15 +155,4 @@ func (p *postgres) post(ctx context.Context, batch []message) error {
 	}
 	_, err := p.db.ExecContext(ctx, p.tables(`select {post}($1, $2, $3)`), receivers.String(), sizes.String(), bodies)
 	return err
-}
-
-// leftovers implements dialect: what was added from the inbox, and all steps but the newest ones.
-func (p *postgres) leftovers() []string {
-	return []string{
-		`delete from {inbox} where (xid, id) in (select i.xid, i.id from {inbox} i
-			where pg_visible_in_snapshot(i.xid, (select s.seen from {steps} s order by s.id desc limit 1))
-			order by i.xid, i.id limit $1)`,
-		`delete from {steps} where id in (select s.id from {steps} s
-			where s.id < (select n.id from {steps} n order by n.id desc limit 1) - 100 order by s.id limit $1)`,
-	}
 }

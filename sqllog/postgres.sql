@@ -70,12 +70,14 @@ $$;
 -- fence says that positions from before a promotion are no longer valid.
 --
 -- A row of the inbox is new if the snapshot of the last step does not see its transaction, and this
--- one does. So no transaction is passed over, however late it commits, and none waits.
+-- one does. So no transaction is passed over, however late it commits, and none waits. Rows are deleted
+-- here, by their keys: to look for old rows later would take ever longer while an old transaction
+-- keeps those that were deleted.
 create function {step}(
 	subjects text, sizes text, checks text, frames bytea, fence boolean,
 	out epoch integer, out last bigint, out message bigint
 )
-language plpgsql set search_path from current set enable_seqscan = off as $$
+language plpgsql set search_path from current set enable_seqscan = off set plan_cache_mode = force_generic_plan set jit = off as $$
 declare
 	key constant bigint := 7451600000000000000 + '{steps}'::regclass::oid::bigint;
 	own constant boolean := pg_current_xact_id_if_assigned() is not null;
@@ -118,7 +120,14 @@ begin
 				raise exception '{step} was called in a transaction that has written'
 					using hint = 'call it alone; transactions of the application insert into {inbox}';
 			end if;
-			perform pg_advisory_xact_lock(key); -- then look again
+			if subjects is not null or fenced then
+				perform pg_advisory_xact_lock(key); -- then look again
+			elsif not pg_try_advisory_xact_lock(key) then -- another node adds to the log
+				epoch := previous.epoch;
+				last := previous.seq;
+				message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
+				return;
+			end if;
 		end if;
 	end loop;
 	if moved then
@@ -132,7 +141,7 @@ begin
 		-- Without a row the aggregate still returns the snapshot.
 	end if;
 	with committed as (
-		select i.id, i.subject, i.frame from {inbox} i where not moved and (i.xid >= low or i.xid = any(waiting))
+		delete from {inbox} i where not moved and (i.xid >= low or i.xid = any(waiting)) returning i.id, i.subject, i.frame
 	), given as (
 		select t.n, t.subject, t.chk, substring(frames from (sum(t.size) over (order by t.n) - t.size)::integer + 1 for t.size) as frame
 		from unnest(string_to_array(subjects, E'\n'), string_to_array(sizes, ',')::integer[], string_to_array(checks, ',')::integer[])
@@ -164,6 +173,7 @@ begin
 		coalesce(here.system, previous.system),
 		coalesce(here.timeline, previous.timeline)
 	returning made.epoch, made.seq into epoch, last;
+	delete from {steps} s where s.id = previous.id - 100;
 	message := coalesce((select m.id from {messages} m order by m.id desc limit 1), 0);
 	perform pg_notify('{channel}', '');
 end

@@ -93,7 +93,7 @@ func (s *sqlite) migrate(ctx context.Context, _ int) error {
 	return nil
 }
 
-func (s *sqlite) state() string {
+func (s *sqlite) state(bool) string {
 	return `(select m.epoch as epoch,
 		coalesce((select q.seq from sqlite_sequence q where q.name = '{log}'), 0) as last,
 		coalesce((select max(g.id) from {messages} g), 0) as message from {meta} m)`
@@ -163,5 +163,3 @@ func (s *sqlite) post(ctx context.Context, batch []message) error {
 		select max(?, coalesce((select max(g.id) from {messages} g), 0)) + n, receiver, body from new`), append(args, time.Now().UnixMicro())...)
 	return err
 }
-
-func (s *sqlite) leftovers() []string { return nil }

@@ -21,53 +21,78 @@ const (
 	// shortPollTime for how long.
 	shortPoll     = 2 * time.Millisecond
 	shortPollTime = 100 * time.Millisecond
+	// manyEntries is how many new entries make the tail look half as often as it would without
+	// transactions: it takes more at once.
+	manyEntries = 8
 )
 
-// kick has the tail look for new entries at once.
-func (l *Log) kick() {
-	select {
-	case l.kicked <- struct{}{}:
-	default:
+// kick has the tail read at once what is new in the log.
+func (l *Log) kick() { notify(l.kicked) }
+
+// hurry has the tail look for what transactions have committed every shortPoll for a while.
+func (l *Log) hurry() {
+	now := int64(time.Since(l.made))
+	if before := l.putAt.Swap(now); before == 0 || time.Duration(now-before) >= shortPollTime {
+		notify(l.hurried)
 	}
 }
 
-// pause is how long the tail waits before it looks again.
-func (l *Log) pause() time.Duration {
-	if put := l.putAt.Load(); put != 0 && time.Since(l.made)-time.Duration(put) < shortPollTime {
-		return min(shortPoll, l.cfg.PollInterval)
+// pause is how long the tail waits before it looks again. took and added are how long the last look
+// took, and how many new entries there were. Looking uses half of the time at most: what transactions
+// commit meanwhile is added to the log together.
+func (l *Log) pause(took time.Duration, added uint64) time.Duration {
+	put := l.putAt.Load()
+	if put == 0 || time.Since(l.made)-time.Duration(put) >= shortPollTime {
+		return l.cfg.PollInterval
 	}
-	return l.cfg.PollInterval
+	if added >= manyEntries {
+		took = max(took, l.cfg.PollInterval/2)
+	}
+	return min(max(shortPoll, took), l.cfg.PollInterval)
 }
 
-// tail reads new entries into the window until the log is closed.
+// tail reads new entries into the window until the log is closed. When the timer fires, it first adds
+// what transactions have committed.
 func (l *Log) tail() {
-	timer := time.NewTimer(l.pause())
+	timer := time.NewTimer(l.pause(0, 0))
 	defer timer.Stop()
 	for {
+		look := false
 		select {
 		case <-l.kicked:
 		case <-timer.C:
+			look = true
+		case <-l.hurried:
+			timer.Reset(l.pause(0, 0))
+			continue
 		case <-l.life.Done():
 			return
 		}
+		start, before := time.Now(), l.window.Tip().Seq
 		ctx, cancel := context.WithTimeout(l.life, tailTimeout)
-		err := l.follow(ctx)
+		err := l.follow(ctx, look)
 		cancel()
 		if l.life.Err() != nil {
 			return
 		}
-		l.setFailure(err)
-		if timer.Reset(l.pause()); err != nil {
+		if err != nil || look {
+			l.setFailure(err)
+		}
+		switch {
+		case err != nil:
 			timer.Reset(retryPause)
+		case look:
+			timer.Reset(l.pause(time.Since(start), l.window.Tip().Seq-before))
 		}
 	}
 }
 
-// follow adds the entries after the tip to the window.
-func (l *Log) follow(ctx context.Context) error {
-	for empty := 0; ; {
+// follow adds the entries after the tip to the window, and before that to the log what transactions
+// have committed if look is set. That alone shows that the log works.
+func (l *Log) follow(ctx context.Context, look bool) error {
+	for step := look; ; step = false {
 		tip := l.window.Tip()
-		now, added, err := l.readTail(ctx, tip)
+		now, added, err := l.readTail(ctx, tip, step)
 		if err != nil {
 			return err
 		}
@@ -84,14 +109,12 @@ func (l *Log) follow(ctx context.Context) error {
 		}
 		switch reached := l.window.Tip().Seq; {
 		case reached >= now.last:
-			l.window.ConfirmContact()
+			if look {
+				l.window.ConfirmContact()
+			}
 			return nil
-		case added > 0:
-			empty = 0
-		// On Postgres the query does not see what was added to the log while it ran. The next one does.
-		case empty == 0:
-			empty = 1
-		default: // what was there has been removed
+		// A query does not see what it adds to the log itself. The next one does.
+		case added == 0 && !step: // what was there has been removed
 			l.window.SkipTo(reached, now.last)
 		}
 	}
@@ -99,10 +122,11 @@ func (l *Log) follow(ctx context.Context) error {
 
 // readTail adds the entries after a position to the window. It returns what the database says about
 // that position, and how many entries there were. If the position is not the database's, it adds none.
-func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor) (now position, added int, err error) {
+// step is for [dialect.state].
+func (l *Log) readTail(ctx context.Context, tip eventlog.Cursor, step bool) (now position, added int, err error) {
 	rows, err := l.db.QueryContext(ctx, l.tables(`select s.epoch, s.last, s.message,
 		(select t.chk from {log} t where t.seq = $1), e.seq, e.chk, e.at, e.subject, e.frame
-		from `+l.dialect.state()+` s left join
+		from `+l.dialect.state(step)+` s left join
 		(select n.seq, n.chk, n.at, n.subject, n.frame from {log} n where n.seq > $1 order by n.seq limit $2) e on true
 		order by e.seq`), tip.Seq, tailPage)
 	if err != nil {

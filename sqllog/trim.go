@@ -36,8 +36,8 @@ func (l *Log) trimmer() {
 	}
 }
 
-// trim removes the entries that are too old, the oldest ones if there are too many, and what the log
-// no longer needs. Entries are removed in order, whatever their clocks say: [store.ReadOlder] relies
+// trim removes the entries that are too old, the oldest ones if there are too many, and old messages.
+// Entries are removed in order, whatever their clocks say: [store.ReadOlder] relies
 // on it.
 //
 // first is a sequence before which no entry is left. Rows that were removed are skipped by it.
@@ -62,17 +62,8 @@ func (l *Log) trim(ctx context.Context, first *uint64) error {
 		return err
 	}
 	*first = keep.V
-	err = l.remove(ctx, `delete from {messages} where id in (select g.id from {messages} g where g.id < $2 order by g.id limit $1)`,
+	return l.remove(ctx, `delete from {messages} where id in (select g.id from {messages} g where g.id < $2 order by g.id limit $1)`,
 		time.Now().Add(-keepMessages).UnixMicro())
-	if err != nil {
-		return err
-	}
-	for _, statement := range l.dialect.leftovers() {
-		if err := l.remove(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // remove runs a statement that deletes $1 rows, until there are no more.
