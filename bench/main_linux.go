@@ -97,7 +97,8 @@ func run(o options, role, only, names string, write bool) error {
 		o.rounds = 3
 	}
 	if !o.databases {
-		if err := o.choose(only, names); err != nil {
+		var err error
+		if o, err = o.choose(only, names); err != nil {
 			return err
 		}
 	}
@@ -122,19 +123,19 @@ func run(o options, role, only, names string, write bool) error {
 	return measureAll(o, name)
 }
 
-// choose sets the scenarios and contestants.
-func (o *options) choose(only, names string) (err error) {
+// choose returns the options with the scenarios and contestants set.
+func (o options) choose(only, names string) (_ options, err error) {
 	if o.scenarios, err = choose(scenarios(o.quick), only); err != nil {
-		return err
+		return o, err
 	}
 	if o.contestants, err = chooseContestants(names); err != nil {
-		return err
+		return o, err
 	}
 	most, err := child.MostStreams()
 	if err != nil {
-		return err
+		return o, err
 	}
-	return checkFiles(o.scenarios, most)
+	return o, checkFiles(o.scenarios, most)
 }
 
 // results is the folder of written results, from the root of the repository.

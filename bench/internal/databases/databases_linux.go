@@ -44,7 +44,7 @@ type run struct {
 // Measure measures everything. The parts that need PostgreSQL are skipped if it is not installed,
 // and the report says so. The report has the tables so far also if there is an error.
 func Measure(ctx context.Context, o Options) (_ *Report, err error) {
-	for _, part := range strings.Split(o.Parts, ",") {
+	for part := range strings.SplitSeq(o.Parts, ",") {
 		if o.Parts != "" && !slices.Contains(Parts, part) {
 			return nil, fmt.Errorf("there is no part %q; there are %s", part, strings.Join(Parts, ", "))
 		}
@@ -73,7 +73,7 @@ func (r *run) span(d time.Duration) time.Duration {
 	return d
 }
 
-func (r *run) note(format string, args ...any) {
+func (r *run) notef(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	log.Print(text)
 	r.report.Notes = append(r.report.Notes, text)
@@ -83,7 +83,7 @@ func (r *run) note(format string, args ...any) {
 func (r *run) postgres(ctx context.Context) error {
 	bin := postgresBin()
 	if bin == "" {
-		r.note("There is no PostgreSQL (Debian's package postgresql), so nothing is measured on it.")
+		r.notef("There is no PostgreSQL (Debian's package postgresql), so nothing is measured on it.")
 		return nil
 	}
 	if err := r.on(ctx, bin, "", func(s *server) error {
@@ -97,9 +97,9 @@ func (r *run) postgres(ctx context.Context) error {
 	}); err != nil || !r.wants("slow") {
 		return err
 	}
-	if _, err := exec.LookPath("gcc"); err != nil {
-		r.note("There is no gcc, so nothing is measured with slower fsyncs.")
-		return nil
+	if _, missing := exec.LookPath("gcc"); missing != nil {
+		r.notef("There is no gcc, so nothing is measured with slower fsyncs.")
+		return nil //nolint:nilerr // the note says it
 	}
 	library, err := slowSync(r.dir)
 	if err != nil {

@@ -55,8 +55,8 @@ func openNode(ctx context.Context, url string, listen bool) (n *node, err error)
 	}
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
-	engine.GET("/events", ginsse.Middleware(auth), n.registry.Handler())
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
+	engine.GET("/events", ginsse.Middleware(auth), n.registry.Handler()) //nolint:contextcheck // requests have theirs
+	listener, err := net.Listen("tcp", "127.0.0.1:0")                    //nolint:noctx // it does not wait
 	if err != nil {
 		return n, err
 	}
@@ -286,38 +286,12 @@ func (r *run) openTransaction(ctx context.Context, s *server) error {
 	if err != nil {
 		return err
 	}
-	const open = 10 * time.Second
 	once := func(beside bool) func() ([]float64, error) {
 		return func() ([]float64, error) {
 			return onTwoNodes(ctx, url, true, func(from, to *node) ([]float64, error) {
-				var late *sql.Tx
-				if beside {
-					if late, err = from.db.BeginTx(ctx, nil); err != nil {
-						return nil, err
-					}
-					defer late.Rollback() //nolint:errcheck // does nothing after Commit
-					if _, err := late.ExecContext(ctx, insertComment, -1, comment); err != nil {
-						return nil, err
-					}
-					if err := from.registry.In(from.log.Tx(late)).SendTo(ctx, "late", ginsse.Event{Data: data(0)}); err != nil {
-						return nil, err
-					}
-				}
-				head, err := from.log.Head(ctx)
+				p, err := r.paceBeside(ctx, from, to, beside)
 				if err != nil {
 					return nil, err
-				}
-				p, err := pace(ctx, from, to, r.span(open))
-				if err != nil {
-					return nil, err
-				}
-				if beside {
-					if err := late.Commit(); err != nil {
-						return nil, err
-					}
-					if err := reach(ctx, from.log, head.Seq+uint64(len(p.done))+1); err != nil {
-						return nil, err
-					}
 				}
 				delivered, transactions := between(p.committing, p.arrived), between(p.began, p.done)
 				return []float64{
@@ -343,4 +317,35 @@ func (r *run) openTransaction(ctx context.Context, s *server) error {
 			{Text: "… p99 of the transactions of others unchanged (within 1.2)", Row: 1, Figure: 3, Over: 0, Most: 1.2},
 		},
 	}, []testCase{{"none is open", once(false)}, {"one is open", once(true)}})
+}
+
+// paceBeside is pace, perhaps beside a transaction that has published and stays open.
+func (r *run) paceBeside(ctx context.Context, from, to *node, beside bool) (*paced, error) {
+	const open = 10 * time.Second
+	if !beside {
+		return pace(ctx, from, to, r.span(open))
+	}
+	late, err := from.db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer late.Rollback() //nolint:errcheck // does nothing after Commit
+	if _, err := late.ExecContext(ctx, insertComment, -1, comment); err != nil {
+		return nil, err
+	}
+	if err := from.registry.In(from.log.Tx(late)).SendTo(ctx, "late", ginsse.Event{Data: data(0)}); err != nil {
+		return nil, err
+	}
+	head, err := from.log.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := pace(ctx, from, to, r.span(open))
+	if err != nil {
+		return nil, err
+	}
+	if err := late.Commit(); err != nil {
+		return nil, err
+	}
+	return p, reach(ctx, from.log, head.Seq+uint64(len(p.done))+1)
 }

@@ -2,6 +2,7 @@ package databases
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -38,10 +39,18 @@ func (r *run) sqliteTransactions(ctx context.Context, synchronous string) error 
 	if _, err := db.ExecContext(ctx, `create table comments (id integer primary key, author integer not null, body text not null)`); err != nil {
 		return err
 	}
+	if _, err := db.ExecContext(ctx, `create table notifications (id integer primary key, receiver text not null, body blob not null);
+		create index by_receiver on notifications (receiver, id)`); err != nil {
+		return err
+	}
+	another := func(ctx context.Context, tx *sql.Tx, n int64) error {
+		_, err := tx.ExecContext(ctx, `insert into notifications (receiver, body) values ($1, $2)`, userID(n), data(n))
+		return err
+	}
 	a := &application{db: db, last: new(atomic.Int64)}
 	return r.measure(&Table{
 		Title:   fmt.Sprintf("Transactions on SQLite, %d writers, synchronous=%s", sqliteWriters, synchronous),
-		About:   "Each inserts one row of the application, in WAL mode, with `_txlock=immediate` (modernc.org/sqlite). *Published*: `registry.In(log.Tx(tx)).SendTo` follows; afterwards all events are in the log.",
+		About:   "Each inserts one row of the application, in WAL mode, with `_txlock=immediate` (modernc.org/sqlite). *Published*: `registry.In(log.Tx(tx)).SendTo` follows; afterwards all events are in the log. *Two rows*: another row of the application follows instead, in a table with one index.",
 		Figures: transactionFigures(),
 		Aims: []Aim{{
 			Text: fmt.Sprintf("SQLite, row and event in one transaction, synchronous=%s: at least 0.8 of the row alone", synchronous),
@@ -54,5 +63,6 @@ func (r *run) sqliteTransactions(ctx context.Context, synchronous string) error 
 				return a.rate(ctx, r, sqliteWriters, nil, publish)
 			})
 		}},
+		{"two rows", func() ([]float64, error) { return a.rate(ctx, r, sqliteWriters, nil, another) }},
 	})
 }

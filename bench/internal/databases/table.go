@@ -79,20 +79,20 @@ func ratio(v float64) string { return report.Ratio(v, 1) }
 func (t *Table) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n%s\n\n|", t.Title, t.About)
-	line := "\n|---|"
+	columns := 1
 	for _, f := range t.Figures {
 		name := f.Name
 		if f.Unit != "" {
 			name += ", " + f.Unit
 		}
 		b.WriteString(" | " + name)
-		line += "---|"
+		columns++
 		if f.Ratio {
 			b.WriteString(" | ratio")
-			line += "---|"
+			columns++
 		}
 	}
-	b.WriteString(" |" + line + "\n")
+	b.WriteString(" |\n|" + strings.Repeat("---|", columns) + "\n")
 	for i, row := range t.Rows {
 		b.WriteString("| " + row.Name)
 		for k, f := range t.Figures {

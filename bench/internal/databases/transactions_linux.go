@@ -137,13 +137,14 @@ func (a *application) withLog(ctx context.Context, open func(context.Context, *s
 	if a.log, err = open(ctx, a.db, sqllog.Config{}); err != nil {
 		return nil, err
 	}
-	defer a.log.Close() //nolint:errcheck // always nil
+	events := a.log
+	defer events.Close() //nolint:errcheck // always nil
 	if a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{Log: a.log}); err != nil {
 		return nil, err
 	}
 	defer a.registry.Close()
 	return do(func(ctx context.Context, tx *sql.Tx, n int64) error {
-		return a.registry.In(a.log.Tx(tx)).SendTo(ctx, userID(n), ginsse.Event{Data: data(n)})
+		return a.registry.In(events.Tx(tx)).SendTo(ctx, userID(n), ginsse.Event{Data: data(n)})
 	})
 }
 
@@ -188,7 +189,7 @@ func (r *run) transactionsOf(ctx context.Context, a *application, count int, wit
 	t := &Table{
 		Title: fmt.Sprintf("Transactions of %d clients%s", count, with),
 		About: "Each inserts one row of the application, by its clients at full speed. *Published*: `registry.In(log.Tx(tx)).SendTo` " +
-			"follows, and this node moves the events into the log meanwhile; afterwards all are in it. *NOTIFY*: `pg_notify` with the event " +
+			"follows, and this node moves the events into the log meanwhile; afterwards all are in it. *Published, log closed*: the same without the moving, which is what one more insert costs. *NOTIFY*: `pg_notify` with the event " +
 			"follows; nobody listens. *Lock*: `pg_advisory_xact_lock` and an insert of the event into a table follow, as for a log in the order of its numbers.",
 		Figures: transactionFigures(),
 		Aims: []Aim{{
@@ -200,6 +201,13 @@ func (r *run) transactionsOf(ctx context.Context, a *application, count int, wit
 		{"alone", func() ([]float64, error) { return a.rate(ctx, r, count, nil, nil) }},
 		{"published", func() ([]float64, error) {
 			return a.withLog(ctx, sqllog.OpenPostgres, func(publish publisher) ([]float64, error) { return a.rate(ctx, r, count, nil, publish) })
+		}},
+		{"published, log closed", func() ([]float64, error) {
+			return a.withLog(ctx, sqllog.OpenPostgres, func(publish publisher) ([]float64, error) {
+				_ = a.log.Close()
+				a.log = nil
+				return a.rate(ctx, r, count, nil, publish)
+			})
 		}},
 		{"NOTIFY", func() ([]float64, error) { return a.rate(ctx, r, count, nil, notify) }},
 		{"lock", func() ([]float64, error) { return a.rate(ctx, r, count, nil, lock) }},
