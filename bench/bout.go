@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"math"
 	"net/rpc"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -245,10 +243,10 @@ func (b *bout) measure(work func(*measured) error) (m measured, err error) {
 	var start time.Time
 	var took, busy time.Duration
 	if err := profiled(b.server, b.profile, func() error {
-		begun := machineCPU()
+		begun := child.MachineCPU()
 		start = time.Now()
 		err := work(&m)
-		took, busy = time.Since(start), machineCPU()-begun
+		took, busy = time.Since(start), child.MachineCPU()-begun
 		return err
 	}); err != nil {
 		return m, err
@@ -322,24 +320,4 @@ func (m measured) shortfall() string {
 		parts = append(parts, fmt.Sprintf("blocked its sender for %.1f s", m.late.Seconds()))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// machineCPU returns the CPU time that all processes have used, and other machines on the
-// same host. It leaves out interrupts, because they are mostly the bout's own network
-// traffic.
-func machineCPU() time.Duration {
-	stat, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0
-	}
-	line, _, _ := strings.Cut(string(stat), "\n")
-	ticks := 0
-	for i, field := range strings.Fields(line) {
-		n, _ := strconv.Atoi(field)
-		switch i {
-		case 1, 2, 3, 8: // user, nice, system and steal, which other machines used
-			ticks += n
-		}
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
 }

@@ -141,14 +141,14 @@ func (c *cluster) deliver(args servers.SendArgs, quiet time.Duration) (m measure
 	if err != nil {
 		return m, err
 	}
-	busy, start := machineCPU(), time.Now()
+	busy, start := child.MachineCPU(), time.Now()
 	m.late, err = c.broadcast(args, func(i int, p *child.Child) error {
 		return p.Call("Wait", load.WaitArgs{Limit: clusterLimit, Quiet: quiet}, &waited[i])
 	})
 	if err != nil {
 		return m, err
 	}
-	busy, m.took = machineCPU()-busy, time.Since(start)
+	busy, m.took = child.MachineCPU()-busy, time.Since(start)
 	after, err := c.used()
 	for _, w := range waited {
 		m.outcome.Add(w.Outcome)

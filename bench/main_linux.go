@@ -20,6 +20,8 @@
 // and cluster.go. What a shared log costs is measured by go test -bench Nodes: see
 // nodes_bench_linux_test.go.
 //
+// Package internal/databases measures package sqllog, with -databases.
+//
 // The exit status is 1 if the kit has failed a scenario. Failures of other contestants
 // are in the tables only.
 package main
@@ -38,6 +40,7 @@ import (
 
 	"github.com/ginsse/ginsse/bench/internal/broker"
 	"github.com/ginsse/ginsse/bench/internal/child"
+	"github.com/ginsse/ginsse/bench/internal/databases"
 	"github.com/ginsse/ginsse/bench/internal/load"
 	"github.com/ginsse/ginsse/bench/internal/report"
 	"github.com/ginsse/ginsse/bench/internal/servers"
@@ -53,6 +56,7 @@ func main() {
 	names := flag.String("contestants", "", "run only those whose names contain one of these, separated by commas; a whole name selects that one only")
 	write := flag.Bool("write", false, "write the results, with plots, to "+results+"/DATE.md, at the root of the repository")
 	flag.StringVar(&o.profiles, "profiles", "", "write CPU profiles of the servers to this `folder`")
+	flag.BoolVar(&o.databases, "databases", false, "measure package sqllog on databases instead; -scenarios chooses among "+strings.Join(databases.Parts, ", "))
 	role := flag.String("child", "", "internal: what the driver starts this process as: server, load or broker")
 	flag.Parse()
 	if err := run(o, *role, *only, *names, *write); err != nil {
@@ -83,6 +87,8 @@ func run(o options, role, only, names string, write bool) error {
 		return errors.New("-write and -profiles exclude each other: profiling changes the figures")
 	case write && o.rounds > 0 && o.rounds < 3:
 		return fmt.Errorf("-write needs at least 3 rounds, not %d", o.rounds)
+	case o.databases && names != "":
+		return errors.New("-databases has no -contestants")
 	case o.rounds < 0:
 		return fmt.Errorf("-rounds is negative: %d", o.rounds)
 	case o.rounds == 0 && o.quick:
@@ -90,32 +96,46 @@ func run(o options, role, only, names string, write bool) error {
 	case o.rounds == 0:
 		o.rounds = 3
 	}
-	var err error
-	if o.scenarios, err = choose(scenarios(o.quick), only); err != nil {
-		return err
-	}
-	if o.contestants, err = chooseContestants(names); err != nil {
-		return err
-	}
-	most, err := child.MostStreams()
-	if err != nil {
-		return err
-	}
-	if err := checkFiles(o.scenarios, most); err != nil {
-		return err
+	if !o.databases {
+		var err error
+		if o, err = o.choose(only, names); err != nil {
+			return err
+		}
 	}
 	if o.profiles != "" {
 		if err := os.MkdirAll(o.profiles, 0o750); err != nil {
 			return err
 		}
 	}
-	if !write {
-		return measureAll(o, "")
+	name := ""
+	if write {
+		if info, err := os.Stat(results); err != nil || !info.IsDir() { // not after an hour
+			return fmt.Errorf("-write: there is no folder %s; run it at the root of the repository", results)
+		}
+		name = resultsName(time.Now(), only, names)
+		if o.databases {
+			name = resultsName(time.Now(), "databases", only)
+		}
 	}
-	if info, err := os.Stat(results); err != nil || !info.IsDir() { // not after an hour
-		return fmt.Errorf("-write: there is no folder %s; run it at the root of the repository", results)
+	if o.databases {
+		return measureDatabases(o, only, name)
 	}
-	return measureAll(o, resultsName(time.Now(), only, names))
+	return measureAll(o, name)
+}
+
+// choose returns the options with the scenarios and contestants set.
+func (o options) choose(only, names string) (_ options, err error) {
+	if o.scenarios, err = choose(scenarios(o.quick), only); err != nil {
+		return o, err
+	}
+	if o.contestants, err = chooseContestants(names); err != nil {
+		return o, err
+	}
+	most, err := child.MostStreams()
+	if err != nil {
+		return o, err
+	}
+	return o, checkFiles(o.scenarios, most)
 }
 
 // results is the folder of written results, from the root of the repository.

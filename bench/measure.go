@@ -24,6 +24,7 @@ import (
 // options says what to measure.
 type options struct {
 	quick       bool
+	databases   bool // measure package sqllog instead
 	rounds      int
 	scenarios   []scenario
 	contestants []servers.Contestant
@@ -174,14 +175,19 @@ func machine() report.Machine {
 
 // versions returns the versions of the libraries that this program was built with. The kit
 // is part of the tree, and has no version.
-func versions(contestants []servers.Contestant) (list []report.Version) {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return nil
-	}
+func versions(contestants []servers.Contestant) []report.Version {
 	modules := []string{"github.com/gin-gonic/gin", "github.com/golang-jwt/jwt/v5"}
 	for _, c := range contestants {
 		modules = append(modules, c.Module)
+	}
+	return versionsOf(modules...)
+}
+
+// versionsOf returns the versions of modules that this program was built with.
+func versionsOf(modules ...string) (list []report.Version) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return nil
 	}
 	for _, dep := range info.Deps {
 		if slices.Contains(modules, dep.Path) && strings.HasPrefix(dep.Version, "v") {

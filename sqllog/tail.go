@@ -35,10 +35,10 @@ func (l *Log) expectCommit() {
 }
 
 // pause is how long the tail waits before it polls again, after a poll that took a time. It polls
-// for half of the time at most.
+// for a third of the time at most.
 func (l *Log) pause(took time.Duration) time.Duration {
 	if time.Since(l.opened)-time.Duration(l.lastPut.Load()) < shortPollTime {
-		return min(max(shortPoll, took), l.cfg.PollInterval)
+		return min(max(shortPoll, 2*took), l.cfg.PollInterval)
 	}
 	return l.cfg.PollInterval
 }

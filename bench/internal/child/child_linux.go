@@ -11,6 +11,8 @@ import (
 	"net/rpc"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -139,6 +141,26 @@ func CPU() (time.Duration, error) {
 	var usage syscall.Rusage
 	err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), err
+}
+
+// MachineCPU returns the CPU time that all processes have used, and other machines on the
+// same host. It leaves out interrupts, because they are mostly the benchmark's own
+// network traffic.
+func MachineCPU() time.Duration {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(stat), "\n")
+	ticks := 0
+	for i, field := range strings.Fields(line) {
+		n, _ := strconv.Atoi(field)
+		switch i {
+		case 1, 2, 3, 8: // user, nice, system and steal, which other machines used
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // otherFiles is how many files a process needs beside those of its streams: pipes, the listener,

@@ -13,19 +13,7 @@ func (r *Report) Markdown(plot func(file string) string) string {
 	var b strings.Builder
 	b.WriteString("# Benchmark results of " + r.Date.UTC().Format(time.DateOnly) + "\n\n")
 	b.WriteString("Aims, and what these results mean: [BENCHMARKS.md](../../BENCHMARKS.md).\n\n")
-	for _, fact := range r.facts() {
-		value := escape(fact.value)
-		if fact.code {
-			value = code(fact.value)
-		}
-		b.WriteString("- " + fact.name + ": " + value + "\n")
-	}
-	if len(r.Versions) > 0 {
-		b.WriteString("\n| module | version |\n| --- | --- |\n")
-		for _, v := range r.Versions {
-			fmt.Fprintf(&b, "| %s | %s |\n", escape(v.Module), escape(v.Version))
-		}
-	}
+	b.WriteString(r.MarkdownFacts())
 	if len(r.Contestants) > 0 {
 		b.WriteString("\n## " + settings + "\n\n| contestant | what it is | settings |\n| --- | --- | --- |\n")
 		for _, c := range r.Contestants {
@@ -46,6 +34,25 @@ func (r *Report) Markdown(plot func(file string) string) string {
 	}
 	if len(defeats) == 0 {
 		b.WriteString("Nowhere in this run.\n")
+	}
+	return b.String()
+}
+
+// MarkdownFacts returns what is known of the run: a list, and the table of versions.
+func (r *Report) MarkdownFacts() string {
+	var b strings.Builder
+	for _, fact := range r.facts() {
+		value := escape(fact.value)
+		if fact.code {
+			value = code(fact.value)
+		}
+		b.WriteString("- " + fact.name + ": " + value + "\n")
+	}
+	if len(r.Versions) > 0 {
+		b.WriteString("\n| module | version |\n| --- | --- |\n")
+		for _, v := range r.Versions {
+			fmt.Fprintf(&b, "| %s | %s |\n", escape(v.Module), escape(v.Version))
+		}
 	}
 	return b.String()
 }
