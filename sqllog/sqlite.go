@@ -108,7 +108,7 @@ func (s *sqlite) migrate(ctx context.Context, _ int) error {
 
 func (s *sqlite) state(bool) string {
 	return `(select m.epoch as epoch,
-		coalesce((select q.seq from sqlite_sequence q where q.name = '{log}'), 0) as last,
+		coalesce((select max(n.seq) from {log} n), 0) as last,
 		coalesce((select max(g.id) from {messages} g), 0) as message from {meta} m)`
 }
 

@@ -1,11 +1,12 @@
 -- The log in SQLite 3.35 or later. The names in braces are replaced. Statements end with a
 -- semicolon before a blank line, and may be repeated.
 
--- SQLite has one writer at a time, so the order of an autoincrement is that of the commits. A
--- number that was rolled back is used again, and was never seen. at is in microseconds since 1970.
--- total counts the bytes of all entries up to this one, each with {overhead} beside its text.
+-- SQLite has one writer at a time, so the order of the keys is that of the commits. A key is one more
+-- than the highest. The newest row is never removed, so no key is given twice, but for one that was
+-- rolled back, which nobody has seen. at is in microseconds since 1970. total counts the bytes of all
+-- entries up to this one, each with {overhead} beside its text.
 create table if not exists {log} (
-	seq integer primary key autoincrement,
+	seq integer primary key,
 	chk integer not null check (chk > 0) default (1 + abs(random() % 2147483646)),
 	at integer not null default (cast((julianday('now') - 2440587.5) * 86400000000 as integer)),
 	total integer not null,
