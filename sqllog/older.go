@@ -99,7 +99,8 @@ func (s store) page(ctx context.Context, db queries, q eventlog.Query, head even
 	if len(q.Subjects) == 0 {
 		return page, nil
 	}
-	most := q.MaxEntries + 1 // one more shows that there is more
+	q.MaxEntries = max(q.MaxEntries, 1) // a page holds at least one
+	most := q.MaxEntries + 1            // one more shows that there is more
 	// $1 and $2 are the positions before and at the end, $3 is a limit.
 	args := []any{q.After.Seq, head.Seq, most}
 	var each []string
