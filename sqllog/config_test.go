@@ -11,17 +11,22 @@ import (
 
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
-	for field, cfg := range map[string]sqllog.Config{
-		"TablePrefix":   {TablePrefix: `x"; drop table users; --`},
-		"MaxAge":        {MaxAge: time.Millisecond},
-		"MaxBytes":      {MaxBytes: -1},
-		"RecentBytes":   {RecentBytes: -1},
-		"PollInterval":  {PollInterval: time.Microsecond},
-		"AppendTimeout": {AppendTimeout: -1},
+	for _, test := range []struct {
+		field string
+		cfg   sqllog.Config
+	}{
+		{"TablePrefix", sqllog.Config{TablePrefix: `x"; drop table users; --`}},
+		{"TablePrefix", sqllog.Config{TablePrefix: strings.Repeat("p", 30)}},
+		{"MaxAge", sqllog.Config{MaxAge: time.Millisecond}},
+		{"MaxBytes", sqllog.Config{MaxBytes: -1}},
+		{"RecentBytes", sqllog.Config{RecentBytes: -1}},
+		{"PollInterval", sqllog.Config{PollInterval: time.Microsecond}},
+		{"PollInterval", sqllog.Config{PollInterval: 501 * time.Millisecond}},
+		{"AppendTimeout", sqllog.Config{AppendTimeout: -1}},
 	} {
 		for name, k := range map[string]kind{"sqlite": inSQLite, "postgres": inPostgres} {
-			if _, err := k.log(t.Context(), nil, cfg); err == nil || !strings.Contains(err.Error(), "Config."+field) {
-				t.Errorf("%s: %s: %v", name, field, err)
+			if _, err := k.log(t.Context(), nil, test.cfg); err == nil || !strings.Contains(err.Error(), "Config."+test.field) {
+				t.Errorf("%s: %s: %v", name, test.field, err)
 			}
 		}
 	}

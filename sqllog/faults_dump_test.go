@@ -1,7 +1,8 @@
+//go:build linux
+
 package sqllog_test
 
 import (
-	"database/sql"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -41,57 +42,6 @@ func useTransactions(t testing.TB, s *server, count int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func begin(t testing.TB, db *sql.DB, log *sqllog.Log, event string) *sql.Tx {
-	t.Helper()
-	tx, err := db.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = tx.Rollback() })
-	if err := log.Tx(tx).Put(t.Context(), record("all", event)); err != nil {
-		t.Fatal(err)
-	}
-	return tx
-}
-
-func commit(t testing.TB, tx *sql.Tx) {
-	t.Helper()
-	if err := tx.Commit(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// contents returns the events of a log that has lost none, in order.
-func contents(t testing.TB, log *sqllog.Log) (events []string) {
-	t.Helper()
-	at, err := log.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	at.Seq, at.Check = 0, 0
-	for {
-		page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: at, MaxEntries: 100, MaxBytes: 1 << 20}, nil)
-		if err != nil || page.Gap != "" {
-			t.Fatalf("gap %q, error %v", page.Gap, err)
-		}
-		for _, e := range page.Entries {
-			events = append(events, dataOf(e))
-		}
-		if at = page.Through; !page.More {
-			return events
-		}
-	}
-}
-
-func gapAfter(t testing.TB, log *sqllog.Log, at eventlog.Cursor) eventlog.GapReason {
-	t.Helper()
-	page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: at, MaxEntries: 1, MaxBytes: 1 << 20}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return page.Gap
 }
 
 // TestDumpIsRestored dumps a database with events that have no place in the log yet, and restores it
@@ -199,5 +149,56 @@ func TestDumpIsRestored(t *testing.T) {
 	restored, _ := works(t, old.restore(t, "app", path), all...)
 	if gap := gapAfter(t, restored, at); gap == "" {
 		t.Errorf("position %v from after the backup has no gap", at)
+	}
+}
+
+// TestBacklogMovesToAnotherServer restores a dump with more events than a step adds, on a server
+// whose transaction ids are lower, between the last step's and those of the events, or higher.
+func TestBacklogMovesToAnotherServer(t *testing.T) {
+	t.Parallel()
+	const count = 9000
+	old, fresh := ownServer(t), otherServer(t)
+	useTransactions(t, old, 20_000)
+	createDatabase(t, old, "app")
+	db := openURL(t, old.url("app"))
+	log := inPostgres.openLog(t, db, sqllog.Config{})
+	if _, err := log.Append(t.Context(), record("all", "first")); err != nil {
+		t.Fatal(err)
+	}
+	log.Close()
+	useTransactions(t, old, 20_000)
+	if _, err := db.ExecContext(t.Context(), insertBulk, count, 0); err != nil {
+		t.Fatal(err)
+	}
+	path := old.dump(t, "app")
+	for i, name := range []string{"lower", "between", "higher"} {
+		if i > 0 {
+			useTransactions(t, fresh, 30_000)
+		}
+		db := openURL(t, fresh.restore(t, name, path))
+		run(t, db, `select ginsse_publish('all', 'e', '"early"')`)
+		log := inPostgres.openLog(t, db, sqllog.Config{})
+		epoch, err := log.Head(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := log.Append(t.Context(), record("all", "appended")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		commit(t, begin(t, db, log, "late"))
+		var got []string
+		until(t, "all events with transaction ids that are "+name, func() bool {
+			got = contents(t, log)
+			return len(got) >= count+4
+		})
+		if len(got) != count+4 {
+			t.Errorf("%s: the log has %d events", name, len(got))
+		}
+		if others := wantBulk(t, got, count); others[0] != 1 {
+			t.Errorf("%s: %d events are before the bulk", name, others[0])
+		}
+		if at, err := log.Head(t.Context()); err != nil || at.Epoch != epoch.Epoch {
+			t.Errorf("%s: the epoch has changed again, %v", name, err)
+		}
 	}
 }

@@ -50,7 +50,7 @@ func TestListeningThatIsLost(t *testing.T) {
 	wantNoGaps(t, readers...)
 }
 
-// TestListeningAgainWakesNodes has nodes that hardly look by themselves.
+// TestListeningAgainWakesNodes has nodes that poll seldom.
 func TestListeningAgainWakesNodes(t *testing.T) {
 	t.Parallel()
 	address := newDatabase(t)
@@ -60,23 +60,17 @@ func TestListeningAgainWakesNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := new(logged)
-	cfg := sqllog.Config{Listen: listen, PollInterval: time.Hour, Logger: slog.New(slog.NewTextHandler(records, nil))}
+	cfg := sqllog.Config{Listen: listen, PollInterval: seldom, Logger: slog.New(slog.NewTextHandler(records, nil))}
 	nodes := inPostgres.openNodes(t, cfg, address, address)
-	r := follow(t, nodes[1].log)
-	if _, err := nodes[0].log.Append(t.Context(), record("all", "0")); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "an event", func() bool { return r.count() == 1 })
+	r := newReader(t, nodes[1].log, "all")
 	listenAt.set(func() { listenAt.refusing = true })
 	listenAt.dropAll()
 	until(t, "the loss", func() bool { return strings.Count(records.String(), "cannot listen") == len(nodes) })
 	if _, err := nodes[0].log.Append(t.Context(), record("all", "1")); err != nil {
 		t.Fatal(err)
 	}
+	r.next(t, 1)
 	listenAt.set(func() { listenAt.refusing = false })
-	until(t, "the event from meanwhile", func() bool { return r.count() == 2 })
-	if _, err := nodes[0].log.Append(t.Context(), record("all", "2")); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the event after it", func() bool { return r.count() == 3 })
+	until(t, "the end of the loss", func() bool { return strings.Count(records.String(), "again") == len(nodes) })
+	wantWoken(t, nodes[0].log, r)
 }

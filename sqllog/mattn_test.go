@@ -13,6 +13,7 @@ import (
 
 // TestConformanceWithMattn has the driver in C, which counts parameters otherwise.
 func TestConformanceWithMattn(t *testing.T) {
+	t.Parallel()
 	with := inSQLite
 	with.open = func(t testing.TB, path string) *sql.DB {
 		t.Helper()
@@ -23,5 +24,5 @@ func TestConformanceWithMattn(t *testing.T) {
 		t.Cleanup(func() { _ = db.Close() })
 		return db
 	}
-	with.conform(t, sqllog.Config{RecentBytes: 16 << 10})
+	with.conform(t, sqllog.Config{RecentBytes: 16 << 10}, underLoad, onPeers)
 }

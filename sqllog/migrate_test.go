@@ -1,12 +1,13 @@
 package sqllog_test
 
 import (
-	"database/sql"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/ginsse/ginsse/sqllog"
+	"github.com/ginsse/ginsse/sqllog/pgxlog"
 )
 
 // TestNodesStartAtOnce has nodes make the tables of an empty database together.
@@ -42,15 +43,6 @@ func TestNodesStartAtOnce(t *testing.T) {
 			}
 			r.next(t, 1)
 		})
-	}
-}
-
-func run(t testing.TB, db *sql.DB, statements ...string) {
-	t.Helper()
-	for _, statement := range statements {
-		if _, err := db.ExecContext(t.Context(), statement); err != nil {
-			t.Fatalf("%s: %v", statement, err)
-		}
 	}
 }
 
@@ -107,58 +99,52 @@ func TestOwnMigrations(t *testing.T) {
 	}
 }
 
-// TestRoles has roles with the rights that docs/database.md lists: one for nodes, and one for
-// others that only send.
-func TestRoles(t *testing.T) {
+// TestEventInTheTransactionOfTheMigrations has a tool run all migrations in one transaction, one of
+// which sends an event. Another transaction ends meanwhile.
+func TestEventInTheTransactionOfTheMigrations(t *testing.T) {
 	t.Parallel()
-	url := newDatabase(t)
-	admin := openURL(t, url)
+	db := openURL(t, newDatabase(t))
 	list, err := sqllog.PostgresMigrations("ginsse_")
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, admin, list[0].Statements...)
-	run(t, admin,
-		`create role node login`, `create role sender login`,
-		`grant select, insert, delete on ginsse_log, ginsse_inbox, ginsse_messages to node`,
-		`grant select, insert, delete on ginsse_steps to node`, `grant select on ginsse_meta to node`,
-		`grant insert on ginsse_inbox to sender`,
-	)
-	t.Cleanup(func() { // roles are of the whole server
-		for _, role := range []string{"node", "sender"} {
-			_, _ = admin.Exec(`drop owned by ` + role)
-			_, _ = admin.Exec(`drop role ` + role)
-		}
-	})
-	as := func(role string) *sql.DB { return openURL(t, strings.Replace(url, "postgres@", role+"@", 1)) }
-	log := inPostgres.openLog(t, as("node"), sqllog.Config{})
-	r := newReader(t, log, "user:alice")
-	sender := as("sender")
-	run(t, sender, `select ginsse_publish('user:alice', 'e', '1')`)
-	tx, err := sender.BeginTx(t.Context(), nil)
+	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := log.Tx(tx).Put(t.Context(), record("user:alice", "2")); err != nil {
-		t.Fatal(err)
-	}
-	if err := tx.Commit(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := log.Append(t.Context(), record("user:alice", "3")); err != nil {
-		t.Fatal(err)
-	}
-	if got := r.next(t, 3); strings.Join(got, "") != "123" {
-		t.Errorf("read %q", got)
-	}
-	for _, statement := range []string{`select * from ginsse_step('all', '1', '1', 'x', true)`, `select * from ginsse_log`, `delete from ginsse_inbox`} {
-		if _, err := sender.ExecContext(t.Context(), statement); err == nil || !strings.Contains(err.Error(), "permission denied") {
-			t.Errorf("%s by a role that only sends: %v", statement, err)
+	defer tx.Rollback()
+	for i, statement := range slices.Concat([]string{`create table before (n int)`}, list[0].Statements, []string{`select ginsse_publish('all', 'e', '1')`}) {
+		if i == 1 {
+			run(t, db, `create table elsewhere (n int)`)
+		}
+		if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
 		}
 	}
-	run(t, admin, `revoke create on schema public from public`)
-	_, err = sqllog.OpenPostgres(t.Context(), as("sender"), sqllog.Config{TablePrefix: "other_"})
-	if err == nil || !strings.Contains(err.Error(), "PostgresMigrations") {
-		t.Errorf("a role that may make no tables: %v", err)
+	commit(t, tx)
+	log := inPostgres.openLog(t, db, sqllog.Config{SkipMigrations: true})
+	if head, err := log.Head(t.Context()); err != nil || head.Seq != 1 {
+		t.Errorf("the head is %d, %v, want 1", head.Seq, err)
+	}
+}
+
+// TestLongestNames has the longest schema and prefix.
+func TestLongestNames(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	db := openURL(t, url)
+	listen, err := pgxlog.Listen(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := strings.Repeat("s", 30)
+	run(t, db, "create schema "+schema)
+	log := inPostgres.openLog(t, db, sqllog.Config{TablePrefix: schema + "." + strings.Repeat("p", 29), Listen: listen})
+	if _, err := log.Append(t.Context(), record("all", "1")); err != nil {
+		t.Error(err)
+	}
+	log = inPostgres.openLog(t, db, sqllog.Config{TablePrefix: strings.Repeat("p", 29)}) // beside it
+	if at, err := log.Append(t.Context(), record("all", "1")); err != nil || at.Seq != 1 {
+		t.Errorf("the first event of another log is at %v, %v", at, err)
 	}
 }

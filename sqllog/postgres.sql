@@ -147,13 +147,27 @@ begin
 			end if;
 		end if;
 	end loop;
+	if other_server then
+		-- What is there becomes what this transaction has inserted. The snapshot is from before it has
+		-- its number, and so does not see it.
+		with moved as (
+			delete from {inbox} i returning i.id, i.subject, i.frame
+		), kept as (
+			insert into {inbox} (id, subject, frame) overriding system value select m.id, m.subject, m.frame from moved m
+		)
+		insert into {steps} as made (id, epoch, seq, total, seen, system, timeline, started, home)
+		values (previous.id + 1, 1 + floor(random() * 2147483646)::integer, previous.seq, previous.total, pg_current_snapshot(),
+			coalesce(this_server.system, previous.system), coalesce(this_server.timeline, previous.timeline),
+			pg_postmaster_start_time(), '{steps}'::regclass::oid)
+		returning made.* into strict previous;
+		new_epoch := false;
+	end if;
 	with found as (
-		select f.xid, f.id, f.subject, f.frame from {fresh}(previous.seen) f where not other_server
-		union all select i.xid, i.id, i.subject, i.frame from {inbox} i where other_server
+		select f.xid, f.id, f.subject, f.frame from {fresh}(previous.seen) f
 		limit {max_step} + 1
 	), sized as (
 		select f.*, row_number() over part as n, sum(octet_length(f.frame)) over part as bytes
-		from found f window part as (order by case when not other_server then f.xid end, f.id)
+		from found f window part as (order by f.xid, f.id)
 	), committed as (
 		select z.* from sized z where z.n = 1 or z.n <= {max_step} and z.bytes <= {max_frame}
 	), rest as (
@@ -184,7 +198,7 @@ begin
 		case when new_epoch then 1 + floor(random() * 2147483646)::integer else previous.epoch end,
 		coalesce((select max(a.seq) from added a), previous.seq),
 		coalesce((select max(a.total) from added a), previous.total),
-		case when r.more then previous.seen else pg_current_snapshot() end,
+		case when r.more or other_server then previous.seen else pg_current_snapshot() end,
 		coalesce(this_server.system, previous.system),
 		coalesce(this_server.timeline, previous.timeline),
 		pg_postmaster_start_time(),

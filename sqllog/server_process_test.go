@@ -1,3 +1,5 @@
+//go:build linux
+
 package sqllog_test
 
 import (
@@ -12,21 +14,6 @@ import (
 	"testing"
 	"time"
 )
-
-// patience is no demand on a log's speed. It ends the test of a log that fails.
-const patience = 30 * time.Second
-
-// until polls a condition.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(patience); !ok(); <-ticker.C {
-		if time.Now().After(deadline) {
-			t.Fatal("not in time: " + what)
-		}
-	}
-}
 
 // ownServer starts a server that the test may stop. All have the system identifier of one that was
 // copied; see otherServer. Commits are not synced to the disk, which only a power cut would show.
@@ -161,22 +148,4 @@ func parent(pid int) (ppid int, state string) {
 	fields := strings.Fields(string(text[strings.LastIndex(string(text), ")")+1:]))
 	ppid, _ = strconv.Atoi(fields[1])
 	return ppid, fields[0]
-}
-
-// logged is a log handler's output that a test looks into.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -17,11 +17,16 @@ func TestSQLiteSettingsAreChecked(t *testing.T) {
 		change  func(*sql.DB)
 		want    string
 	}{
-		"no_wal":          {"_pragma=busy_timeout(5000)", nil, "journal_mode=WAL"},
-		"no_busy_timeout": {"_pragma=journal_mode(wal)", nil, "busy_timeout=5000"},
+		"no_wal":          {"_pragma=busy_timeout(5000)", nil, "needs WAL"},
+		"no_busy_timeout": {"_pragma=journal_mode(wal)", nil, "set 5000 ms"},
 		"one_connection": {
 			"_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)",
 			func(db *sql.DB) { db.SetMaxOpenConns(1) }, "a pool of its own",
+		},
+		"settings_of_one_connection_of_the_pool": {
+			"", func(db *sql.DB) {
+				_, _ = db.ExecContext(t.Context(), `pragma journal_mode = wal; pragma busy_timeout = 5000`)
+			}, "all connections",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
