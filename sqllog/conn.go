@@ -19,8 +19,13 @@ func checkPool(db *sql.DB) error {
 	return nil
 }
 
-// maxHeld is how long a connection is held, so that the pool's limits of age have an effect.
-const maxHeld = time.Minute
+const (
+	// maxHeld is how long a connection is held if the pool has another one, so that the pool's limits of
+	// age have an effect.
+	maxHeld = time.Minute
+	// swapTimeout bounds the wait for that other one.
+	swapTimeout = 50 * time.Millisecond
+)
 
 // heldConn is a connection that one goroutine holds. It can then go on while the application's
 // transactions hold all others, also those that wait for it.
@@ -30,18 +35,26 @@ type heldConn struct {
 	from time.Time
 }
 
-// get returns the connection. It may wait for the pool.
+// get returns the connection. It waits for the pool if there is none.
 func (h *heldConn) get(ctx context.Context) (*sql.Conn, error) {
-	if h.conn != nil && time.Since(h.from) > maxHeld {
+	if h.conn != nil && time.Since(h.from) <= maxHeld {
+		return h.conn, nil
+	}
+	wait := ctx
+	if h.conn != nil {
+		short, cancel := context.WithTimeout(ctx, swapTimeout)
+		defer cancel()
+		wait = short
+	}
+	conn, err := h.db.Conn(wait)
+	switch {
+	case err == nil:
 		h.release()
+		h.conn = conn
+	case h.conn == nil:
+		return nil, fmt.Errorf("waiting for a connection of the pool: %w", err)
 	}
-	if h.conn == nil {
-		conn, err := h.db.Conn(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("waiting for a connection of the pool: %w", err)
-		}
-		h.conn, h.from = conn, time.Now()
-	}
+	h.from = time.Now()
 	return h.conn, nil
 }
 

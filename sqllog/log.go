@@ -78,6 +78,7 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 		if err != nil {
 			_ = l.Close()
 			l.reading.release()
+			l.appending.release()
 		}
 	}()
 	ctx, cancel := bound(ctx, openTimeout)
@@ -86,6 +87,9 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 		return nil, fmt.Errorf("sqllog: %w", err)
 	}
 	if err := l.follow(ctx, true); err != nil {
+		return nil, fmt.Errorf("sqllog: %w", err)
+	}
+	if _, err := l.appending.get(ctx); err != nil {
 		return nil, fmt.Errorf("sqllog: %w", err)
 	}
 	if err := l.startListening(ctx); err != nil {
