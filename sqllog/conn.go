@@ -23,6 +23,8 @@ const (
 	// maxHeld is how long a connection is held if the pool has another one, so that the pool's limits of
 	// age have an effect.
 	maxHeld = time.Minute
+	// maxIdle is how long a connection that was not used counts as good.
+	maxIdle = time.Second
 	// swapTimeout bounds the wait for that other one.
 	swapTimeout = 50 * time.Millisecond
 )
@@ -30,13 +32,19 @@ const (
 // heldConn is a connection that one goroutine holds. It can then go on while the application's
 // transactions hold all others, also those that wait for it.
 type heldConn struct {
-	db   *sql.DB
-	conn *sql.Conn
-	from time.Time
+	db         *sql.DB
+	conn       *sql.Conn
+	from, used time.Time // when it was taken, and last used
 }
 
 // get returns the connection. It waits for the pool if there is none.
+//
+// A connection that was idle is tried out first, as the pool does: it may have been closed meanwhile.
 func (h *heldConn) get(ctx context.Context) (*sql.Conn, error) {
+	if h.conn != nil && time.Since(h.used) > maxIdle && h.conn.PingContext(ctx) != nil {
+		h.release()
+	}
+	h.used = time.Now()
 	if h.conn != nil && time.Since(h.from) <= maxHeld {
 		return h.conn, nil
 	}

@@ -107,7 +107,7 @@ declare
 	has_written constant boolean := pg_current_xact_id_if_assigned() is not null;
 	previous record;
 	this_server record;
-	other_server boolean; -- here, transactions have other numbers
+	other_server boolean; -- this is a restored copy: here, transactions may have other numbers
 	new_epoch boolean;
 begin
 	if pg_is_in_recovery() then
@@ -127,8 +127,9 @@ begin
 		else
 			select previous.system, previous.timeline into this_server;
 		end if;
-		other_server := previous.went_back or coalesce(previous.system <> this_server.system, false);
-		new_epoch := other_server or previous.home <> '{steps}'::regclass::oid
+		other_server := previous.went_back or previous.home <> '{steps}'::regclass::oid
+			or coalesce(previous.system <> this_server.system, false);
+		new_epoch := other_server
 			or fence and coalesce(previous.timeline <> this_server.timeline, false);
 		epoch := previous.epoch;
 		last := previous.seq;
