@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ginsse/ginsse/sqllog"
 )
@@ -82,5 +83,29 @@ func TestSmallPoolIsRefused(t *testing.T) {
 		if (err == nil) != (most == 0) || err != nil && !strings.Contains(err.Error(), "a pool of its own") {
 			t.Errorf("a pool of %d connections: %v", most, err)
 		}
+	}
+}
+
+// TestHeldConnectionMayDie has the server close the connections that the log holds while none of
+// them sends: the node goes on, and the next send does not fail.
+func TestHeldConnectionMayDie(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it waits until a connection counts as idle")
+	}
+	address := newDatabase(t)
+	log := inPostgres.openLog(t, openURL(t, address), sqllog.Config{})
+	if _, err := log.Append(t.Context(), record("all", "1")); err != nil {
+		t.Fatal(err)
+	}
+	run(t, openURL(t, address), `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
+	idle := time.After(1100 * time.Millisecond)
+	until(t, "contact", func() bool {
+		_, err := log.Head(t.Context())
+		return err == nil
+	})
+	<-idle
+	if _, err := log.Append(t.Context(), record("all", "2")); err != nil {
+		t.Errorf("the node is ready, and a send fails: %v", err)
 	}
 }

@@ -14,8 +14,8 @@ import (
 // no deadline.
 //
 // db is the application's pool or another one, with any driver; with a pool of pgx it is what
-// stdlib.OpenDBFromPool returns. The log uses several connections of it at a time, and holds none.
-// It works through pgbouncer in transaction mode; pgx needs its simple protocol there
+// stdlib.OpenDBFromPool returns. The log holds two connections of it, and uses others at times. It
+// works through pgbouncer in transaction mode; pgx needs its simple protocol there
 // (default_query_exec_mode=simple_protocol). For a connection of its own, see [Config.Listen].
 //
 // The role needs the rights that docs/database.md lists. The database must be in UTF-8.

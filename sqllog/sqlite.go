@@ -11,11 +11,11 @@ import (
 )
 
 // OpenSQLite returns the log in an SQLite database of version 3.35 or later, with any driver. It
-// makes the tables, reads the newest events into memory, and returns then, or when ctx ends. If ctx
-// has no deadline, after 30 s.
+// makes the tables, reads the newest events into memory, and returns then, or when ctx ends, or
+// after 30 s if ctx has no deadline.
 //
-// db is the application's pool, or another one on the same file. The log uses several connections
-// of it at a time, and holds none. The settings of its connections are the application's:
+// db is the application's pool, or another one on the same file. The log holds two connections of
+// it, and uses others at times. The settings of its connections are the application's:
 //
 //   - The journal must be in WAL mode: otherwise readers and writers keep each other waiting.
 //   - The busy timeout must not be 0; 5 s is usual. A writer waits as long for another one.

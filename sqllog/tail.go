@@ -216,7 +216,7 @@ func (l *Log) reset(ctx context.Context, db queries) error {
 	if err != nil {
 		return fmt.Errorf("reading the state of the log: %w", err)
 	}
-	start := eventlog.Cursor{Epoch: now.epoch, Seq: now.last}
+	start := eventlog.Cursor{Epoch: now.epoch}
 	if first.Valid {
 		start.Seq, start.Check = first.V-1, now.check.V
 	}

@@ -63,7 +63,7 @@ func (l *Log) trim(ctx context.Context, first *uint64) error {
 	case err != nil:
 		return err
 	}
-	if err := l.remove(ctx, "{log}", "seq", "seq >= $1 and seq < $2", *first, keep); err != nil {
+	if err := l.remove(ctx, "{log}", "seq", "seq >= $1 and seq < $2 and seq < (select max(n.seq) from {log} n)", *first, keep); err != nil {
 		return err
 	}
 	*first = keep
