@@ -137,7 +137,7 @@ func (r *run) resumePostgres(ctx context.Context, s *server) (err error) {
 	return r.withFilled(ctx, db, sqllog.OpenPostgres, []string{
 		fmt.Sprintf(`insert into ginsse_inbox (subject, frame) select %s, convert_to(rpad('data: ' || n, 106, 'x') || E'\n\n', 'UTF8') from generate_series(1, %d) n`,
 			subjects("cast"), total),
-		`select ginsse_step(null, null, null, null, true)`,
+		moveAll,
 		`vacuum analyze`, // as the server does after a minute
 		`checkpoint`,
 	}, func(recent, old *sqllog.Log) error { return r.resume(ctx, "Resuming on PostgreSQL", recent, old, db) })

@@ -148,6 +148,27 @@ func (a *application) withLog(ctx context.Context, open func(context.Context, *s
 	})
 }
 
+// moveAll moves all of the inbox into the log, in steps.
+const moveAll = `do $$ begin
+	loop
+		perform ginsse_step(null::text, null::text, null::text, null::bytea, true);
+		commit;
+		exit when not exists (select from ginsse_inbox);
+	end loop;
+end $$`
+
+// openEmpty opens a log, and moves what an earlier measurement has left in the inbox.
+func openEmpty(ctx context.Context, db *sql.DB, cfg sqllog.Config) (*sqllog.Log, error) {
+	log, err := sqllog.OpenPostgres(ctx, db, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := db.ExecContext(ctx, moveAll); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	return log, nil
+}
+
 // transactions measures the application's transactions on PostgreSQL.
 func (r *run) transactions(ctx context.Context, s *server, with string) error {
 	url, err := r.newDatabase(ctx, s)
@@ -200,10 +221,10 @@ func (r *run) transactionsOf(ctx context.Context, a *application, count int, wit
 	return r.measure(t, []testCase{
 		{"alone", func() ([]float64, error) { return a.rate(ctx, r, count, nil, nil) }},
 		{"published", func() ([]float64, error) {
-			return a.withLog(ctx, sqllog.OpenPostgres, func(publish publisher) ([]float64, error) { return a.rate(ctx, r, count, nil, publish) })
+			return a.withLog(ctx, openEmpty, func(publish publisher) ([]float64, error) { return a.rate(ctx, r, count, nil, publish) })
 		}},
 		{"published, log closed", func() ([]float64, error) {
-			return a.withLog(ctx, sqllog.OpenPostgres, func(publish publisher) ([]float64, error) {
+			return a.withLog(ctx, openEmpty, func(publish publisher) ([]float64, error) {
 				_ = a.log.Close()
 				a.log = nil
 				return a.rate(ctx, r, count, nil, publish)
