@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ginsse/ginsse"
@@ -125,10 +126,13 @@ func TestLostConsumerIsReplaced(t *testing.T) {
 func TestAppendWithoutConnectionStoresNothing(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	log := open(t, connect(t, s.ClientURL()), natslog.Config{})
+	nc := connect(t, s.ClientURL())
+	log := open(t, nc, natslog.Config{})
 	r := newReader(t, log, alice)
 	port, store := s.Addr().(*net.TCPAddr).Port, strings.TrimSuffix(s.StoreDir(), "/jetstream")
+	lost := nc.StatusChanged(nats.RECONNECTING)
 	stopServer(s)
+	<-lost // before, the client may send the event when it is connected again
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
