@@ -1,0 +1,315 @@
+// The connection to the server: when it is opened, given up and opened again.
+
+import type { Block } from "./decoder.js";
+import type { Memory } from "./position.js";
+import type { End, Transport } from "./transport.js";
+import type { Options, State } from "./types.js";
+
+/**
+ * What a stream learns from its connection, in order. Messages go to other tabs too, so they are
+ * plain values.
+ */
+export type Message =
+  | ["event", type: string, text: string, id: string]
+  | ["at", id: string] // the position has moved without an event
+  | ["open", id: string, topics: string[]]
+  | ["stale", reason: string]
+  | ["state", state: State, reason: string, status?: number | undefined];
+
+export interface Connection {
+  /** Connects at a position. If quiet, the page is live by another tab: only a delay is reported. */
+  start(at: string, topics: string[], quiet: boolean): void;
+  stop(): void;
+  /** Sets the topics. An open connection is opened again at its position if they have changed. */
+  read(topics: string[]): void;
+  /** Connects now, whatever the state. */
+  reconnect(): void;
+}
+
+type Timer = ReturnType<typeof setTimeout> | undefined;
+
+// All times are in milliseconds.
+const FIRST_DELAY = 1000; // before the next attempt, unless the server names a time; it doubles
+const LONGEST_DELAY = 30_000;
+const LONGEST_WAIT = 3_600_000; // that the server can ask for
+const OPEN_TIME = 15_000; // how long a connection may take to open
+const QUIET_TIME = 3000; // how long an expected interruption may take before it is reported
+const LONGEST_QUIET_WAIT = 10_000; // the rest of a longer wait is reported
+const MISSED_HEARTBEATS = 2.5; // so much silence is a dead connection
+const MOMENT = 20; // changes of the topics within this time are one
+const TICK = 1000; // between two checks, at most
+const LATE = 1500; // a tick so late means that the page did not run, because of sleep or its own work
+const GRACE = 500; // after a pause, what has arrived may come this long after the timers
+const SLEPT = 10_000; // a tick so late means sleep,
+const SLEPT_HIDDEN = 150_000; // or so late in a hidden page, whose timers run once a minute
+
+export function newConnection(
+  address: URL,
+  transport: Transport,
+  options: Options,
+  memory: Memory,
+  emit: (messages: Message[]) => void,
+): Connection {
+  let position = "";
+  let topics: string[] = [];
+  let sent: string[] = []; // those of the open connection
+  let running: AbortController | undefined;
+  let live = false;
+  let waiting = false; // for the next attempt
+  let notBefore = 0; // the end of a wait that the server asked for
+  let attempt = 0; // what belongs to an earlier attempt is ignored
+  let close = () => {};
+  let timer: Timer; // for the next attempt, or the end of this one
+  let reportTimer: Timer; // for the report of an expected interruption
+  let ticker: Timer;
+  let readTimer: Timer; // for changes of the topics
+  let failures = 0; // in a row
+  let delay = FIRST_DELAY;
+  let renewed = false; // the credential was renewed since the connection was open
+  let heartbeat = 0; // the interval; 0 if it is not known
+  let heard = 0; // when the last bytes arrived
+
+  /** Closes the connection and ends all waits for it. */
+  function drop() {
+    attempt++;
+    close();
+    close = () => {};
+    clearTimeout(timer);
+    live = waiting = false;
+    heartbeat = 0;
+  }
+
+  function stop() {
+    running?.abort();
+    running = undefined;
+    drop();
+    clearTimeout(ticker);
+    clearTimeout(reportTimer);
+  }
+
+  function end(state: State, reason: string, status?: number) {
+    stop();
+    emit([["state", state, reason, status]]);
+  }
+
+  async function connect() {
+    drop();
+    if (memory.replaced()) return end("signed-out", "another person");
+    const mine = attempt;
+    timer = setTimeout(() => fail({ reason: "timeout" }), OPEN_TIME);
+    let headers: Headers;
+    try {
+      headers = new Headers(await options.headers?.());
+    } catch (error) {
+      reportError(error);
+      if (mine === attempt) fail({ reason: "headers" });
+      return;
+    }
+    if (mine !== attempt) return;
+    headers.set("Accept", "text/event-stream");
+    const url = new URL(address);
+    sent = topics;
+    for (const topic of sent) url.searchParams.append(options.topicParameter ?? "topic", topic);
+    if (position) {
+      // An EventSource cannot set the header, and for another origin it would need a preflight.
+      if (options.transport === "eventsource" || url.origin !== globalThis.location?.origin) url.searchParams.set("lastEventId", position);
+      else headers.set("Last-Event-ID", String.fromCharCode(...new TextEncoder().encode(position)));
+    }
+    close = transport(url, headers, position, {
+      opened() {
+        heard = Date.now();
+        clearTimeout(timer);
+        timer = setTimeout(() => emit(opened([])), TICK); // a server other than the kit's sends no sse.open
+      },
+      received,
+      retry(milliseconds) {
+        delay = milliseconds;
+      },
+      ended,
+    });
+  }
+
+  /** Adds to out that the connection is open. */
+  function opened(out: Message[]) {
+    clearTimeout(timer);
+    clearTimeout(reportTimer);
+    if (!live) {
+      out.push(["state", "live", ""]);
+      live = true;
+      failures = notBefore = 0;
+      renewed = false;
+    }
+    return out;
+  }
+
+  function received(blocks: Block[]) {
+    heard = Date.now();
+    const out: Message[] = [];
+    for (const { type, text, id } of blocks) {
+      position = id;
+      if (type && !type.startsWith("sse.")) {
+        opened(out).push(["event", type, text, id]);
+        continue;
+      }
+      const { stream = "", resumed, heartbeat: interval = 0, reason = "", retry = delay } = parse(text);
+      if (type === "sse.open") {
+        heartbeat = interval;
+        tick();
+        opened(out).push(["open", stream, sent]);
+        if (!resumed) out.push(["stale", "new"]);
+      } else if (type === "sse.gap") out.push(["stale", reason]);
+      out.push(["at", id]);
+      if (type === "sse.close" || type === "sse.reconnect") {
+        emit(out);
+        return type === "sse.close" ? end("closed", reason) : pause(reason, retry);
+      }
+    }
+    emit(out);
+  }
+
+  /** Waits as long as the server asked. */
+  function pause(reason: string, wait: number) {
+    drop();
+    reportAfter(wait, reason);
+    notBefore = Date.now() + wait;
+    if (reason === "expired" && options.auth) renew("expired");
+    else connectAt(notBefore);
+  }
+
+  function ended(how: End) {
+    const { reason, status, redirected } = how;
+    if (status === 204) end("closed", "finished", status);
+    else if (status === 401 || status === 403 || redirected) {
+      if (!options.auth || renewed) return end("signed-out", reason, status);
+      reportAfter(0, reason);
+      renew(reason, status);
+    } else if (!status || status === 200 || status >= 500 || status === 408 || status === 425) fail(how);
+    else end("closed", reason, status);
+  }
+
+  async function renew(reason: string, status?: number) {
+    drop();
+    const mine = attempt;
+    const until = notBefore;
+    waiting = true;
+    notBefore = Infinity; // only the answer ends this wait
+    let result;
+    try {
+      result = await options.auth!();
+    } catch (error) {
+      reportError(error);
+      if (mine === attempt) fail({ reason: "auth" });
+      return;
+    }
+    if (mine !== attempt) return;
+    renewed = true;
+    notBefore = until;
+    if (result === false) end("signed-out", reason, status);
+    else connectAt(notBefore);
+  }
+
+  /** Waits before another attempt, longer each time. */
+  function fail({ reason, status, wait = 0 }: End) {
+    drop();
+    clearTimeout(reportTimer);
+    emit([["state", "reconnecting", reason, status]]);
+    const backoff = Math.min(LONGEST_DELAY, delay * 2 ** failures++) * (0.5 + Math.random() / 2);
+    notBefore = wait && Date.now() + wait;
+    connectAt(Date.now() + Math.max(wait, backoff));
+  }
+
+  function connectAt(time: number) {
+    waiting = true;
+    timer = setTimeout(connect, Math.min(time - Date.now(), LONGEST_WAIT));
+  }
+
+  /** Opens a new connection. The page hears of it only if that takes long. */
+  function reopen() {
+    if (live) reportAfter(0, "");
+    connect();
+  }
+
+  function reportAfter(wait: number, reason: string) {
+    clearTimeout(reportTimer);
+    reportTimer = setTimeout(() => emit([["state", "reconnecting", reason]]), QUIET_TIME + Math.min(wait, LONGEST_QUIET_WAIT));
+  }
+
+  /** Connects if the stream is waiting and may. */
+  function hurry() {
+    if (waiting && Date.now() >= notBefore) connect();
+  }
+
+  /** Checks the connection again and again. */
+  function tick() {
+    clearTimeout(ticker);
+    const wait = heartbeat ? Math.max(TICK / 20, Math.min(TICK, heartbeat / 4)) : TICK;
+    const due = Date.now() + wait;
+    ticker = setTimeout(() => {
+      tick();
+      check(Date.now() - due);
+    }, wait);
+  }
+
+  function check(late: number) {
+    const now = Date.now();
+    heard = Math.min(heard, now); // the clock may have been set back
+    if (late > LATE) hurry();
+    if (!live) return;
+    if (!heartbeat) {
+      if (late > (globalThis.document?.hidden ? SLEPT_HIDDEN : SLEPT)) reopen(); // it cannot know
+    } else if (late > LATE) verify();
+    else if (now - heard >= MISSED_HEARTBEATS * heartbeat) {
+      emit([["state", "reconnecting", "silent"]]);
+      connect();
+    }
+  }
+
+  /** After a pause of the page, replaces a connection that is silent for longer than usual. */
+  function verify() {
+    if (!live || !heartbeat || Date.now() - heard < 1.2 * heartbeat) return;
+    const before = heard;
+    const mine = attempt;
+    setTimeout(() => {
+      if (mine === attempt && heard === before) reopen();
+    }, GRACE);
+  }
+
+  return {
+    start(at, wanted, quiet) {
+      stop();
+      position = at;
+      topics = wanted;
+      failures = notBefore = 0;
+      delay = FIRST_DELAY;
+      renewed = false;
+      running = new AbortController();
+      const { signal } = running;
+      globalThis.addEventListener?.("online", () => (live ? reopen() : hurry()), { signal });
+      globalThis.document?.addEventListener("visibilitychange", () => (live ? verify() : hurry()), { signal });
+      if (quiet) reportAfter(0, "");
+      else emit([["state", "connecting", ""]]);
+      tick();
+      connect();
+    },
+    stop,
+    read(wanted) {
+      topics = wanted;
+      clearTimeout(readTimer);
+      readTimer = setTimeout(() => {
+        if (running && !waiting && topics.join() !== sent.join()) reopen();
+      }, MOMENT);
+    },
+    reconnect() {
+      if (running) reopen();
+    },
+  };
+}
+
+/** Reads the data of an event of the kit. */
+function parse(text: string) {
+  try {
+    return (JSON.parse(text) ?? {}) as { stream?: string; resumed?: boolean; heartbeat?: number; reason?: string; retry?: number };
+  } catch {
+    return {};
+  }
+}

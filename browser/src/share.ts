@@ -1,0 +1,290 @@
+// One connection for all tabs of a session.
+//
+// The tab that holds a lock leads: it has the connection, and broadcasts what it receives. Each
+// time a tab begins to lead, it takes a term that is greater than all before. Tabs follow the
+// greatest term that they have seen.
+//
+// A tab follows from a position of its own. It names that position in a hello. The leader answers
+// with the messages since then, and what it broadcasts after its answer continues there. A new
+// leader may have received less than a tab that says hello: then it answers when its own
+// connection has come so far.
+
+import type { Connection, Message } from "./connection.js";
+
+/** What a stream reads from: its own connection, or that of another tab. */
+export type Source = Omit<Connection, "start"> & { start(topics: string[], quiet: boolean): void };
+
+// All times are in milliseconds.
+const COLLECT_TIME = 60; // for the hellos to a new leader
+const SEARCH_TIME = 1000; // until a position counts as unknown
+const LINGER_TIME = 1000; // for the other tabs to learn the end, before one could lead
+const INHERIT_TIME = 5000; // for slow tabs to say hello, before their topics are given up
+const PING_INTERVAL = 250; // from a visible tab to the leader
+const SILENCE = 600; // of a leader that does not run: another takes its place
+const MAX_RECENT = 1000; // messages that a leader can repeat, and
+const MAX_RECENT_TEXT = 1 << 20; // UTF-16 code units of data in them
+
+/** What a tab sends to the leader, in a BroadcastChannel. */
+interface ToLeader {
+  tab: string;
+  topics?: string[];
+  hello?: number; // numbered, because the tab may ask again before the answer arrives
+  at?: [position: string, event: string]; // with a hello
+  reconnect?: boolean;
+}
+
+/** What the leader broadcasts. */
+interface FromLeader {
+  term: number;
+  to?: string; // the tab that a hello came from
+  hello?: number;
+  messages?: Message[];
+}
+
+/** A stream that shares its connection with all tabs of the same name. */
+export function newShare(
+  name: string,
+  newConnection: (emit: (messages: Message[]) => void) => Connection,
+  position: () => string,
+  receive: (messages: Message[]) => void,
+): Source {
+  const { locks } = navigator;
+  const tab = crypto.randomUUID();
+  let channel: BroadcastChannel;
+  let joined: AbortController | undefined; // aborted when this tab leaves
+  let topics: string[] = [];
+  let term = 0; // the greatest seen
+
+  // What leaders have sent. A tab keeps it for when it leads itself.
+  let recent: Message[] = []; // the newest messages that have a place in the order
+  let recentText = 0;
+  let state: Message = ["state", "connecting", ""];
+  let open: Message = ["open", "", []];
+  let lastEvent = ""; // its ID
+
+  // As a follower:
+  let queue: AbortController | undefined; // the wait for the lock
+  let following = false; // the leader has answered
+  let hellos = 0;
+  let heard = 0; // when a leader was heard last
+  let pinger: ReturnType<typeof setTimeout> | undefined;
+
+  // As the leader:
+  let leading: AbortController | undefined; // aborted when this tab leads no more
+  let inherited: string[] = []; // the topics of the leader before, until their tabs have said hello
+  const others = new Map<string, string[]>(); // the topics of the other tabs
+  const unanswered = new Map<string, ToLeader>(); // hellos
+
+  const connection = newConnection((messages) => {
+    broadcast({ messages });
+    take(messages);
+    if (!ended()) unanswered.forEach((message) => answer(message));
+    else {
+      const mine = joined;
+      setTimeout(() => mine === joined && leave(), LINGER_TIME);
+    }
+  });
+
+  const broadcast = (message: Omit<FromLeader, "term">) => channel.postMessage({ term, ...message });
+  const ask = (message: Omit<ToLeader, "tab">) => channel.postMessage({ tab, ...message });
+  const ended = () => state[1] === "closed" || state[1] === "signed-out";
+  const union = () => [...new Set([topics, inherited, ...others.values()].flat())].sort();
+
+  /** Takes messages of the leader, which is this tab or another. */
+  function take(messages: Message[]) {
+    for (const message of messages) {
+      if (message[0] === "state") state = message;
+      else if (message[0] === "open") open = message;
+      else {
+        if (message[0] === "event") lastEvent = message[3];
+        recentText += size(message);
+        recent.push(message);
+      }
+    }
+    while (recent.length > MAX_RECENT || recentText > MAX_RECENT_TEXT) recentText -= size(recent.shift()!);
+    receive(messages);
+  }
+
+  function join() {
+    const mine = new AbortController();
+    joined = mine;
+    channel = new BroadcastChannel(name);
+    channel.onmessage = ({ data }) => {
+      if (data.term) fromLeader(data);
+      else if (leading) toLeader(data);
+    };
+    // A lock of its own shows the leader when this tab is gone.
+    locks.request(name + tab, () => {
+      if (mine !== joined) return;
+      hello();
+      stand();
+      ping();
+      return aborted(mine);
+    });
+  }
+
+  function leave() {
+    if (!joined) return;
+    joined.abort();
+    joined = undefined;
+    queue?.abort();
+    clearTimeout(pinger);
+    stepDown();
+    channel.close();
+  }
+
+  function hello() {
+    following = false;
+    ask({ hello: ++hellos, at: [position(), lastEvent], topics });
+  }
+
+  /** Waits for the lock, or takes it from a leader that does not run. */
+  function stand(steal = false) {
+    queue?.abort();
+    const mine = new AbortController();
+    queue = mine;
+    locks
+      .request(name, steal ? { steal } : { signal: mine.signal }, () => (mine === queue && joined ? lead() : undefined))
+      .catch(() => {}) // it was aborted, or stolen
+      .then(() => {
+        if (mine !== queue || !joined) return;
+        stepDown();
+        stand();
+        hello();
+      });
+  }
+
+  function lead() {
+    const mine = new AbortController();
+    leading = mine;
+    others.clear();
+    unanswered.clear();
+    inherited = open[2] as string[];
+    term = Math.max(term + 1, Date.now()) + Math.random();
+    broadcast({}); // the others say hello
+    setTimeout(() => {
+      if (mine !== leading) return;
+      let at = position();
+      if (!at) {
+        for (const { at: [place] = [""] } of unanswered.values()) at ||= place;
+        if (at) receive([["stale", "new"]]); // this tab alone has nothing yet
+      }
+      connection.start(at, union(), state[1] === "live");
+    }, COLLECT_TIME);
+    setTimeout(() => {
+      if (mine !== leading) return;
+      inherited = [];
+      connection.read(union());
+    }, INHERIT_TIME);
+    return aborted(mine);
+  }
+
+  function stepDown() {
+    leading?.abort();
+    leading = undefined;
+    connection.stop();
+  }
+
+  function fromLeader({ term: theirs, to, hello: number, messages }: FromLeader) {
+    if (theirs < term) return; // it has been replaced
+    heard = Date.now();
+    if (theirs > term) {
+      term = theirs;
+      if (leading) return stepDown(); // stand says hello
+      hello();
+    }
+    if (to ? to !== tab || number !== hellos || following : !following) return;
+    following = true;
+    if (messages) take(messages);
+    if (ended()) leave();
+  }
+
+  function toLeader(message: ToLeader) {
+    const { tab: from, hello: number, topics: theirs, reconnect } = message;
+    if (theirs) {
+      if (!others.has(from)) watch(from);
+      others.set(from, theirs);
+      connection.read(union());
+    }
+    if (reconnect) connection.reconnect();
+    if (number) {
+      unanswered.set(from, message);
+      answer(message);
+      search(message);
+    } else broadcast({});
+  }
+
+  /** Forgets a tab when it is gone: then this tab gets its lock. */
+  function watch(from: string) {
+    const { signal } = leading!;
+    const gone = () => {
+      others.delete(from);
+      unanswered.delete(from);
+      if (!signal.aborted) connection.read(union());
+    };
+    locks.request(name + from, { signal }, gone).catch(() => {});
+  }
+
+  /** Answers a hello, unless the position may be ahead of this tab's. */
+  function answer(message: ToLeader, last = false) {
+    const { tab: to, hello: number, at: [place, event] = ["", ""] } = message;
+    const after = (id: string) => id && recent.findLastIndex((one) => idOf(one) === id) + 1;
+    const from = after(place) || after(event);
+    if (!from && place && !last) return;
+    unanswered.delete(to);
+    const missed: Message[] = from ? recent.slice(from) : [["stale", place ? "unknown" : "new"]];
+    broadcast({ to, hello: number!, messages: [state, open, ...missed] });
+  }
+
+  /** Ends the search for the position of a hello, a while after the connection was opened. */
+  function search(message: ToLeader) {
+    setTimeout(() => {
+      if (!leading || unanswered.get(message.tab) !== message) return;
+      if (state[1] === "live") answer(message, true);
+      else search(message);
+    }, SEARCH_TIME);
+  }
+
+  /** Asks the leader for a sign of life, again and again, while this tab is visible. */
+  function ping() {
+    const due = Date.now() + PING_INTERVAL;
+    pinger = setTimeout(() => {
+      const now = Date.now();
+      // A tab that did not run itself knows nothing about the leader.
+      if (leading || document.hidden || now - due > PING_INTERVAL) heard = now;
+      else {
+        if (now - heard > SILENCE) {
+          heard = now;
+          stand(true);
+        }
+        ask({});
+      }
+      ping();
+    }, PING_INTERVAL);
+  }
+
+  return {
+    start(wanted) {
+      leave();
+      topics = wanted;
+      heard = Date.now();
+      join();
+    },
+    stop: leave,
+    read(wanted) {
+      topics = wanted;
+      if (leading) connection.read(union());
+      else if (joined) ask({ topics });
+    },
+    reconnect() {
+      if (leading) connection.reconnect();
+      else ask({ reconnect: true });
+    },
+  };
+}
+
+const aborted = (controller: AbortController) =>
+  new Promise<void>((resolve) => controller.signal.addEventListener("abort", () => resolve()));
+
+const size = (message: Message) => (message[0] === "event" ? message[2].length : 0);
+const idOf = (message: Message) => (message[0] === "event" ? message[3] : message[0] === "at" ? message[1] : "");

@@ -1,0 +1,105 @@
+// One connection: a fetch whose body is read, or a native EventSource.
+
+import { newDecoder, type Block } from "./decoder.js";
+import type { Options } from "./types.js";
+
+/** Why a connection ended, or was not opened. */
+export interface End {
+  reason: string;
+  status?: number;
+  wait?: number; // milliseconds that the server asked for
+  redirected?: boolean; // to something that is not an event stream, such as a page to sign in
+}
+
+export interface Listener {
+  opened(): void;
+  received(blocks: Block[]): void; // blocks may be empty: bytes have arrived
+  retry(milliseconds: number): void;
+  ended(end: End): void;
+}
+
+/** Opens a connection. The result closes it; after that the listener is called no more. */
+export type Transport = (url: URL, headers: Headers, lastID: string, listener: Listener) => () => void;
+
+export const newFetchTransport = (options: Options): Transport => (url, headers, lastID, listener) => {
+  const abort = new AbortController();
+  const { signal } = abort;
+  const read = async (): Promise<End> => {
+    const init: RequestInit = { headers, signal, cache: "no-store" };
+    if (options.credentials) init.credentials = options.credentials;
+    const response = await (options.fetch ?? fetch)(url, init);
+    const { status, body } = response;
+    if (status !== 200 || !body || !/^text\/event-stream\b/i.test(response.headers.get("content-type") ?? "")) {
+      abort.abort(); // the body is of no use
+      return {
+        reason: status === 200 ? "not an event stream" : "refused",
+        status,
+        wait: retryAfter(response.headers.get("retry-after")),
+        redirected: response.redirected,
+      };
+    }
+    listener.opened();
+    const decode = newDecoder(lastID, listener.retry);
+    const reader = body.getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (signal.aborted) break;
+      if (done) return { reason: "dropped" };
+      listener.received(decode(value));
+    }
+    return { reason: "" };
+  };
+  let closed = false;
+  read()
+    .catch((): End => ({ reason: "network" }))
+    .then((end) => closed || listener.ended(end));
+  return () => {
+    closed = true;
+    abort.abort();
+  };
+};
+
+/** The transport of native EventSources. listen adds an event type, also to the open connection. */
+export function newEventSourceTransport(options: Options) {
+  const types = new Set(["message", "sse.open", "sse.heartbeat", "sse.gap", "sse.reconnect", "sse.close"]);
+  let listen: ((type: string) => void) | undefined;
+  const transport: Transport = (url, headers, lastID, listener) => {
+    const source = new EventSource(url, { withCredentials: options.credentials === "include" });
+    let close = () => source.close();
+    listen = (type) =>
+      source.addEventListener(type, (event: MessageEvent<string>) =>
+        listener.received([{ type, text: event.data, id: event.lastEventId || lastID }]),
+      );
+    types.forEach(listen);
+    source.onopen = listener.opened;
+    source.onerror = () => {
+      const refused = source.readyState === EventSource.CLOSED;
+      source.close(); // it would reconnect without the delays of the stream
+      if (!refused) return listener.ended({ reason: "network" });
+      // Only fetch shows the status of the refusal.
+      close = newFetchTransport(options)(url, headers, lastID, {
+        ...listener,
+        opened() {
+          close();
+          listener.ended({ reason: "network" });
+        },
+      });
+    };
+    return () => close();
+  };
+  return {
+    transport,
+    listen(type: string) {
+      if (types.has(type)) return;
+      types.add(type);
+      listen?.(type);
+    },
+  };
+}
+
+/** Milliseconds from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3). */
+function retryAfter(value: string | null): number {
+  if (!value) return 0;
+  const wait = /^\d+$/.test(value) ? +value * 1000 : Date.parse(value) - Date.now();
+  return wait > 0 ? wait : 0; // also for what is neither
+}
