@@ -2,7 +2,7 @@
 
 import type { Block } from "./decoder.js";
 import type { Memory } from "./position.js";
-import type { End, Transport } from "./transport.js";
+import { REDIRECTED, type Transport } from "./transport.js";
 import type { Options, State } from "./types.js";
 
 /**
@@ -40,8 +40,7 @@ const MOMENT = 20; // changes of the topics within this time are one
 const TICK = 1000; // between two checks, at most
 const LATE = 1500; // a tick so late means that the page did not run, because of sleep or its own work
 const GRACE = 500; // after a pause, what has arrived may come this long after the timers
-const SLEPT = 10_000; // a tick so late means sleep,
-const SLEPT_HIDDEN = 150_000; // or so late in a hidden page, whose timers run once a minute
+const SLEPT = 150_000; // a tick so late means sleep also in a hidden page, whose timers run once a minute
 
 export function newConnection(
   address: URL,
@@ -96,13 +95,13 @@ export function newConnection(
     drop();
     if (memory.replaced()) return end("signed-out", "another person");
     const mine = attempt;
-    timer = setTimeout(() => fail({ reason: "timeout" }), OPEN_TIME);
+    timer = setTimeout(() => fail("timeout"), OPEN_TIME);
     let headers: Headers;
     try {
       headers = new Headers(await options.headers?.());
     } catch (error) {
-      reportError(error);
-      if (mine === attempt) fail({ reason: "headers" });
+      console.error("ginsse:", error);
+      if (mine === attempt) fail("headers");
       return;
     }
     if (mine !== attempt) return;
@@ -151,7 +150,7 @@ export function newConnection(
         opened(out).push(["event", type, text, id]);
         continue;
       }
-      const { stream = "", resumed, heartbeat: interval = 0, reason = "", retry = delay } = parse(text);
+      const { stream = "", resumed, heartbeat: interval = 0, reason = "", retry = delay } = parse(text) ?? {};
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
@@ -176,14 +175,13 @@ export function newConnection(
     else connectAt(notBefore);
   }
 
-  function ended(how: End) {
-    const { reason, status, redirected } = how;
+  function ended(reason: string, status?: number, wait?: number) {
     if (status === 204) end("closed", "finished", status);
-    else if (status === 401 || status === 403 || redirected) {
+    else if (status === 401 || status === 403 || reason === REDIRECTED) {
       if (!options.auth || renewed) return end("signed-out", reason, status);
       reportAfter(0, reason);
       renew(reason, status);
-    } else if (!status || status === 200 || status >= 500 || status === 408 || status === 425) fail(how);
+    } else if (!status || status === 200 || status >= 500 || status === 408 || status === 425) fail(reason, status, wait);
     else end("closed", reason, status);
   }
 
@@ -197,8 +195,8 @@ export function newConnection(
     try {
       result = await options.auth!();
     } catch (error) {
-      reportError(error);
-      if (mine === attempt) fail({ reason: "auth" });
+      console.error("ginsse:", error);
+      if (mine === attempt) fail("auth");
       return;
     }
     if (mine !== attempt) return;
@@ -209,7 +207,7 @@ export function newConnection(
   }
 
   /** Waits before another attempt, longer each time. */
-  function fail({ reason, status, wait = 0 }: End) {
+  function fail(reason: string, status?: number, wait = 0) {
     drop();
     clearTimeout(reportTimer);
     emit([["state", "reconnecting", reason, status]]);
@@ -256,7 +254,7 @@ export function newConnection(
     if (late > LATE) hurry();
     if (!live) return;
     if (!heartbeat) {
-      if (late > (globalThis.document?.hidden ? SLEPT_HIDDEN : SLEPT)) reopen(); // it cannot know
+      if (late > SLEPT) reopen(); // it cannot know
     } else if (late > LATE) verify();
     else if (now - heard >= MISSED_HEARTBEATS * heartbeat) {
       emit([["state", "reconnecting", "silent"]]);
@@ -305,11 +303,13 @@ export function newConnection(
   };
 }
 
-/** Reads the data of an event of the kit. */
-function parse(text: string) {
+/** The value of JSON, or the text itself. */
+export function parse(text: string): any {
   try {
-    return (JSON.parse(text) ?? {}) as { stream?: string; resumed?: boolean; heartbeat?: number; reason?: string; retry?: number };
+    return JSON.parse(text);
   } catch {
-    return {};
+    return text;
   }
 }
+
+export const isFinal = (state: unknown) => state === "closed" || state === "signed-out";

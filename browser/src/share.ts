@@ -9,7 +9,7 @@
 // leader may have received less than a tab that says hello: then it answers when its own
 // connection has come so far.
 
-import type { Connection, Message } from "./connection.js";
+import { isFinal, type Connection, type Message } from "./connection.js";
 
 /** What a stream reads from: its own connection, or that of another tab. */
 export type Source = Omit<Connection, "start"> & { start(topics: string[], quiet: boolean): void };
@@ -78,7 +78,7 @@ export function newShare(
   const connection = newConnection((messages) => {
     broadcast({ messages });
     take(messages);
-    if (!ended()) unanswered.forEach((message) => answer(message));
+    if (!isFinal(state[1])) unanswered.forEach((message) => answer(message));
     else {
       const mine = joined;
       setTimeout(() => mine === joined && leave(), LINGER_TIME);
@@ -87,7 +87,6 @@ export function newShare(
 
   const broadcast = (message: Omit<FromLeader, "term">) => channel.postMessage({ term, ...message });
   const ask = (message: Omit<ToLeader, "tab">) => channel.postMessage({ tab, ...message });
-  const ended = () => state[1] === "closed" || state[1] === "signed-out";
   const union = () => [...new Set([topics, inherited, ...others.values()].flat())].sort();
 
   /** Takes messages of the leader, which is this tab or another. */
@@ -196,7 +195,7 @@ export function newShare(
     if (to ? to !== tab || number !== hellos || following : !following) return;
     following = true;
     if (messages) take(messages);
-    if (ended()) leave();
+    if (isFinal(state[1])) leave();
   }
 
   function toLeader(message: ToLeader) {
