@@ -3,12 +3,14 @@
 import { newDecoder, type Block } from "./decoder.js";
 import type { Options } from "./types.js";
 
+type End = [reason: string, status?: number, wait?: number];
+
 export interface Listener {
   opened(): void;
   received(blocks: Block[]): void; // blocks may be empty: bytes have arrived
   retry(milliseconds: number): void;
   /** The connection has ended or was not opened. wait is how many milliseconds the server asks for. */
-  ended(reason: string, status?: number, wait?: number): void;
+  ended(...end: End): void;
 }
 
 /** The reason of a response that is no event stream, from elsewhere: such as a page to sign in. */
@@ -21,7 +23,7 @@ export const newFetchTransport = (options: Options): Transport => (url, headers,
   const abort = new AbortController();
   const { signal } = abort;
   let closed = false;
-  const read = async (): Promise<[reason: string, status?: number, wait?: number]> => {
+  const read = async (): Promise<End> => {
     const credentials = options.credentials ?? "same-origin";
     const response = await (options.fetch ?? fetch)(url, { headers, signal, credentials, cache: "no-store" });
     const { status, body } = response;
@@ -41,7 +43,7 @@ export const newFetchTransport = (options: Options): Transport => (url, headers,
     return ["dropped"];
   };
   read()
-    .catch((): [string] => ["network"])
+    .catch((): End => ["network"])
     .then((end) => closed || listener.ended(...end));
   return () => {
     closed = true;
