@@ -3,7 +3,7 @@
 // The same sources give the same bytes on any machine and in any folder, because dist/ is
 // committed: users of the Go package need no npm, and check.mjs compares.
 
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, posix } from "node:path";
@@ -84,7 +84,11 @@ function types() {
 
 /** Runs the TypeScript compiler. Its messages go to stderr; it throws if there are errors. */
 export function tsc(args, cwd = root) {
-  execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), ...args], { cwd, stdio: ["ignore", 2, 2] });
+  const compiler = join(root, "node_modules/typescript/bin/tsc");
+  const { status } = spawnSync(process.execPath, [compiler, ...args], { cwd, stdio: ["ignore", 2, 2] });
+  if (status !== 0) {
+    throw new Error("the TypeScript compiler has found errors: see above");
+  }
 }
 
 /** Prints what each module weighs. Throws if the page's is too heavy. */
