@@ -10,6 +10,7 @@ import { join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
+import { minify } from "terser";
 
 export const root = fileURLToPath(new URL(".", import.meta.url));
 export const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
@@ -40,13 +41,21 @@ export async function build() {
     entryPoints: entries.map((name) => `src/${name}.ts`),
     outdir: "dist", // the paths in the source maps are relative to it
     write: false,
-    minify: true,
     sourcemap: true,
-    banner: { js: `/*! ${manifest.name} ${manifest.version} | ${manifest.license} licence | ${manifest.homepage} */` },
     plugins: [{ name: "one copy of ginsse.js", setup: shareGinsse }],
   });
-  for (const file of outputFiles) {
-    files.set(file.path.slice(join(root, "dist/").length), Buffer.from(file.contents));
+  const text = (name) => outputFiles.find(({ path }) => path === join(root, "dist", name)).text;
+  for (const name of entries.map((name) => `${name}.js`)) {
+    // 4 % smaller after gzip than what esbuild minifies.
+    const { code, map } = await minify({ [name]: text(name) }, {
+      ecma: 2022,
+      module: true,
+      compress: { passes: 3, pure_getters: true, unsafe_arrows: true },
+      format: { preamble: `/*! ${manifest.name} ${manifest.version} | ${manifest.license} */` },
+      sourceMap: { content: text(`${name}.map`), filename: name, url: `${name}.map`, includeSources: true },
+    });
+    files.set(name, Buffer.from(code));
+    files.set(`${name}.map`, Buffer.from(map));
   }
   for (const [name, content] of types()) {
     files.set(name, content);

@@ -1,4 +1,2 @@
-import type { EventMap, Options, Stream } from "./types.js";
-export type * from "./types.js";
-/** Opens an event stream. */
-export declare function connect<Events extends EventMap = Record<string, any>>(url: string, options?: Options): Stream<Events>;
+export { connect } from "./stream.js";
+export type { AnyEvent, EventMap, Handler, ListenOptions, Options, ServerEvent, State, StateDetail, Stream, Topics, TypeOf, } from "./types.js";
