@@ -135,20 +135,15 @@ func (p *Proxy) copy(to, from net.Conn, answers bool) {
 	defer func() { _ = from.Close() }()
 	buffer := make([]byte, 64<<10)
 	for total := 0; ; {
-		rate, most := 0, len(buffer)
-		if answers {
-			p.mu.Lock()
-			rate = p.rate
-			p.mu.Unlock()
+		piece := buffer
+		if p.rateOf(answers) > 0 {
+			piece = buffer[:4<<10]
 		}
-		if rate > 0 {
-			most = 4 << 10
-		}
-		n, err := from.Read(buffer[:most])
+		n, err := from.Read(piece)
 		if err != nil {
 			return
 		}
-		if rate > 0 {
+		if rate := p.rateOf(answers); rate > 0 {
 			time.Sleep(time.Duration(n) * time.Second / time.Duration(rate)) // a slow link
 		}
 		total += n
@@ -159,6 +154,16 @@ func (p *Proxy) copy(to, from net.Conn, answers bool) {
 			return
 		}
 	}
+}
+
+// rateOf returns the bytes a second of one direction; 0 for no bound.
+func (p *Proxy) rateOf(answers bool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !answers {
+		return 0
+	}
+	return p.rate
 }
 
 // pass returns when data may be forwarded. It reports false if the connection is to be dropped.
