@@ -97,8 +97,8 @@ func (p *Proxy) SetRate(bytes int) { p.set(func() { p.rate = bytes }) }
 // SetServer sets the address of the server for new connections.
 func (p *Proxy) SetServer(address string) { p.set(func() { p.server = address }) }
 
-// OnAnswer has judge called for each piece of the server's answers that is not stalled. The total is
-// the connection's bytes of answers up to the end of data.
+// OnAnswer has judge called for each piece of the server's answers that is not stalled. The total
+// counts the bytes of answers on the connection, up to the end of data.
 //
 // Calls do not overlap. They hold up the proxy, and must not call it. judge does not keep data.
 func (p *Proxy) OnAnswer(judge func(total int, data []byte) Verdict) {

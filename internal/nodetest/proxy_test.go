@@ -114,8 +114,8 @@ func TestProxyDropsAndRefuses(t *testing.T) {
 	want(t, dial(t, p), "c")
 }
 
-// TestProxyJudgesAnswers drops a connection by its answer. After four bytes on another connection, it
-// holds the answers on all of them.
+// TestProxyJudgesAnswers drops a connection by its answer. After four bytes on another connection,
+// it holds the answers on all of them.
 func TestProxyJudgesAnswers(t *testing.T) {
 	t.Parallel()
 	p := nodetest.NewProxy(t, newServer(t, "a"))
