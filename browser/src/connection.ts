@@ -1,7 +1,6 @@
 // The connection to the server: when it is opened, given up and opened again.
 
 import type { Block } from "./decoder.js";
-import type { Memory } from "./position.js";
 import { REDIRECTED, type Transport } from "./transport.js";
 import type { Options, State } from "./types.js";
 
@@ -10,10 +9,9 @@ import type { Options, State } from "./types.js";
  * plain values.
  */
 export type Message =
-  | ["event", type: string, text: string, id: string]
-  | ["at", id: string] // the position has moved without an event
+  | ["event", type: string, text: string, id: string] // without a type only the position has moved
+  | ["stale", reason: string, text: "", id?: undefined]
   | ["open", id: string, topics: string[]]
-  | ["stale", reason: string]
   | ["state", state: State, reason: string, status?: number | undefined];
 
 export interface Connection {
@@ -46,7 +44,7 @@ export function newConnection(
   address: URL,
   transport: Transport,
   options: Options,
-  memory: Memory,
+  mayConnect: () => boolean,
   emit: (messages: Message[]) => void,
 ): Connection {
   let position = "";
@@ -93,7 +91,7 @@ export function newConnection(
 
   async function connect() {
     drop();
-    if (memory.replaced()) return end("signed-out", "another person");
+    if (!mayConnect()) return;
     const mine = attempt;
     timer = setTimeout(() => fail("timeout"), OPEN_TIME);
     let headers: Headers;
@@ -150,14 +148,14 @@ export function newConnection(
         opened(out).push(["event", type, text, id]);
         continue;
       }
+      out.push(["event", "", "", id]);
       const { stream = "", resumed, heartbeat: interval = 0, reason = "", retry = delay } = parse(text) ?? {};
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
         opened(out).push(["open", stream, sent]);
-        if (!resumed) out.push(["stale", "new"]);
-      } else if (type === "sse.gap") out.push(["stale", reason]);
-      out.push(["at", id]);
+        if (!resumed) out.push(["stale", "new", ""]);
+      } else if (type === "sse.gap") out.push(["stale", reason, ""]);
       if (type === "sse.close" || type === "sse.reconnect") {
         emit(out);
         return type === "sse.close" ? end("closed", reason) : pause(reason, retry);
@@ -251,20 +249,18 @@ export function newConnection(
   function check(late: number) {
     const now = Date.now();
     heard = Math.min(heard, now); // the clock may have been set back
-    if (late > LATE) hurry();
-    if (!live) return;
-    if (!heartbeat) {
-      if (late > SLEPT) reopen(); // it cannot know
-    } else if (late > LATE) verify();
-    else if (now - heard >= MISSED_HEARTBEATS * heartbeat) {
+    if (late > LATE) awake();
+    else if (heartbeat && now - heard >= MISSED_HEARTBEATS * heartbeat) {
       emit([["state", "reconnecting", "silent"]]);
       connect();
     }
+    if (live && !heartbeat && late > SLEPT) reopen(); // it cannot know
   }
 
-  /** After a pause of the page, replaces a connection that is silent for longer than usual. */
-  function verify() {
-    if (!live || !heartbeat || Date.now() - heard < 1.2 * heartbeat) return;
+  /** After a pause of the page, connects, or replaces a connection that is silent for too long. */
+  function awake() {
+    hurry();
+    if (!heartbeat || Date.now() - heard < 1.2 * heartbeat) return;
     const before = heard;
     const mine = attempt;
     setTimeout(() => {
@@ -283,7 +279,7 @@ export function newConnection(
       running = new AbortController();
       const { signal } = running;
       globalThis.addEventListener?.("online", () => (live ? reopen() : hurry()), { signal });
-      globalThis.document?.addEventListener("visibilitychange", () => (live ? verify() : hurry()), { signal });
+      globalThis.document?.addEventListener("visibilitychange", awake, { signal });
       if (quiet) reportAfter(0, "");
       else emit([["state", "connecting", ""]]);
       tick();

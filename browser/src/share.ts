@@ -24,6 +24,9 @@ const SILENCE = 600; // of a leader that does not run: another takes its place
 const MAX_RECENT = 1000; // messages that a leader can repeat, and
 const MAX_RECENT_TEXT = 1 << 20; // UTF-16 code units of data in them
 
+/** The messages that have a place in the order. */
+type Placed = Extract<Message, ["event" | "stale", ...unknown[]]>;
+
 /** What a tab sends to the leader, in a BroadcastChannel. */
 interface ToLeader {
   tab: string;
@@ -56,7 +59,7 @@ export function newShare(
   let term = 0; // the greatest seen
 
   // What leaders have sent. A tab keeps it for when it leads itself.
-  let recent: Message[] = []; // the newest messages that have a place in the order
+  let recent: Placed[] = [];
   let recentText = 0;
   let state: Message = ["state", "connecting", ""];
   let open: Message = ["open", "", []];
@@ -95,12 +98,12 @@ export function newShare(
       if (message[0] === "state") state = message;
       else if (message[0] === "open") open = message;
       else {
-        if (message[0] === "event") lastEvent = message[3];
-        recentText += size(message);
+        if (message[0] === "event" && message[1]) lastEvent = message[3];
+        recentText += message[2].length;
         recent.push(message);
       }
     }
-    while (recent.length > MAX_RECENT || recentText > MAX_RECENT_TEXT) recentText -= size(recent.shift()!);
+    while (recent.length > MAX_RECENT || recentText > MAX_RECENT_TEXT) recentText -= recent.shift()![2].length;
     receive(messages);
   }
 
@@ -166,7 +169,7 @@ export function newShare(
       let at = position();
       if (!at) {
         for (const { at: [place] = [""] } of unanswered.values()) at ||= place;
-        if (at) receive([["stale", "new"]]); // this tab alone has nothing yet
+        if (at) receive([["stale", "new", ""]]); // this tab alone has nothing yet
       }
       connection.start(at, union(), state[1] === "live");
     }, COLLECT_TIME);
@@ -227,11 +230,11 @@ export function newShare(
   /** Answers a hello, unless the position may be ahead of this tab's. */
   function answer(message: ToLeader, last = false) {
     const { tab: to, hello: number, at: [place, event] = ["", ""] } = message;
-    const after = (id: string) => id && recent.findLastIndex((one) => idOf(one) === id) + 1;
+    const after = (id: string) => id && recent.findLastIndex((message) => message[3] === id) + 1;
     const from = after(place) || after(event);
     if (!from && place && !last) return;
     unanswered.delete(to);
-    const missed: Message[] = from ? recent.slice(from) : [["stale", place ? "unknown" : "new"]];
+    const missed: Message[] = from ? recent.slice(from) : [["stale", place ? "unknown" : "new", ""]];
     broadcast({ to, hello: number!, messages: [state, open, ...missed] });
   }
 
@@ -284,6 +287,3 @@ export function newShare(
 
 const aborted = (controller: AbortController) =>
   new Promise<void>((resolve) => controller.signal.addEventListener("abort", () => resolve()));
-
-const size = (message: Message) => (message[0] === "event" ? message[2].length : 0);
-const idOf = (message: Message) => (message[0] === "event" ? message[3] : message[0] === "at" ? message[1] : "");

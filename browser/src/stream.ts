@@ -50,7 +50,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   for (const topic of options.topics ?? []) wanted.set(topic, 1);
 
   const open = (emit: (messages: Message[]) => void) =>
-    newConnection(address, native?.transport ?? newFetchTransport(options), options, memory, emit);
+    newConnection(address, native?.transport ?? newFetchTransport(options), options, sameIdentity, emit);
   const source = mayShare(options)
     ? newShare(`ginsse ${PROTOCOL} ${JSON.stringify([address.href, options.identity])} `, open, () => position, receive)
     : alone(open(receive), () => position);
@@ -66,13 +66,15 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
         emit("topics");
       } else if (kind === "stale") {
         if (emit(kind, first)) stale = first;
-      } else if (kind === "event") {
+      } else {
         const [, type, text, id] = message;
-        const event: ServerEvent = { type, data: parse(text), text, id };
-        emit(":" + type, event.data, event);
-        emit("event", event);
+        if (type) {
+          const event: ServerEvent = { type, data: parse(text), text, id };
+          emit(":" + type, event.data, event);
+          emit("event", event);
+        }
         position = id;
-      } else position = first;
+      }
     }
     if (position !== saved) memory.save((saved = position));
   }
@@ -103,7 +105,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
       addEventListener("pageshow", resume, { signal });
       document.addEventListener("freeze", suspend, { signal });
       document.addEventListener("resume", resume, { signal });
-      addEventListener("storage", checkIdentity, { signal });
+      addEventListener("storage", sameIdentity, { signal });
     }
     options.signal?.addEventListener("abort", close, { signal });
     // After the page has added its handlers and topics.
@@ -124,12 +126,13 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   }
 
   function resume() {
-    checkIdentity();
-    if (suspended && running) start();
+    if (sameIdentity() && suspended) start();
   }
 
-  function checkIdentity() {
+  /** Ends the stream if another person has signed in. */
+  function sameIdentity() {
     if (memory.replaced()) end("signed-out", "another person");
+    return !!running;
   }
 
   /** Counts an add or a delete of a topic. */
