@@ -52,7 +52,6 @@ func (c *connection) Write(b []byte) (int, error) { return c.gate.Write(b) }
 
 // Close is that of net.Conn.
 func (c *connection) Close() error {
-	c.gate.close()
 	c.conns.mu.Lock()
 	delete(c.conns.set, c)
 	c.conns.mu.Unlock()

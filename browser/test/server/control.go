@@ -136,8 +136,8 @@ func (s *server) streamConnections() (found []*connection) {
 }
 
 type freezing struct {
-	// For is how long nothing is written, in milliseconds. What was held back is written then.
-	// With 0 nothing is ever written.
+	// For is how long nothing is written, in milliseconds. What was held back is written with the
+	// next heartbeat. With 0 nothing is ever written.
 	For int `json:"for"`
 	// Connections freezes the connections that carry the streams. On HTTP/2 that includes the
 	// other requests of the browser. Otherwise only the streams freeze.
@@ -158,10 +158,7 @@ func (s *server) freeze(_ context.Context, p freezing) (affected, error) {
 		}
 	}
 	for _, g := range gates {
-		g.freeze()
-		if p.For > 0 {
-			time.AfterFunc(time.Duration(p.For)*time.Millisecond, g.thaw)
-		}
+		g.freeze(time.Duration(p.For) * time.Millisecond)
 	}
 	return affected{len(gates)}, nil
 }

@@ -172,7 +172,6 @@ func (s *server) holdStreams(next http.Handler) http.Handler {
 		if r.URL.Path == eventsPath {
 			held := &response{ResponseWriter: w}
 			held.gate.write = held.writeThrough
-			defer held.gate.close()
 			r = r.WithContext(context.WithValue(r.Context(), responseKey{}, held))
 			w = held
 		}
