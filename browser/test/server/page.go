@@ -9,7 +9,7 @@ import (
 )
 
 // contentSecurityPolicy is as strict as the policy of a careful application.
-const contentSecurityPolicy = "default-src 'none'; script-src 'self'; connect-src 'self'; " +
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:; " +
 	"base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // pageHTML is the page of the tests. errors.js comes first, so that it sees the errors of the
