@@ -17,13 +17,13 @@
 // Messages about failed requests do not count.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { findChromium, findFirefox, launchChromium, launchFirefox } from "./puppeteer.mjs";
+import { after, test } from "node:test";
+import { closeAll, findChromium, findFirefox, launchPuppeteer } from "./puppeteer.mjs";
 import { findWebKit, launchWebKit } from "./webkit.mjs";
 
 const engines = {
-  chromium: { find: findChromium, launch: launchChromium, packages: "chromium", required: "BROWSER_TESTS" },
-  firefox: { find: findFirefox, launch: launchFirefox, packages: "firefox-esr", required: "BROWSER_TESTS" },
+  chromium: { find: findChromium, launch: launchPuppeteer, packages: "chromium", required: "BROWSER_TESTS" },
+  firefox: { find: findFirefox, launch: launchPuppeteer, packages: "firefox-esr", required: "BROWSER_TESTS" },
   webkit: { find: findWebKit, launch: launchWebKit, packages: "webkit2gtk-driver xvfb", required: "WEBKIT_TESTS" },
 };
 
@@ -47,13 +47,18 @@ export function each(title, fn) {
   }
 }
 
-/** Starts a browser. The caller closes it. */
+after(closeAll);
+
+/**
+ * Opens a browser with a session of its own, which the caller closes. Chromium and Firefox start
+ * once for each test file, WebKit each time.
+ */
 export async function launch(name, options) {
   const { find, launch } = engines[name];
-  return launch(find(), options);
+  return launch(name, find(), options);
 }
 
-/** Runs fn with a browser, which ends with it. Errors in the browser's pages fail the test. */
+/** Runs fn with a browser, which is closed after it. Errors in the browser's pages fail the test. */
 export async function withBrowser(name, fn, options) {
   const browser = await launch(name, options);
   try {

@@ -2,9 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import puppeteer from "puppeteer-core";
-import { busiest, find } from "./processes.mjs";
-
-const spare = "about:blank"; // shown to hide the others
+import { busiest, find, isRunning, until } from "./processes.mjs";
 
 /** Messages about failed requests, which tests cause on purpose. */
 const aboutNetwork = [
@@ -15,14 +13,9 @@ const aboutNetwork = [
 export const findChromium = () => find("chromium", "chromium-browser", "google-chrome", "google-chrome-stable");
 export const findFirefox = () => find("firefox-esr", "firefox");
 
-/** Starts Chromium. With a profile, a folder, what it stores is there for the next start. */
-export async function launchChromium(executablePath, { profile } = {}) {
-  const browser = await puppeteer.launch({
+const options = {
+  chromium: {
     browser: "chrome",
-    executablePath,
-    headless: true,
-    acceptInsecureCerts: true,
-    userDataDir: profile,
     args: [
       ...(process.getuid() === 0 ? ["--no-sandbox"] : []), // root cannot use the sandbox
       "--disable-gpu",
@@ -32,50 +25,82 @@ export async function launchChromium(executablePath, { profile } = {}) {
       "--disable-component-update",
       "--disable-sync",
     ],
-  });
-  return new Browser("chromium", browser, await browser.version(), profile);
-}
-
-/** Starts Firefox. For the profile see launchChromium. */
-export async function launchFirefox(executablePath, { profile } = {}) {
-  const browser = await puppeteer.launch({
+  },
+  firefox: {
     browser: "firefox",
-    executablePath,
-    headless: true,
-    acceptInsecureCerts: true,
-    userDataDir: profile,
     extraPrefsFirefox: {
       // A process for each tab, so that one can crash without the others.
       "dom.ipc.processCount": 64,
       "dom.ipc.processCount.webIsolated": 64,
     },
-  });
-  return new Browser("firefox", browser, await browser.version(), profile);
+  },
+};
+
+/** The running browser of each engine, which the sessions without a profile share. */
+const running = new Map();
+
+/** Starts a program, "chromium" or "firefox". */
+function startBrowser(name, executablePath, userDataDir) {
+  return puppeteer.launch({ ...options[name], executablePath, userDataDir, headless: true, acceptInsecureCerts: true });
+}
+
+/**
+ * Opens a session. With a profile, a folder, it is a browser of its own, and what pages store is
+ * there for the next start.
+ */
+export async function launchPuppeteer(name, executablePath, { profile } = {}) {
+  if (profile) {
+    const program = await startBrowser(name, executablePath, profile);
+    return new Browser(name, program, program.defaultBrowserContext(), profile);
+  }
+  if (!running.get(name)?.connected) running.set(name, await startBrowser(name, executablePath));
+  const program = running.get(name);
+  return new Browser(name, program, await program.createBrowserContext());
+}
+
+/** Ends the browsers that the sessions have shared. */
+export async function closeAll() {
+  for (const program of running.values()) await kill(program);
+  running.clear();
+}
+
+async function kill(program) {
+  const child = program.process();
+  if (child.exitCode === null && child.signalCode === null) {
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    process.kill(-child.pid, "SIGKILL"); // puppeteer starts a group, and removes its own profile afterwards
+    await ended;
+  }
+  await program.close().catch(() => {});
 }
 
 class Browser {
-  can;
   errors = [];
   tabs = new Set();
-  #browser;
+  #program;
+  #context;
   #profile;
   #spare;
   #offline = false;
 
-  constructor(name, browser, version, profile) {
+  constructor(name, program, context, profile) {
     this.name = name;
-    this.version = version;
     this.can = { hide: true, freeze: name === "chromium", suspend: true, crash: true, offline: true, profile: true };
-    this.#browser = browser;
+    this.#program = program;
+    this.#context = context;
     this.#profile = profile;
   }
 
+  version() {
+    return this.#program.version();
+  }
+
   get pid() {
-    return this.#browser.process().pid;
+    return this.#program.process().pid;
   }
 
   async newTab(url) {
-    const page = await this.#browser.newPage();
+    const page = await this.#context.newPage();
     const tab = new Tab(this, page);
     this.tabs.add(tab);
     if (this.#offline) await page.setOfflineMode(true);
@@ -85,8 +110,7 @@ class Browser {
 
   /** Shows an empty tab, so that the others are hidden. */
   async showSpare() {
-    this.#spare ??= await this.#browser.newPage();
-    await this.#spare.goto(spare);
+    this.#spare ??= await this.#context.newPage();
     await this.#spare.bringToFront();
   }
 
@@ -96,19 +120,12 @@ class Browser {
     for (const tab of this.tabs) await tab.page.setOfflineMode(offline);
   }
 
-  /** Ends the browser. With a profile, it first stores what pages have set. */
+  /** Ends the session. With a profile, the browser first stores what pages have set. */
   async close() {
-    const child = this.#browser.process();
-    for (const tab of this.tabs) await tab.resume({ ifSuspended: true });
-    if (this.#profile) {
-      await Promise.race([this.#browser.close().catch(() => {}), delay(15_000, undefined, { ref: false })]);
-    }
-    if (child.exitCode === null && child.signalCode === null) {
-      const ended = new Promise((resolve) => child.once("exit", resolve));
-      process.kill(-child.pid, "SIGKILL"); // puppeteer starts a group, and removes the profile afterwards
-      await ended;
-    }
-    await this.#browser.close().catch(() => {});
+    for (const tab of this.tabs) await tab.wake();
+    const closing = this.#profile ? this.#program.close() : this.#context.close();
+    const closed = await Promise.race([closing.then(() => true, () => false), delay(15_000, false, { ref: false })]);
+    if (this.#profile || !closed) await kill(this.#program);
   }
 }
 
@@ -165,15 +182,22 @@ class Tab {
     this.#suspended = true;
   }
 
-  async resume({ ifSuspended = false } = {}) {
-    if (ifSuspended && !this.#suspended) return;
+  async resume() {
     this.#suspended = false;
     process.kill(await this.pid(), "SIGCONT");
   }
 
+  /** Resumes the tab if it is suspended. */
+  async wake() {
+    if (this.#suspended) await this.resume();
+  }
+
   /** Kills the process of the page. Nothing more can be done with the tab, except to close it. */
   async crash() {
-    process.kill(await this.pid(), "SIGKILL");
+    const pid = await this.pid();
+    process.kill(pid, "SIGKILL");
+    await until(() => !isRunning(pid), "the process ends");
+    this.#suspended = false;
   }
 
   async close() {

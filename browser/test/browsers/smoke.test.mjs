@@ -34,7 +34,7 @@ async function receive(browser, url, user) {
 for (const [protocol, seen] of [["http", "http/1.1"], ["https", "h2"]]) {
   each(`an event arrives over ${seen}`, async (t, name) => {
     await withBrowser(name, async (browser) => {
-      t.diagnostic(browser.version);
+      t.diagnostic(await browser.version());
       const tab = await receive(browser, server[protocol], `${name}-${protocol}`);
       assert.equal(await tab.evaluate(() => performance.getEntriesByType("navigation")[0].nextHopProtocol), seen);
     });

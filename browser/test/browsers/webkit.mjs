@@ -17,7 +17,7 @@ export function findWebKit() {
   return driver && display && browser ? { driver, display, browser } : undefined;
 }
 
-export async function launchWebKit(paths) {
+export async function launchWebKit(_name, paths) {
   const processes = [];
   try {
     const display = await start(paths.display, ["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"]);
@@ -79,14 +79,19 @@ class WebKit {
   errors = [];
   tabs = new Set();
   #url;
+  #version;
   #processes; // the driver first
   #current; // the window that commands go to
   #queue = Promise.resolve();
 
   constructor(url, capabilities, processes) {
     this.#url = url;
-    this.version = `${capabilities.browserName} ${capabilities.browserVersion}`;
+    this.#version = `${capabilities.browserName} ${capabilities.browserVersion}`;
     this.#processes = processes;
+  }
+
+  async version() {
+    return this.#version;
   }
 
   /** The process above all processes of the browser. */

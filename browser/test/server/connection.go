@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log"
 	"net"
 	"os"
@@ -18,7 +20,18 @@ import (
 const readHeaderTimeout = 10 * time.Second
 
 // logger gets the panics of handlers.
-var logger = log.New(os.Stderr, "server: ", 0)
+var logger = log.New(withoutHandshakes{os.Stderr}, "server: ", 0)
+
+// withoutHandshakes drops messages about TLS handshakes, which browsers break off before they
+// accept the certificate.
+type withoutHandshakes struct{ io.Writer }
+
+func (w withoutHandshakes) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("TLS handshake error")) {
+		return len(line), nil
+	}
+	return w.Writer.Write(line)
+}
 
 // connections are the open connections of a listener.
 type connections struct {
