@@ -11,11 +11,11 @@ import type { Options, State } from "./types.js";
 export type Message =
   | ["event", type: string, text: string, id: string] // without a type only the position has moved
   | ["stale", reason: string, text: "", id?: undefined]
-  | ["open", id: string, topics: string[]]
+  | ["open", id: string, topics: string[], heartbeat: number]
   | ["state", state: State, reason: string, status?: number | undefined];
 
 export interface Connection {
-  /** Connects at a position. If quiet, the page is live by another tab: only a delay is reported. */
+  /** Connects at a position. If quiet, the page believes to be live: it hears of a delay only. */
   start(at: string, topics: string[], quiet: boolean): void;
   stop(): void;
   /** Sets the topics. An open connection is opened again at its position if they have changed. */
@@ -32,8 +32,9 @@ const LONGEST_DELAY = 30_000;
 const LONGEST_WAIT = 3_600_000; // that the server can ask for
 const OPEN_TIME = 15_000; // how long a connection may take to open
 const QUIET_TIME = 3000; // how long an expected interruption may take before it is reported
+const LEAVE_TIME = 200; // between the end of a connection and that of its page
 const LONGEST_QUIET_WAIT = 10_000; // the rest of a longer wait is reported
-const MISSED_HEARTBEATS = 2.5; // so much silence is a dead connection
+export const MISSED_HEARTBEATS = 2.5; // so much silence is a dead connection
 const MOMENT = 20; // changes of the topics within this time are one
 const TICK = 1000; // between two checks, at most
 const LATE = 1500; // a tick so late means that the page did not run, because of sleep or its own work
@@ -153,7 +154,7 @@ export function newConnection(
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
-        opened(out).push(["open", stream, sent]);
+        opened(out).push(["open", stream, sent, interval]);
         if (!resumed) out.push(["stale", "new", ""]);
       } else if (type === "sse.gap") out.push(["stale", reason, ""]);
       if (type === "sse.close" || type === "sse.reconnect") {
@@ -167,7 +168,7 @@ export function newConnection(
   /** Waits as long as the server asked. */
   function pause(reason: string, wait: number) {
     drop();
-    reportAfter(wait, reason);
+    report(QUIET_TIME + Math.min(wait, LONGEST_QUIET_WAIT), reason);
     notBefore = Date.now() + wait;
     if (reason === "expired" && options.auth) renew("expired");
     else connectAt(notBefore);
@@ -177,7 +178,7 @@ export function newConnection(
     if (status === 204) end("closed", "finished", status);
     else if (status === 401 || status === 403 || reason === REDIRECTED) {
       if (!options.auth || renewed) return end("signed-out", reason, status);
-      reportAfter(0, reason);
+      report(QUIET_TIME, reason, status);
       renew(reason, status);
     } else if (!status || status === 200 || status >= 500 || status === 408 || status === 425) fail(reason, status, wait);
     else end("closed", reason, status);
@@ -206,9 +207,9 @@ export function newConnection(
 
   /** Waits before another attempt, longer each time. */
   function fail(reason: string, status?: number, wait = 0) {
+    // A page that is left loses its connection first. The other tabs need not hear of that.
+    report(live ? LEAVE_TIME : 0, reason, status);
     drop();
-    clearTimeout(reportTimer);
-    emit([["state", "reconnecting", reason, status]]);
     const backoff = Math.min(LONGEST_DELAY, delay * 2 ** failures++) * (0.5 + Math.random() / 2);
     notBefore = wait && Date.now() + wait;
     connectAt(Date.now() + Math.max(wait, backoff));
@@ -221,13 +222,14 @@ export function newConnection(
 
   /** Opens a new connection. The page hears of it only if that takes long. */
   function reopen() {
-    if (live) reportAfter(0, "");
+    if (live) report(QUIET_TIME);
     connect();
   }
 
-  function reportAfter(wait: number, reason: string) {
+  /** Reports the state reconnecting, unless the connection is open before. */
+  function report(after: number, reason = "", status?: number) {
     clearTimeout(reportTimer);
-    reportTimer = setTimeout(() => emit([["state", "reconnecting", reason]]), QUIET_TIME + Math.min(wait, LONGEST_QUIET_WAIT));
+    reportTimer = setTimeout(() => emit([["state", "reconnecting", reason, status]]), after);
   }
 
   /** Connects if the stream is waiting and may. */
@@ -280,8 +282,7 @@ export function newConnection(
       const { signal } = running;
       globalThis.addEventListener?.("online", () => (live ? reopen() : hurry()), { signal });
       globalThis.document?.addEventListener("visibilitychange", awake, { signal });
-      if (quiet) reportAfter(0, "");
-      else emit([["state", "connecting", ""]]);
+      if (quiet) report(QUIET_TIME);
       tick();
       connect();
     },

@@ -9,7 +9,7 @@
 // leader may have received less than a tab that says hello: then it answers when its own
 // connection has come so far.
 
-import { isFinal, type Connection, type Message } from "./connection.js";
+import { isFinal, MISSED_HEARTBEATS, type Connection, type Message } from "./connection.js";
 
 /** What a stream reads from: its own connection, or that of another tab. */
 export type Source = Omit<Connection, "start"> & { start(topics: string[], quiet: boolean): void };
@@ -19,8 +19,9 @@ const COLLECT_TIME = 60; // for the hellos to a new leader
 const SEARCH_TIME = 1000; // until a position counts as unknown
 const LINGER_TIME = 1000; // for the other tabs to learn the end, before one could lead
 const INHERIT_TIME = 5000; // for slow tabs to say hello, before their topics are given up
-const PING_INTERVAL = 250; // from a visible tab to the leader
-const SILENCE = 600; // of a leader that does not run: another takes its place
+const PING_INTERVAL = 200; // from a visible tab to the leader
+const SILENCE = 350; // after a ping, of a leader that does not run
+const SLOW_TIMER = 2000; // how late the timers of a hidden tab are
 const MAX_RECENT = 1000; // messages that a leader can repeat, and
 const MAX_RECENT_TEXT = 1 << 20; // UTF-16 code units of data in them
 
@@ -62,7 +63,7 @@ export function newShare(
   let recent: Placed[] = [];
   let recentText = 0;
   let state: Message = ["state", "connecting", ""];
-  let open: Message = ["open", "", []];
+  let open: Extract<Message, ["open", ...unknown[]]> = ["open", "", [], 0];
   let lastEvent = ""; // its ID
 
   // As a follower:
@@ -70,6 +71,7 @@ export function newShare(
   let following = false; // the leader has answered
   let hellos = 0;
   let heard = 0; // when a leader was heard last
+  let asked = 0; // when it was asked for a sign of life since; 0 is not
   let pinger: ReturnType<typeof setTimeout> | undefined;
 
   // As the leader:
@@ -161,7 +163,7 @@ export function newShare(
     leading = mine;
     others.clear();
     unanswered.clear();
-    inherited = open[2] as string[];
+    inherited = open[2];
     term = Math.max(term + 1, Date.now()) + Math.random();
     broadcast({}); // the others say hello
     setTimeout(() => {
@@ -190,6 +192,7 @@ export function newShare(
   function fromLeader({ term: theirs, to, hello: number, messages }: FromLeader) {
     if (theirs < term) return; // it has been replaced
     heard = Date.now();
+    asked = 0;
     if (theirs > term) {
       term = theirs;
       if (leading) return stepDown(); // stand says hello
@@ -247,18 +250,24 @@ export function newShare(
     }, SEARCH_TIME);
   }
 
-  /** Asks the leader for a sign of life, again and again, while this tab is visible. */
+  /**
+   * Takes the place of a leader that does not run. A visible tab asks it for a sign of life again
+   * and again. A hidden tab, whose timers are slow, waits as long as for a dead connection.
+   */
   function ping() {
     const due = Date.now() + PING_INTERVAL;
     pinger = setTimeout(() => {
       const now = Date.now();
-      // A tab that did not run itself knows nothing about the leader.
-      if (leading || document.hidden || now - due > PING_INTERVAL) heard = now;
-      else {
-        if (now - heard > SILENCE) {
-          heard = now;
-          stand(true);
-        }
+      const { hidden } = document;
+      if (leading || now - due > (hidden ? SLOW_TIMER : PING_INTERVAL)) {
+        heard = now; // a tab that did not run itself knows nothing about the leader
+        asked = 0;
+      } else if (asked ? now - asked > SILENCE : hidden && open[3] && now - heard > MISSED_HEARTBEATS * open[3]) {
+        heard = now;
+        asked = 0;
+        stand(true);
+      } else if (!hidden) {
+        asked ||= now;
         ask({});
       }
       ping();
@@ -269,7 +278,9 @@ export function newShare(
     start(wanted) {
       leave();
       topics = wanted;
+      if (isFinal(state[1])) state = ["state", "connecting", ""];
       heard = Date.now();
+      asked = 0;
       join();
     },
     stop: leave,

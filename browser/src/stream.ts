@@ -100,6 +100,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   function run() {
     running = new AbortController();
     const { signal } = running;
+    setState("connecting", "");
     if (document) {
       addEventListener("pagehide", suspend, { signal });
       addEventListener("pageshow", resume, { signal });
