@@ -28,7 +28,7 @@ class Page {
    */
   connect(options = this.options) {
     return this.tab.evaluate((options) => {
-      window.seen = { events: JSON.parse(sessionStorage.seen ?? "[]"), calls: [], pause: 0, at: 0 };
+      window.seen = { events: JSON.parse(sessionStorage.seen ?? "[]"), calls: [], topical: [], pause: 0, at: 0 };
       window.stream = connect("/events", options);
       stream.onState((state, { reason, status }) => seen.calls.push([state, reason, status].filter(Boolean).join(" ")));
       stream.onStale((reason) => seen.calls.push("stale " + reason));
@@ -38,6 +38,7 @@ class Page {
         if (seen.at) seen.pause = Math.max(seen.pause, now - seen.at);
         seen.at = now;
       });
+      stream.on("topical", (data) => seen.topical.push(data));
       addEventListener("pagehide", () => (sessionStorage.seen = JSON.stringify(seen.events)));
     }, options);
   }
