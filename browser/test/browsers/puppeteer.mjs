@@ -170,7 +170,7 @@ class Tab {
   /** The process that runs the page. */
   async pid() {
     this.#pid ??= await busiest(this.#browser.pid, () => this.evaluate(() => {
-      const end = performance.now() + 300;
+      const end = performance.now() + 150;
       while (performance.now() < end);
     }));
     return this.#pid;
