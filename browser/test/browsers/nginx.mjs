@@ -1,9 +1,8 @@
 // nginx in front of the server, with the configuration of docs/proxies.md.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { find, freePort, start, stop, until } from "./processes.mjs";
+import { find, freePort, start, stop, temporaryFolder, until } from "./processes.mjs";
 
 export const findNginx = () => find("nginx");
 
@@ -38,9 +37,7 @@ http {
  * works again after `server.start("upstream")`.
  */
 export async function startNginx(server) {
-  const folder = mkdtempSync(join(tmpdir(), "ginsse-nginx-"));
-  const remove = () => rmSync(folder, { recursive: true, force: true });
-  process.on("exit", remove);
+  const folder = temporaryFolder("nginx");
   const port = await freePort();
   writeFileSync(join(folder, "nginx.conf"), configuration(folder, port, server.upstream));
   const child = await start(findNginx(), ["-p", folder, "-e", join(folder, "error.log"), "-c", join(folder, "nginx.conf")]);
@@ -49,11 +46,5 @@ export async function startNginx(server) {
     if (child.exitCode !== null) throw new Error(`nginx: ${child.output}`);
     return fetch(url).then(() => true, () => false);
   }, "nginx starts");
-  return {
-    url,
-    async close() {
-      await stop(child);
-      remove();
-    },
-  };
+  return { url, close: () => stop(child) };
 }

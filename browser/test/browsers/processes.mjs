@@ -2,8 +2,9 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -29,9 +30,14 @@ export async function start(command, args, options = {}) {
   child.output = "";
   child.stderr?.setEncoding("utf8").on("data", (text) => (child.output = (child.output + text).slice(-10_000)));
   await once(child, "spawn");
+  adopt(child);
+  return child;
+}
+
+/** Has a program that leads a process group end with the test. */
+export function adopt(child) {
   running.add(child);
   child.once("exit", () => running.delete(child));
-  return child;
 }
 
 /** Ends a program and the processes that it has started. */
@@ -44,6 +50,13 @@ export async function stop(child, signal = "SIGTERM") {
     clearTimeout(killing);
   }
   signalGroup(child, "SIGKILL"); // what is left of its group
+}
+
+/** Makes a folder that is removed at the end of the test file, after its programs have ended. */
+export function temporaryFolder(name) {
+  const folder = mkdtempSync(join(tmpdir(), `ginsse-${name}-`));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true, maxRetries: 10 }));
+  return folder;
 }
 
 /** The path of the first of these programs that is installed, or undefined. */

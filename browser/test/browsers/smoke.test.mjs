@@ -1,14 +1,11 @@
 // Tests of the harness itself: each engine reaches the server, and its tabs share a session.
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { each, skip, withBrowser } from "./engines.mjs";
 import { findNginx, startNginx } from "./nginx.mjs";
-import { until } from "./processes.mjs";
+import { temporaryFolder, until } from "./processes.mjs";
 import { startServer } from "./server.mjs";
 
 let server;
@@ -171,18 +168,14 @@ each("a browser is offline and online again", async (t, name) => {
 });
 
 each("a profile outlives the browser", async (t, name) => {
-  const profile = await mkdtemp(join(tmpdir(), "ginsse-profile-"));
-  try {
-    for (const expected of [null, "kept"]) {
-      await withBrowser(name, async (browser) => {
-        if (!browser.can.profile) return t.skip("not possible");
-        const tab = await browser.newTab(server.http);
-        assert.equal(await tab.evaluate(() => localStorage.getItem("smoke")), expected);
-        await tab.evaluate(() => localStorage.setItem("smoke", "kept"));
-      }, { profile });
-    }
-  } finally {
-    await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+  const profile = temporaryFolder("profile");
+  for (const expected of [null, "kept"]) {
+    await withBrowser(name, async (browser) => {
+      if (!browser.can.profile) return t.skip("not possible");
+      const tab = await browser.newTab(server.http);
+      assert.equal(await tab.evaluate(() => localStorage.getItem("smoke")), expected);
+      await tab.evaluate(() => localStorage.setItem("smoke", "kept"));
+    }, { profile });
   }
 });
 
