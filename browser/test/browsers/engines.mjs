@@ -40,11 +40,16 @@ export function each(title, fn) {
     const { find, packages, required } = engines[name];
     test(`${name}: ${title}`, { timeout: 120_000 }, async (t) => {
       if (find()) return fn(t, name);
-      const missing = `${name} is not installed; on Debian: apt-get install ${packages}`;
-      if (process.env[required] === "required") assert.fail(missing);
-      t.skip(missing);
+      skip(t, name, packages, required);
     });
   }
+}
+
+/** Skips a test because a program is missing, or fails it if the program is required. */
+export function skip(t, name, packages, required = "BROWSER_TESTS") {
+  const missing = `${name} is not installed; on Debian: apt-get install ${packages}`;
+  if (process.env[required] === "required") assert.fail(missing);
+  t.skip(missing);
 }
 
 after(closeAll);

@@ -3,9 +3,8 @@
 
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
-import { busiest, find, start, stop, until } from "./processes.mjs";
+import { busiest, find, freePort, start, stop, until } from "./processes.mjs";
 
 /** What WebKit needs of the machine, or undefined if something is missing. */
 export function findWebKit() {
@@ -50,15 +49,6 @@ export async function launchWebKit(_name, paths) {
     for (const child of processes) await stop(child, "SIGKILL");
     throw error;
   }
-}
-
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** Sends a command of WebDriver and returns its value. */
@@ -152,6 +142,11 @@ class WebKitTab {
     await this.#send("POST", "/refresh", {});
   }
 
+  async back() {
+    await this.collectErrors();
+    await this.#send("POST", "/back", {});
+  }
+
   /**
    * The function starts in one command, and others ask for its result, so that functions in several
    * tabs can wait for each other.
@@ -193,7 +188,7 @@ class WebKitTab {
   /** The process that runs the page. */
   async pid() {
     this.#pid ??= await busiest(this.#browser.pid, () => this.evaluate(() => {
-      const end = performance.now() + 300;
+      const end = performance.now() + 150;
       while (performance.now() < end);
     }));
     return this.#pid;
