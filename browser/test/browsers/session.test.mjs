@@ -116,7 +116,7 @@ each("a token comes from headers(), and auth() renews it once", async (t, name) 
         headers: () => ({ Authorization: `Bearer ${token}` }),
         auth: async () => {
           renewals++;
-          token = await (await fetch(`/token?user=${user}&ttl=1s`)).text();
+          token = await (await fetch(`/token?user=${user}&ttl=1`)).text();
         },
       });
       window.seen.events.length = 0;

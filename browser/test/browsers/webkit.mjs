@@ -105,7 +105,7 @@ class WebKit {
   async newTab(url) {
     const handles = await this.send(undefined, "GET", "/window/handles");
     // The first window is there from the start.
-    const { handle } = this.tabs.size === 0 && handles.length === 1 ? { handle: handles[0] } : await this.send(undefined, "POST", "/window/new", { type: "tab" });
+    const { handle } = this.tabs.size === 0 && handles.length === 1 ? { handle: handles[0] } : await this.send(handles[0], "POST", "/window/new", { type: "tab" });
     const tab = new WebKitTab(this, handle);
     this.tabs.add(tab);
     await tab.goto(url);
