@@ -51,6 +51,7 @@ export function newConnection(
   let position = "";
   let topics: string[] = [];
   let sent: string[] = []; // those of the open connection
+  let open: Message | undefined; // what was emitted for it
   let running: AbortController | undefined;
   let live = false;
   let waiting = false; // for the next attempt
@@ -74,6 +75,7 @@ export function newConnection(
     close = () => {};
     clearTimeout(timer);
     live = waiting = false;
+    open = undefined;
     heartbeat = 0;
   }
 
@@ -154,7 +156,7 @@ export function newConnection(
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
-        opened(out).push(["open", stream, sent, interval]);
+        opened(out).push((open = ["open", stream, sent, interval]));
         if (!resumed) out.push(["stale", "new", ""]);
       } else if (type === "sse.gap") out.push(["stale", reason, ""]);
       if (type === "sse.close" || type === "sse.reconnect") {
@@ -291,7 +293,9 @@ export function newConnection(
       topics = wanted;
       clearTimeout(readTimer);
       readTimer = setTimeout(() => {
-        if (running && !waiting && topics.join() !== sent.join()) reopen();
+        if (!running || waiting) return;
+        if (topics.join() !== sent.join()) reopen();
+        else if (open) emit([open]); // the topics were changed and changed back
       }, MOMENT);
     },
     reconnect() {

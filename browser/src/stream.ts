@@ -32,6 +32,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   let suspended = false; // the page is frozen, or in the back/forward cache
   let stale: string | undefined; // the reason, until there is a handler
   const wanted = new Map<string, number>(); // how many adds each topic has
+  const topics = () => [...wanted.keys()].sort(); // another order is no change
   let reading = new Set<string>(); // the topics of the open connection
 
   // It has events of these names, and one for each event type, behind a colon. An EventTarget calls
@@ -94,7 +95,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
 
   function start() {
     suspended = false;
-    source.start([...wanted.keys()], state === "live");
+    source.start(topics(), state === "live");
   }
 
   function run() {
@@ -144,7 +145,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
       wanted.delete(topic);
       reading.delete(topic);
     }
-    if (running && !suspended) source.read([...wanted.keys()]);
+    if (running && !suspended) source.read(topics());
   }
 
   /** Resolves when done accepts an event of the target; rejects when the stream ends. */
@@ -225,7 +226,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     topics: {
       add(topic) {
         count(topic, 1);
-        return reading.has(topic) ? Promise.resolve() : wait("topics", () => reading.has(topic)).then(() => {});
+        return reading.has(topic) ? Promise.resolve() : (wait("topics", () => reading.has(topic)) as Promise<any>);
       },
       delete: (topic) => count(topic, -1),
       has: (topic) => wanted.has(topic),
