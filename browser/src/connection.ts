@@ -1,7 +1,7 @@
 // The connection to the server: when it is opened, given up and opened again.
 
 import type { Block } from "./decoder.js";
-import { REDIRECTED, type Transport } from "./transport.js";
+import type { Transport } from "./transport.js";
 import type { Options, State } from "./types.js";
 
 /**
@@ -178,7 +178,8 @@ export function newConnection(
 
   function ended(reason: string, status?: number, wait?: number) {
     if (status === 204) end("closed", "finished", status);
-    else if (status === 401 || status === 403 || reason === REDIRECTED) {
+    else if (status === 401 || status === 403 || reason === "redirected") {
+      // A redirect to something else leads to a page to sign in.
       if (!options.auth || renewed) return end("signed-out", reason, status);
       report(QUIET_TIME, reason, status);
       renew(reason, status);
@@ -242,7 +243,7 @@ export function newConnection(
   /** Checks the connection again and again. */
   function tick() {
     clearTimeout(ticker);
-    const wait = heartbeat ? Math.max(TICK / 20, Math.min(TICK, heartbeat / 4)) : TICK;
+    const wait = Math.min(TICK, heartbeat / 4 || TICK);
     const due = Date.now() + wait;
     ticker = setTimeout(() => {
       tick();

@@ -68,8 +68,8 @@ export function newShare(
 
   // As a follower:
   let queue: AbortController | undefined; // the wait for the lock
-  let following = false; // the leader has answered
   let hellos = 0;
+  let awaited = -1; // the hello that has no answer yet; 0 if this tab follows
   let heard = 0; // when a leader was heard last
   let asked = 0; // when it was asked for a sign of life since; 0 is not
   let pinger: ReturnType<typeof setTimeout> | undefined;
@@ -112,6 +112,7 @@ export function newShare(
   function join() {
     const mine = new AbortController();
     joined = mine;
+    hears();
     channel = new BroadcastChannel(name);
     channel.onmessage = ({ data }) => {
       if (data.term) fromLeader(data);
@@ -137,9 +138,15 @@ export function newShare(
     channel.close();
   }
 
+  /** Notes that there is a leader. */
+  function hears() {
+    heard = Date.now();
+    asked = 0;
+  }
+
   function hello() {
-    following = false;
-    ask({ hello: ++hellos, at: [position(), lastEvent], topics });
+    awaited = ++hellos;
+    ask({ hello: awaited, at: [position(), lastEvent], topics });
   }
 
   /** Waits for the lock, or takes it from a leader that does not run. */
@@ -191,15 +198,14 @@ export function newShare(
 
   function fromLeader({ term: theirs, to, hello: number, messages }: FromLeader) {
     if (theirs < term) return; // it has been replaced
-    heard = Date.now();
-    asked = 0;
+    hears();
     if (theirs > term) {
       term = theirs;
       if (leading) return stepDown(); // stand says hello
       hello();
     }
-    if (to ? to !== tab || number !== hellos || following : !following) return;
-    following = true;
+    if (to ? to !== tab || number !== awaited : awaited) return;
+    awaited = 0;
     if (messages) take(messages);
     if (isFinal(state[1])) leave();
   }
@@ -260,11 +266,9 @@ export function newShare(
       const now = Date.now();
       const { hidden } = document;
       if (leading || now - due > (hidden ? SLOW_TIMER : PING_INTERVAL)) {
-        heard = now; // a tab that did not run itself knows nothing about the leader
-        asked = 0;
+        hears(); // a tab that did not run itself knows nothing about the leader
       } else if (asked ? now - asked > SILENCE : hidden && open[3] && now - heard > MISSED_HEARTBEATS * open[3]) {
-        heard = now;
-        asked = 0;
+        hears();
         stand(true);
       } else if (!hidden) {
         asked ||= now;
@@ -279,8 +283,6 @@ export function newShare(
       leave();
       topics = wanted;
       if (isFinal(state[1])) state = ["state", "connecting", ""];
-      heard = Date.now();
-      asked = 0;
       join();
     },
     stop: leave,

@@ -88,7 +88,6 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     if (isFinal(to)) {
       running?.abort();
       running = undefined;
-      emit("end");
     }
     emit("state", to, detail);
   }
@@ -148,23 +147,6 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     if (running && !suspended) source.read(topics());
   }
 
-  /** Resolves when done accepts an event of the target; rejects when the stream ends. */
-  function wait<T>(name: string, done: (...detail: any[]) => T | undefined, signal?: AbortSignal): Promise<T> {
-    const settled = new AbortController();
-    const promise = new Promise<T>((resolve, reject) => {
-      const fail = () => reject(signal?.aborted ? signal.reason : new Error(`ginsse: the stream is ${state}: ${detail.reason}`));
-      if (signal?.aborted || isFinal(state)) return fail();
-      signal?.addEventListener("abort", fail, settled);
-      listen("end", fail, settled);
-      listen(name, (...args) => {
-        const value = done(...args);
-        if (value) resolve(value);
-      }, settled);
-    }).finally(() => settled.abort());
-    promise.catch(() => {}); // the page may not care
-    return promise;
-  }
-
   function events({ signal }: { signal?: AbortSignal } = {}): AsyncIterableIterator<AnyEvent<Events>> {
     const queue: AnyEvent<Events>[] = [];
     const over = new AbortController();
@@ -175,7 +157,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     };
     if (signal?.aborted || isFinal(state)) finish();
     signal?.addEventListener("abort", finish, over);
-    listen("end", finish, over);
+    listen("state", () => isFinal(state) && finish(), over);
     listen("event", (event) => {
       if (queue.push(event) > MAX_BEHIND) finish();
       else wake();
@@ -206,7 +188,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
 
   return {
     on: (type, fn, options) => listen(nameOf(type), fn, options),
-    once: (type, { signal } = {}) => wait(nameOf(type), (_, event) => event, signal),
+    once: (type, fn, options) => listen(nameOf(type), fn, { ...options, once: true }),
     onStale(fn, options) {
       const remove = listen("stale", fn, options);
       if (stale !== undefined) emit("stale", stale);
@@ -226,7 +208,20 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     topics: {
       add(topic) {
         count(topic, 1);
-        return reading.has(topic) ? Promise.resolve() : (wait("topics", () => reading.has(topic)) as Promise<any>);
+        const promise = new Promise<void>((resolve, reject) => {
+          const over = new AbortController();
+          const check = () => {
+            if (reading.has(topic)) resolve();
+            else if (isFinal(state)) reject(new Error(`ginsse: the stream is ${state}: ${detail.reason}`));
+            else return;
+            over.abort();
+          };
+          listen("topics", check, over);
+          listen("state", check, over);
+          check();
+        });
+        promise.catch(() => {}); // the page may not wait for it
+        return promise;
       },
       delete: (topic) => count(topic, -1),
       has: (topic) => wanted.has(topic),

@@ -13,29 +13,25 @@ export interface Listener {
   ended(...end: End): void;
 }
 
-/** The reason of a response that is no event stream, from elsewhere: such as a page to sign in. */
-export const REDIRECTED = "redirected";
-
 /** Opens a connection. The result closes it; after that the listener is called no more. */
 export type Transport = (url: URL, headers: Headers, lastID: string, listener: Listener) => () => void;
 
 export const newFetchTransport = (options: Options): Transport => (url, headers, lastID, listener) => {
   const abort = new AbortController();
   const { signal } = abort;
-  let closed = false;
   const read = async (): Promise<End> => {
     const credentials = options.credentials ?? "same-origin";
     const response = await (options.fetch ?? fetch)(url, { headers, signal, credentials, cache: "no-store" });
     const { status, body } = response;
     const header = (name: string) => response.headers.get(name) ?? "";
     if (status !== 200 || !body || !/^text\/event-stream\b/i.test(header("content-type"))) {
-      abort.abort(); // the body is of no use
-      return [status !== 200 ? "refused" : response.redirected ? REDIRECTED : "not an event stream", status, retryAfter(header("retry-after"))];
+      body?.cancel(); // or it would hold the connection
+      return [status !== 200 ? "refused" : response.redirected ? "redirected" : "not an event stream", status, retryAfter(header("retry-after"))];
     }
     listener.opened();
     const decode = newDecoder(lastID, listener.retry);
     const reader = body.getReader();
-    while (!closed) {
+    while (!signal.aborted) {
       const { done, value } = await reader.read();
       if (done) break;
       listener.received(decode(value));
@@ -44,11 +40,8 @@ export const newFetchTransport = (options: Options): Transport => (url, headers,
   };
   read()
     .catch((): End => ["network"])
-    .then((end) => closed || listener.ended(...end));
-  return () => {
-    closed = true;
-    abort.abort();
-  };
+    .then((end) => signal.aborted || listener.ended(...end));
+  return () => abort.abort();
 };
 
 /** The transport of native EventSources. listen adds an event type, also to the open connection. */
