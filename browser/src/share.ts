@@ -69,7 +69,7 @@ export function newShare(
   // As a follower:
   let queue: AbortController | undefined; // the wait for the lock
   let hellos = 0;
-  let awaited = -1; // the hello that has no answer yet; 0 if this tab follows
+  let awaited = -1; // the hello that has no answer yet; 0 if this tab follows, -1 before its hello
   let heard = 0; // when a leader was heard last
   let asked = 0; // when it was asked for a sign of life since; 0 is not
   let pinger: ReturnType<typeof setTimeout> | undefined;
@@ -112,6 +112,7 @@ export function newShare(
   function join() {
     const mine = new AbortController();
     joined = mine;
+    awaited = -1; // what is broadcast from now on does not continue at this tab's position
     hears();
     channel = new BroadcastChannel(name);
     channel.onmessage = ({ data }) => {

@@ -31,9 +31,9 @@ export const newFetchTransport = (options: Options): Transport => (url, headers,
     listener.opened();
     const decode = newDecoder(lastID, listener.retry);
     const reader = body.getReader();
-    while (!signal.aborted) {
+    for (;;) {
       const { done, value } = await reader.read();
-      if (done) break;
+      if (done || signal.aborted) break;
       listener.received(decode(value));
     }
     return ["dropped"];
