@@ -38,7 +38,7 @@ export const MISSED_HEARTBEATS = 2.5; // so much silence is a dead connection
 const MOMENT = 20; // changes of the topics within this time are one
 const TICK = 1000; // between two checks, at most
 const LATE = 1500; // a tick so late means that the page did not run, because of sleep or its own work
-const GRACE = 500; // after a pause, what has arrived may come this long after the timers
+const GRACE = 300; // after a pause, what has arrived may come this long after the timers
 const SLEPT = 150_000; // a tick so late means sleep also in a hidden page, whose timers run once a minute
 
 export function newConnection(
