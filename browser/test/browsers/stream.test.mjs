@@ -98,9 +98,10 @@ each("refusals: what is tried again, and when", async (t, name) => {
       await until(async () => (await page.calls()).includes(`reconnecting refused ${status}`), `the page sees the ${status}`);
       await page.live();
     }
-    await server.refuse({ status: 0, times: 5 }); // no answer, which browsers themselves may try again
+    await server.refuse({ status: 0, times: -1 }); // no answer
     await server.drop();
     await until(async () => (await page.calls()).some((call) => /network|dropped/.test(call)), "the page sees that there is no answer");
+    await server.refuse({ times: 0 });
     await page.live();
     // Retry-After is kept to, also when the network comes back meanwhile.
     await server.refuse({ status: 503, retryAfter: "2" });
