@@ -81,13 +81,14 @@ export function newShare(
   const unanswered = new Map<string, ToLeader>(); // hellos
 
   const connection = newConnection((messages) => {
+    if (!leading) return; // a handler has closed the stream
     broadcast({ messages });
     take(messages);
-    if (!isFinal(state[1])) unanswered.forEach((message) => answer(message));
-    else {
+    if (isFinal(state[1])) {
       const mine = joined;
       setTimeout(() => mine === joined && leave(), LINGER_TIME);
     }
+    unanswered.forEach((message) => leading && answer(message));
   });
 
   const broadcast = (message: Omit<FromLeader, "term">) => channel.postMessage({ term, ...message });
@@ -117,7 +118,7 @@ export function newShare(
     channel = new BroadcastChannel(name);
     channel.onmessage = ({ data }) => {
       if (data.term) fromLeader(data);
-      else if (leading) toLeader(data);
+      else if (leading && !isFinal(state[1])) toLeader(data);
     };
     // A lock of its own shows the leader when this tab is gone.
     locks.request(name + tab, () => {
@@ -244,7 +245,7 @@ export function newShare(
     const from = after(place) || after(event);
     if (!from && place && !last) return;
     unanswered.delete(to);
-    const missed: Message[] = from ? recent.slice(from) : [["stale", place ? "unknown" : "new", ""]];
+    const missed: Message[] = from ? recent.slice(from) : [["event", "", "", position()], ["stale", place ? "unknown" : "new", ""]];
     broadcast({ to, hello: number!, messages: [state, open, ...missed] });
   }
 
@@ -290,7 +291,7 @@ export function newShare(
     read(wanted) {
       topics = wanted;
       if (leading) connection.read(union());
-      else if (joined) ask({ topics });
+      else if (awaited >= 0) ask({ topics }); // else the hello will name them
     },
     reconnect() {
       if (leading) connection.reconnect();

@@ -20,7 +20,7 @@ export const newFetchTransport = (options: Options): Transport => (url, headers,
   const abort = new AbortController();
   const { signal } = abort;
   const read = async (): Promise<End> => {
-    const credentials = options.credentials ?? "same-origin";
+    const { credentials } = options as { credentials: RequestCredentials }; // or undefined, which fetch takes
     const response = await (options.fetch ?? fetch)(url, { headers, signal, credentials, cache: "no-store" });
     const { status, body } = response;
     const header = (name: string) => response.headers.get(name) ?? "";
@@ -82,8 +82,5 @@ export function newEventSourceTransport(options: Options) {
   };
 }
 
-/** Milliseconds from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3). */
-function retryAfter(value: string): number {
-  const wait = /^\d+$/.test(value) ? +value * 1000 : Date.parse(value) - Date.now();
-  return wait > 0 ? wait : 0; // also for what is neither
-}
+/** Milliseconds from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3); else 0. */
+const retryAfter = (value: string) => Math.max(0, +value * 1000 || Date.parse(value) - Date.now() || 0);
