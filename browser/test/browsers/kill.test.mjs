@@ -14,7 +14,7 @@ const rate = 100; // events a second
 const count = seconds * rate;
 
 let server;
-before(async () => (server = await startServer({ scripts })));
+before(async () => (server = await startServer({ scripts, heartbeat: "1s" })));
 after(() => server.close());
 
 each("twenty tabs lose nothing while leaders are killed", async (t, name) => {

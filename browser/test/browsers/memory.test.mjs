@@ -8,7 +8,7 @@ import { until } from "./processes.mjs";
 import { startServer } from "./server.mjs";
 
 let server;
-before(async () => (server = await startServer({ scripts })));
+before(async () => (server = await startServer({ scripts, heartbeat: "1s" })));
 after(() => server.close());
 
 each("the memory of two tabs does not grow with 100,000 events", async (t, name) => {

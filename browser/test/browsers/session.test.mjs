@@ -8,7 +8,7 @@ import { temporaryFolder, until } from "./processes.mjs";
 import { startServer } from "./server.mjs";
 
 let server;
-before(async () => (server = await startServer({ scripts })));
+before(async () => (server = await startServer({ scripts, heartbeat: "1s" })));
 after(() => server.close());
 
 const openOf = async (user) => (await server.streams()).open.filter((stream) => stream.user === user);
