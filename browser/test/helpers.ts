@@ -156,7 +156,8 @@ export interface BenchOptions extends FakeServerOptions {
 
 /** Defines a test with a clock of its own. Afterwards its streams are closed, and must leave no connection open. */
 export function bench(name: string, { page: hasPage = true, todo, ...options }: BenchOptions, fn: (bench: Bench) => Promise<void>) {
-  test(name, todo ? { todo } : {}, async () => {
+  test(name, { timeout: 20_000, ...(todo && { todo }) }, async () => {
+    const alive = setInterval(() => {}, 1000); // otherwise node takes a promise that hangs for the end of all tests
     const clock = new Clock();
     const page = new Page();
     const server = newFakeServer({ retry: 1000, ...options });
@@ -183,6 +184,7 @@ export function bench(name: string, { page: hasPage = true, todo, ...options }: 
       await clock.advance(60_000);
       if (server.connections) throw new Error(`${server.connections} connections are open after close()`);
     } finally {
+      clearInterval(alive);
       streams.forEach((stream) => stream.close());
       await turn();
       page.uninstall();
