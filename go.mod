@@ -2,6 +2,9 @@ module github.com/ginsse/ginsse
 
 go 1.25.0
 
+// Packages of npm may contain Go files.
+ignore ./browser/node_modules
+
 require (
 	github.com/gin-gonic/gin v1.12.0
 	github.com/golang-jwt/jwt/v5 v5.3.1

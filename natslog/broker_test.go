@@ -12,11 +12,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// patience is when a test gives up. It is no demand on speed.
-const patience = 30 * time.Second
+const patience = nodetest.Patience
 
 // single is a server without a cluster.
 type single interface {

@@ -97,9 +97,9 @@ func conform(t *testing.T, recentBytes int) {
 		},
 		Partition: func(t *testing.T, log eventlog.Log) (reconnect func()) {
 			p := find(log).proxy
-			p.stall(true)
+			p.Stall(true)
 			until(t, "the loss of contact", unavailable(log))
-			return func() { p.stall(false) }
+			return func() { p.Stall(false) }
 		},
 		Insert: func(t *testing.T, log eventlog.Log, r eventlog.Record) {
 			c := find(log).contents

@@ -34,9 +34,9 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 			catchUp(quiet)
 			catchUp(flooded)
 			for round := range 3 {
-				p.stall(true)
+				p.Stall(true)
 				until(t, "the loss of contact", func() bool { return here.Ready() != nil })
-				p.dropAll() // messages on the way are lost, too
+				p.DropAll() // messages on the way are lost, too
 				first := n + 1
 				add(t, there, commands, n)
 				for i := range 3 * each {
@@ -48,7 +48,7 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 				}
 				// The node recognises the stream by the newest event that it has read.
 				last := add(t, there, bob, 0)
-				p.stall(false)
+				p.Stall(false)
 				events, gap := quiet.follow(t, func(events []int) bool { return len(events) == 3 })
 				if gap != "" && recentBytes == 0 { // otherwise the event at its position may be gone
 					t.Errorf("round %d: gap %q for a reader that missed nothing", round, gap)
@@ -95,9 +95,9 @@ func TestFloodThatRemovedTheNewestEvent(t *testing.T) {
 	add(t, here, bob, 0)
 	add(t, here, all, 0)
 	r := newReader(t, here, alice)
-	p.stall(true)
+	p.Stall(true)
 	until(t, "the loss of contact", func() bool { return here.Ready() != nil })
-	p.dropAll()
+	p.DropAll()
 	stream, err := jet(t, nc).Stream(t.Context(), "GINSSE")
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestFloodThatRemovedTheNewestEvent(t *testing.T) {
 		add(t, there, all, i)
 	}
 	add(t, there, alice, 1)
-	p.stall(false)
+	p.Stall(false)
 	if events, gap := r.follow(t, func(events []int) bool { return len(events) == 1 }); gap != eventlog.GapTrimmed && (gap != "" || events[0] != 1) {
 		t.Errorf("gap %q, %v", gap, events)
 	}
@@ -135,13 +135,13 @@ func TestBoundThatIsLoweredIsAGap(t *testing.T) {
 	}
 	r := newReader(t, here, all)
 	add(t, here, bob, 1)
-	p.stall(true)
+	p.Stall(true)
 	until(t, "the loss of contact", func() bool { return here.Ready() != nil })
-	p.dropAll()
+	p.DropAll()
 	for i := range 30 {
 		add(t, there, all, i)
 	}
-	p.stall(false)
+	p.Stall(false)
 	if events, gap := r.follow(t, func(events []int) bool { return len(events) > 0 }); gap != eventlog.GapTrimmed {
 		t.Errorf("gap %q, %v", gap, events)
 	}

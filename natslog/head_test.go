@@ -42,7 +42,7 @@ func TestHeadsShareRequests(t *testing.T) {
 	log := open(t, nc, natslog.Config{})
 	last := add(t, log, alice, 1)
 	const count = 500
-	p.stall(true) // so that all of them arrive during the first request
+	p.Stall(true) // so that all of them arrive during the first request
 	before := nc.Stats().OutMsgs
 	var asking sync.WaitGroup
 	var arrived sync.WaitGroup
@@ -57,7 +57,7 @@ func TestHeadsShareRequests(t *testing.T) {
 	}
 	arrived.Wait()
 	until(t, "a request", func() bool { return nc.Stats().OutMsgs > before })
-	p.stall(false)
+	p.Stall(false)
 	asking.Wait()
 	if sent := nc.Stats().OutMsgs - before; sent > 30 {
 		t.Errorf("%d messages for %d calls", sent, count)
@@ -73,8 +73,8 @@ func TestHeadOfAStreamThatEndsWithRemovedEvents(t *testing.T) {
 		nc := connect(t, s.ClientURL())
 		here, there := open(t, p.connect(t), cfg), open(t, nc, cfg)
 		add(t, there, alice, 1)
-		p.set(func() { p.refusing = true })
-		p.dropAll()
+		p.Refuse(true)
+		p.DropAll()
 		var last eventlog.Cursor
 		for n := 2; n <= 5; n++ {
 			last = add(t, there, alice, n)
@@ -88,7 +88,7 @@ func TestHeadOfAStreamThatEndsWithRemovedEvents(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		p.set(func() { p.refusing = false })
+		p.Refuse(false)
 		until(t, "the head", func() bool {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
@@ -110,7 +110,7 @@ func TestHeadEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, newServer(t).Addr().String())
 	log := open(t, p.connect(t), natslog.Config{})
-	p.stall(true)
+	p.Stall(true)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -120,7 +120,7 @@ func TestHeadEndsWithItsContext(t *testing.T) {
 	if took := time.Since(start); took > 500*time.Millisecond {
 		t.Errorf("it took %v", took)
 	}
-	p.stall(false)
+	p.Stall(false)
 }
 
 func TestCommandsAreReadInOrderWithEvents(t *testing.T) {

@@ -75,7 +75,7 @@ func TestAppendWithoutDeadlineSurvivesAnElection(t *testing.T) {
 	p := newProxy(t, newServer(t).Addr().String())
 	log := open(t, p.connect(t), natslog.Config{})
 	r := newReader(t, log, alice)
-	p.stall(true)
+	p.Stall(true)
 	result := make(chan error, 1)
 	go func() {
 		_, err := log.Append(context.Background(), record(alice, 1))
@@ -86,7 +86,7 @@ func TestAppendWithoutDeadlineSurvivesAnElection(t *testing.T) {
 		t.Fatalf("the append failed in the election: %v", err)
 	case <-time.After(election):
 	}
-	p.stall(false)
+	p.Stall(false)
 	if err := <-result; err != nil {
 		t.Errorf("the append failed after the election: %v", err)
 	}
@@ -117,7 +117,7 @@ func TestSilentConsumerIsNoticedInASecond(t *testing.T) {
 	add(t, here, alice, 1)
 	r.want(t, 1) // the consumer works
 	for _, link := range links[isolated] {
-		link.stall(true)
+		link.Stall(true)
 	}
 	silent := time.Now()
 	until(t, "the end of the silence", func() bool { return len(logged.with("heartbeat")) > 0 })
@@ -134,7 +134,7 @@ func TestSilentConsumerIsNoticedInASecond(t *testing.T) {
 	// Without the leader too, the node's server still answers the node, but not about the stream until
 	// it has noticed.
 	for _, link := range links[leader] {
-		link.stall(true)
+		link.Stall(true)
 	}
 	until(t, "the loss of the leader", func() bool { return here.Ready() != nil })
 	lost := time.Now()

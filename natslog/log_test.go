@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -67,7 +69,7 @@ func partition(t *testing.T, s single, cfg natslog.Config) {
 	r := newReader(t, here, alice)
 	add(t, there, alice, 1)
 	r.want(t, 1)
-	p.stall(true)
+	p.Stall(true)
 	stalled := time.Now()
 	until(t, "the loss of contact", func() bool { return here.Ready() != nil })
 	if took := time.Since(stalled); took > 3*time.Second {
@@ -90,7 +92,7 @@ func partition(t *testing.T, s single, cfg natslog.Config) {
 	if _, err := here.Append(ctx, record(bob, 0)); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("appending: %v", err)
 	}
-	p.stall(false)
+	p.Stall(false)
 	reconnected := time.Now()
 	r.want(t, 2)
 	t.Logf("read on %v after the partition", time.Since(reconnected).Round(time.Millisecond))
@@ -174,15 +176,13 @@ func TestLostAcknowledgementCausesNoRepeat(t *testing.T) {
 	p := newProxy(t, s.Addr().String())
 	log := open(t, p.connect(t), natslog.Config{})
 	r := newReader(t, log, alice)
-	lost := 0
-	p.set(func() {
-		p.answer = func(data []byte) bool {
-			if lost < 3 && bytes.Contains(data, []byte(`{"stream":`)) {
-				lost++
-				return true
-			}
-			return false
+	var lost atomic.Int64
+	p.OnAnswer(func(_ int, data []byte) nodetest.Verdict {
+		if lost.Load() < 3 && bytes.Contains(data, []byte(`{"stream":`)) {
+			lost.Add(1)
+			return nodetest.Drop
 		}
+		return nodetest.Forward
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -191,11 +191,9 @@ func TestLostAcknowledgementCausesNoRepeat(t *testing.T) {
 	}
 	add(t, log, alice, 2)
 	r.want(t, 1, 2)
-	p.set(func() {
-		if lost != 3 {
-			t.Errorf("%d acknowledgements were lost", lost)
-		}
-	})
+	if lost.Load() != 3 {
+		t.Errorf("%d acknowledgements were lost", lost.Load())
+	}
 }
 
 // TestLossDuringAPartitionIsAGap has events leave the stream while a node is partitioned.
@@ -227,9 +225,9 @@ func loss(t *testing.T, s single, cfg natslog.Config, other string, size int) {
 	nc := connect(t, s.ClientURL())
 	here, there := open(t, p.connect(t), cfg), open(t, nc, cfg)
 	r := newReader(t, here, alice)
-	p.stall(true)
+	p.Stall(true)
 	until(t, "the loss of contact", func() bool { return here.Ready() != nil })
-	p.dropAll() // messages on the way are lost, too
+	p.DropAll() // messages on the way are lost, too
 	first := add(t, there, alice, 1)
 	for range 20 {
 		frame := append(bytes.Repeat([]byte("x"), size), "\n\n"...)
@@ -238,7 +236,7 @@ func loss(t *testing.T, s single, cfg natslog.Config, other string, size int) {
 		}
 	}
 	until(t, "loss", func() bool { return streamInfo(t, jet(t, nc)).State.FirstSeq > first.Seq })
-	p.stall(false)
+	p.Stall(false)
 	r.wantGap(t, eventlog.GapTrimmed)
 	last := add(t, there, alice, 2)
 	for r.at.Seq < last.Seq { // further gaps are allowed

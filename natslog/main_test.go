@@ -1,21 +1,17 @@
 package natslog_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/goleak"
+
+	"github.com/ginsse/ginsse/internal/nodetest"
 )
 
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.ReleaseMode)
-	if text := os.Getenv(processVariable); text != "" {
-		serveProcess(text)
-		return
-	}
-	if text := os.Getenv(nodeVariable); text != "" {
-		serveNode(text)
+	if nodetest.Run(processVariable, serveProcess) || nodetest.Run(nodeVariable, serveNode) {
 		return
 	}
 	goleak.VerifyTestMain(m)

@@ -2,22 +2,20 @@ package natslog_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/url"
-	"os"
-	"os/exec"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/natslog"
 )
 
-// processVariable makes the test's program a server, with options in JSON.
+// processVariable makes the test's program a server, with processOptions.
 const processVariable = "NATSLOG_TEST_SERVER"
 
 // processOptions are the options of a server that is a process of its own. It can be killed, as by
@@ -30,12 +28,7 @@ type processOptions struct {
 	Routes      []string `json:"routes"`
 }
 
-// serveProcess runs until it is killed, or until the process that started it has ended.
-func serveProcess(text string) {
-	var p processOptions
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		panic(err)
-	}
+func serveProcess(p processOptions) error {
 	options := &server.Options{
 		ServerName: p.Name, Host: "127.0.0.1", Port: p.Port,
 		JetStream: true, StoreDir: p.Store, JetStreamMaxStore: 1 << 50, NoSigs: true, NoLog: true,
@@ -45,41 +38,28 @@ func serveProcess(text string) {
 		for _, route := range p.Routes {
 			u, err := url.Parse(route)
 			if err != nil {
-				panic(err)
+				return err
 			}
 			options.Routes = append(options.Routes, u)
 		}
 	}
 	s, err := server.NewServer(options)
 	if err != nil {
-		panic(err)
+		return err
 	}
 	s.Start()
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	return nil
 }
 
 // startProcess starts a server. It returns a function that kills it.
-func startProcess(t *testing.T, p processOptions) (kill func()) {
+func startProcess(t *testing.T, o processOptions) (kill func()) {
 	t.Helper()
-	text, err := json.Marshal(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), processVariable+"="+string(text))
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	kill = func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		_ = stdin.Close()
-	}
+	p := nodetest.Start(t, processVariable, o)
+	kill = sync.OnceFunc(func() {
+		if text := p.Kill(); text != "" {
+			t.Logf("server %s wrote to standard error:\n%s", o.Name, text)
+		}
+	})
 	t.Cleanup(kill)
 	return kill
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -114,13 +115,7 @@ func (r *reader) wantGap(t *testing.T, reason eventlog.GapReason) {
 // until polls a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(patience); !ok(); <-ticker.C {
-		if time.Now().After(deadline) {
-			t.Fatal("not in time: " + what)
-		}
-	}
+	nodetest.Until(t, what, ok)
 }
 
 // readAll returns the entries of one page after a position.

@@ -19,18 +19,19 @@ func largeFrame(n int) []byte {
 func TestSlowNodeCatchesUp(t *testing.T) {
 	t.Parallel()
 	for name, slow := range map[string]func(t *testing.T, p *proxy){
-		"throttled": func(t *testing.T, p *proxy) { p.set(func() { p.rate = 500 << 10 }) },
+		"throttled": func(t *testing.T, p *proxy) { p.SetRate(500 << 10) },
 		"throttled_after_a_partition": func(t *testing.T, p *proxy) {
-			p.set(func() { p.rate = 500 << 10; p.refusing = true })
-			p.dropAll()
+			p.SetRate(500 << 10)
+			p.Refuse(true)
+			p.DropAll()
 		},
 		"stalled_now_and_then": func(t *testing.T, p *proxy) {
-			p.set(func() { p.rate = 4 << 20 })
+			p.SetRate(4 << 20)
 			end, ended := make(chan struct{}), make(chan struct{})
 			go func() {
 				defer close(ended)
 				for stalled := true; ; stalled = !stalled {
-					p.stall(stalled)
+					p.Stall(stalled)
 					select {
 					case <-time.After(200 * time.Millisecond):
 					case <-end:
@@ -60,7 +61,7 @@ func catchUp(t *testing.T, s single, cfg natslog.Config, slow func(t *testing.T,
 			t.Fatal(err)
 		}
 	}
-	p.set(func() { p.refusing = false })
+	p.Refuse(false)
 	events, gap := r.follow(t, func(events []int) bool { return len(events) >= count })
 	t.Logf("caught up in %v", time.Since(begun).Round(time.Millisecond))
 	if gap != "" {
@@ -85,7 +86,7 @@ func overtake(t *testing.T, s single, cfg natslog.Config) {
 	cfg.EventsPerSubject = 50
 	here, there := open(t, p.connect(t), cfg), open(t, connect(t, s.ClientURL()), cfg)
 	r := newReader(t, here, alice)
-	p.set(func() { p.rate = 500 << 10 })
+	p.SetRate(500 << 10)
 	var last eventlog.Cursor
 	const count = 2000
 	for n := range count {

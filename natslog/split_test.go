@@ -31,7 +31,7 @@ func newSplitCluster(t *testing.T) (c *cluster, links [3][]*proxy) {
 			}
 			p := newProxy(t, fmt.Sprint("127.0.0.1:", c.options[j].Cluster.Port))
 			links[i], links[j] = append(links[i], p), append(links[j], p)
-			options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: p.listener.Addr().String()})
+			options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: p.Address()})
 		}
 	}
 	c.startAll(t)
@@ -74,7 +74,7 @@ func TestSplitBetweenServersLosesNothing(t *testing.T) {
 
 			stall := func(stalled bool) {
 				for _, link := range links[isolated] {
-					link.stall(stalled)
+					link.Stall(stalled)
 				}
 			}
 			stall(true)

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -25,7 +26,7 @@ func TestAppendsOnAStalledConnectionEndInTime(t *testing.T) {
 	s := newServer(t)
 	p := newProxy(t, s.Addr().String())
 	log := open(t, p.connect(t), natslog.Config{})
-	p.stall(true)
+	p.Stall(true)
 	large := fmt.Appendf(nil, "data: %s\n\n", strings.Repeat("x", 1<<10))
 	var sending sync.WaitGroup
 	for range 200 {
@@ -48,7 +49,7 @@ func TestAppendsOnAStalledConnectionEndInTime(t *testing.T) {
 		})
 	}
 	sending.Wait()
-	p.stall(false)
+	p.Stall(false)
 	until(t, "contact", func() bool { return log.Ready() == nil })
 }
 
@@ -61,7 +62,7 @@ func TestNodeLeavesADeadServer(t *testing.T) {
 	log := open(t, connect(t, p.url()+","+s.ClientURL(), nats.DontRandomize()), natslog.Config{})
 	there := open(t, connect(t, s.ClientURL()), natslog.Config{})
 	r := newReader(t, log, alice)
-	p.stall(true)
+	p.Stall(true)
 	add(t, there, alice, 1)
 	if events, gap := r.follow(t, func(events []int) bool { return len(events) == 1 }); gap != "" || events[0] != 1 {
 		t.Errorf("gap %q, %v", gap, events)
@@ -87,13 +88,11 @@ func TestAppendThatIsRolledBackFails(t *testing.T) {
 	node := p.connect(t)
 	log = open(t, node, natslog.Config{})
 	var received atomic.Uint64 // messages, when the acknowledgement came
-	p.set(func() {
-		p.answer = func(data []byte) bool {
-			if bytes.Contains(data, []byte(`"seq":2}`)) {
-				received.CompareAndSwap(0, node.Stats().InMsgs)
-			}
-			return false
+	p.OnAnswer(func(_ int, data []byte) nodetest.Verdict {
+		if bytes.Contains(data, []byte(`"seq":2}`)) {
+			received.CompareAndSwap(0, node.Stats().InMsgs)
 		}
+		return nodetest.Forward
 	})
 	// Its consumer is paused, so that the node reads nothing for a while.
 	nc := connect(t, s.ClientURL())
@@ -120,14 +119,14 @@ func TestAppendThatIsRolledBackFails(t *testing.T) {
 		t.Fatalf("it returned too early: %v", err)
 	default:
 	}
-	p.stall(true)
-	p.dropAll()
+	p.Stall(true)
+	p.DropAll()
 	stopServer(s)
 	s = embed(t, &server.Options{Port: port, StoreDir: old})
 	if _, err := jet(t, connect(t, s.ClientURL())).Publish(t.Context(), "ginsse.user.Ym9i", frame(100)); err != nil {
 		t.Fatal(err)
 	}
-	p.stall(false)
+	p.Stall(false)
 	if err := <-result; err == nil {
 		t.Error("it succeeded")
 	}

@@ -116,7 +116,7 @@ func TestNodeNeedsFewPermissions(t *testing.T) {
 	}
 	add(t, here, "topic:x", 0)
 	r.want(t, 1, 2, 3)
-	p.dropAll()
+	p.DropAll()
 	add(t, here, all, 4)
 	r.want(t, 4)
 	messages := make(chan string, 1000)

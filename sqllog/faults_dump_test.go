@@ -69,8 +69,8 @@ func TestDumpIsRestored(t *testing.T) {
 	}
 	never := begin(t, db, log, "never")
 	positions := append(staying.positions(10), staying.from)
-	switched.set(func() { switched.refusing = true })
-	switched.dropAll()
+	switched.Refuse(true)
+	switched.DropAll()
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,8 @@ func TestDumpIsRestored(t *testing.T) {
 			t.Fatalf("position %v of the other server: gaps %q, %q", at, one, two)
 		}
 	}
-	switched.set(func() { switched.refusing, switched.server = false, fmt.Sprint("127.0.0.1:", fresh.port) })
+	switched.SetServer(fmt.Sprint("127.0.0.1:", fresh.port))
+	switched.Refuse(false)
 	until(t, "a gap", func() bool { return staying.gapCount() > 0 })
 	if _, err := lower.Append(t.Context(), record("all", "last")); err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func TestListeningThatIsLost(t *testing.T) {
 		return func() bool { return strings.Count(records.String(), text) == count }
 	}
 	for round := range 2 {
-		listenAt.set(func() { listenAt.refusing = true })
+		listenAt.Refuse(true)
 		var ended int
 		err := nodes[0].db.QueryRowContext(t.Context(), `select count(pg_terminate_backend(pid)) from pg_stat_activity
 			where application_name = 'listener' and datname = current_database()`).Scan(&ended)
@@ -40,7 +40,7 @@ func TestListeningThatIsLost(t *testing.T) {
 		until(t, "records of the loss", has("cannot listen for notifications", (round+1)*len(nodes)))
 		l.await(t, 100)
 		l.recovers(t, 10*time.Second, readers...)
-		listenAt.set(func() { listenAt.refusing = false })
+		listenAt.Refuse(false)
 		until(t, "records of the end of it", has("listening for notifications again", (round+1)*len(nodes)))
 	}
 	if text := records.String(); strings.Count(text, "\n") != 4*len(nodes) || strings.Contains(text, "postgres@") {
@@ -63,14 +63,14 @@ func TestListeningAgainWakesNodes(t *testing.T) {
 	cfg := sqllog.Config{Listen: listen, PollInterval: seldom, Logger: slog.New(slog.NewTextHandler(records, nil))}
 	nodes := inPostgres.openNodes(t, cfg, address, address)
 	r := newReader(t, nodes[1].log, "all")
-	listenAt.set(func() { listenAt.refusing = true })
-	listenAt.dropAll()
+	listenAt.Refuse(true)
+	listenAt.DropAll()
 	until(t, "the loss", func() bool { return strings.Count(records.String(), "cannot listen") == len(nodes) })
 	if _, err := nodes[0].log.Append(t.Context(), record("all", "1")); err != nil {
 		t.Fatal(err)
 	}
 	r.next(t, 1)
-	listenAt.set(func() { listenAt.refusing = false })
+	listenAt.Refuse(false)
 	until(t, "the end of the loss", func() bool { return strings.Count(records.String(), "again") == len(nodes) })
 	wantWoken(t, nodes[0].log, r)
 }

@@ -78,9 +78,9 @@ func TestConformancePostgresWithFaults(t *testing.T) {
 		},
 		Partition: func(t *testing.T, log eventlog.Log) (reconnect func()) {
 			p := find(log).proxy
-			p.stall(true)
+			p.Stall(true)
 			until(t, "the loss of contact", unavailable(log.(*sqllog.Log)))
-			return func() { p.stall(false) }
+			return func() { p.Stall(false) }
 		},
 		NoSubjectBound: true,
 		Inexact:        true,

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,12 +13,13 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/sqllog"
 )
 
 // writer is a process that appends and commits at full speed.
 type writer struct {
-	*process
+	*nodetest.Process
 
 	lines atomic.Int64
 	read  sync.WaitGroup
@@ -27,11 +29,11 @@ type writer struct {
 func startWriter(t *testing.T, address, name string) *writer {
 	t.Helper()
 	w := &writer{
-		process: startProcess(t, processOptions{Driver: "sqlite", Address: address, Writer: name}),
+		Process: nodetest.Start(t, processVariable, processOptions{Driver: "sqlite", Address: address, Writer: name}),
 		acked:   make(map[string]eventlog.Cursor),
 	}
 	w.read.Go(func() {
-		in := bufio.NewReader(w.stdout)
+		in := bufio.NewReader(w.Stdout)
 		for {
 			line, err := in.ReadString('\n')
 			if err != nil {
@@ -48,9 +50,9 @@ func startWriter(t *testing.T, address, name string) *writer {
 
 func (w *writer) kill(t *testing.T) {
 	t.Helper()
-	_ = w.cmd.Process.Kill()
-	w.read.Wait()
-	if text := w.process.kill(); text != "" {
+	_ = w.Signal(os.Kill)
+	w.read.Wait() // before Kill, which closes the standard output
+	if text := w.Kill(); text != "" {
 		t.Errorf("a writer wrote to standard error:\n%s", text)
 	}
 }

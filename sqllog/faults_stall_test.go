@@ -3,8 +3,10 @@ package sqllog_test
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/sqllog"
 )
 
@@ -15,8 +17,8 @@ func TestNodeThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	address := newDatabase(t)
 	p := newProxy(t, address)
 	lagging := inPostgres.openNodes(t, sqllog.Config{}, p.through(address))[0]
-	p.set(func() { p.refusing = true })
-	p.dropAll()
+	p.Refuse(true)
+	p.DropAll()
 	until(t, "the loss of contact", unavailable(lagging.log))
 	writer := inPostgres.openNodes(t, sqllog.Config{}, address)[0]
 	for range 16 {
@@ -30,12 +32,16 @@ func TestNodeThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	if _, err := writer.db.ExecContext(t.Context(), `insert into ginsse_inbox (subject, frame) values ('all', $1)`, event("1")); err != nil {
 		t.Fatal(err)
 	}
-	p.set(func() { p.refusing, p.most = false, 256<<10 })
-	until(t, "a long answer", func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.stuck
+	var stuck atomic.Bool
+	p.OnAnswer(func(total int, _ []byte) nodetest.Verdict {
+		if total < 256<<10 {
+			return nodetest.Forward
+		}
+		stuck.Store(true)
+		return nodetest.Hold
 	})
+	p.Refuse(false)
+	until(t, "a long answer", stuck.Load)
 
 	// It would be held until all of the answer was taken, or the connection has ended.
 	var locks int

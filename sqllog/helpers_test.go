@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/sqllog"
 )
 
@@ -146,19 +147,12 @@ func gapAfter(t testing.TB, log *sqllog.Log, at eventlog.Cursor) eventlog.GapRea
 	return page.Gap
 }
 
-// patience is no demand on a log's speed. It ends the test of a log that fails.
-const patience = 30 * time.Second
+const patience = nodetest.Patience
 
 // until polls a condition.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(patience); !ok(); <-ticker.C {
-		if time.Now().After(deadline) {
-			t.Fatal("not in time: " + what)
-		}
-	}
+	nodetest.Until(t, what, ok)
 }
 
 func unavailable(log *sqllog.Log) func() bool {

@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/ginsse/ginsse/internal/nodetest"
 )
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(processVariable); text != "" {
-		serveProcess(text)
+	if nodetest.Run(processVariable, serveProcess) {
 		return
 	}
 	code := m.Run()

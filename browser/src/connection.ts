@@ -1,8 +1,7 @@
 // The connection to the server: when it is opened, given up and opened again.
 
 import type { Block } from "./decoder.js";
-import type { Memory } from "./position.js";
-import type { End, Transport } from "./transport.js";
+import { REDIRECTED, type Transport } from "./transport.js";
 import type { Options, State } from "./types.js";
 
 /**
@@ -10,10 +9,9 @@ import type { Options, State } from "./types.js";
  * plain values.
  */
 export type Message =
-  | ["event", type: string, text: string, id: string]
-  | ["at", id: string] // the position has moved without an event
+  | ["event", type: string, text: string, id: string] // without a type only the position has moved
+  | ["stale", reason: string, text: "", id?: undefined]
   | ["open", id: string, topics: string[]]
-  | ["stale", reason: string]
   | ["state", state: State, reason: string, status?: number | undefined];
 
 export interface Connection {
@@ -40,14 +38,13 @@ const MOMENT = 20; // changes of the topics within this time are one
 const TICK = 1000; // between two checks, at most
 const LATE = 1500; // a tick so late means that the page did not run, because of sleep or its own work
 const GRACE = 500; // after a pause, what has arrived may come this long after the timers
-const SLEPT = 10_000; // a tick so late means sleep,
-const SLEPT_HIDDEN = 150_000; // or so late in a hidden page, whose timers run once a minute
+const SLEPT = 150_000; // a tick so late means sleep also in a hidden page, whose timers run once a minute
 
 export function newConnection(
   address: URL,
   transport: Transport,
   options: Options,
-  memory: Memory,
+  mayConnect: () => boolean,
   emit: (messages: Message[]) => void,
 ): Connection {
   let position = "";
@@ -94,15 +91,15 @@ export function newConnection(
 
   async function connect() {
     drop();
-    if (memory.replaced()) return end("signed-out", "another person");
+    if (!mayConnect()) return;
     const mine = attempt;
-    timer = setTimeout(() => fail({ reason: "timeout" }), OPEN_TIME);
+    timer = setTimeout(() => fail("timeout"), OPEN_TIME);
     let headers: Headers;
     try {
       headers = new Headers(await options.headers?.());
     } catch (error) {
-      reportError(error);
-      if (mine === attempt) fail({ reason: "headers" });
+      console.error("ginsse:", error);
+      if (mine === attempt) fail("headers");
       return;
     }
     if (mine !== attempt) return;
@@ -151,14 +148,14 @@ export function newConnection(
         opened(out).push(["event", type, text, id]);
         continue;
       }
-      const { stream = "", resumed, heartbeat: interval = 0, reason = "", retry = delay } = parse(text);
+      out.push(["event", "", "", id]);
+      const { stream = "", resumed, heartbeat: interval = 0, reason = "", retry = delay } = parse(text) ?? {};
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
         opened(out).push(["open", stream, sent]);
-        if (!resumed) out.push(["stale", "new"]);
-      } else if (type === "sse.gap") out.push(["stale", reason]);
-      out.push(["at", id]);
+        if (!resumed) out.push(["stale", "new", ""]);
+      } else if (type === "sse.gap") out.push(["stale", reason, ""]);
       if (type === "sse.close" || type === "sse.reconnect") {
         emit(out);
         return type === "sse.close" ? end("closed", reason) : pause(reason, retry);
@@ -176,14 +173,13 @@ export function newConnection(
     else connectAt(notBefore);
   }
 
-  function ended(how: End) {
-    const { reason, status, redirected } = how;
+  function ended(reason: string, status?: number, wait?: number) {
     if (status === 204) end("closed", "finished", status);
-    else if (status === 401 || status === 403 || redirected) {
+    else if (status === 401 || status === 403 || reason === REDIRECTED) {
       if (!options.auth || renewed) return end("signed-out", reason, status);
       reportAfter(0, reason);
       renew(reason, status);
-    } else if (!status || status === 200 || status >= 500 || status === 408 || status === 425) fail(how);
+    } else if (!status || status === 200 || status >= 500 || status === 408 || status === 425) fail(reason, status, wait);
     else end("closed", reason, status);
   }
 
@@ -197,8 +193,8 @@ export function newConnection(
     try {
       result = await options.auth!();
     } catch (error) {
-      reportError(error);
-      if (mine === attempt) fail({ reason: "auth" });
+      console.error("ginsse:", error);
+      if (mine === attempt) fail("auth");
       return;
     }
     if (mine !== attempt) return;
@@ -209,7 +205,7 @@ export function newConnection(
   }
 
   /** Waits before another attempt, longer each time. */
-  function fail({ reason, status, wait = 0 }: End) {
+  function fail(reason: string, status?: number, wait = 0) {
     drop();
     clearTimeout(reportTimer);
     emit([["state", "reconnecting", reason, status]]);
@@ -253,20 +249,18 @@ export function newConnection(
   function check(late: number) {
     const now = Date.now();
     heard = Math.min(heard, now); // the clock may have been set back
-    if (late > LATE) hurry();
-    if (!live) return;
-    if (!heartbeat) {
-      if (late > (globalThis.document?.hidden ? SLEPT_HIDDEN : SLEPT)) reopen(); // it cannot know
-    } else if (late > LATE) verify();
-    else if (now - heard >= MISSED_HEARTBEATS * heartbeat) {
+    if (late > LATE) awake();
+    else if (heartbeat && now - heard >= MISSED_HEARTBEATS * heartbeat) {
       emit([["state", "reconnecting", "silent"]]);
       connect();
     }
+    if (live && !heartbeat && late > SLEPT) reopen(); // it cannot know
   }
 
-  /** After a pause of the page, replaces a connection that is silent for longer than usual. */
-  function verify() {
-    if (!live || !heartbeat || Date.now() - heard < 1.2 * heartbeat) return;
+  /** After a pause of the page, connects, or replaces a connection that is silent for too long. */
+  function awake() {
+    hurry();
+    if (!heartbeat || Date.now() - heard < 1.2 * heartbeat) return;
     const before = heard;
     const mine = attempt;
     setTimeout(() => {
@@ -285,7 +279,7 @@ export function newConnection(
       running = new AbortController();
       const { signal } = running;
       globalThis.addEventListener?.("online", () => (live ? reopen() : hurry()), { signal });
-      globalThis.document?.addEventListener("visibilitychange", () => (live ? verify() : hurry()), { signal });
+      globalThis.document?.addEventListener("visibilitychange", awake, { signal });
       if (quiet) reportAfter(0, "");
       else emit([["state", "connecting", ""]]);
       tick();
@@ -305,11 +299,13 @@ export function newConnection(
   };
 }
 
-/** Reads the data of an event of the kit. */
-function parse(text: string) {
+/** The value of JSON, or the text itself. */
+export function parse(text: string): any {
   try {
-    return (JSON.parse(text) ?? {}) as { stream?: string; resumed?: boolean; heartbeat?: number; reason?: string; retry?: number };
+    return JSON.parse(text);
   } catch {
-    return {};
+    return text;
   }
 }
+
+export const isFinal = (state: unknown) => state === "closed" || state === "signed-out";

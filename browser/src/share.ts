@@ -9,7 +9,7 @@
 // leader may have received less than a tab that says hello: then it answers when its own
 // connection has come so far.
 
-import type { Connection, Message } from "./connection.js";
+import { isFinal, type Connection, type Message } from "./connection.js";
 
 /** What a stream reads from: its own connection, or that of another tab. */
 export type Source = Omit<Connection, "start"> & { start(topics: string[], quiet: boolean): void };
@@ -23,6 +23,9 @@ const PING_INTERVAL = 250; // from a visible tab to the leader
 const SILENCE = 600; // of a leader that does not run: another takes its place
 const MAX_RECENT = 1000; // messages that a leader can repeat, and
 const MAX_RECENT_TEXT = 1 << 20; // UTF-16 code units of data in them
+
+/** The messages that have a place in the order. */
+type Placed = Extract<Message, ["event" | "stale", ...unknown[]]>;
 
 /** What a tab sends to the leader, in a BroadcastChannel. */
 interface ToLeader {
@@ -56,7 +59,7 @@ export function newShare(
   let term = 0; // the greatest seen
 
   // What leaders have sent. A tab keeps it for when it leads itself.
-  let recent: Message[] = []; // the newest messages that have a place in the order
+  let recent: Placed[] = [];
   let recentText = 0;
   let state: Message = ["state", "connecting", ""];
   let open: Message = ["open", "", []];
@@ -78,7 +81,7 @@ export function newShare(
   const connection = newConnection((messages) => {
     broadcast({ messages });
     take(messages);
-    if (!ended()) unanswered.forEach((message) => answer(message));
+    if (!isFinal(state[1])) unanswered.forEach((message) => answer(message));
     else {
       const mine = joined;
       setTimeout(() => mine === joined && leave(), LINGER_TIME);
@@ -87,7 +90,6 @@ export function newShare(
 
   const broadcast = (message: Omit<FromLeader, "term">) => channel.postMessage({ term, ...message });
   const ask = (message: Omit<ToLeader, "tab">) => channel.postMessage({ tab, ...message });
-  const ended = () => state[1] === "closed" || state[1] === "signed-out";
   const union = () => [...new Set([topics, inherited, ...others.values()].flat())].sort();
 
   /** Takes messages of the leader, which is this tab or another. */
@@ -96,12 +98,12 @@ export function newShare(
       if (message[0] === "state") state = message;
       else if (message[0] === "open") open = message;
       else {
-        if (message[0] === "event") lastEvent = message[3];
-        recentText += size(message);
+        if (message[0] === "event" && message[1]) lastEvent = message[3];
+        recentText += message[2].length;
         recent.push(message);
       }
     }
-    while (recent.length > MAX_RECENT || recentText > MAX_RECENT_TEXT) recentText -= size(recent.shift()!);
+    while (recent.length > MAX_RECENT || recentText > MAX_RECENT_TEXT) recentText -= recent.shift()![2].length;
     receive(messages);
   }
 
@@ -167,7 +169,7 @@ export function newShare(
       let at = position();
       if (!at) {
         for (const { at: [place] = [""] } of unanswered.values()) at ||= place;
-        if (at) receive([["stale", "new"]]); // this tab alone has nothing yet
+        if (at) receive([["stale", "new", ""]]); // this tab alone has nothing yet
       }
       connection.start(at, union(), state[1] === "live");
     }, COLLECT_TIME);
@@ -196,7 +198,7 @@ export function newShare(
     if (to ? to !== tab || number !== hellos || following : !following) return;
     following = true;
     if (messages) take(messages);
-    if (ended()) leave();
+    if (isFinal(state[1])) leave();
   }
 
   function toLeader(message: ToLeader) {
@@ -228,11 +230,11 @@ export function newShare(
   /** Answers a hello, unless the position may be ahead of this tab's. */
   function answer(message: ToLeader, last = false) {
     const { tab: to, hello: number, at: [place, event] = ["", ""] } = message;
-    const after = (id: string) => id && recent.findLastIndex((one) => idOf(one) === id) + 1;
+    const after = (id: string) => id && recent.findLastIndex((message) => message[3] === id) + 1;
     const from = after(place) || after(event);
     if (!from && place && !last) return;
     unanswered.delete(to);
-    const missed: Message[] = from ? recent.slice(from) : [["stale", place ? "unknown" : "new"]];
+    const missed: Message[] = from ? recent.slice(from) : [["stale", place ? "unknown" : "new", ""]];
     broadcast({ to, hello: number!, messages: [state, open, ...missed] });
   }
 
@@ -285,6 +287,3 @@ export function newShare(
 
 const aborted = (controller: AbortController) =>
   new Promise<void>((resolve) => controller.signal.addEventListener("abort", () => resolve()));
-
-const size = (message: Message) => (message[0] === "event" ? message[2].length : 0);
-const idOf = (message: Message) => (message[0] === "event" ? message[3] : message[0] === "at" ? message[1] : "");

@@ -1,6 +1,6 @@
 // The stream as the page sees it: handlers, state and topics.
 
-import { newConnection, type Message } from "./connection.js";
+import { isFinal, newConnection, parse, type Message } from "./connection.js";
 import { newMemory } from "./position.js";
 import { newShare, type Source } from "./share.js";
 import { newEventSourceTransport, newFetchTransport } from "./transport.js";
@@ -28,23 +28,29 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   let state: State = "connecting";
   let detail: StateDetail = { reason: "" };
   let id = "";
-  let running = false;
+  let running: AbortController | undefined; // aborted when the stream ends
   let suspended = false; // the page is frozen, or in the back/forward cache
   let stale: string | undefined; // the reason, until there is a handler
-  const handlers = new Map<string, Set<Call>>();
-  const all = new Set<Call>(); // of loops
-  const states = new Set<Call>();
-  const stales = new Set<Call>();
-  const ends = new Set<Call>(); // what waits for the stream
-
   const wanted = new Map<string, number>(); // how many adds each topic has
   let reading = new Set<string>(); // the topics of the open connection
-  const topicsRead = new Set<Call>();
+
+  // It has events of these names, and one for each event type, behind a colon. An EventTarget calls
+  // all handlers, also if one throws, and does what is asked with once and signal.
+  const target = new EventTarget();
+  const emit = (name: string, ...detail: unknown[]) => target.dispatchEvent(new CustomEvent(name, { detail, cancelable: true }));
+  const listen = (name: string, fn: (...detail: any[]) => void, options?: ListenOptions) => {
+    const handle = (event: Event) => {
+      event.preventDefault(); // it has a handler
+      fn(...(event as CustomEvent<unknown[]>).detail);
+    };
+    target.addEventListener(name, handle, options);
+    return () => target.removeEventListener(name, handle);
+  };
 
   for (const topic of options.topics ?? []) wanted.set(topic, 1);
 
   const open = (emit: (messages: Message[]) => void) =>
-    newConnection(address, native?.transport ?? newFetchTransport(options), options, memory, emit);
+    newConnection(address, native?.transport ?? newFetchTransport(options), options, sameIdentity, emit);
   const source = mayShare(options)
     ? newShare(`ginsse ${PROTOCOL} ${JSON.stringify([address.href, options.identity])} `, open, () => position, receive)
     : alone(open(receive), () => position);
@@ -52,166 +58,162 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   function receive(messages: Message[]) {
     for (const message of messages) {
       if (!running) break; // a handler has closed the stream
-      if (message[0] === "state") setState(message[1], { reason: message[2], ...(message[3] && { status: message[3] }) });
-      else if (message[0] === "open") {
-        id = message[1];
+      const [kind, first] = message;
+      if (kind === "state") setState(first, message[2], message[3]);
+      else if (kind === "open") {
+        id = first;
         reading = new Set(message[2]);
-        call(topicsRead);
-      } else if (message[0] === "stale") {
-        if (!stales.size) stale = message[1];
-        call(stales, message[1]);
-      } else if (message[0] === "event") {
-        const [, type, text, eventID] = message;
-        const own = handlers.get(type);
-        if (own?.size || all.size) {
-          const event: ServerEvent = { type, data: parse(text), text, id: eventID };
-          if (own) call(own, event.data, event);
-          call(all, event);
+        emit("topics");
+      } else if (kind === "stale") {
+        if (emit(kind, first)) stale = first;
+      } else {
+        const [, type, text, id] = message;
+        if (type) {
+          const event: ServerEvent = { type, data: parse(text), text, id };
+          emit(":" + type, event.data, event);
+          emit("event", event);
         }
-        position = eventID;
-      } else position = message[1];
+        position = id;
+      }
     }
     if (position !== saved) memory.save((saved = position));
   }
 
-  function setState(to: State, why: StateDetail) {
-    if (to === state && why.reason === detail.reason && why.status === detail.status) return;
+  function setState(to: State, reason: string, status?: number) {
+    if (to === state && reason === detail.reason && status === detail.status) return;
     state = to;
-    detail = why;
+    detail = status ? { reason, status } : { reason };
     if (to !== "live") id = "";
-    if (to === "closed" || to === "signed-out") {
-      running = false;
-      call(ends);
+    if (isFinal(to)) {
+      running?.abort();
+      running = undefined;
+      emit("end");
     }
-    call(states, state, detail);
+    emit("state", to, detail);
   }
 
   function start() {
-    running = true;
     suspended = false;
     source.start([...wanted.keys()], state === "live");
+  }
+
+  function run() {
+    running = new AbortController();
+    const { signal } = running;
+    if (document) {
+      addEventListener("pagehide", suspend, { signal });
+      addEventListener("pageshow", resume, { signal });
+      document.addEventListener("freeze", suspend, { signal });
+      document.addEventListener("resume", resume, { signal });
+      addEventListener("storage", sameIdentity, { signal });
+    }
+    options.signal?.addEventListener("abort", close, { signal });
+    // After the page has added its handlers and topics.
+    queueMicrotask(() => !signal.aborted && start());
   }
 
   function end(to: State, reason: string) {
     if (!running) return;
     source.stop();
-    setState(to, { reason });
+    setState(to, reason);
   }
 
-  const suspend = () => {
-    if (!running || suspended) return;
-    suspended = true;
-    source.stop();
-  };
-  const resume = () => {
-    if (!suspended || !running) return;
-    if (memory.replaced()) end("signed-out", "another person");
-    else start();
-  };
   const close = () => end("closed", "closed");
 
-  if (document || options.fetch) {
-    if (document) {
-      addEventListener("pagehide", suspend);
-      addEventListener("pageshow", resume);
-      document.addEventListener("freeze", suspend);
-      document.addEventListener("resume", resume);
-      addEventListener("storage", () => memory.replaced() && end("signed-out", "another person"));
-    }
-    running = true;
-    options.signal?.addEventListener("abort", close);
-    queueMicrotask(() => (options.signal?.aborted ? close() : running && start())); // after the handlers were added
+  function suspend() {
+    suspended = true;
+    source.stop();
   }
 
-  const final = () => state === "closed" || state === "signed-out";
+  function resume() {
+    if (sameIdentity() && suspended) start();
+  }
 
-  /** Resolves when done accepts a call of calls; rejects when the stream ends. */
-  function wait<T>(calls: Set<Call>, done: (...args: any[]) => T | undefined, signal?: AbortSignal): Promise<T> {
+  /** Ends the stream if another person has signed in. */
+  function sameIdentity() {
+    if (memory.replaced()) end("signed-out", "another person");
+    return !!running;
+  }
+
+  /** Counts an add or a delete of a topic. */
+  function count(topic: string, change: number) {
+    const adds = (wanted.get(topic) ?? 0) + change;
+    if (adds > 0) wanted.set(topic, adds);
+    else {
+      wanted.delete(topic);
+      reading.delete(topic);
+    }
+    if (running && !suspended) source.read([...wanted.keys()]);
+  }
+
+  /** Resolves when done accepts an event of the target; rejects when the stream ends. */
+  function wait<T>(name: string, done: (...detail: any[]) => T | undefined, signal?: AbortSignal): Promise<T> {
     const settled = new AbortController();
     const promise = new Promise<T>((resolve, reject) => {
       const fail = () => reject(signal?.aborted ? signal.reason : new Error(`ginsse: the stream is ${state}: ${detail.reason}`));
-      if (signal?.aborted || final()) return fail();
+      if (signal?.aborted || isFinal(state)) return fail();
       signal?.addEventListener("abort", fail, settled);
-      add(ends, fail, settled);
-      add(calls, (...args) => {
+      listen("end", fail, settled);
+      listen(name, (...args) => {
         const value = done(...args);
-        if (value !== undefined) resolve(value);
+        if (value) resolve(value);
       }, settled);
     }).finally(() => settled.abort());
     promise.catch(() => {}); // the page may not care
     return promise;
   }
 
-  const handlersOf = (type: string) => {
-    native?.listen(type);
-    const own = handlers.get(type) ?? new Set();
-    handlers.set(type, own);
-    return own;
-  };
-
-  /** Counts an add or a delete of a topic. */
-  function count(topic: string, change: number) {
-    const now = (wanted.get(topic) ?? 0) + change;
-    if (now > 0) wanted.set(topic, now);
-    else {
-      wanted.delete(topic);
-      reading.delete(topic);
-    }
-    if (running) source.read([...wanted.keys()]);
-  }
-
   function events({ signal }: { signal?: AbortSignal } = {}): AsyncIterableIterator<AnyEvent<Events>> {
-    const queue: ServerEvent[] = [];
+    const queue: AnyEvent<Events>[] = [];
     const over = new AbortController();
-    let tooFar = false;
     let wake = () => {};
     const finish = () => {
       over.abort();
       wake();
     };
-    if (signal?.aborted || final()) finish();
+    if (signal?.aborted || isFinal(state)) finish();
     signal?.addEventListener("abort", finish, over);
-    add(ends, finish, over);
-    add(all, (event: ServerEvent) => {
-      tooFar = queue.push(event) > MAX_BEHIND;
-      if (tooFar) finish();
+    listen("end", finish, over);
+    listen("event", (event) => {
+      if (queue.push(event) > MAX_BEHIND) finish();
       else wake();
     }, over);
-    return {
-      async next() {
-        while (!queue.length && !over.signal.aborted) await new Promise<void>((resolve) => (wake = resolve));
-        if (tooFar) {
-          queue.length = 0;
-          tooFar = false;
-          throw new Error(`ginsse: the loop is ${MAX_BEHIND} events behind`);
+    return (async function* () {
+      try {
+        for (;;) {
+          while (queue.length) {
+            if (queue.length > MAX_BEHIND) throw new Error(`ginsse: the loop is ${MAX_BEHIND} events behind`);
+            yield queue.shift()!;
+          }
+          if (over.signal.aborted) return;
+          await new Promise<void>((resolve) => (wake = resolve));
         }
-        const value = queue.shift() as AnyEvent<Events> | undefined;
-        return value ? { value, done: false } : { value, done: true };
-      },
-      async return() {
-        queue.length = 0;
+      } finally {
         finish();
-        return { value: undefined, done: true };
-      },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
+      }
+    })();
   }
 
+  if (document || options.fetch) run();
+  if (options.signal?.aborted) close();
+
+  const nameOf = (type: string) => {
+    native?.listen(type);
+    return ":" + type;
+  };
+
   return {
-    on: (type, fn, options) => add(handlersOf(type), fn, options),
-    once: (type, { signal } = {}) => wait(handlersOf(type), (_, event) => event, signal),
+    on: (type, fn, options) => listen(nameOf(type), fn, options),
+    once: (type, { signal } = {}) => wait(nameOf(type), (_, event) => event, signal),
     onStale(fn, options) {
-      const remove = add(stales, fn, options);
-      if (stale !== undefined) call(stales, stale);
+      const remove = listen("stale", fn, options);
+      if (stale !== undefined) emit("stale", stale);
       stale = undefined;
       return remove;
     },
     onState(fn, options) {
-      const remove = add(states, fn, options);
-      call(new Set([fn]), state, detail);
-      return remove;
+      fn(state, detail);
+      return listen("state", fn, options);
     },
     get state() {
       return state;
@@ -222,7 +224,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     topics: {
       add(topic) {
         count(topic, 1);
-        return reading.has(topic) ? Promise.resolve() : wait(topicsRead, () => reading.has(topic) || undefined).then(() => {});
+        return reading.has(topic) ? Promise.resolve() : wait("topics", () => reading.has(topic)).then(() => {});
       },
       delete: (topic) => count(topic, -1),
       has: (topic) => wanted.has(topic),
@@ -231,48 +233,11 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     events,
     [Symbol.asyncIterator]: () => events(),
     reconnect() {
-      if (running && !suspended) source.reconnect();
-      else if (final()) start();
+      if (!running) run();
+      else if (!suspended) source.reconnect();
     },
     close,
   };
-}
-
-type Call = (...args: any[]) => void;
-
-function add(calls: Set<Call>, fn: Call, { once, signal }: ListenOptions = {}) {
-  const entry: Call = (...args) => {
-    if (once) remove();
-    fn(...args);
-  };
-  const remove = () => {
-    calls.delete(entry);
-    signal?.removeEventListener("abort", remove);
-  };
-  if (!signal?.aborted) {
-    calls.add(entry);
-    signal?.addEventListener("abort", remove);
-  }
-  return remove;
-}
-
-/** Calls all, also if one throws. */
-function call(calls: Set<Call>, ...args: unknown[]) {
-  for (const fn of [...calls]) {
-    try {
-      fn(...args);
-    } catch (error) {
-      reportError(error); // as an uncaught exception
-    }
-  }
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
 }
 
 const mayShare = ({ transport, share, fetch, headers, identity }: Options) =>

@@ -3,20 +3,18 @@
 import { newDecoder, type Block } from "./decoder.js";
 import type { Options } from "./types.js";
 
-/** Why a connection ended, or was not opened. */
-export interface End {
-  reason: string;
-  status?: number;
-  wait?: number; // milliseconds that the server asked for
-  redirected?: boolean; // to something that is not an event stream, such as a page to sign in
-}
+type End = [reason: string, status?: number, wait?: number];
 
 export interface Listener {
   opened(): void;
   received(blocks: Block[]): void; // blocks may be empty: bytes have arrived
   retry(milliseconds: number): void;
-  ended(end: End): void;
+  /** The connection has ended or was not opened. wait is how many milliseconds the server asks for. */
+  ended(...end: End): void;
 }
+
+/** The reason of a response that is no event stream, from elsewhere: such as a page to sign in. */
+export const REDIRECTED = "redirected";
 
 /** Opens a connection. The result closes it; after that the listener is called no more. */
 export type Transport = (url: URL, headers: Headers, lastID: string, listener: Listener) => () => void;
@@ -24,35 +22,29 @@ export type Transport = (url: URL, headers: Headers, lastID: string, listener: L
 export const newFetchTransport = (options: Options): Transport => (url, headers, lastID, listener) => {
   const abort = new AbortController();
   const { signal } = abort;
+  let closed = false;
   const read = async (): Promise<End> => {
-    const init: RequestInit = { headers, signal, cache: "no-store" };
-    if (options.credentials) init.credentials = options.credentials;
-    const response = await (options.fetch ?? fetch)(url, init);
+    const credentials = options.credentials ?? "same-origin";
+    const response = await (options.fetch ?? fetch)(url, { headers, signal, credentials, cache: "no-store" });
     const { status, body } = response;
-    if (status !== 200 || !body || !/^text\/event-stream\b/i.test(response.headers.get("content-type") ?? "")) {
+    const header = (name: string) => response.headers.get(name) ?? "";
+    if (status !== 200 || !body || !/^text\/event-stream\b/i.test(header("content-type"))) {
       abort.abort(); // the body is of no use
-      return {
-        reason: status === 200 ? "not an event stream" : "refused",
-        status,
-        wait: retryAfter(response.headers.get("retry-after")),
-        redirected: response.redirected,
-      };
+      return [status !== 200 ? "refused" : response.redirected ? REDIRECTED : "not an event stream", status, retryAfter(header("retry-after"))];
     }
     listener.opened();
     const decode = newDecoder(lastID, listener.retry);
     const reader = body.getReader();
-    for (;;) {
+    while (!closed) {
       const { done, value } = await reader.read();
-      if (signal.aborted) break;
-      if (done) return { reason: "dropped" };
+      if (done) break;
       listener.received(decode(value));
     }
-    return { reason: "" };
+    return ["dropped"];
   };
-  let closed = false;
   read()
-    .catch((): End => ({ reason: "network" }))
-    .then((end) => closed || listener.ended(end));
+    .catch((): End => ["network"])
+    .then((end) => closed || listener.ended(...end));
   return () => {
     closed = true;
     abort.abort();
@@ -75,13 +67,13 @@ export function newEventSourceTransport(options: Options) {
     source.onerror = () => {
       const refused = source.readyState === EventSource.CLOSED;
       source.close(); // it would reconnect without the delays of the stream
-      if (!refused) return listener.ended({ reason: "network" });
+      if (!refused) return listener.ended("network");
       // Only fetch shows the status of the refusal.
       close = newFetchTransport(options)(url, headers, lastID, {
         ...listener,
         opened() {
           close();
-          listener.ended({ reason: "network" });
+          listener.ended("network");
         },
       });
     };
@@ -98,8 +90,7 @@ export function newEventSourceTransport(options: Options) {
 }
 
 /** Milliseconds from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3). */
-function retryAfter(value: string | null): number {
-  if (!value) return 0;
+function retryAfter(value: string): number {
   const wait = /^\d+$/.test(value) ? +value * 1000 : Date.parse(value) - Date.now();
   return wait > 0 ? wait : 0; // also for what is neither
 }

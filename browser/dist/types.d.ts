@@ -1,0 +1,127 @@
+/** Event types and what the `data` of each is, after JSON.parse. */
+export type EventMap = object;
+/** The event types of a map. */
+export type TypeOf<Events> = keyof Events & string;
+/** One event of the application. */
+export interface ServerEvent<Data = unknown, Type extends string = string> {
+    /** The event type; "message" if the server gave none. */
+    readonly type: Type;
+    /** The parsed JSON, or the text if it is not JSON. Tabs and handlers share it: do not change it. */
+    readonly data: Data;
+    /** The data as it was sent. */
+    readonly text: string;
+    /** The last event ID when the event arrived; "" if the server gives none. */
+    readonly id: string;
+}
+/** The events of a map, as a union that `event.type` narrows. */
+export type AnyEvent<Events extends EventMap> = {
+    [Type in TypeOf<Events>]: ServerEvent<Events[Type], Type>;
+}[TypeOf<Events>];
+export type Handler<Events extends EventMap, Type extends TypeOf<Events>> = (data: Events[Type], event: ServerEvent<Events[Type], Type>) => void;
+/**
+ * - `connecting`: not connected yet.
+ * - `live`: connected.
+ * - `reconnecting`: the connection was lost; the next attempt follows by itself.
+ * - `signed-out`: the server refused the credential, or another person signed in. Final.
+ * - `closed`: ended by the server or by `close()`. Final.
+ *
+ * A final state ends with `reconnect()`, or with a new `connect()`.
+ */
+export type State = "connecting" | "live" | "reconnecting" | "signed-out" | "closed";
+/** Why the stream is in its state. */
+export interface StateDetail {
+    /** The reason that the server sent, or one of `Reasons`; "" in the states connecting and live. */
+    readonly reason: string;
+    /** The HTTP status, if one was the reason. */
+    readonly status?: number;
+}
+export interface ListenOptions {
+    /** Call the handler once at most. */
+    once?: boolean;
+    /** Removes the handler when it is aborted. */
+    signal?: AbortSignal;
+}
+export interface Options {
+    /** Topics to begin with. See `Stream.topics`. */
+    topics?: Iterable<string>;
+    /** The query parameter that carries each topic. Default "topic". */
+    topicParameter?: string;
+    /**
+     * Returns headers for a request, such as Authorization. It is called for each attempt. If it
+     * throws, the attempt counts as failed.
+     */
+    headers?: () => HeadersInit | Promise<HeadersInit>;
+    /**
+     * Renews the credential. It is called after a 401 or 403, and when the server says that the
+     * credential has expired; then one more attempt is made. If it returns false, the stream is
+     * signed out. If it throws, it is called again after a while.
+     */
+    auth?: () => unknown;
+    /**
+     * Names the signed-in person, such as the user ID. Pages of different persons do not share a
+     * connection or a position. If the credential is a cookie, pages of the person before are told
+     * that they are signed out.
+     */
+    identity?: string;
+    /** Keep the position in localStorage, so that the stream resumes after a restart of the browser. */
+    persist?: boolean;
+    /**
+     * One connection for all tabs of the browser. Default: true where the browser has Web Locks and
+     * BroadcastChannel, that is, on pages served by HTTPS or from localhost; but false with
+     * `headers` and without `identity`, because the tabs may be of different persons.
+     */
+    share?: boolean;
+    /**
+     * What reads the stream. The native EventSource sends no headers, hides the status of a refusal
+     * at first, gets only types that have a handler, and is not shared. Default "fetch".
+     */
+    transport?: "fetch" | "eventsource";
+    /** Whether cookies go to other origins. Default "same-origin". */
+    credentials?: RequestCredentials;
+    /** Closes the stream when it is aborted. */
+    signal?: AbortSignal;
+    /** Takes the place of the global fetch. The stream is not shared then, unless `share` is true. */
+    fetch?: typeof fetch;
+}
+/** The topics of a stream, for components that come and go. */
+export interface Topics extends Iterable<string> {
+    /**
+     * Adds a topic. The promise resolves when the stream reads it: fetch the state after that. It
+     * rejects if the stream ends first. Each add needs a delete of its own.
+     */
+    add(topic: string): Promise<void>;
+    /** Takes back one add. After the last one, the stream reads the topic no more. */
+    delete(topic: string): void;
+    has(topic: string): boolean;
+}
+/** An event stream. All of its functions may be used without the object. */
+export interface Stream<Events extends EventMap = Record<string, any>> extends AsyncIterable<AnyEvent<Events>> {
+    /** Calls fn for each event of a type. The result removes the handler. */
+    on<Type extends TypeOf<Events>>(type: Type, fn: Handler<Events, Type>, options?: ListenOptions): () => void;
+    /** Resolves with the next event of a type. Rejects when the signal is aborted or the stream ends. */
+    once<Type extends TypeOf<Events>>(type: Type, options?: {
+        signal?: AbortSignal;
+    }): Promise<ServerEvent<Events[Type], Type>>;
+    /**
+     * Calls fn when events are missing or this is the first visit: the page must fetch its state.
+     * The reason is "new", or that of the server's sse.gap.
+     */
+    onStale(fn: (reason: string) => void, options?: ListenOptions): () => void;
+    /** Calls fn with the state, now and after each change. */
+    onState(fn: (state: State, detail: StateDetail) => void, options?: ListenOptions): () => void;
+    readonly state: State;
+    /** The server's ID of the open connection; "" without one. */
+    readonly id: string;
+    readonly topics: Topics;
+    /**
+     * Iterates over the events from now on. It ends when the stream is closed or the signal is
+     * aborted. It throws if the loop is 10,000 events behind.
+     */
+    events(options?: {
+        signal?: AbortSignal;
+    }): AsyncIterableIterator<AnyEvent<Events>>;
+    /** Connects now, also if the stream is waiting or was ended. */
+    reconnect(): void;
+    /** Closes the stream of this tab. */
+    close(): void;
+}

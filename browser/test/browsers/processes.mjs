@@ -1,0 +1,108 @@
+// Processes that the tests start. They end with the test, also when it fails.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
+/** Processes that were started and have not ended. Each leads a process group of its own. */
+const running = new Set();
+
+process.on("exit", () => running.forEach((child) => signalGroup(child, "SIGKILL")));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  process.once(signal, () => process.exit(1));
+}
+
+function signalGroup(child, signal) {
+  try {
+    process.kill(-child.pid, signal);
+  } catch (error) {
+    if (error.code !== "ESRCH") throw error;
+  }
+}
+
+/** Starts a program. `child.output` is what it has written to standard error. */
+export async function start(command, args, options = {}) {
+  const child = spawn(command, args, { detached: true, stdio: ["ignore", "pipe", "pipe"], ...options });
+  child.output = "";
+  child.stderr?.setEncoding("utf8").on("data", (text) => (child.output = (child.output + text).slice(-10_000)));
+  await once(child, "spawn");
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+  return child;
+}
+
+/** Ends a program and the processes that it has started. */
+export async function stop(child, signal = "SIGTERM") {
+  if (child.exitCode === null && child.signalCode === null) {
+    const ended = once(child, "exit");
+    signalGroup(child, signal);
+    const killing = setTimeout(() => signalGroup(child, "SIGKILL"), 5000);
+    await ended;
+    clearTimeout(killing);
+  }
+  signalGroup(child, "SIGKILL"); // what is left of its group
+}
+
+/** The path of the first of these programs that is installed, or undefined. */
+export function find(...names) {
+  const folders = (process.env.PATH ?? "").split(delimiter).concat("/usr/sbin");
+  return names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path));
+}
+
+/** Calls check until it returns something, and returns that. */
+export async function until(check, what, timeout = 20_000) {
+  const end = Date.now() + timeout;
+  for (;;) {
+    const result = await check();
+    if (result) return result;
+    if (Date.now() > end) throw new Error(`timed out: ${what}`);
+    await delay(20);
+  }
+}
+
+/** The fields of /proc/PID/stat from the third on, or undefined if the process has ended. */
+function statOf(pid) {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return text.slice(text.lastIndexOf(")") + 2).split(" ");
+  } catch {
+    return undefined;
+  }
+}
+
+/** The processor time of each process below root, in clock ticks. */
+function processorTimes(root) {
+  const stats = new Map();
+  for (const name of readdirSync("/proc")) {
+    const stat = /^\d+$/.test(name) && statOf(name);
+    if (stat) stats.set(Number(name), { parent: Number(stat[1]), time: Number(stat[11]) + Number(stat[12]) });
+  }
+  const times = new Map();
+  for (const [pid, { time }] of stats) {
+    for (let above = stats.get(pid)?.parent; above; above = stats.get(above)?.parent) {
+      if (above === root) times.set(pid, time);
+    }
+  }
+  return times;
+}
+
+/** Which process below root works while `work` runs. */
+export async function busiest(root, work) {
+  const before = processorTimes(root);
+  await work();
+  let found, most = 0;
+  for (const [pid, time] of processorTimes(root)) {
+    const spent = time - (before.get(pid) ?? 0);
+    if (spent > most) [found, most] = [pid, spent];
+  }
+  if (!found) throw new Error("no process did the work");
+  return found;
+}
+
+/** Whether a process runs. */
+export function isRunning(pid) {
+  const stat = statOf(pid);
+  return stat !== undefined && stat[0] !== "Z";
+}
