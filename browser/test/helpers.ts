@@ -135,7 +135,7 @@ export interface Bench {
   clock: Clock;
   page: Page;
   server: FakeServer;
-  errors: unknown[]; // reported
+  errors: unknown[]; // on the console
   /** Connects to the server, and records what the stream does. */
   open(options?: Options & { server?: FakeServer; url?: string }): Recorded;
 }
@@ -164,8 +164,8 @@ export function bench(name: string, { page: hasPage = true, todo, ...options }: 
     const errors: unknown[] = [];
     const streams: Stream[] = [];
     const random = Math.random;
-    const before = globalThis.reportError;
-    globalThis.reportError = (error) => void errors.push(error);
+    const { error } = console;
+    console.error = (...args) => void errors.push(args.at(-1));
     clock.install();
     if (hasPage) page.install();
     try {
@@ -190,7 +190,7 @@ export function bench(name: string, { page: hasPage = true, todo, ...options }: 
       page.uninstall();
       clock.uninstall();
       Math.random = random;
-      globalThis.reportError = before;
+      console.error = error;
     }
   });
 }

@@ -307,7 +307,7 @@ bench("a stream that was closed resumes with reconnect()", {}, async ({ clock, s
   assert.deepEqual(stale, ["new"]);
 });
 
-bench("close() and reconnect() in a handler: the event is not handled twice", { todo: "it is" }, async ({ clock, server, open }) => {
+bench("close() and reconnect() in a handler: the event is not handled twice", {}, async ({ clock, server, open }) => {
   const { stream, events } = open();
   await server.connected();
   stream.on("comment", () => {
