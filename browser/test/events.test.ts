@@ -321,6 +321,26 @@ bench("calls of next() that wait together each get an event, or the end", {}, as
   assert.deepEqual(got, [1, 2, "done"]);
 });
 
+bench("return() ends a loop whose next() waits", { todo: "both hang until an event" }, async ({ clock, server, open }) => {
+  const { stream } = open();
+  await server.connected();
+  const { signal } = new AbortController();
+  const events = stream.events({ signal });
+  let ended = 0;
+  for (const call of [events.next(), events.return!()]) void call.then(({ done }) => done && ended++);
+  await clock.advance(1000);
+  assert.equal(ended, 2);
+  assert.equal(getEventListeners(signal, "abort").length, 0);
+});
+
+bench("return() ends a loop that has not begun", { todo: "it goes on collecting events" }, async ({ server, open }) => {
+  const { stream } = open();
+  await server.connected();
+  const { signal } = new AbortController();
+  await stream.events({ signal }).return!();
+  assert.equal(getEventListeners(signal, "abort").length, 0);
+});
+
 bench("a loop that is 10,000 events behind throws; others go on", {}, async ({ clock, server, open }) => {
   const { response, write } = rawResponse();
   const { stream } = open({ fetch: first(() => response, server.fetch) });

@@ -222,6 +222,16 @@ bench("an answer to an attempt that was given up is ignored", {}, async ({ clock
   assert.deepEqual(events, []);
 });
 
+bench("an answer to an attempt that was given up does not count for the next one", { todo: "the page is live" }, async ({ clock, open }) => {
+  const answers: ((response: Response) => void)[] = [];
+  const { states } = open({ fetch: () => new Promise((resolve) => answers.push(resolve)) });
+  await clock.advance(16_000);
+  assert.equal(answers.length, 2);
+  answers[0]!(rawResponse().response);
+  await clock.advance(2000);
+  assert.deepEqual(states, ["connecting", "reconnecting timeout"]);
+});
+
 bench("a server that sends no sse.open is live within a second", {}, async ({ clock, server, open }) => {
   const { response } = rawResponse();
   const { states } = open({ fetch: first(() => response, server.fetch) });
@@ -318,4 +328,17 @@ bench("without a document, a stream with a fetch of its own works", { page: fals
   await clock.advance(1000);
   assert.deepEqual(events, ["comment 1", "comment 2"]);
   assert.deepEqual(states, ["connecting", "live", "reconnecting network", "live"]);
+});
+
+bench("without a document, reconnect() does nothing either", { page: false, todo: "it connects" }, async ({ clock, server, open }) => {
+  const { fetch } = globalThis;
+  globalThis.fetch = server.fetch;
+  try {
+    const { stream } = open({ fetch: undefined as any, url: "http://localhost/events" });
+    stream.reconnect();
+    await clock.advance(1000);
+    assert.equal(server.requests.length, 0);
+  } finally {
+    globalThis.fetch = fetch;
+  }
 });
