@@ -130,6 +130,8 @@ export class Page {
   }
 }
 
+const TIMEOUT = 5000; // of a test, in real milliseconds
+
 /** What a test works with. */
 export interface Bench {
   clock: Clock;
@@ -156,8 +158,8 @@ export interface BenchOptions extends FakeServerOptions {
 
 /** Defines a test with a clock of its own. Afterwards its streams are closed, and must leave no connection open. */
 export function bench(name: string, { page: hasPage = true, todo, ...options }: BenchOptions, fn: (bench: Bench) => Promise<void>) {
-  test(name, { timeout: 20_000, ...(todo && { todo }) }, async () => {
-    const alive = setInterval(() => {}, 1000); // otherwise node takes a promise that hangs for the end of all tests
+  test(name, { timeout: TIMEOUT, ...(todo && { todo }) }, async () => {
+    const alive = setTimeout(() => {}, TIMEOUT); // otherwise node takes a promise that hangs for the end of all tests
     const clock = new Clock();
     const page = new Page();
     const server = newFakeServer({ retry: 1000, ...options });
@@ -184,7 +186,7 @@ export function bench(name: string, { page: hasPage = true, todo, ...options }: 
       await clock.advance(60_000);
       if (server.connections) throw new Error(`${server.connections} connections are open after close()`);
     } finally {
-      clearInterval(alive);
+      real.clearTimeout(alive);
       streams.forEach((stream) => stream.close());
       await turn();
       page.uninstall();
