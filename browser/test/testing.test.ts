@@ -110,6 +110,33 @@ test("the page's stream resumes after a cut, without fake timers", async () => {
   stream.close();
 });
 
+test("the page's stream can be tested with node's mock timers", async () => {
+  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1e12 });
+  try {
+    const server = newFakeServer({ heartbeat: 1000, retry: 1000 });
+    const stream = connect(url, { fetch: server.fetch });
+    const states: string[] = [];
+    stream.onState((state, { reason }) => states.push(`${state} ${reason}`));
+    await server.connected();
+    for (let i = 0; i < 20; i++) {
+      mock.timers.tick(500);
+      await server.settled(); // heartbeats have arrived
+    }
+    assert.equal(server.requests.length, 1);
+    server.freeze();
+    for (let i = 0; i < 6; i++) mock.timers.tick(500);
+    await server.connected();
+    server.drop();
+    await new Promise((resolve) => setImmediate(resolve));
+    mock.timers.tick(1000);
+    await server.connected();
+    assert.deepEqual(states, ["connecting ", "live ", "reconnecting silent", "live ", "reconnecting network", "live "]);
+    stream.close();
+  } finally {
+    mock.timers.reset();
+  }
+});
+
 test("an event with a topic goes to the streams that read it, also later", async () => {
   const server = newFakeServer({ heartbeat: 0, topicParameter: "t" });
   const a = await server.fetch(`${url}?t=a&t=b`);
