@@ -224,7 +224,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     topics: {
       add(topic) {
         count(topic, 1);
-        return reading.has(topic) ? Promise.resolve() : wait("topics", () => reading.has(topic)).then(() => {});
+        return reading.has(topic) ? Promise.resolve() : wait<any>("topics", () => reading.has(topic));
       },
       delete: (topic) => count(topic, -1),
       has: (topic) => wanted.has(topic),
