@@ -238,6 +238,23 @@ bench("an attempt whose headers() hangs is given up, and its headers are not use
   assert.deepEqual(server.requests.map(({ headers }) => headers.get("X-Attempt")), ["2"]);
 });
 
+for (const call of ["headers", "auth"] as const) {
+  bench(`a failure of ${call}() that comes late changes nothing`, {}, async ({ clock, server, open, errors }) => {
+    const late = deferred<never>();
+    let asked = 0;
+    if (call === "auth") server.refuse({ status: 401 });
+    const { stream, states } = open({ [call]: () => (asked++ ? {} : late.promise.then(() => { throw new Error("late"); })) });
+    await clock.advance(100);
+    stream.reconnect();
+    await server.connected();
+    late.resolve(undefined as never);
+    await clock.advance(1000);
+    assert.deepEqual(errors.map(String), ["Error: late"]);
+    assert.deepEqual(states, ["connecting", "live"]);
+    assert.equal(server.connections, 1);
+  });
+}
+
 bench("a stream that is closed while headers() runs makes no request", {}, async ({ clock, server, open }) => {
   const { promise, resolve } = deferred<HeadersInit>();
   const { stream } = open({ headers: () => promise });
