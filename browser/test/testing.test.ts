@@ -79,9 +79,10 @@ test("heartbeats follow a silence, carry the position, and end with the stream",
   }
 });
 
-test("connected and push resolve when the page has handled what was sent", async () => {
+test("connected and push resolve when the page has handled what was sent", async (t) => {
   const server = newFakeServer();
   const stream = connect(url, { fetch: server.fetch });
+  t.after(() => stream.close()); // its timers keep the process alive
   const got: unknown[] = [];
   stream.on("comment", (data) => got.push(data));
   const request = await server.connected();
@@ -94,9 +95,10 @@ test("connected and push resolve when the page has handled what was sent", async
   assert.equal(server.connections, 0);
 });
 
-test("the page's stream resumes after a cut, without fake timers", async () => {
+test("the page's stream resumes after a cut, without fake timers", async (t) => {
   const server = newFakeServer({ retry: 2 });
   const stream = connect(url, { fetch: server.fetch });
+  t.after(() => stream.close()); // its timers keep the process alive
   const got: unknown[] = [];
   stream.on("comment", (data) => got.push(data));
   await server.connected();
@@ -107,14 +109,14 @@ test("the page's stream resumes after a cut, without fake timers", async () => {
   const { lastEventID } = await server.connected();
   assert.deepEqual(got, [1, 2]);
   assert.match(lastEventID, /-1$/);
-  stream.close();
 });
 
-test("the page's stream can be tested with node's mock timers", async () => {
+test("the page's stream can be tested with node's mock timers", async (t) => {
   mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1e12 });
   try {
     const server = newFakeServer({ heartbeat: 1000, retry: 1000 });
     const stream = connect(url, { fetch: server.fetch });
+    t.after(() => stream.close()); // its timers keep the process alive
     const states: string[] = [];
     stream.onState((state, { reason }) => states.push(`${state} ${reason}`));
     await server.connected();
@@ -131,7 +133,6 @@ test("the page's stream can be tested with node's mock timers", async () => {
     mock.timers.tick(1000);
     await server.connected();
     assert.deepEqual(states, ["connecting ", "live ", "reconnecting silent", "live ", "reconnecting network", "live "]);
-    stream.close();
   } finally {
     mock.timers.reset();
   }
