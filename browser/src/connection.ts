@@ -1,7 +1,7 @@
 // The connection to the server: when it is opened, given up and opened again.
 
 import type { Block } from "./decoder.js";
-import { REDIRECTED, type Transport } from "./transport.js";
+import type { Transport } from "./transport.js";
 import type { Options, State } from "./types.js";
 
 /**
@@ -11,11 +11,11 @@ import type { Options, State } from "./types.js";
 export type Message =
   | ["event", type: string, text: string, id: string] // without a type only the position has moved
   | ["stale", reason: string, text: "", id?: undefined]
-  | ["open", id: string, topics: string[]]
+  | ["open", id: string, topics: string[], heartbeat: number]
   | ["state", state: State, reason: string, status?: number | undefined];
 
 export interface Connection {
-  /** Connects at a position. If quiet, the page is live by another tab: only a delay is reported. */
+  /** Connects at a position. If quiet, the page believes to be live: it hears of a delay only. */
   start(at: string, topics: string[], quiet: boolean): void;
   stop(): void;
   /** Sets the topics. An open connection is opened again at its position if they have changed. */
@@ -32,12 +32,13 @@ const LONGEST_DELAY = 30_000;
 const LONGEST_WAIT = 3_600_000; // that the server can ask for
 const OPEN_TIME = 15_000; // how long a connection may take to open
 const QUIET_TIME = 3000; // how long an expected interruption may take before it is reported
+const LEAVE_TIME = 200; // between the end of a connection and that of its page
 const LONGEST_QUIET_WAIT = 10_000; // the rest of a longer wait is reported
-const MISSED_HEARTBEATS = 2.5; // so much silence is a dead connection
+export const MISSED_HEARTBEATS = 2.5; // so much silence is a dead connection
 const MOMENT = 20; // changes of the topics within this time are one
 const TICK = 1000; // between two checks, at most
 const LATE = 1500; // a tick so late means that the page did not run, because of sleep or its own work
-const GRACE = 500; // after a pause, what has arrived may come this long after the timers
+const GRACE = 300; // after a pause, what has arrived may come this long after the timers
 const SLEPT = 150_000; // a tick so late means sleep also in a hidden page, whose timers run once a minute
 
 export function newConnection(
@@ -50,6 +51,7 @@ export function newConnection(
   let position = "";
   let topics: string[] = [];
   let sent: string[] = []; // those of the open connection
+  let open: Message | undefined; // what was emitted for it
   let running: AbortController | undefined;
   let live = false;
   let waiting = false; // for the next attempt
@@ -73,6 +75,7 @@ export function newConnection(
     close = () => {};
     clearTimeout(timer);
     live = waiting = false;
+    open = undefined;
     heartbeat = 0;
   }
 
@@ -153,7 +156,7 @@ export function newConnection(
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
-        opened(out).push(["open", stream, sent]);
+        opened(out).push((open = ["open", stream, sent, interval]));
         if (!resumed) out.push(["stale", "new", ""]);
       } else if (type === "sse.gap") out.push(["stale", reason, ""]);
       if (type === "sse.close" || type === "sse.reconnect") {
@@ -167,7 +170,7 @@ export function newConnection(
   /** Waits as long as the server asked. */
   function pause(reason: string, wait: number) {
     drop();
-    reportAfter(wait, reason);
+    report(QUIET_TIME + Math.min(wait, LONGEST_QUIET_WAIT), reason);
     notBefore = Date.now() + wait;
     if (reason === "expired" && options.auth) renew("expired");
     else connectAt(notBefore);
@@ -175,9 +178,10 @@ export function newConnection(
 
   function ended(reason: string, status?: number, wait?: number) {
     if (status === 204) end("closed", "finished", status);
-    else if (status === 401 || status === 403 || reason === REDIRECTED) {
+    else if (status === 401 || status === 403 || reason === "redirected") {
+      // A redirect to something else leads to a page to sign in.
       if (!options.auth || renewed) return end("signed-out", reason, status);
-      reportAfter(0, reason);
+      report(QUIET_TIME, reason, status);
       renew(reason, status);
     } else if (!status || status === 200 || status >= 500 || status === 408 || status === 425) fail(reason, status, wait);
     else end("closed", reason, status);
@@ -206,9 +210,9 @@ export function newConnection(
 
   /** Waits before another attempt, longer each time. */
   function fail(reason: string, status?: number, wait = 0) {
+    // A page that is left loses its connection first. The other tabs need not hear of that.
+    report(live ? LEAVE_TIME : 0, reason, status);
     drop();
-    clearTimeout(reportTimer);
-    emit([["state", "reconnecting", reason, status]]);
     const backoff = Math.min(LONGEST_DELAY, delay * 2 ** failures++) * (0.5 + Math.random() / 2);
     notBefore = wait && Date.now() + wait;
     connectAt(Date.now() + Math.max(wait, backoff));
@@ -221,13 +225,14 @@ export function newConnection(
 
   /** Opens a new connection. The page hears of it only if that takes long. */
   function reopen() {
-    if (live) reportAfter(0, "");
+    if (live) report(QUIET_TIME);
     connect();
   }
 
-  function reportAfter(wait: number, reason: string) {
+  /** Reports the state reconnecting, unless the connection is open before. */
+  function report(after: number, reason = "", status?: number) {
     clearTimeout(reportTimer);
-    reportTimer = setTimeout(() => emit([["state", "reconnecting", reason]]), QUIET_TIME + Math.min(wait, LONGEST_QUIET_WAIT));
+    reportTimer = setTimeout(() => emit([["state", "reconnecting", reason, status]]), after);
   }
 
   /** Connects if the stream is waiting and may. */
@@ -238,7 +243,7 @@ export function newConnection(
   /** Checks the connection again and again. */
   function tick() {
     clearTimeout(ticker);
-    const wait = heartbeat ? Math.max(TICK / 20, Math.min(TICK, heartbeat / 4)) : TICK;
+    const wait = Math.min(TICK, heartbeat / 4 || TICK);
     const due = Date.now() + wait;
     ticker = setTimeout(() => {
       tick();
@@ -280,8 +285,7 @@ export function newConnection(
       const { signal } = running;
       globalThis.addEventListener?.("online", () => (live ? reopen() : hurry()), { signal });
       globalThis.document?.addEventListener("visibilitychange", awake, { signal });
-      if (quiet) reportAfter(0, "");
-      else emit([["state", "connecting", ""]]);
+      if (quiet) report(QUIET_TIME);
       tick();
       connect();
     },
@@ -290,7 +294,9 @@ export function newConnection(
       topics = wanted;
       clearTimeout(readTimer);
       readTimer = setTimeout(() => {
-        if (running && !waiting && topics.join() !== sent.join()) reopen();
+        if (!running || waiting) return;
+        if (topics.join() !== sent.join()) reopen();
+        else if (open) emit([open]); // the topics were changed and changed back
       }, MOMENT);
     },
     reconnect() {

@@ -10,29 +10,34 @@ export interface Memory {
   replaced(): boolean;
 }
 
-export function newMemory(url: string, options: Options): Memory {
+export function newMemory(url: string, { identity = "", headers, persist }: Options): Memory {
   const key = `ginsse ${url}`;
-  const owner = options.identity ?? "";
-  // Storage may be forbidden, or full.
-  const attempt = <T>(action: () => T): T | undefined => {
+  // Functions, because to name a storage that is forbidden throws.
+  const tab = () => sessionStorage;
+  const browser = () => localStorage;
+  const read = (place: () => Storage): string[] => {
     try {
-      return action();
+      return JSON.parse(place().getItem(key)!) ?? [];
     } catch {
-      return undefined;
+      return [];
     }
   };
-  const places = () => (options.persist ? [sessionStorage, localStorage] : [sessionStorage]);
-  const personal = owner && !options.headers;
-  if (personal) attempt(() => localStorage.setItem(`${key} identity`, owner));
+  const write = (place: () => Storage, position: string) => {
+    try {
+      place().setItem(key, JSON.stringify([identity, position]));
+    } catch {} // forbidden, or full
+  };
+  const personal = identity && !headers;
+  if (personal && read(browser)[0] !== identity) write(browser, "");
   return {
-    position: () =>
-      attempt(() => {
-        for (const place of places()) {
-          const [who, position] = JSON.parse(place.getItem(key) ?? "[]");
-          if (who === owner && position) return position as string;
-        }
-      }) ?? "",
-    save: (position) => attempt(() => places().forEach((place) => place.setItem(key, JSON.stringify([owner, position])))),
-    replaced: () => !!personal && attempt(() => (localStorage.getItem(`${key} identity`) ?? owner) !== owner) === true,
+    position() {
+      const [[ofTab, here], [ofBrowser, anywhere]] = [read(tab), read(browser)];
+      return (ofTab === identity && here) || (persist && ofBrowser === identity && anywhere) || "";
+    },
+    save(position) {
+      write(tab, position);
+      if (persist) write(browser, position);
+    },
+    replaced: () => !!personal && (read(browser)[0] ?? identity) !== identity,
   };
 }

@@ -9,7 +9,7 @@
 // leader may have received less than a tab that says hello: then it answers when its own
 // connection has come so far.
 
-import { isFinal, type Connection, type Message } from "./connection.js";
+import { isFinal, MISSED_HEARTBEATS, type Connection, type Message } from "./connection.js";
 
 /** What a stream reads from: its own connection, or that of another tab. */
 export type Source = Omit<Connection, "start"> & { start(topics: string[], quiet: boolean): void };
@@ -19,8 +19,9 @@ const COLLECT_TIME = 60; // for the hellos to a new leader
 const SEARCH_TIME = 1000; // until a position counts as unknown
 const LINGER_TIME = 1000; // for the other tabs to learn the end, before one could lead
 const INHERIT_TIME = 5000; // for slow tabs to say hello, before their topics are given up
-const PING_INTERVAL = 250; // from a visible tab to the leader
-const SILENCE = 600; // of a leader that does not run: another takes its place
+const PING_INTERVAL = 200; // from a visible tab to the leader
+const SILENCE = 350; // after a ping, of a leader that does not run
+const SLOW_TIMER = 2000; // how late the timers of a hidden tab are
 const MAX_RECENT = 1000; // messages that a leader can repeat, and
 const MAX_RECENT_TEXT = 1 << 20; // UTF-16 code units of data in them
 
@@ -62,14 +63,15 @@ export function newShare(
   let recent: Placed[] = [];
   let recentText = 0;
   let state: Message = ["state", "connecting", ""];
-  let open: Message = ["open", "", []];
+  let open: Extract<Message, ["open", ...unknown[]]> = ["open", "", [], 0];
   let lastEvent = ""; // its ID
 
   // As a follower:
   let queue: AbortController | undefined; // the wait for the lock
-  let following = false; // the leader has answered
   let hellos = 0;
+  let awaited = -1; // the hello that has no answer yet; 0 if this tab follows, -1 before its hello
   let heard = 0; // when a leader was heard last
+  let asked = 0; // when it was asked for a sign of life since; 0 is not
   let pinger: ReturnType<typeof setTimeout> | undefined;
 
   // As the leader:
@@ -79,13 +81,14 @@ export function newShare(
   const unanswered = new Map<string, ToLeader>(); // hellos
 
   const connection = newConnection((messages) => {
+    if (!leading) return; // a handler has closed the stream
     broadcast({ messages });
     take(messages);
-    if (!isFinal(state[1])) unanswered.forEach((message) => answer(message));
-    else {
+    if (isFinal(state[1])) {
       const mine = joined;
       setTimeout(() => mine === joined && leave(), LINGER_TIME);
     }
+    unanswered.forEach((message) => leading && answer(message));
   });
 
   const broadcast = (message: Omit<FromLeader, "term">) => channel.postMessage({ term, ...message });
@@ -110,10 +113,12 @@ export function newShare(
   function join() {
     const mine = new AbortController();
     joined = mine;
+    awaited = -1; // what is broadcast from now on does not continue at this tab's position
+    hears();
     channel = new BroadcastChannel(name);
     channel.onmessage = ({ data }) => {
       if (data.term) fromLeader(data);
-      else if (leading) toLeader(data);
+      else if (leading && !isFinal(state[1])) toLeader(data);
     };
     // A lock of its own shows the leader when this tab is gone.
     locks.request(name + tab, () => {
@@ -135,9 +140,15 @@ export function newShare(
     channel.close();
   }
 
+  /** Notes that there is a leader. */
+  function hears() {
+    heard = Date.now();
+    asked = 0;
+  }
+
   function hello() {
-    following = false;
-    ask({ hello: ++hellos, at: [position(), lastEvent], topics });
+    awaited = ++hellos;
+    ask({ hello: awaited, at: [position(), lastEvent], topics });
   }
 
   /** Waits for the lock, or takes it from a leader that does not run. */
@@ -161,7 +172,7 @@ export function newShare(
     leading = mine;
     others.clear();
     unanswered.clear();
-    inherited = open[2] as string[];
+    inherited = open[2];
     term = Math.max(term + 1, Date.now()) + Math.random();
     broadcast({}); // the others say hello
     setTimeout(() => {
@@ -189,14 +200,14 @@ export function newShare(
 
   function fromLeader({ term: theirs, to, hello: number, messages }: FromLeader) {
     if (theirs < term) return; // it has been replaced
-    heard = Date.now();
+    hears();
     if (theirs > term) {
       term = theirs;
       if (leading) return stepDown(); // stand says hello
       hello();
     }
-    if (to ? to !== tab || number !== hellos || following : !following) return;
-    following = true;
+    if (to ? to !== tab || number !== awaited : awaited) return;
+    awaited = 0;
     if (messages) take(messages);
     if (isFinal(state[1])) leave();
   }
@@ -234,7 +245,7 @@ export function newShare(
     const from = after(place) || after(event);
     if (!from && place && !last) return;
     unanswered.delete(to);
-    const missed: Message[] = from ? recent.slice(from) : [["stale", place ? "unknown" : "new", ""]];
+    const missed: Message[] = from ? recent.slice(from) : [["event", "", "", position()], ["stale", place ? "unknown" : "new", ""]];
     broadcast({ to, hello: number!, messages: [state, open, ...missed] });
   }
 
@@ -247,18 +258,22 @@ export function newShare(
     }, SEARCH_TIME);
   }
 
-  /** Asks the leader for a sign of life, again and again, while this tab is visible. */
+  /**
+   * Takes the place of a leader that does not run. A visible tab asks it for a sign of life again
+   * and again. A hidden tab, whose timers are slow, waits as long as for a dead connection.
+   */
   function ping() {
     const due = Date.now() + PING_INTERVAL;
     pinger = setTimeout(() => {
       const now = Date.now();
-      // A tab that did not run itself knows nothing about the leader.
-      if (leading || document.hidden || now - due > PING_INTERVAL) heard = now;
-      else {
-        if (now - heard > SILENCE) {
-          heard = now;
-          stand(true);
-        }
+      const { hidden } = document;
+      if (leading || now - due > (hidden ? SLOW_TIMER : PING_INTERVAL)) {
+        hears(); // a tab that did not run itself knows nothing about the leader
+      } else if (asked ? now - asked > SILENCE : hidden && open[3] && now - heard > MISSED_HEARTBEATS * open[3]) {
+        hears();
+        stand(true);
+      } else if (!hidden) {
+        asked ||= now;
         ask({});
       }
       ping();
@@ -269,14 +284,14 @@ export function newShare(
     start(wanted) {
       leave();
       topics = wanted;
-      heard = Date.now();
+      if (isFinal(state[1])) state = ["state", "connecting", ""];
       join();
     },
     stop: leave,
     read(wanted) {
       topics = wanted;
       if (leading) connection.read(union());
-      else if (joined) ask({ topics });
+      else if (awaited >= 0) ask({ topics }); // else the hello will name them
     },
     reconnect() {
       if (leading) connection.reconnect();

@@ -32,6 +32,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   let suspended = false; // the page is frozen, or in the back/forward cache
   let stale: string | undefined; // the reason, until there is a handler
   const wanted = new Map<string, number>(); // how many adds each topic has
+  const topics = () => [...wanted.keys()].sort(); // another order is no change
   let reading = new Set<string>(); // the topics of the open connection
 
   // It has events of these names, and one for each event type, behind a colon. An EventTarget calls
@@ -87,19 +88,19 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     if (isFinal(to)) {
       running?.abort();
       running = undefined;
-      emit("end");
     }
     emit("state", to, detail);
   }
 
   function start() {
     suspended = false;
-    source.start([...wanted.keys()], state === "live");
+    source.start(topics(), state === "live");
   }
 
   function run() {
     running = new AbortController();
     const { signal } = running;
+    setState("connecting", "");
     if (document) {
       addEventListener("pagehide", suspend, { signal });
       addEventListener("pageshow", resume, { signal });
@@ -143,24 +144,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
       wanted.delete(topic);
       reading.delete(topic);
     }
-    if (running && !suspended) source.read([...wanted.keys()]);
-  }
-
-  /** Resolves when done accepts an event of the target; rejects when the stream ends. */
-  function wait<T>(name: string, done: (...detail: any[]) => T | undefined, signal?: AbortSignal): Promise<T> {
-    const settled = new AbortController();
-    const promise = new Promise<T>((resolve, reject) => {
-      const fail = () => reject(signal?.aborted ? signal.reason : new Error(`ginsse: the stream is ${state}: ${detail.reason}`));
-      if (signal?.aborted || isFinal(state)) return fail();
-      signal?.addEventListener("abort", fail, settled);
-      listen("end", fail, settled);
-      listen(name, (...args) => {
-        const value = done(...args);
-        if (value) resolve(value);
-      }, settled);
-    }).finally(() => settled.abort());
-    promise.catch(() => {}); // the page may not care
-    return promise;
+    if (running && !suspended) source.read(topics());
   }
 
   function events({ signal }: { signal?: AbortSignal } = {}): AsyncIterableIterator<AnyEvent<Events>> {
@@ -173,7 +157,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     };
     if (signal?.aborted || isFinal(state)) finish();
     signal?.addEventListener("abort", finish, over);
-    listen("end", finish, over);
+    listen("state", () => isFinal(state) && finish(), over);
     listen("event", (event) => {
       if (queue.push(event) > MAX_BEHIND) finish();
       else wake();
@@ -204,7 +188,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
 
   return {
     on: (type, fn, options) => listen(nameOf(type), fn, options),
-    once: (type, { signal } = {}) => wait(nameOf(type), (_, event) => event, signal),
+    once: (type, fn, options) => listen(nameOf(type), fn, { ...options, once: true }),
     onStale(fn, options) {
       const remove = listen("stale", fn, options);
       if (stale !== undefined) emit("stale", stale);
@@ -224,7 +208,20 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     topics: {
       add(topic) {
         count(topic, 1);
-        return reading.has(topic) ? Promise.resolve() : wait<any>("topics", () => reading.has(topic));
+        const promise = new Promise<void>((resolve, reject) => {
+          const over = new AbortController();
+          const check = () => {
+            if (reading.has(topic)) resolve();
+            else if (isFinal(state)) reject(new Error(`ginsse: the stream is ${state}: ${detail.reason}`));
+            else return;
+            over.abort();
+          };
+          listen("topics", check, over);
+          listen("state", check, over);
+          check();
+        });
+        promise.catch(() => {}); // the page may not wait for it
+        return promise;
       },
       delete: (topic) => count(topic, -1),
       has: (topic) => wanted.has(topic),

@@ -13,42 +13,35 @@ export interface Listener {
   ended(...end: End): void;
 }
 
-/** The reason of a response that is no event stream, from elsewhere: such as a page to sign in. */
-export const REDIRECTED = "redirected";
-
 /** Opens a connection. The result closes it; after that the listener is called no more. */
 export type Transport = (url: URL, headers: Headers, lastID: string, listener: Listener) => () => void;
 
 export const newFetchTransport = (options: Options): Transport => (url, headers, lastID, listener) => {
   const abort = new AbortController();
   const { signal } = abort;
-  let closed = false;
   const read = async (): Promise<End> => {
-    const credentials = options.credentials ?? "same-origin";
+    const { credentials } = options as { credentials: RequestCredentials }; // or undefined, which fetch takes
     const response = await (options.fetch ?? fetch)(url, { headers, signal, credentials, cache: "no-store" });
     const { status, body } = response;
     const header = (name: string) => response.headers.get(name) ?? "";
     if (status !== 200 || !body || !/^text\/event-stream\b/i.test(header("content-type"))) {
-      abort.abort(); // the body is of no use
-      return [status !== 200 ? "refused" : response.redirected ? REDIRECTED : "not an event stream", status, retryAfter(header("retry-after"))];
+      body?.cancel(); // or it would hold the connection
+      return [status !== 200 ? "refused" : response.redirected ? "redirected" : "not an event stream", status, retryAfter(header("retry-after"))];
     }
     listener.opened();
     const decode = newDecoder(lastID, listener.retry);
     const reader = body.getReader();
-    while (!closed) {
+    for (;;) {
       const { done, value } = await reader.read();
-      if (done) break;
+      if (done || signal.aborted) break;
       listener.received(decode(value));
     }
     return ["dropped"];
   };
   read()
     .catch((): End => ["network"])
-    .then((end) => closed || listener.ended(...end));
-  return () => {
-    closed = true;
-    abort.abort();
-  };
+    .then((end) => signal.aborted || listener.ended(...end));
+  return () => abort.abort();
 };
 
 /** The transport of native EventSources. listen adds an event type, also to the open connection. */
@@ -89,8 +82,5 @@ export function newEventSourceTransport(options: Options) {
   };
 }
 
-/** Milliseconds from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3). */
-function retryAfter(value: string): number {
-  const wait = /^\d+$/.test(value) ? +value * 1000 : Date.parse(value) - Date.now();
-  return wait > 0 ? wait : 0; // also for what is neither
-}
+/** Milliseconds from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3); else 0. */
+const retryAfter = (value: string) => Math.max(0, +value * 1000 || Date.parse(value) - Date.now() || 0);

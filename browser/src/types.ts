@@ -110,10 +110,10 @@ export interface Topics extends Iterable<string> {
 
 /** An event stream. All of its functions may be used without the object. */
 export interface Stream<Events extends EventMap = Record<string, any>> extends AsyncIterable<AnyEvent<Events>> {
-  /** Calls fn for each event of a type. The result removes the handler. */
+  /** Calls fn for each event of a type. The result removes the handler. A handler that throws does not stop the others. */
   on<Type extends TypeOf<Events>>(type: Type, fn: Handler<Events, Type>, options?: ListenOptions): () => void;
-  /** Resolves with the next event of a type. Rejects when the signal is aborted or the stream ends. */
-  once<Type extends TypeOf<Events>>(type: Type, options?: { signal?: AbortSignal }): Promise<ServerEvent<Events[Type], Type>>;
+  /** Calls fn for the next event of a type. */
+  once<Type extends TypeOf<Events>>(type: Type, fn: Handler<Events, Type>, options?: ListenOptions): () => void;
   /**
    * Calls fn when events are missing or this is the first visit: the page must fetch its state.
    * The reason is "new", or that of the server's sse.gap.

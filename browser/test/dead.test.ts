@@ -257,6 +257,6 @@ bench("a page that comes back to a server that is away is told", {}, async ({ cl
   page.window.fire("pagehide");
   server.refuse({ status: 502 });
   page.window.fire("pageshow");
-  await clock.advance(0);
+  await clock.advance(1);
   assert.deepEqual(states, ["connecting", "live", "reconnecting refused 502"]);
 });

@@ -78,6 +78,7 @@ native("a lost connection is opened again after the backoff, at the position", a
   last().send("message", 1, "7");
   last().fail();
   assert.equal(last().readyState, FakeEventSource.CLOSED); // it does not reconnect by itself
+  await clock.advance(200);
   assert.equal(stream.state, "reconnecting");
   await clock.advance(1000);
   assert.equal(FakeEventSource.all.length, 2);
@@ -93,7 +94,7 @@ for (const [status, want] of [[401, "signed-out refused 401"], [404, "closed ref
     const { states } = open({ transport });
     await clock.advance(0);
     last().fail(FakeEventSource.CLOSED);
-    await clock.advance(0);
+    await clock.advance(1);
     assert.deepEqual(states, ["connecting", want]);
     assert.equal(server.requests[0]!.url.href, last().url.href);
   });
@@ -103,7 +104,7 @@ native("a refusal that fetch does not get is a failure", async ({ clock, server,
   const { states } = open({ transport });
   await clock.advance(0);
   last().fail(FakeEventSource.CLOSED);
-  await clock.advance(0);
+  await clock.advance(1);
   assert.deepEqual(states, ["connecting", "reconnecting network"]);
   assert.equal(server.connections, 0);
   await clock.advance(1000);

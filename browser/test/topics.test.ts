@@ -111,7 +111,7 @@ bench("each add needs a delete of its own", {}, async ({ clock, server, open }) 
   assert.deepEqual(topicsOf(server), ["", "a", "", "a"]);
 });
 
-bench("a topic that is deleted and added within a moment is no change, and its promise resolves", { todo: "the promise hangs" }, async ({ clock, server, open }) => {
+bench("a topic that is deleted and added within a moment is no change, and its promise resolves", {}, async ({ clock, server, open }) => {
   const { stream } = open({ topics: ["a"] });
   await server.connected();
   stream.topics.delete("a");
@@ -122,7 +122,7 @@ bench("a topic that is deleted and added within a moment is no change, and its p
   assert.equal(reads, true);
 });
 
-bench("the order of topics does not matter", { todo: "the stream is opened again" }, async ({ clock, server, open }) => {
+bench("the order of topics does not matter", {}, async ({ clock, server, open }) => {
   const { stream } = open({ topics: ["a", "b"] });
   await server.connected();
   stream.topics.delete("a");

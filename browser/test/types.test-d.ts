@@ -28,8 +28,9 @@ function typed(stream: Stream<Alias>) {
   stream.on("coment", () => {});
   // @ts-expect-error: the data is a number
   stream.on("badge", (badge: string) => badge);
+  stream.once("badge", (badge) => same<typeof badge, number>(true));
   // @ts-expect-error: there is no such event
-  stream.once("coment");
+  stream.once("coment", () => {});
   const off = stream.on("signal", () => {}, { once: true, signal: new AbortController().signal });
   same<typeof off, () => void>(true);
   stream.onState((state, { reason, status }) => {
@@ -42,8 +43,6 @@ function typed(stream: Stream<Alias>) {
 }
 
 async function loops(stream: Stream<Alias>) {
-  const { data } = await stream.once("badge");
-  same<typeof data, number>(true);
   for await (const event of stream) {
     same<typeof event, AnyEvent<Alias>>(true);
     if (event.type === "comment") event.data.text.length;
@@ -62,7 +61,7 @@ void loops(connect<Interface>("/events"));
 // Without a map, all types are allowed.
 const untyped = connect("/events");
 untyped.on("any", (data) => data.whatever);
-void untyped.once("other").then(({ data, type }) => (same<typeof type, "other">(true), data.whatever));
+untyped.once("other", (data, { type }) => (same<typeof type, "other">(true), data.whatever));
 
 // Functions that take any stream.
 const any = (stream: Stream<any>) => stream.close();

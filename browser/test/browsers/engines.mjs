@@ -35,16 +35,21 @@ for (const name of chosen) assert.ok(engines[name], `BROWSERS: there is no ${nam
  * Registers a test for each chosen engine: `each("…", async (t, name) => …)`. An engine that is not
  * installed skips the test, or fails it with BROWSER_TESTS=required or WEBKIT_TESTS=required.
  */
-export function each(title, fn) {
+export function each(title, fn, { timeout = 120_000 } = {}) {
   for (const name of chosen) {
     const { find, packages, required } = engines[name];
-    test(`${name}: ${title}`, { timeout: 120_000 }, async (t) => {
+    test(`${name}: ${title}`, { timeout }, async (t) => {
       if (find()) return fn(t, name);
-      const missing = `${name} is not installed; on Debian: apt-get install ${packages}`;
-      if (process.env[required] === "required") assert.fail(missing);
-      t.skip(missing);
+      skip(t, name, packages, required);
     });
   }
+}
+
+/** Skips a test because a program is missing, or fails it if the program is required. */
+export function skip(t, name, packages, required = "BROWSER_TESTS") {
+  const missing = `${name} is not installed; on Debian: apt-get install ${packages}`;
+  if (process.env[required] === "required") assert.fail(missing);
+  t.skip(missing);
 }
 
 after(closeAll);

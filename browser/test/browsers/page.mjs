@@ -28,17 +28,25 @@ class Page {
    */
   connect(options = this.options) {
     return this.tab.evaluate((options) => {
-      window.seen = { events: JSON.parse(sessionStorage.seen ?? "[]"), calls: [] };
+      window.seen = { events: JSON.parse(sessionStorage.seen ?? "[]"), calls: [], topical: [], pause: 0, at: 0 };
       window.stream = connect("/events", options);
       stream.onState((state, { reason, status }) => seen.calls.push([state, reason, status].filter(Boolean).join(" ")));
       stream.onStale((reason) => seen.calls.push("stale " + reason));
-      stream.on("n", ({ n }) => seen.events.push(n));
+      stream.on("n", ({ n }) => {
+        seen.events.push(n);
+        const now = performance.now();
+        if (seen.at) seen.pause = Math.max(seen.pause, now - seen.at);
+        seen.at = now;
+      });
+      stream.on("topical", (data) => seen.topical.push(data));
       addEventListener("pagehide", () => (sessionStorage.seen = JSON.stringify(seen.events)));
     }, options);
   }
 
   calls() { return this.tab.evaluate(() => seen.calls); }
   events() { return this.tab.evaluate(() => seen.events); }
+  /** The longest time between two events, in milliseconds. */
+  async longestPause() { return Math.round(await this.tab.evaluate(() => seen.pause)); }
   state() { return this.tab.evaluate(() => stream.state); }
 
   /** Waits until the stream is in a state. */

@@ -2,7 +2,7 @@
 
 import { setTimeout as delay } from "node:timers/promises";
 import puppeteer from "puppeteer-core";
-import { busiest, find, isRunning, until } from "./processes.mjs";
+import { adopt, busiest, find, isRunning, stop, temporaryFolder, until } from "./processes.mjs";
 
 /** Messages about failed requests, which tests cause on purpose. */
 const aboutNetwork = [
@@ -40,8 +40,10 @@ const options = {
 const running = new Map();
 
 /** Starts a program, "chromium" or "firefox". */
-function startBrowser(name, executablePath, userDataDir) {
-  return puppeteer.launch({ ...options[name], executablePath, userDataDir, headless: true, acceptInsecureCerts: true });
+async function startBrowser(name, executablePath, userDataDir = temporaryFolder(name)) {
+  const program = await puppeteer.launch({ ...options[name], executablePath, userDataDir, headless: true, acceptInsecureCerts: true });
+  adopt(program.process());
+  return program;
 }
 
 /**
@@ -65,12 +67,7 @@ export async function closeAll() {
 }
 
 async function kill(program) {
-  const child = program.process();
-  if (child.exitCode === null && child.signalCode === null) {
-    const ended = new Promise((resolve) => child.once("exit", resolve));
-    process.kill(-child.pid, "SIGKILL"); // puppeteer starts a group, and removes its own profile afterwards
-    await ended;
-  }
+  await stop(program.process(), "SIGKILL"); // puppeteer starts a process group
   await program.close().catch(() => {});
 }
 
@@ -170,7 +167,7 @@ class Tab {
   /** The process that runs the page. */
   async pid() {
     this.#pid ??= await busiest(this.#browser.pid, () => this.evaluate(() => {
-      const end = performance.now() + 300;
+      const end = performance.now() + 150;
       while (performance.now() < end);
     }));
     return this.#pid;

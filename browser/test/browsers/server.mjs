@@ -2,22 +2,18 @@
 
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { start, stop } from "./processes.mjs";
+import { start, stop, temporaryFolder } from "./processes.mjs";
 
 let built; // a promise of the program's path
 
 /** Builds the server, once for each test file. */
 function build() {
   built ??= (async () => {
-    const folder = mkdtempSync(join(tmpdir(), "ginsse-server-"));
-    process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-    const program = join(folder, "server");
+    const program = join(temporaryFolder("server"), "server");
     await promisify(execFile)("go", ["build", "-o", program, "."], { cwd: fileURLToPath(new URL("../server", import.meta.url)) });
     return program;
   })();

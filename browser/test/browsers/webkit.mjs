@@ -3,9 +3,8 @@
 
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
-import { busiest, find, start, stop, until } from "./processes.mjs";
+import { busiest, find, freePort, start, stop, until } from "./processes.mjs";
 
 /** What WebKit needs of the machine, or undefined if something is missing. */
 export function findWebKit() {
@@ -50,15 +49,6 @@ export async function launchWebKit(_name, paths) {
     for (const child of processes) await stop(child, "SIGKILL");
     throw error;
   }
-}
-
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** Sends a command of WebDriver and returns its value. */
@@ -115,7 +105,7 @@ class WebKit {
   async newTab(url) {
     const handles = await this.send(undefined, "GET", "/window/handles");
     // The first window is there from the start.
-    const { handle } = this.tabs.size === 0 && handles.length === 1 ? { handle: handles[0] } : await this.send(undefined, "POST", "/window/new", { type: "tab" });
+    const { handle } = this.tabs.size === 0 && handles.length === 1 ? { handle: handles[0] } : await this.send(handles[0], "POST", "/window/new", { type: "tab" });
     const tab = new WebKitTab(this, handle);
     this.tabs.add(tab);
     await tab.goto(url);
@@ -150,6 +140,11 @@ class WebKitTab {
   async reload() {
     await this.collectErrors();
     await this.#send("POST", "/refresh", {});
+  }
+
+  async back() {
+    await this.collectErrors();
+    await this.#send("POST", "/back", {});
   }
 
   /**
@@ -193,7 +188,7 @@ class WebKitTab {
   /** The process that runs the page. */
   async pid() {
     this.#pid ??= await busiest(this.#browser.pid, () => this.evaluate(() => {
-      const end = performance.now() + 300;
+      const end = performance.now() + 150;
       while (performance.now() < end);
     }));
     return this.#pid;
