@@ -342,3 +342,30 @@ bench("without a document, reconnect() does nothing either", { page: false, todo
     globalThis.fetch = fetch;
   }
 });
+
+bench("reconnect() after the end does not keep the delay of the server before", { retry: 20_000 }, async ({ clock, server, open }) => {
+  const { stream } = open();
+  await server.connected();
+  stream.close();
+  server.refuse({ status: 503 });
+  stream.reconnect();
+  await clock.advance(1001);
+  assert.equal(server.requests.length, 3);
+});
+
+bench("the body of a refusal is cancelled, so that it does not hold the connection", {}, async ({ clock, server, open }) => {
+  let cancelled = 0;
+  const body = new ReadableStream({ cancel: () => void cancelled++ });
+  open({ fetch: first(() => new Response(body, { status: 503 }), server.fetch) });
+  await clock.advance(0);
+  assert.equal(cancelled, 1);
+});
+
+bench("a connection that is back within 200 ms is not reported as lost", { retry: 100 }, async ({ clock, server, open }) => {
+  const { states } = open();
+  await server.connected();
+  server.drop();
+  await clock.advance(1000);
+  assert.equal(server.requests.length, 2);
+  assert.deepEqual(states, ["connecting", "live"]);
+});
