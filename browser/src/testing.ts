@@ -196,7 +196,7 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
         return ending;
       },
       get idle() {
-        return idle && !unsent;
+        return idle;
       },
       send(blocks, last = false) {
         if (frozen || ending) return;

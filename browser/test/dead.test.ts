@@ -260,3 +260,15 @@ bench("a page that comes back to a server that is away is told", {}, async ({ cl
   await clock.advance(1);
   assert.deepEqual(states, ["connecting", "live", "reconnecting refused 502"]);
 });
+
+bench("a page that comes back to a server that does not answer is told after 3 s", {}, async ({ clock, page, server, open }) => {
+  let asked = 0;
+  const { states } = open({ fetch: (...args) => (++asked === 2 ? new Promise(() => {}) : server.fetch(...args)) });
+  await server.connected();
+  page.window.fire("pagehide");
+  page.window.fire("pageshow");
+  await clock.advance(2999);
+  assert.deepEqual(states, ["connecting", "live"]);
+  await clock.advance(1);
+  assert.deepEqual(states.slice(2), ["reconnecting"]);
+});

@@ -180,6 +180,19 @@ bench("with persist, a restart of the browser resumes", {}, async ({ clock, page
   assert.deepEqual(events, ["comment 2"]);
 });
 
+bench("a tab without persist does not resume where one with persist stopped", {}, async ({ clock, page, server, open }) => {
+  open({ persist: true });
+  await server.connected();
+  await server.push("comment", 1);
+  page.window.fire("pagehide");
+  const restarted = new Page();
+  page.localStorage.items.forEach((value, key) => restarted.localStorage.setItem(key, value));
+  restarted.install();
+  open();
+  await clock.advance(0);
+  assert.equal(server.requests[1]!.lastEventID, "");
+});
+
 for (const persist of [false, true]) {
   bench(`another person gets no position and no event of the one before${persist ? ", with persist" : ""}`, {}, async ({ clock, page, server, open }) => {
     const before = open({ identity: "ann", persist });

@@ -122,6 +122,42 @@ bench("a topic that is deleted and added within a moment is no change, and its p
   assert.equal(reads, true);
 });
 
+bench("a topic that is added while the stream opens without it is read when its promise resolves", {}, async ({ clock, server, open }) => {
+  let wait = 0;
+  const { stream, events } = open({
+    topics: ["a"],
+    fetch: async (...args) => {
+      if (wait) await new Promise<void>((resolve) => setTimeout(resolve, wait));
+      return server.fetch(...args);
+    },
+  });
+  await server.connected();
+  wait = 500;
+  stream.topics.delete("a");
+  await clock.advance(100); // the request without it is on its way
+  let reads = false;
+  void stream.topics.add("a").then(() => (reads = true));
+  await clock.advance(100);
+  assert.equal(reads, false);
+  while (!reads) await clock.advance(10);
+  await server.push("comment", 1, "a");
+  assert.deepEqual(events, ["comment 1"]);
+});
+
+bench("a topic that is deleted and added while the stream is not open changes nothing", {}, async ({ clock, server, open }) => {
+  let asked = 0;
+  const { stream } = open({ topics: ["a"], fetch: (...args) => (++asked === 2 ? new Promise(() => {}) : server.fetch(...args)) });
+  await server.connected();
+  server.drop();
+  await clock.advance(1000);
+  assert.equal(stream.id, "");
+  stream.topics.delete("a");
+  let reads = false;
+  stream.topics.add("a").then(() => (reads = true)).catch(() => {});
+  await clock.advance(1000);
+  assert.deepEqual([asked, stream.id, reads], [2, "", false]);
+});
+
 bench("the order of topics does not matter", {}, async ({ clock, server, open }) => {
   const { stream } = open({ topics: ["a", "b"] });
   await server.connected();
