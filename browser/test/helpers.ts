@@ -1,4 +1,4 @@
-// What the unit tests have in place of a browser: a clock, a page, and the server of ginsse/testing.
+// What the unit tests have in place of a browser: a clock, a page, the server of ginsse/testing.
 
 import { test } from "node:test";
 import { connect, type Options, type Stream } from "../src/ginsse.js";
@@ -109,7 +109,7 @@ export class Page {
   readonly sessionStorage = new FakeStorage();
   readonly localStorage = new FakeStorage();
 
-  /** Puts the page in the place of globals. A page that is loaded later in the same browser, `after`, keeps its storage. */
+  /** Puts the page in the place of globals. A reload has the storage of the page before it. */
   install(after?: Page) {
     const { window, document } = this;
     Object.assign(globalThis, {
@@ -156,10 +156,11 @@ export interface BenchOptions extends FakeServerOptions {
   todo?: string;
 }
 
-/** Defines a test with a clock of its own. Afterwards its streams are closed, and must leave no connection open. */
+/** Defines a test with a clock of its own. Its streams must leave no connection open. */
 export function bench(name: string, { page: hasPage = true, todo, ...options }: BenchOptions, fn: (bench: Bench) => Promise<void>) {
   test(name, { timeout: TIMEOUT, ...(todo && { todo }) }, async () => {
-    const alive = setTimeout(() => {}, TIMEOUT); // otherwise node takes a promise that hangs for the end of all tests
+    // Otherwise node takes a promise that hangs for the end of all tests.
+    const alive = setTimeout(() => {}, TIMEOUT);
     const clock = new Clock();
     const page = new Page();
     const server = newFakeServer({ retry: 1000, ...options });

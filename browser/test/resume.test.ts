@@ -26,7 +26,7 @@ bench("a stream resumes after a block without data, such as a heartbeat", { hear
   const { events } = open({ topics: ["a"] });
   await server.connected();
   await server.push("comment", 1);
-  const id = await server.push("comment", 2, "b"); // moves the position, but this stream does not get it
+  const id = await server.push("comment", 2, "b"); // which this stream does not get
   await clock.advance(1000);
   server.drop();
   await clock.advance(1000);
