@@ -1,6 +1,6 @@
 # Each target is a step of .ci/run, which says what it does.
 
-STEPS := format vet build tidy browser test race fuzz bench lint
+STEPS := format vet build tidy browser browsers test race fuzz bench lint
 
 .PHONY: help ci $(STEPS)
 

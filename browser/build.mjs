@@ -50,7 +50,7 @@ export async function build() {
     const { code, map } = await minify({ [name]: text(name) }, {
       ecma: 2022,
       module: true,
-      compress: { passes: 3, pure_getters: true, unsafe_arrows: true, reduce_funcs: false },
+      compress: { passes: 3, pure_getters: true, unsafe_arrows: true, reduce_funcs: false, directives: false }, // keeps "use client"
       format: { preamble: `/*! ${manifest.name} ${manifest.version} | ${manifest.license} */` },
       sourceMap: { content: text(`${name}.map`), filename: name, url: `${name}.map`, includeSources: true },
     });

@@ -22,6 +22,7 @@ async function checkBuild() {
   const differing = [...new Set([...built.keys(), ...committed])]
     .filter((name) => !committed.includes(name) || !built.get(name)?.equals(read(`dist/${name}`)));
   expect(differing.length === 0, `dist/ is not what src/ builds: ${differing.sort().join(", ")}. Run \`npm run build\` and commit dist/.`);
+  expect(built.get("react.js")?.includes(`"use client";`), `react.js lacks "use client", which frameworks with server components need.`);
   return [...built.keys()];
 }
 

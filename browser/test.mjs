@@ -25,6 +25,7 @@ try {
     ...options,
     entryPoints: names.map((name) => `test/${name}`),
     outdir: folder,
+    splitting: true, // a test can prepare what a module that it imports later looks for
     outExtension: { ".js": ".mjs" },
     sourcemap: "inline",
   });

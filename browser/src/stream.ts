@@ -211,7 +211,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
         const promise = new Promise<void>((resolve, reject) => {
           const over = new AbortController();
           const check = () => {
-            if (reading.has(topic)) resolve();
+            if (reading.has(topic) || !wanted.has(topic)) resolve();
             else if (isFinal(state)) reject(new Error(`ginsse: the stream is ${state}: ${detail.reason}`));
             else return;
             over.abort();
@@ -228,7 +228,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
       [Symbol.iterator]: () => wanted.keys(),
     },
     events,
-    [Symbol.asyncIterator]: () => events(),
+    [Symbol.asyncIterator]: events,
     reconnect() {
       if (!running) run();
       else if (!suspended) source.reconnect();
@@ -238,8 +238,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
 }
 
 const mayShare = ({ transport, share, fetch, headers, identity }: Options) =>
-  !!globalThis.navigator?.locks &&
-  !!globalThis.BroadcastChannel &&
+  !!globalThis.navigator?.locks && // browsers that have it have BroadcastChannel
   transport !== "eventsource" &&
   (share ?? !(fetch || (headers && !identity)));
 

@@ -6,6 +6,7 @@
 //   freeze   | tab.freeze(), tab.thaw(): the page          | yes      | no      | no
 //   suspend  | tab.suspend(), tab.resume(): the process    | yes      | yes     | yes
 //   crash    | tab.crash()                                 | yes      | yes     | no: a crash ends the driver's session
+//   measure  | tab.heap()                                  | yes      | no      | no
 //   offline  | browser.offline(true)                       | yes      | yes     | no
 //   profile  | launch(name, { profile }): is kept on disk  | yes      | yes     | no: sessions of the driver are private
 //

@@ -82,7 +82,7 @@ class Browser {
 
   constructor(name, program, context, profile) {
     this.name = name;
-    this.can = { hide: true, freeze: name === "chromium", suspend: true, crash: true, offline: true, profile: true };
+    this.can = { hide: true, freeze: name === "chromium", measure: name === "chromium", suspend: true, crash: true, offline: true, profile: true };
     this.#program = program;
     this.#context = context;
     this.#profile = profile;
@@ -162,6 +162,15 @@ class Tab {
     const session = await this.page.createCDPSession();
     await session.send("Page.setWebLifecycleState", { state });
     await session.detach();
+  }
+
+  /** The bytes of the page's scripts that are in use. */
+  async heap() {
+    const session = await this.page.createCDPSession();
+    await session.send("HeapProfiler.collectGarbage");
+    const { usedSize } = await session.send("Runtime.getHeapUsage");
+    await session.detach();
+    return usedSize;
   }
 
   /** The process that runs the page. */

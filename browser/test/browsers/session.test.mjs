@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { each, withBrowser } from "./engines.mjs";
 import { open, scripts } from "./page.mjs";
-import { until } from "./processes.mjs";
+import { temporaryFolder, until } from "./processes.mjs";
 import { startServer } from "./server.mjs";
 
 let server;
@@ -151,4 +151,30 @@ each("an EventSource of the browser shows the same", async (t, name) => {
     assert.equal((await page.calls()).at(-1), "signed-out refused 403");
     assert.equal((await page.calls()).filter((call) => call.startsWith("stale")).length, 1);
   });
+});
+
+each("a position that persists outlives the browser", async (t, name) => {
+  const user = `persist-${name}`;
+  const profile = temporaryFolder("profile");
+  const options = { identity: user, persist: true };
+  let able;
+  await withBrowser(name, async (browser) => {
+    able = browser.can.profile;
+    if (!able) return t.skip("this engine keeps nothing on disk in tests");
+    const page = await open(browser, server.http, user, options);
+    await page.live();
+    await server.send({ user, type: "n", count: 5 });
+    await page.has(4);
+    await page.tab.goto(`${server.http}/other`);
+  }, { profile });
+  if (!able) return;
+  await server.send({ user, type: "n", count: 5, first: 5 });
+  await withBrowser(name, async (browser) => {
+    const page = await open(browser, server.http, user, options);
+    await page.has(9, 5);
+    assert.deepEqual(await page.calls(), ["connecting", "live"]);
+    const other = await open(browser, server.http, `${user}-other`, { ...options, identity: "other" });
+    await other.live();
+    assert.deepEqual(await other.calls(), ["connecting", "live", "stale new"]);
+  }, { profile });
 });

@@ -65,7 +65,7 @@ async function command(method, url, body) {
 
 class WebKit {
   name = "webkit";
-  can = { hide: false, freeze: false, suspend: true, crash: false, offline: false, profile: false };
+  can = { hide: false, freeze: false, measure: false, suspend: true, crash: false, offline: false, profile: false };
   errors = [];
   tabs = new Set();
   #url;
