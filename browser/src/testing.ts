@@ -49,15 +49,18 @@ export interface FakeServer<Events extends EventMap = Record<string, any>> {
    * when it resumes. Resolves as `settled`, with the event's ID.
    */
   push<Type extends TypeOf<Events>>(type: Type, data: Events[Type], topic?: string): Promise<string>;
-  /** Loses all events so far: streams get sse.gap, now or when they resume from before. Default "trimmed". */
+  /**
+   * Loses all events so far: streams get sse.gap, now or when they resume from before. The default
+   * reason is "trimmed".
+   */
   gap(reason?: string): Promise<void>;
-  /** Ends the open streams with sse.close. Default "disconnected". */
+  /** Ends the open streams with sse.close. The default reason is "disconnected". */
   close(reason?: string): Promise<void>;
-  /** Ends the open streams with sse.reconnect. Default "shutdown", and the server's reconnection time. */
+  /** Ends the open streams with sse.reconnect. The default reason is "shutdown". */
   reconnect(end?: { reason?: string; retry?: number }): Promise<void>;
   /** Breaks the open connections. */
   drop(): void;
-  /** Breaks the open connections, and allows no other until offline(false), which fires "online". */
+  /** Breaks the open connections and allows no other, until offline(false) fires "online". */
   offline(offline: boolean): void;
   /** Keeps the open connections open but silent, as if the network had forgotten them. */
   freeze(): void;
@@ -196,7 +199,7 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
         return ending;
       },
       get idle() {
-        return idle && !unsent;
+        return idle;
       },
       send(blocks, last = false) {
         if (frozen || ending) return;
