@@ -28,7 +28,8 @@ export const options = {
   format: "esm",
   target: "es2022",
   packages: "external",
-  mangleProps: /^_/,
+  // Methods that no page and no other tab sees. A method of the browser must not be among them.
+  mangleProps: /^(opened|received|ended|replaced|save|position)$/,
   logLevel: "warning",
 };
 

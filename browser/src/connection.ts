@@ -27,8 +27,9 @@ export interface Connection {
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
 // All times are in milliseconds.
-const FIRST_DELAY = 1000; // before the next attempt, unless the server names a time; it doubles
-const LONGEST_DELAY = 30_000;
+const FIRST_DELAY = 1000; // before the next attempt, unless the server names a time; it doubles,
+const LONGEST_DELAY = 30_000; // up to this, or the server's time if that is longer
+const LEAST_DELAY = 100;
 const LONGEST_WAIT = 3_600_000; // that the server can ask for
 const OPEN_TIME = 15_000; // how long a connection may take to open
 const QUIET_TIME = 3000; // how long an expected interruption may take before it is reported
@@ -38,8 +39,8 @@ export const MISSED_HEARTBEATS = 2.5; // so much silence is a dead connection
 const MOMENT = 20; // changes of the topics within this time are one
 const TICK = 1000; // between two checks, at most
 const LATE = 1500; // a tick so late means that the page did not run, because of sleep or its own work
-const GRACE = 300; // after a pause, what has arrived may come this long after the timers
 const SLEPT = 150_000; // a tick so late means sleep also in a hidden page, whose timers run once a minute
+const GRACE = 300; // after a pause, what has arrived may come this long after the timers
 
 export function newConnection(
   address: URL,
@@ -51,6 +52,7 @@ export function newConnection(
   let position = "";
   let topics: string[] = [];
   let sent: string[] = []; // those of the open connection
+  let fresh = false; // it was opened without a position
   let open: Message | undefined; // what was emitted for it
   let running: AbortController | undefined;
   let live = false;
@@ -58,7 +60,7 @@ export function newConnection(
   let notBefore = 0; // the end of a wait that the server asked for
   let attempt = 0; // what belongs to an earlier attempt is ignored
   let close = () => {};
-  let timer: Timer; // for the next attempt, or the end of this one
+  let timer: Timer; // for the next attempt, the end of this one, or a check of the open connection
   let reportTimer: Timer; // for the report of an expected interruption
   let ticker: Timer;
   let readTimer: Timer; // for changes of the topics
@@ -85,6 +87,7 @@ export function newConnection(
     drop();
     clearTimeout(ticker);
     clearTimeout(reportTimer);
+    clearTimeout(readTimer);
   }
 
   function end(state: State, reason: string, status?: number) {
@@ -101,7 +104,7 @@ export function newConnection(
     try {
       headers = new Headers(await options.headers?.());
     } catch (error) {
-      console.error("ginsse:", error);
+      console.error(error);
       if (mine === attempt) fail("headers");
       return;
     }
@@ -110,10 +113,12 @@ export function newConnection(
     const url = new URL(address);
     sent = topics;
     for (const topic of sent) url.searchParams.append(options.topicParameter ?? "topic", topic);
-    if (position) {
-      // An EventSource cannot set the header, and for another origin it would need a preflight.
-      if (options.transport === "eventsource" || url.origin !== globalThis.location?.origin) url.searchParams.set("lastEventId", position);
-      else headers.set("Last-Event-ID", String.fromCharCode(...new TextEncoder().encode(position)));
+    fresh = !position;
+    if (!fresh) {
+      // An EventSource cannot set the header, for another origin it would need a preflight, and it
+      // takes no more than Latin-1.
+      if (options.transport === "eventsource" || url.origin !== globalThis.location?.origin || /[^ -~]/.test(position)) url.searchParams.set("lastEventId", position);
+      else headers.set("Last-Event-ID", position);
     }
     close = transport(url, headers, position, {
       opened() {
@@ -123,7 +128,7 @@ export function newConnection(
       },
       received,
       retry(milliseconds) {
-        delay = milliseconds;
+        delay = milliseconds || LEAST_DELAY;
       },
       ended,
     });
@@ -152,12 +157,12 @@ export function newConnection(
         continue;
       }
       out.push(["event", "", "", id]);
-      const { stream = "", resumed, heartbeat: interval = 0, reason = "", retry = delay } = parse(text) ?? {};
+      const { stream = "", heartbeat: interval = 0, reason = "", retry = delay } = parse(text) ?? {};
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
         opened(out).push((open = ["open", stream, sent, interval]));
-        if (!resumed) out.push(["stale", "new", ""]);
+        if (fresh) out.push(["stale", "new", ""]); // otherwise sse.gap says what is missing
       } else if (type === "sse.gap") out.push(["stale", reason, ""]);
       if (type === "sse.close" || type === "sse.reconnect") {
         emit(out);
@@ -173,7 +178,7 @@ export function newConnection(
     report(QUIET_TIME + Math.min(wait, LONGEST_QUIET_WAIT), reason);
     notBefore = Date.now() + wait;
     if (reason === "expired" && options.auth) renew("expired");
-    else connectAt(notBefore);
+    else connectAfter(wait);
   }
 
   function ended(reason: string, status?: number, wait?: number) {
@@ -197,7 +202,7 @@ export function newConnection(
     try {
       result = await options.auth!();
     } catch (error) {
-      console.error("ginsse:", error);
+      console.error(error);
       if (mine === attempt) fail("auth");
       return;
     }
@@ -205,7 +210,7 @@ export function newConnection(
     renewed = true;
     notBefore = until;
     if (result === false) end("signed-out", reason, status);
-    else connectAt(notBefore);
+    else connectAfter(until - Date.now());
   }
 
   /** Waits before another attempt, longer each time. */
@@ -213,14 +218,14 @@ export function newConnection(
     // A page that is left loses its connection first. The other tabs need not hear of that.
     report(live ? LEAVE_TIME : 0, reason, status);
     drop();
-    const backoff = Math.min(LONGEST_DELAY, delay * 2 ** failures++) * (0.5 + Math.random() / 2);
+    const backoff = Math.max(delay, Math.min(LONGEST_DELAY, delay * 2 ** failures++)) * (0.5 + Math.random() / 2);
     notBefore = wait && Date.now() + wait;
-    connectAt(Date.now() + Math.max(wait, backoff));
+    connectAfter(wait + backoff);
   }
 
-  function connectAt(time: number) {
+  function connectAfter(wait: number) {
     waiting = true;
-    timer = setTimeout(connect, Math.min(time - Date.now(), LONGEST_WAIT));
+    timer = setTimeout(connect, Math.min(wait, LONGEST_WAIT));
   }
 
   /** Opens a new connection. The page hears of it only if that takes long. */
@@ -247,19 +252,15 @@ export function newConnection(
     const due = Date.now() + wait;
     ticker = setTimeout(() => {
       tick();
-      check(Date.now() - due);
+      const now = Date.now();
+      heard = Math.min(heard, now); // the clock may have been set back
+      if (live && !heartbeat && now - due > SLEPT) reopen(); // it cannot know
+      else if (now - due > LATE) awake();
+      else if (heartbeat && now - heard >= MISSED_HEARTBEATS * heartbeat) {
+        emit([["state", "reconnecting", "silent"]]);
+        connect();
+      }
     }, wait);
-  }
-
-  function check(late: number) {
-    const now = Date.now();
-    heard = Math.min(heard, now); // the clock may have been set back
-    if (late > LATE) awake();
-    else if (heartbeat && now - heard >= MISSED_HEARTBEATS * heartbeat) {
-      emit([["state", "reconnecting", "silent"]]);
-      connect();
-    }
-    if (live && !heartbeat && late > SLEPT) reopen(); // it cannot know
   }
 
   /** After a pause of the page, connects, or replaces a connection that is silent for too long. */
@@ -267,10 +268,8 @@ export function newConnection(
     hurry();
     if (!heartbeat || Date.now() - heard < 1.2 * heartbeat) return;
     const before = heard;
-    const mine = attempt;
-    setTimeout(() => {
-      if (mine === attempt && heard === before) reopen();
-    }, GRACE);
+    clearTimeout(timer);
+    timer = setTimeout(() => heard === before && reopen(), GRACE);
   }
 
   return {
@@ -295,7 +294,7 @@ export function newConnection(
       clearTimeout(readTimer);
       readTimer = setTimeout(() => {
         if (!running || waiting) return;
-        if (topics.join() !== sent.join()) reopen();
+        if (topics.join("\n") !== sent.join("\n")) reopen();
         else if (open) emit([open]); // the topics were changed and changed back
       }, MOMENT);
     },

@@ -17,7 +17,7 @@ export function newMemory(url: string, { identity = "", headers, persist }: Opti
   const browser = () => localStorage;
   const read = (place: () => Storage): string[] => {
     try {
-      return JSON.parse(place().getItem(key)!) ?? [];
+      return ([] as string[]).concat(JSON.parse(place().getItem(key)!)); // another script may have written anything
     } catch {
       return [];
     }
@@ -27,13 +27,11 @@ export function newMemory(url: string, { identity = "", headers, persist }: Opti
       place().setItem(key, JSON.stringify([identity, position]));
     } catch {} // forbidden, or full
   };
+  const mine = ([owner, position]: string[]) => owner === identity && position;
   const personal = identity && !headers;
   if (personal && read(browser)[0] !== identity) write(browser, "");
   return {
-    position() {
-      const [[ofTab, here], [ofBrowser, anywhere]] = [read(tab), read(browser)];
-      return (ofTab === identity && here) || (persist && ofBrowser === identity && anywhere) || "";
-    },
+    position: () => mine(read(tab)) || (persist && mine(read(browser))) || "",
     save(position) {
       write(tab, position);
       if (persist) write(browser, position);

@@ -98,6 +98,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   }
 
   function run() {
+    if (!document && !options.fetch) return;
     running = new AbortController();
     const { signal } = running;
     setState("connecting", "");
@@ -150,7 +151,8 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   function events({ signal }: { signal?: AbortSignal } = {}): AsyncIterableIterator<AnyEvent<Events>> {
     const queue: AnyEvent<Events>[] = [];
     const over = new AbortController();
-    let wake = () => {};
+    const waiting: (() => void)[] = [];
+    const wake = () => waiting.splice(0).forEach((resolve) => resolve());
     const finish = () => {
       over.abort();
       wake();
@@ -162,23 +164,25 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
       if (queue.push(event) > MAX_BEHIND) finish();
       else wake();
     }, over);
-    return (async function* () {
-      try {
-        for (;;) {
-          while (queue.length) {
-            if (queue.length > MAX_BEHIND) throw new Error(`ginsse: the loop is ${MAX_BEHIND} events behind`);
-            yield queue.shift()!;
-          }
-          if (over.signal.aborted) return;
-          await new Promise<void>((resolve) => (wake = resolve));
-        }
-      } finally {
+    const iterator: AsyncIterableIterator<AnyEvent<Events>> = {
+      async next() {
+        while (!queue.length && !over.signal.aborted) await new Promise<void>((resolve) => waiting.push(resolve));
+        const value = queue.shift()!;
+        if (queue.length < MAX_BEHIND) return { value, done: !value };
+        queue.length = 0;
+        throw new Error(`ginsse: the loop is ${MAX_BEHIND} events behind`);
+      },
+      async return() {
+        queue.length = 0;
         finish();
-      }
-    })();
+        return { value: undefined, done: true };
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    return iterator;
   }
 
-  if (document || options.fetch) run();
+  run();
   if (options.signal?.aborted) close();
 
   const nameOf = (type: string) => {
@@ -191,13 +195,13 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     once: (type, fn, options) => listen(nameOf(type), fn, { ...options, once: true }),
     onStale(fn, options) {
       const remove = listen("stale", fn, options);
-      if (stale !== undefined) emit("stale", stale);
-      stale = undefined;
+      if (stale !== undefined && !emit("stale", stale)) stale = undefined;
       return remove;
     },
     onState(fn, options) {
-      fn(state, detail);
-      return listen("state", fn, options);
+      const remove = listen("state", fn, options);
+      if (!options?.signal?.aborted) fn(state, detail);
+      return remove;
     },
     get state() {
       return state;

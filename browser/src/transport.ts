@@ -22,6 +22,7 @@ export const newFetchTransport = (options: Options): Transport => (url, headers,
   const read = async (): Promise<End> => {
     const { credentials } = options as { credentials: RequestCredentials }; // or undefined, which fetch takes
     const response = await (options.fetch ?? fetch)(url, { headers, signal, credentials, cache: "no-store" });
+    signal.throwIfAborted(); // a fetch of the page may ignore the signal
     const { status, body } = response;
     const header = (name: string) => response.headers.get(name) ?? "";
     if (status !== 200 || !body || !/^text\/event-stream\b/i.test(header("content-type"))) {

@@ -120,7 +120,7 @@ export interface Stream<Events extends EventMap = Record<string, any>> extends A
    */
   onStale(fn: (reason: string) => void, options?: ListenOptions): () => void;
   /** Calls fn with the state, now and after each change. */
-  onState(fn: (state: State, detail: StateDetail) => void, options?: ListenOptions): () => void;
+  onState(fn: (state: State, detail: StateDetail) => void, options?: { signal?: AbortSignal }): () => void;
   readonly state: State;
   /** The server's ID of the open connection; "" without one. */
   readonly id: string;

@@ -167,7 +167,7 @@ bench("the order of topics does not matter", {}, async ({ clock, server, open })
   assert.deepEqual(topicsOf(server), ["a b"]);
 });
 
-bench("topics may have commas", { todo: "the change is not seen" }, async ({ clock, server, open }) => {
+bench("topics may have commas", {}, async ({ clock, server, open }) => {
   const { stream } = open({ topics: ["a,b"] });
   await server.connected();
   stream.topics.delete("a,b");
@@ -184,7 +184,7 @@ bench("a change while the stream waits is part of the next request", {}, async (
   const added = stream.topics.add("b");
   await clock.advance(5000);
   assert.deepEqual(topicsOf(server), ["a"]);
-  await clock.advance(4000);
+  await clock.advance(5000);
   await added;
   assert.deepEqual(topicsOf(server), ["a", "a b"]);
 });
