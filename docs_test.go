@@ -218,6 +218,7 @@ var docsImports = [][2]string{
 	{"github.com/golang-jwt/jwt/v5", "var _ jwt.Claims"},
 
 	{"github.com/ginsse/ginsse", "var _ *ginsse.Stream"},
+	{"github.com/ginsse/ginsse/browser", "var _ = browser.Handler"},
 	{"github.com/ginsse/ginsse/client", "var _ *client.Client"},
 	{"github.com/ginsse/ginsse/sqllog", "var _ *sqllog.Log"},
 	{"github.com/ginsse/ginsse/sqllog/pgxlog", "var _ = pgxlog.Listen"},

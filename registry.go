@@ -35,8 +35,9 @@ type RegistryConfig struct {
 	MaxStreams int
 
 	// MaxStreamsPerUser is the most streams of one user on this node. A stream beyond it gets in,
-	// and the user's oldest ends with [ReasonReplaced]. Browsers open one stream per tab, and at
-	// most six per host on HTTP/1.1. A stream counts until its hooks have returned. Default 16.
+	// and the user's oldest ends with [ReasonReplaced]. The tabs of a browser share one with
+	// ginsse.js, and have one each with EventSource: at most six per host on HTTP/1.1. A stream
+	// counts until its hooks have returned. Default 16.
 	MaxStreamsPerUser int
 
 	// RefuseNewest refuses a stream beyond MaxStreamsPerUser with status 429, which a browser's

@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/browser"
 )
 
 // appConfig holds the settings of the application.
@@ -148,6 +149,7 @@ func (a *app) addRoutes(r *gin.Engine) {
 	r.NoRoute(noStore, func(c *gin.Context) { fail(c, errNoSuchRoute) })
 
 	addPageRoutes(r)
+	r.Match(readMethods, "/ginsse.js", browser.Handler()) // reads the stream in the page
 	r.Match(readMethods, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	r.Match(readMethods, "/readyz", a.ready)
 

@@ -19,15 +19,15 @@ import (
 // patience is how long a browser test waits for a condition.
 const patience = 20 * time.Second
 
-// browser is a Chromium with its own profile, and so with its own session.
-type browser struct {
+// chromium is a Chromium with its own profile, and so with its own session.
+type chromium struct {
 	t   *testing.T
 	ctx context.Context //nolint:containedctx // how chromedp names a browser
 }
 
 // newBrowser starts a browser. If the machine has none, the test is skipped, or fails with
 // BROWSER_TESTS=required.
-func newBrowser(t *testing.T) *browser {
+func newBrowser(t *testing.T) *chromium {
 	t.Helper()
 	path, err := findBrowser()
 	if err != nil {
@@ -54,7 +54,7 @@ func newBrowser(t *testing.T) *browser {
 	if err := chromedp.Run(ctx); err != nil {
 		t.Fatalf("starting %s: %v", path, err)
 	}
-	return &browser{t, ctx}
+	return &chromium{t, ctx}
 }
 
 func findBrowser() (string, error) {
@@ -75,7 +75,7 @@ type tab struct {
 
 // open opens a page in a new tab. An exception in the page fails the test. The scripts run
 // before the page's own.
-func (b *browser) open(url string, scripts ...string) *tab {
+func (b *chromium) open(url string, scripts ...string) *tab {
 	b.t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	b.t.Cleanup(cancel)
@@ -106,6 +106,14 @@ func (p *tab) do(actions ...chromedp.Action) {
 	defer cancel()
 	if err := chromedp.Run(ctx, actions...); err != nil {
 		p.t.Fatalf("%v; the page says:\n%s", errors.Join(err, context.Cause(ctx)), p.text())
+	}
+}
+
+// close closes the tab.
+func (p *tab) close() {
+	p.t.Helper()
+	if err := chromedp.Cancel(p.ctx); err != nil {
+		p.t.Error(err)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -25,38 +27,55 @@ const (
 // lookupTimeout is the time limit for reading an account when a stream opens.
 const lookupTimeout = 5 * time.Second
 
+// maxTopics is how many topics a stream can have. ginsse refuses more.
+const maxTopics = 64
+
 // feedTopic is the topic of new posts.
 const feedTopic = "feed"
 
-// postTopic is the topic of new comments on a post.
-func postTopic(id int64) string { return "post:" + strconv.FormatInt(id, 10) }
+// postPrefix and the ID of a post make the topic of new comments on it.
+const postPrefix = "post:"
 
-// events serves the event stream of the signed-in user. ?feed=true adds new posts, and
-// ?post=ID adds new comments on that post.
+func postTopic(id int64) string { return postPrefix + strconv.FormatInt(id, 10) }
+
+// events serves the event stream of the signed-in user. Each ?topic= adds a topic: "feed" or
+// "post:ID".
 //
-// The client chooses the topics, so check them before you pass them to [ginsse.WithTopics]: here,
-// that the post exists.
+// The client chooses the topics, so check them before you pass them to [ginsse.WithTopics].
 func (a *app) events(c *gin.Context) {
-	var options []ginsse.ServeOption
-	if c.Query("feed") == "true" {
-		options = append(options, ginsse.WithTopics(feedTopic))
+	topics, err := a.knownTopics(c.Request.Context(), c.QueryArray("topic"))
+	if err != nil {
+		fail(c, err)
+		return
 	}
-	if value, asked := c.GetQuery("post"); asked {
-		id, err := postID(value)
-		has := false
-		if err == nil {
-			has, err = a.store.HasPost(c.Request.Context(), id)
+	_ = a.registry.Serve(c, ginsse.WithTopics(topics...)) // the client has its response, and the registry logs the error
+}
+
+// knownTopics returns those topics of a request that exist, at most maxTopics.
+//
+// It ignores the others. All tabs of a browser share one stream, which has the topics of all of
+// them. If one old page asked for a post that is gone, a refusal would end the stream of every tab.
+func (a *app) knownTopics(ctx context.Context, asked []string) ([]string, error) {
+	var topics []string
+	var posts []int64
+	for _, topic := range asked {
+		if len(topics)+len(posts) == maxTopics {
+			break
 		}
-		if err == nil && !has {
-			err = errPostNotFound
+		if topic == feedTopic && !slices.Contains(topics, feedTopic) {
+			topics = append(topics, feedTopic)
 		}
-		if err != nil {
-			fail(c, err)
-			return
+		text, isPost := strings.CutPrefix(topic, postPrefix)
+		id, err := postID(text)
+		if isPost && err == nil && !slices.Contains(posts, id) {
+			posts = append(posts, id)
 		}
-		options = append(options, ginsse.WithTopics(postTopic(id)))
 	}
-	_ = a.registry.Serve(c, options...) // the client has its response, and the registry logs the error
+	posts, err := a.store.KnownPosts(ctx, posts)
+	for _, id := range posts {
+		topics = append(topics, postTopic(id))
+	}
+	return topics, err
 }
 
 // streamOpened closes a stream whose user signed out while it was being opened. Such a stream

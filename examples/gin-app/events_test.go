@@ -102,7 +102,7 @@ func TestPostTopicReachesStreamsOfThatPost(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, carol := demo(t)
 	path, id := alice.post("look here")
-	watching := carol.open("/events?post=" + strconv.FormatInt(id, 10))
+	watching := carol.open("/events?topic=post:" + strconv.FormatInt(id, 10))
 	elsewhere := carol.open("/events")
 
 	made := read[comment](bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"seen"}))
@@ -186,7 +186,7 @@ func TestSendOutlivesItsRequest(t *testing.T) {
 	t.Parallel()
 	test := func(t *testing.T, cfg appConfig) {
 		s := newSite(t, cfg)
-		stream := s.signedIn("alice").open("/events?feed=true")
+		stream := s.signedIn("alice").open("/events?topic=feed")
 		ctx, disconnect := context.WithCancel(t.Context())
 		err := s.app.store.update(ctx, func(ctx context.Context, tx *transaction) error {
 			disconnect()
@@ -207,7 +207,7 @@ func TestFailedTransactionSendsNothing(t *testing.T) {
 	errFails := errors.New("the transaction fails")
 	test := func(t *testing.T, cfg appConfig) {
 		s := newSite(t, cfg)
-		stream := s.signedIn("alice").open("/events?feed=true")
+		stream := s.signedIn("alice").open("/events?topic=feed")
 		for _, fails := range []error{errFails, nil} {
 			err := s.app.store.update(t.Context(), func(ctx context.Context, tx *transaction) error {
 				err := tx.events.Publish(ctx, feedTopic, ginsse.Event{Type: eventPost, Data: fails == nil})
@@ -248,12 +248,46 @@ func TestEventOfACommitIsNotLost(t *testing.T) {
 	})
 }
 
-func TestStreamOfUnknownPostIsJSON404(t *testing.T) {
+// All tabs of a browser share one stream. A topic that only an old page asks for must not refuse it.
+func TestUnknownTopicsAreIgnored(t *testing.T) {
 	t.Parallel()
-	_, alice, _, _ := demo(t)
-	for _, id := range []string{"999", "0", "-1", "x", ""} {
-		got := alice.want(http.StatusNotFound, "GET", "/events?post="+id, nil)
-		wantError(t, got, "not_found")
+	s, alice, bob, _ := demo(t)
+	path, id := alice.post("the newest")
+	query := "/events?topic=feed&topic=feed"
+	for _, topic := range []string{"post:999", "post:0", "post:-1", "post:x", "post:", "post", "", "Feed", "user:" + alice.user.ID, "command:" + alice.user.ID, strconv.FormatInt(id, 10)} {
+		query += "&topic=" + topic
+	}
+	stream := bob.open(query + "&topic=post:" + strconv.FormatInt(id, 10))
+	if opened := s.app.registry.Stats().Opened; opened != 1 {
+		t.Errorf("%d streams were opened", opened)
+	}
+	alice.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"not for bob"})
+	alice.want(http.StatusCreated, "POST", path+"/comments", textRequest{"for readers of the post"})
+	if event := nextOfApp(stream); event.Type != "post.comment" || parse[comment](t, []byte(event.Data)).Body != "for readers of the post" {
+		t.Errorf("got %s %s", event.Type, event.Data)
+	}
+	alice.post("for the feed")
+	if event := nextOfApp(stream); event.Type != "post" {
+		t.Errorf("got %s %s", event.Type, event.Data)
+	}
+}
+
+// ginsse refuses a stream with more topics.
+func TestStreamHasAtMost64Topics(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	query := "/events?topic=feed"
+	var paths []string
+	for range 64 {
+		path, id := alice.post("one of many")
+		paths = append(paths, path)
+		query += "&topic=post:" + strconv.FormatInt(id, 10)
+	}
+	stream := bob.open(query)
+	alice.want(http.StatusCreated, "POST", paths[63]+"/comments", textRequest{"on the last"})
+	alice.want(http.StatusCreated, "POST", paths[62]+"/comments", textRequest{"on the last but one"})
+	if got := parse[comment](t, []byte(nextOfApp(stream).Data)); got.Body != "on the last but one" {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -286,7 +320,7 @@ func wantKeys(t *testing.T, text string, want ...string) {
 func TestNewPostsGoToStreamsOfTheFeed(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, _ := demo(t)
-	withFeed, without := alice.open("/events?feed=true"), alice.open("/events")
+	withFeed, without := alice.open("/events?topic=feed"), alice.open("/events")
 	posted := bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", textRequest{"hello"})
 	bob.with("Idempotency-Key", "one").want(http.StatusCreated, "POST", "/api/posts", textRequest{"hello"}) // sent once
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"the end"})

@@ -71,7 +71,8 @@ func TestPageShowsNewCommentsOfAnOpenPost(t *testing.T) {
 	carol := newBrowser(t).open(s.url)
 	carol.signIn("carol")
 	carol.click(`[data-post="1"] .toggle`)
-	asked := `performance.getEntriesByType("resource").filter(({ name }) => name.endsWith("/api/posts/1")).length === 1`
+	// It asks once more when the stream reads the topic of the post.
+	asked := `performance.getEntriesByType("resource").filter(({ name }) => name.endsWith("/api/posts/1")).length === 2`
 	carol.until("the comments were asked for", asked)
 	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"seen by all"})
 	carol.says(`[data-post="1"] .comments`, "seen by all")
@@ -149,19 +150,83 @@ func TestPageReconnectsAfterASleep(t *testing.T) {
 	alice.says("#unread", "1")
 }
 
-// The connection is dead, and neither side gets an error.
+// The connection is dead, and neither side gets an error. The page shows it within two and a half
+// heartbeats.
 func TestPageNoticesADeadConnection(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, appConfig{Demo: true, Stream: ginsse.StreamConfig{HeartbeatInterval: time.Second}})
+	const heartbeat = 3 * time.Second
+	s := newSite(t, appConfig{Demo: true, Stream: ginsse.StreamConfig{HeartbeatInterval: heartbeat}})
 	network := newNetwork(t, s.url)
 	alice := newBrowser(t).open(network.url)
 	alice.signIn("alice")
 	alice.run(`window.states = [];
 		new MutationObserver(() => states.push(connection.dataset.state)).observe(connection, { attributes: true });`)
 	network.forget()
+	frozen := time.Now()
 	s.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Can you hear me?"})
+	alice.until("it says so", `states[0] === "reconnecting"`)
+	const slack = 1200 * time.Millisecond // for a busy machine; less than the half of a heartbeat
+	if took := time.Since(frozen); took > heartbeat*5/2+slack {
+		t.Errorf("the page said so after %v, with heartbeats of %v", took, heartbeat)
+	}
 	alice.says(".toast", "Can you hear me?")
-	alice.until("it has said so", `states.join() === "reconnecting,live"`)
+	alice.until("it is back", `states.join() === "reconnecting,live"`)
+}
+
+// On HTTP/1.1 a browser opens at most six connections to a host.
+func TestEightTabsShareOneConnection(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, appConfig{Demo: true})
+	b := newBrowser(t)
+	tabs := []*tab{b.open(s.url)}
+	tabs[0].signIn("alice")
+	for len(tabs) < 8 {
+		p := b.open(s.url)
+		p.live()
+		tabs = append(tabs, p)
+	}
+	oneStream := func(when string) {
+		t.Helper()
+		if stats := s.app.registry.Stats(); stats.Streams != 1 {
+			t.Errorf("%s: the server has %d streams", when, stats.Streams)
+		}
+	}
+	oneStream("all are live")
+	if opened := s.app.registry.Stats().Opened; opened != 1 {
+		t.Errorf("%d streams were opened, want that of the first tab only", opened)
+	}
+	bob := s.signedIn("bob")
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"hello, all of you"})
+	for _, p := range tabs {
+		p.says(".toast", "hello, all of you")
+		p.says("#unread", "1")
+	}
+	// Each tab has connections left for its requests, and gets the comments of the post that is open
+	// in it, and no others.
+	last := tabs[7]
+	last.click(`[data-post="2"] .toggle`)
+	bob.want(http.StatusCreated, "POST", "/api/posts/2/comments", textRequest{"for the last"})
+	last.says(`[data-post="2"] .comments`, "for the last")
+	last.until("it reads the topic", `performance.getEntriesByType("resource").filter(({ name }) => name.endsWith("/api/posts/2")).length === 2`)
+	bob.want(http.StatusCreated, "POST", "/api/posts/2/comments", textRequest{"and one more"})
+	last.says(`[data-post="2"] .comments`, "and one more")
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"again to all"})
+	for _, p := range tabs {
+		p.says(".toast", "again to all")
+	}
+	tabs[1].until("a post that is open elsewhere stays as it was",
+		`document.querySelectorAll('[data-post="2"] .comments li').length === 0 && announcement.textContent === ""`)
+	oneStream("one has a post open")
+
+	// The tab with the connection is closed.
+	tabs[0].close()
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"to those who are left"})
+	for _, p := range tabs[1:] {
+		p.says(".toast", "to those who are left")
+		p.says("#unread", "3")
+		p.says("#connection", "Live")
+	}
+	oneStream("the first was closed")
 }
 
 // A 17th stream ends the oldest one, which is the page's.
@@ -274,7 +339,7 @@ func TestPageOutlivesAFailure(t *testing.T) {
 	alice.says("#sign-in", "Sign in")
 	alice.run(`const real = window.fetch;
 		let failures = 3;
-		window.fetch = (path, options) => path.startsWith("/api/posts?") && failures-- > 0
+		window.fetch = (path, options) => String(path).startsWith("/api/posts?") && failures-- > 0
 			? Promise.resolve(new Response("{}", { status: 500 })) : real(path, options)`)
 	alice.signIn("alice")
 	alice.says("article", "The kettle finally whistles in tune.")

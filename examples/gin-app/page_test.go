@@ -31,6 +31,18 @@ func TestPageHasStrictPolicyAndNothingInline(t *testing.T) {
 	}
 }
 
+// The page imports this module.
+func TestPageHasTheModuleOfTheKit(t *testing.T) {
+	t.Parallel()
+	v := newSite(t, appConfig{}).visitor()
+	for _, method := range readMethods {
+		got := v.want(http.StatusOK, method, "/ginsse.js", nil)
+		if got.header.Get("Content-Type") != "text/javascript; charset=utf-8" || got.header.Get("ETag") == "" {
+			t.Errorf("%s: the headers are %v", method, got.header)
+		}
+	}
+}
+
 // Without a content type a browser would guess one, or refuse the file.
 func TestEveryFileOfThePageHasAContentType(t *testing.T) {
 	t.Parallel()

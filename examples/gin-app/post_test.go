@@ -119,16 +119,6 @@ func TestPostHasItsNewestCommentsAndEarlierOnesOnRequest(t *testing.T) {
 	}
 }
 
-func TestStoreHasPost(t *testing.T) {
-	t.Parallel()
-	s, _, _, _ := demo(t)
-	for id, want := range map[int64]bool{0: false, 1: true, 3: true, 4: false} {
-		if has, err := s.app.store.HasPost(t.Context(), id); err != nil || has != want {
-			t.Errorf("%d: %v, %v", id, has, err)
-		}
-	}
-}
-
 func TestPostShowsCommentsAndReactions(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, carol := demo(t)

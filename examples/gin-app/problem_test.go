@@ -191,7 +191,7 @@ func TestInternalErrorHidesItsCause(t *testing.T) {
 	if _, err := s.app.store.write.ExecContext(t.Context(), "ALTER TABLE posts RENAME TO lost"); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/api/posts", "/api/posts/1", "/events?post=1"} {
+	for _, path := range []string{"/api/posts", "/api/posts/1", "/events?topic=post:1"} {
 		got := alice.want(http.StatusInternalServerError, "GET", path, nil)
 		wantError(t, got, "internal")
 		if string(got.body) != `{"error":{"code":"internal","message":"something went wrong here"}}` {

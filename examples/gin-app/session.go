@@ -97,7 +97,7 @@ func (s *sessions) accepts(acc account, expires time.Time) bool {
 //
 // All tabs of a browser share one cookie. If another user signs in, a tab that still shows the
 // first user would act as the second. So the page names its user in each request: in X-User, or
-// in ?user= for an EventSource, which cannot send headers.
+// in ?user= for the event stream.
 func isForOtherUser(c *gin.Context, id string) bool {
 	for _, named := range []string{c.GetHeader("X-User"), c.Query("user")} {
 		if named != "" && named != id {

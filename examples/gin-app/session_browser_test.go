@@ -70,8 +70,11 @@ func TestPageDoesNotExplainItsOwnSignOut(t *testing.T) {
 	t.Parallel()
 	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
 	p.run(`const real = fetch;
-		window.fetch = (path, options) => {
-			if (options.method === "DELETE") newest().send("sse.close", { reason: "signed out" });
+		window.fetch = async (path, options) => {
+			if (options.method === "DELETE") {
+				newest().send("sse.close", { reason: "signed out" });
+				await time.pass(0);
+			}
 			return real(path, options);
 		}`)
 	p.click("#sign-out")

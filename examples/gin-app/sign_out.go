@@ -18,7 +18,7 @@ import (
 const reasonSignedOut ginsse.Reason = "signed out"
 
 // signOut ends all sessions of the user on all devices, and the user's streams, in one
-// transaction. An EventSource that reconnects after its stream has ended is refused.
+// transaction. A client that reconnects after its stream has ended is refused.
 func (a *app) signOut(c *gin.Context) {
 	if err := a.store.EndSessions(c.Request.Context(), ginsse.UserID(c), ginsse.Expiry(c), a.sessions.lifetime); err != nil {
 		fail(c, err)

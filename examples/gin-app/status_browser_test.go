@@ -11,8 +11,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// stopTime stops all timers of a second or more. Toasts stay.
-const stopTime = fakeTime + "time.real = 1000;"
+// stopTime stops all timers of a tenth of a second or more. Toasts stay.
+const stopTime = fakeTime + "time.real = 100;"
 
 // fakeLive is a page with stopTime and fakeStreams, where Alice is signed in and live.
 func fakeLive(t *testing.T, s *site) *tab {
@@ -30,7 +30,7 @@ func TestHeaderFitsAPhone(t *testing.T) {
 	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
 	for _, width := range []int64{375, 360, 320} {
 		p.screen(width)
-		for _, state := range []string{"connecting", "live", "reconnecting", "stopped"} {
+		for _, state := range []string{"connecting", "live", "reconnecting", "closed"} {
 			for _, notice := range []string{"", "This account has reconnected too often. Live again in a moment."} {
 				p.run(fmt.Sprintf(`const { showState, showNotice } = await import("/status.js");
 					showState("live"); showState(%q); if (%q) showNotice(%q, "Go live here", () => {});`, state, notice, notice))
@@ -159,12 +159,14 @@ func TestReactionsNeedNoFont(t *testing.T) {
 func TestPageShowsThatTheServerCannotBeReached(t *testing.T) {
 	t.Parallel()
 	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
-	p.run(`window.real = fetch; window.fetch = async () => { throw new TypeError("no network"); }`)
+	p.run(`const real = fetch;
+		window.fetch = (path, options) => reachable ? real(path, options) : Promise.reject(new TypeError("no network"));
+		reachable = false;`)
 	p.click(`[data-post="1"] .reaction`)
 	p.says(".toast", "The server cannot be reached.")
 	p.click(`[data-post="1"] .reaction`)
 	p.until("there is one toast", "toasts.children.length === 1")
-	p.run("newest().drop()")
+	p.run("newest().drop(); await time.pass(300)")
 	p.says("#connection", "Reconnecting")
 	p.gone("#notice")
 	p.run("await time.pass(10_000)")
@@ -172,6 +174,7 @@ func TestPageShowsThatTheServerCannotBeReached(t *testing.T) {
 	p.gone(".toast") // after 6 s
 	p.click(`[data-post="1"] .reaction`)
 	p.says(".toast", "The server cannot be reached.")
+	p.run("reachable = true")
 	p.click("#notice button")
 	p.until("it tries at once", "streams.length === 2")
 	p.run("openStream()")
@@ -180,17 +183,18 @@ func TestPageShowsThatTheServerCannotBeReached(t *testing.T) {
 	p.gone(".toast")
 
 	// The answer to another request removes the toast too.
+	p.run("reachable = false")
 	p.click(`[data-post="1"] .reaction`)
 	p.says(".toast", "The server cannot be reached.")
-	p.run("window.fetch = real")
+	p.run("reachable = true")
 	p.click(`[data-post="2"] .reaction`)
 	p.gone(".toast")
 
 	// Two short interruptions do not add up to a long one.
-	p.run("newest().drop(); await time.pass(9000); openStream(); newest().drop(); await time.pass(9000)")
+	p.run("newest().drop(); await time.pass(9000); openStream(); await time.pass(0); newest().drop(); await time.pass(9000)")
 	p.says("#connection", "Reconnecting")
 	p.gone("#notice")
-	p.run("await time.pass(1000)")
+	p.run("await time.pass(1200)")
 	p.says("#notice", "The server cannot be reached.")
 }
 
@@ -200,36 +204,46 @@ func TestPageShowsWhyItReconnects(t *testing.T) {
 	for reason, text := range map[string]string{
 		"overloaded": "The server is busy.", "throttled": "reconnected too often", "shutdown": "The server is restarting.", "lifetime": "cannot be reached",
 	} {
-		p.run(fmt.Sprintf(`newest().send("sse.reconnect", { reason: %q, retry: 60_000 }); newest().drop(); await time.pass(4000);`, reason))
+		p.run(fmt.Sprintf(`newest().send("sse.reconnect", { reason: %q, retry: 60_000 }); await time.pass(4000);`, reason))
 		p.says("#connection", "Live")
 		p.run("await time.pass(20_000)")
 		p.says("#connection", "Reconnecting")
 		p.says("#notice", text)
-		p.run("openStream()")
+		p.run("await time.pass(36_000); openStream()")
 		p.says("#connection", "Live")
 		p.gone("#notice")
 	}
 }
 
-// After sse.close the page stays closed until the user asks for a new stream.
+// After sse.close or a refusal the page stays closed until the user asks for a new stream.
 func TestPageShowsWhyItIsNotLive(t *testing.T) {
 	t.Parallel()
 	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
-	for i, test := range []struct{ reason, text string }{
-		{"replaced", "This account is open in too many tabs."},
-		{"disconnected", "The server has ended the live updates."},
-		{"maintenance", "The server has ended the live updates: maintenance."},
+	for i, test := range []struct{ end, text string }{
+		{`send("sse.close", { reason: "replaced" })`, "This account is open in too many tabs."},
+		{`send("sse.close", { reason: "disconnected" })`, "The server has ended the live updates."},
+		{`send("sse.close", { reason: "maintenance" })`, "The server has ended the live updates: maintenance."},
+		{`refuse(429)`, "The server has ended the live updates."},
+		{`refuse(401)`, "The server has ended the live updates."},
 	} {
-		p.run(fmt.Sprintf(`newest().send("sse.close", { reason: %q })`, test.reason))
+		if strings.HasPrefix(test.end, "refuse") {
+			p.run("newest().drop(); await time.pass(1000)")
+		}
+		if test.end == "refuse(401)" { // the session is there, so the page tries once more
+			p.run("window.before = streams.length; newest().refuse(401)")
+			p.until("it tries once more", "streams.length === before + 1")
+		}
+		p.run("newest()." + test.end + "; await time.pass(0)")
 		p.says("#connection", "Not live")
 		p.says("#notice", test.text)
 		p.click(`[data-post="2"] .toggle`)
 		p.until("a post is opened or closed", fmt.Sprintf(`document.querySelector('[data-post="2"] .toggle').ariaExpanded === "%v"`, i%2 == 0))
-		p.run(`dispatchEvent(new Event("online")); await time.pass(3_600_000)`)
-		p.until("it does not come back by itself", fmt.Sprintf("streams.length === %d", i+1))
+		p.run(`window.before = streams.length; dispatchEvent(new Event("online")); await time.pass(3_600_000)`)
+		p.until("it does not come back by itself", "streams.length === before")
 		p.click("#notice button")
 		p.gone("#notice")
 		p.says("#connection", "Connecting")
+		p.until("it opens a stream", "streams.length === before + 1")
 		p.run("openStream()")
 		p.live()
 	}

@@ -18,7 +18,7 @@ func TestRepeatedCommentIsAddedAndSentOnce(t *testing.T) {
 	t.Parallel()
 	_, alice, bob, carol := demo(t)
 	path, id := alice.post("say it once")
-	streams := []*ssetest.Stream{alice.open("/events"), carol.open("/events?post=" + strconv.FormatInt(id, 10))}
+	streams := []*ssetest.Stream{alice.open("/events"), carol.open("/events?topic=post:" + strconv.FormatInt(id, 10))}
 
 	repeating := bob.with(keyHeader, "a-key")
 	first := repeating.want(http.StatusCreated, "POST", path+"/comments", textRequest{"once"})

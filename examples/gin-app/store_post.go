@@ -96,10 +96,25 @@ func (s *store) Post(ctx context.Context, viewerID string, id int64) (found post
 	return found, err
 }
 
-// HasPost reports whether a post exists.
-func (s *store) HasPost(ctx context.Context, id int64) (has bool, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM posts WHERE id = $1)", id).Scan(&has)
-	return has, err
+// KnownPosts returns those of the IDs that are of posts.
+func (s *store) KnownPosts(ctx context.Context, ids []int64) (known []int64, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	in, args := placeholders(1, ids)
+	rows, err := s.read.QueryContext(ctx, "SELECT id FROM posts WHERE id IN ("+in+")", args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		known = append(known, id)
+	}
+	return known, rows.Err()
 }
 
 // AddReaction adds a reaction, and notifies the author of the post. If the reaction exists,
@@ -207,13 +222,9 @@ func addReactions(ctx context.Context, tx *sql.Tx, viewerID string, posts []post
 	if len(ids) == 0 {
 		return nil
 	}
-	args, in := []any{viewerID}, make([]string, len(ids))
-	for i, id := range ids {
-		args = append(args, id)
-		in[i] = "$" + strconv.Itoa(len(args))
-	}
+	in, args := placeholders(2, ids)
 	rows, err := tx.QueryContext(ctx, "SELECT post_id, kind, count(*), sum(CASE WHEN actor_id = $1 THEN 1 ELSE 0 END) FROM reactions "+
-		"WHERE removed = 0 AND post_id IN ("+strings.Join(in, ", ")+") GROUP BY post_id, kind", args...)
+		"WHERE removed = 0 AND post_id IN ("+in+") GROUP BY post_id, kind", append([]any{viewerID}, args...)...)
 	if err != nil {
 		return err
 	}
@@ -231,6 +242,17 @@ func addReactions(ctx context.Context, tx *sql.Tx, viewerID string, posts []post
 		}
 	}
 	return rows.Err()
+}
+
+// placeholders returns the list of an IN clause for IDs, and the arguments for it. The first
+// placeholder has the number first.
+func placeholders(first int, ids []int64) (in string, args []any) {
+	list := make([]string, len(ids))
+	for i, id := range ids {
+		list[i] = "$" + strconv.Itoa(first+i)
+		args = append(args, id)
+	}
+	return strings.Join(list, ", "), args
 }
 
 // noReactions returns the counts of a post without reactions.

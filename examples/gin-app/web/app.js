@@ -1,11 +1,11 @@
 // The page: it keeps the signed-in user, and connects the stream to the parts of the page.
 
+import { connect } from "/ginsse.js";
 import { api, beginSession, endSession, onAnswer, onSessionLost, SessionOver } from "./api.js";
 import { $, dismiss, element, toast } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Inbox } from "./inbox.js";
 import { onRetry, showNotice, showState } from "./status.js";
-import { Stream } from "./stream.js";
 import { coalesce, ignoreWhileBusy } from "./work.js";
 
 let me = null; // {id, name} while signed in
@@ -24,55 +24,67 @@ async function attempt(action) {
 const removeOfflineToasts = () => dismiss((tag) => tag === "offline");
 onAnswer(removeOfflineToasts);
 
-const stream = new Stream(["comment", "reaction", "post", "post.comment", "notifications.read"], {
-  state(name, reason) {
-    showState(name, reason);
-    if (name !== "live") return;
-    removeOfflineToasts();
-    if (refetchNeeded) refetch(); // an earlier attempt failed
-  },
-  stale: () => refetch(),
-  refused: () => checkSession(),
-  ended(reason) {
-    if (reason === "signed out") return signedOut(signingOut ? "" : ELSEWHERE);
-    stopped = true;
-    showState("stopped");
-    const text = reason === "replaced" ? "This account is open in too many tabs."
-      : `The server has ended the live updates${reason === "disconnected" ? "" : `: ${reason}`}.`;
-    showNotice(text, "Go live here", () => {
-      showState("connecting");
-      openStream(feed.open?.id ?? null);
-    });
-  },
-  event(type, data) {
-    switch (type) {
-      case "comment":
-      case "reaction":
-        inbox.arrived({ ...data, type });
-        feed.refresh(data.post_id).catch(refetchLater);
-        break;
-      case "post":
-        feed.arrived(data);
-        break;
-      case "post.comment":
-        feed.commented(data);
-        break;
-      case "notifications.read":
-        inbox.markRead(data.up_to);
-    }
-  },
-});
+let stream = null; // of the signed-in user
 
-onRetry(() => stream.reconnect());
-
-let stopped = false; // after sse.close, until the user asks for a new stream
-
-function openStream(post) {
-  stopped = false;
-  stream.open({ user: me.id, feed: true, ...(post !== null && { post }) });
+// openStream opens the event stream of the user. All tabs of the user share one connection. The
+// server refuses it if the cookie is that of another user.
+function openStream(user) {
+  stream = connect(`/events?user=${user.id}`, {
+    identity: user.id,
+    topics: ["feed"],
+    auth: async () => (await api("GET", "/api/session")).user?.id === user.id, // this also renews the cookie
+  });
+  for (const type of ["comment", "reaction"]) stream.on(type, (data) => {
+    inbox.arrived({ ...data, type });
+    feed.refresh(data.post_id).catch(refetchLater);
+  });
+  stream.on("post", (post) => feed.arrived(post));
+  stream.on("post.comment", (comment) => feed.commented(comment));
+  stream.on("notifications.read", (data) => inbox.markRead(data.up_to));
+  stream.onStale(() => refetch());
+  stream.onState((state, detail) => { if (me === user) streamChanged(state, detail); });
 }
 
-const feed = new Feed({ attempt, opened: (id) => { if (me && !stopped) openStream(id); } });
+async function streamChanged(state, { reason, status }) {
+  if (state === "closed" && reason === "signed out") return signedOut(signingOut ? "" : ELSEWHERE);
+  if (state === "signed-out" || status === 409) { // the session has ended, or is another user's
+    const mine = stream;
+    await checkSession();
+    if (stream !== mine || stream.state !== state) return;
+  }
+  if (state !== "closed" && state !== "signed-out") showState(state, reason);
+  else showEnd(reason);
+  if (state !== "live") return;
+  removeOfflineToasts();
+  if (refetchNeeded) refetch(); // an earlier attempt failed
+}
+
+// showEnd shows that the stream has ended, until the user asks for it again.
+function showEnd(reason) {
+  showState("closed");
+  const text = reason === "replaced" ? "This account is open in too many tabs."
+    : `The server has ended the live updates${["disconnected", "refused"].includes(reason) ? "" : `: ${reason}`}.`;
+  showNotice(text, "Go live here", () => stream.reconnect());
+}
+
+onRetry(() => stream?.reconnect());
+
+let topic = null; // of the open post
+
+// watch has the stream read the comments on a post, or on none if it is null. What other tabs
+// watch arrives here as well.
+function watch(post) {
+  if (!stream) return;
+  if (topic) stream.topics.delete(topic);
+  topic = post && `post:${post}`;
+  if (!topic) return;
+  // The post fetches its comments now, and again when the stream reads the topic: a comment from
+  // in between may be neither in the first response nor an event.
+  const refresh = () => feed.refresh(post).catch(refetchLater);
+  stream.topics.add(topic).then(refresh, () => {}); // an error says that the stream has ended
+}
+
+const feed = new Feed({ attempt, opened: watch });
 
 const inbox = new Inbox({ attempt, show: (notification) => attempt(async () => {
   const focused = document.activeElement;
@@ -130,17 +142,16 @@ function signedIn(user) {
   $("welcome").hidden = true;
   $("sign-in").reset();
   $("sign-in").querySelector(".error").textContent = "";
-  showState("connecting");
-  refetch();
-  openStream(null);
+  refetch(); // a stream that resumes is not stale
+  openStream(user);
 }
 
 function clearUser() {
   me = null;
   clearTimeout(refetchTimer);
   endSession();
-  stream.close();
-  stream.clearPosition();
+  stream?.close();
+  stream = topic = null;
   feed.clear();
   inbox.clear();
   $("toasts").replaceChildren();
@@ -150,7 +161,7 @@ function clearUser() {
 // signedOut shows the sign-in form with a reason, which is "" after a sign-out in this tab.
 function signedOut(reason) {
   clearUser();
-  showState("closed");
+  showState("signed-out");
   for (const id of ["home", "account"]) $(id).hidden = true;
   $("welcome").hidden = false;
   $("signed-out-reason").textContent = reason;
@@ -239,7 +250,7 @@ $("sign-out").addEventListener("click", ignoreWhileBusy(() => attempt(async () =
 // The regular request keeps the session alive while the page is open. If the response has a
 // notification that the stream did not deliver, the connection is dead.
 setInterval(() => {
-  if (me) inbox.refetch().then((missing) => { if (missing) stream.reconnect(); }).catch(() => {});
+  if (me) inbox.refetch().then((missing) => { if (missing && stream.state === "live") stream.reconnect(); }).catch(() => {});
 }, 5 * 60_000);
 
 // While the page was hidden, another user may have signed in.

@@ -83,9 +83,7 @@ export class Feed {
   }
 
   // show opens a post, which need not be in the list, and closes the one that is open. With null
-  // it only closes. The page then opens a new stream for the topic of the post, which resumes
-  // after the last event, so nothing is missed. show returns the post, or null if another call
-  // of show followed.
+  // it only closes. show returns the post, or null if another call of show followed.
   async show(id) {
     const call = ++this.#lastShow;
     if (id !== null && !this.#posts.has(id)) {
@@ -108,5 +106,7 @@ export class Feed {
   // response may have newer counts. It also ignores one older than the list.
   arrived(post) { if (!this.#posts.has(post.id) && post.id > this.#oldest) this.add(post, 0); }
 
-  commented(comment) { this.#posts.get(comment.post_id)?.commented(comment); }
+  // commented adds a comment from an event to the post that is open. The comment may be on another
+  // post, which is open in another tab.
+  commented(comment) { if (this.open?.id === comment.post_id) this.open.commented(comment); }
 }

@@ -3,7 +3,7 @@
 
 import { $ } from "./dom.js";
 
-const STATES = { connecting: "Connecting…", live: "Live", reconnecting: "Reconnecting…", closed: "Signed out", stopped: "Not live" };
+const STATES = { connecting: "Connecting…", live: "Live", reconnecting: "Reconnecting…", "signed-out": "Signed out", closed: "Not live" };
 const NOTICE_DELAY = 10_000; // how long the page reconnects before the notice says why
 
 let currentReason = ""; // why the page reconnects
@@ -13,7 +13,7 @@ let retry = () => {};
 // onRetry sets the function to call when the user wants to reconnect at once.
 export const onRetry = (call) => { retry = call; };
 
-// showState shows a state of the stream. The reason is from sse.reconnect, or "".
+// showState shows a state of the stream, and why it is in this state.
 export function showState(name, reason = "") {
   const connection = $("connection");
   const changed = connection.dataset.state !== name;
