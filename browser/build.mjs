@@ -16,7 +16,7 @@ export const root = fileURLToPath(new URL(".", import.meta.url));
 export const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
 /** The modules of the package: those of these that have a source. */
-export const entries = ["ginsse", "react", "vue", "testing"].filter((name) => existsSync(join(root, `src/${name}.ts`)));
+export const entries = ["ginsse", "eventsource", "react", "vue", "testing"].filter((name) => existsSync(join(root, `src/${name}.ts`)));
 
 /** What the page's module may weigh, in bytes after gzip -9. */
 const limit = 5120;
@@ -29,7 +29,7 @@ export const options = {
   target: "es2022",
   packages: "external",
   // Methods that no page and no other tab sees. A method of the browser must not be among them.
-  mangleProps: /^(opened|received|ended|replaced|save|position)$/,
+  mangleProps: /^(opened|received|ended|replaced|save|position|begin|want|hurry|check)$/,
   logLevel: "warning",
 };
 

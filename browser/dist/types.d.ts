@@ -1,3 +1,4 @@
+import type { Transport } from "./transport.js";
 /** Event types and what the `data` of each is, after JSON.parse. */
 export type EventMap = object;
 /** The event types of a map. */
@@ -33,7 +34,7 @@ export interface StateDetail {
     /** The reason that the server sent, or one of `Reasons`; "" in the states connecting and live. */
     readonly reason: string;
     /** The HTTP status, if one was the reason. */
-    readonly status?: number;
+    readonly status?: number | undefined;
 }
 export interface ListenOptions {
     /** Call the handler once at most. */
@@ -71,11 +72,8 @@ export interface Options {
      * `headers` and without `identity`, because the tabs may be of different persons.
      */
     share?: boolean;
-    /**
-     * What reads the stream. The native EventSource sends no headers, hides the status of a refusal
-     * at first, gets only types that have a handler, and is not shared. Default "fetch".
-     */
-    transport?: "fetch" | "eventsource";
+    /** What reads the stream instead of fetch: `eventSource()` of ginsse/eventsource. */
+    transport?: Transport;
     /** Whether cookies go to other origins. Default "same-origin". */
     credentials?: RequestCredentials;
     /** Closes the stream when it is aborted. */

@@ -11,17 +11,21 @@ import type { Options, State } from "./types.js";
 export type Message =
   | ["event", type: string, text: string, id: string] // without a type only the position has moved
   | ["stale", reason: string, text: "", id?: undefined]
-  | ["open", id: string, topics: string[], heartbeat: number]
+  | ["open", id: string, topics: string[], heartbeat: number, user: string]
   | ["state", state: State, reason: string, status?: number | undefined];
 
 export interface Connection {
   /** Connects at a position. If quiet, the page believes to be live: it hears of a delay only. */
-  start(at: string, topics: string[], quiet: boolean): void;
+  begin(at: string, topics: string[], quiet: boolean): void;
   stop(): void;
   /** Sets the topics. An open connection is opened again at its position if they have changed. */
-  read(topics: string[]): void;
+  want(topics: string[]): void;
   /** Connects now, whatever the state. */
   reconnect(): void;
+  /** Connects if it waits for the next attempt and may. */
+  hurry(): void;
+  /** Replaces the connection if it is dead. */
+  check(): void;
 }
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
@@ -31,7 +35,7 @@ const FIRST_DELAY = 1000; // before the next attempt, unless the server names a 
 const LONGEST_DELAY = 30_000; // up to this, or the server's time if that is longer
 const LEAST_DELAY = 100;
 const LONGEST_WAIT = 3_600_000; // that the server can ask for
-const OPEN_TIME = 15_000; // how long a connection may take to open
+const OPEN_TIME = 4000; // how long a connection may take to open, at first; it doubles three times
 const QUIET_TIME = 3000; // how long an expected interruption may take before it is reported
 const LEAVE_TIME = 200; // between the end of a connection and that of its page
 const LONGEST_QUIET_WAIT = 10_000; // the rest of a longer wait is reported
@@ -39,7 +43,6 @@ export const MISSED_HEARTBEATS = 2.5; // so much silence is a dead connection
 const MOMENT = 20; // changes of the topics within this time are one
 const TICK = 1000; // between two checks, at most
 const LATE = 1500; // a tick so late means that the page did not run, because of sleep or its own work
-const SLEPT = 150_000; // a tick so late means sleep also in a hidden page, whose timers run once a minute
 const GRACE = 300; // after a pause, what has arrived may come this long after the timers
 
 export function newConnection(
@@ -67,7 +70,7 @@ export function newConnection(
   let failures = 0; // in a row
   let delay = FIRST_DELAY;
   let renewed = false; // the credential was renewed since the connection was open
-  let heartbeat = 0; // the interval; 0 if it is not known
+  let heartbeat = 0; // the interval of the newest connection that named it; 0 is none
   let heard = 0; // when the last bytes arrived
 
   /** Closes the connection and ends all waits for it. */
@@ -78,7 +81,6 @@ export function newConnection(
     clearTimeout(timer);
     live = waiting = false;
     open = undefined;
-    heartbeat = 0;
   }
 
   function stop() {
@@ -88,6 +90,7 @@ export function newConnection(
     clearTimeout(ticker);
     clearTimeout(reportTimer);
     clearTimeout(readTimer);
+    readTimer = undefined;
   }
 
   function end(state: State, reason: string, status?: number) {
@@ -99,7 +102,7 @@ export function newConnection(
     drop();
     if (!mayConnect()) return;
     const mine = attempt;
-    timer = setTimeout(() => fail("timeout"), OPEN_TIME);
+    timer = setTimeout(() => fail("timeout"), OPEN_TIME * 2 ** Math.min(failures, 3));
     let headers: Headers;
     try {
       headers = new Headers(await options.headers?.());
@@ -117,10 +120,10 @@ export function newConnection(
     if (!fresh) {
       // An EventSource cannot set the header, for another origin it would need a preflight, and it
       // takes no more than Latin-1.
-      if (options.transport === "eventsource" || url.origin !== globalThis.location?.origin || /[^ -~]/.test(position)) url.searchParams.set("lastEventId", position);
+      if (options.transport || url.origin !== globalThis.location?.origin || /[^!-~]/.test(position)) url.searchParams.set("lastEventId", position);
       else headers.set("Last-Event-ID", position);
     }
-    close = transport(url, headers, position, {
+    close = transport(url.href, headers, position, {
       opened() {
         heard = Date.now();
         clearTimeout(timer);
@@ -157,16 +160,19 @@ export function newConnection(
         continue;
       }
       out.push(["event", "", "", id]);
-      const { stream = "", heartbeat: interval = 0, reason = "", retry = delay } = parse(text) ?? {};
+      const { stream = "", user = "", heartbeat: interval = 0, reason = "", retry = delay } = parse(text) ?? {};
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
-        opened(out).push((open = ["open", stream, sent, interval]));
+        if (changed()) change();
+        opened(out).push((open = ["open", stream, sent, interval, user]));
         if (fresh) out.push(["stale", "new", ""]); // otherwise sse.gap says what is missing
       } else if (type === "sse.gap") out.push(["stale", reason, ""]);
       if (type === "sse.close" || type === "sse.reconnect") {
         emit(out);
-        return type === "sse.close" ? end("closed", reason) : pause(reason, retry);
+        if (type === "sse.close") end("closed", reason);
+        else if (running) pause(reason, Math.max(LEAST_DELAY, retry));
+        return;
       }
     }
     emit(out);
@@ -240,6 +246,18 @@ export function newConnection(
     reportTimer = setTimeout(() => emit([["state", "reconnecting", reason, status]]), after);
   }
 
+  const changed = () => topics.join("\n") !== sent.join("\n");
+
+  /** Opens the connection again if the topics have changed. One that is being opened opens first. */
+  function change() {
+    readTimer ||= setTimeout(() => {
+      readTimer = undefined;
+      if (!live) return;
+      if (changed()) reopen();
+      else if (open) emit([open]); // they were changed back
+    }, MOMENT);
+  }
+
   /** Connects if the stream is waiting and may. */
   function hurry() {
     if (waiting && Date.now() >= notBefore) connect();
@@ -252,28 +270,30 @@ export function newConnection(
     const due = Date.now() + wait;
     ticker = setTimeout(() => {
       tick();
-      const now = Date.now();
-      heard = Math.min(heard, now); // the clock may have been set back
-      if (live && !heartbeat && now - due > SLEPT) reopen(); // it cannot know
-      else if (now - due > LATE) awake();
-      else if (heartbeat && now - heard >= MISSED_HEARTBEATS * heartbeat) {
-        emit([["state", "reconnecting", "silent"]]);
-        connect();
-      }
+      const late = Date.now() - due;
+      if (late > LATE) awake();
+      else check();
     }, wait);
+  }
+
+  function check() {
+    heard = Math.min(heard, Date.now()); // the clock may have been set back
+    if (!live || !heartbeat || Date.now() - heard < MISSED_HEARTBEATS * heartbeat) return;
+    emit([["state", "reconnecting", "silent"]]);
+    connect();
   }
 
   /** After a pause of the page, connects, or replaces a connection that is silent for too long. */
   function awake() {
     hurry();
-    if (!heartbeat || Date.now() - heard < 1.2 * heartbeat) return;
+    if (!live || !heartbeat || Date.now() - heard < 1.2 * heartbeat) return;
     const before = heard;
     clearTimeout(timer);
     timer = setTimeout(() => heard === before && reopen(), GRACE);
   }
 
   return {
-    start(at, wanted, quiet) {
+    begin(at, wanted, quiet) {
       stop();
       position = at;
       topics = wanted;
@@ -282,21 +302,18 @@ export function newConnection(
       renewed = false;
       running = new AbortController();
       const { signal } = running;
-      globalThis.addEventListener?.("online", () => (live ? reopen() : hurry()), { signal });
+      globalThis.addEventListener?.("online", () => (waiting ? hurry() : reopen()), { signal });
       globalThis.document?.addEventListener("visibilitychange", awake, { signal });
       if (quiet) report(QUIET_TIME);
       tick();
       connect();
     },
     stop,
-    read(wanted) {
+    hurry,
+    check,
+    want(wanted) {
       topics = wanted;
-      clearTimeout(readTimer);
-      readTimer = setTimeout(() => {
-        if (!running || waiting) return;
-        if (topics.join("\n") !== sent.join("\n")) reopen();
-        else if (open) emit([open]); // the topics were changed and changed back
-      }, MOMENT);
+      change();
     },
     reconnect() {
       if (running) reopen();

@@ -10,32 +10,35 @@ export interface Memory {
   replaced(): boolean;
 }
 
-export function newMemory(url: string, { identity = "", headers, persist }: Options): Memory {
-  const key = `ginsse ${url}`;
+export function newMemory({ href, origin }: URL, topics: string[], { identity = "", headers, persist }: Options): Memory {
   // Functions, because to name a storage that is forbidden throws.
   const tab = () => sessionStorage;
   const browser = () => localStorage;
-  const read = (place: () => Storage): string[] => {
+  const attempt = <T>(action: () => T) => {
     try {
-      return ([] as string[]).concat(JSON.parse(place().getItem(key)!)); // another script may have written anything
-    } catch {
-      return [];
-    }
+      return action();
+    } catch {} // forbidden, full, or written by another script
+    return undefined;
   };
-  const write = (place: () => Storage, position: string) => {
-    try {
-      place().setItem(key, JSON.stringify([identity, position]));
-    } catch {} // forbidden, or full
-  };
-  const mine = ([owner, position]: string[]) => owner === identity && position;
+  const place = `ginsse ${href} ${topics}`; // streams that begin with other topics have other positions
+  const saved = (storage: () => Storage) =>
+    attempt(() => {
+      const [owner, position] = JSON.parse(storage().getItem(place)!);
+      return owner === identity && (position as string);
+    });
+  const save = (storage: () => Storage, position: string) => attempt(() => storage().setItem(place, JSON.stringify([identity, position])));
+
+  // Cookies are of an origin, so it has one person at a time.
+  const person = () => attempt(() => localStorage.getItem(`ginsse ${origin}`));
   const personal = identity && !headers;
-  if (personal && read(browser)[0] !== identity) write(browser, "");
+  if (personal) attempt(() => localStorage.setItem(`ginsse ${origin}`, identity));
+  const current = person();
   return {
-    position: () => mine(read(tab)) || (persist && mine(read(browser))) || "",
+    position: () => saved(tab) || (persist && saved(browser)) || "",
     save(position) {
-      write(tab, position);
-      if (persist) write(browser, position);
+      save(tab, position);
+      if (persist) save(browser, position);
     },
-    replaced: () => !!personal && (read(browser)[0] ?? identity) !== identity,
+    replaced: () => !!personal && person() !== current,
   };
 }

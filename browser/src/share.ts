@@ -12,7 +12,7 @@
 import { isFinal, MISSED_HEARTBEATS, type Connection, type Message } from "./connection.js";
 
 /** What a stream reads from: its own connection, or that of another tab. */
-export type Source = Omit<Connection, "start"> & { start(topics: string[], quiet: boolean): void };
+export type Source = Pick<Connection, "stop" | "want" | "reconnect"> & { begin(topics: string[], quiet: boolean): void };
 
 // All times are in milliseconds.
 const COLLECT_TIME = 60; // for the hellos to a new leader
@@ -53,7 +53,7 @@ export function newShare(
   receive: (messages: Message[]) => void,
 ): Source {
   const { locks } = navigator;
-  const tab = crypto.randomUUID();
+  let tab: string; // another for each join: a leader that does not run may hold the lock of the one before
   let channel: BroadcastChannel;
   let joined: AbortController | undefined; // aborted when this tab leaves
   let topics: string[] = [];
@@ -63,7 +63,7 @@ export function newShare(
   let recent: Placed[] = [];
   let recentText = 0;
   let state: Message = ["state", "connecting", ""];
-  let open: Extract<Message, ["open", ...unknown[]]> = ["open", "", [], 0];
+  let open: Extract<Message, ["open", ...unknown[]]> = ["open", "", [], 0, ""];
   let lastEvent = ""; // its ID
 
   // As a follower:
@@ -76,6 +76,7 @@ export function newShare(
 
   // As the leader:
   let leading: AbortController | undefined; // aborted when this tab leads no more
+  let ready = false; // it has been told of an open connection since it leads
   let inherited: string[] = []; // the topics of the leader before, until their tabs have said hello
   const others = new Map<string, string[]>(); // the topics of the other tabs
   const unanswered = new Map<string, ToLeader>(); // hellos
@@ -92,14 +93,19 @@ export function newShare(
   });
 
   const broadcast = (message: Omit<FromLeader, "term">) => channel.postMessage({ term, ...message });
-  const ask = (message: Omit<ToLeader, "tab">) => channel.postMessage({ tab, ...message });
+  const ask = (message: Omit<ToLeader, "tab">) => joined && channel.postMessage({ tab, ...message });
+  const lacks = (wanted: string[]) => wanted.some((topic) => !open[2].includes(topic));
   const union = () => [...new Set([topics, inherited, ...others.values()].flat())].sort();
 
   /** Takes messages of the leader, which is this tab or another. */
   function take(messages: Message[]) {
     for (const message of messages) {
       if (message[0] === "state") state = message;
-      else if (message[0] === "open") open = message;
+      else if (message[0] === "open") {
+        if (lacks(message[2])) recent = recent.slice(-1); // what is older has no events of the new topics
+        open = message;
+        ready = true;
+      }
       else {
         if (message[0] === "event" && message[1]) lastEvent = message[3];
         recentText += message[2].length;
@@ -113,6 +119,7 @@ export function newShare(
   function join() {
     const mine = new AbortController();
     joined = mine;
+    tab = String(Math.random());
     awaited = -1; // what is broadcast from now on does not continue at this tab's position
     hears();
     channel = new BroadcastChannel(name);
@@ -127,7 +134,18 @@ export function newShare(
       stand();
       ping();
       return aborted(mine);
+    }).catch(() => {
+      // Locks are refused, as in a sandbox: this tab leads alone.
+      channel.onmessage = null;
+      if (mine === joined) lead();
     });
+    document.addEventListener("visibilitychange", () => want(topics), mine); // the leader hurries
+  }
+
+  function want(wanted: string[]) {
+    topics = wanted;
+    if (leading) connection.want(union());
+    else if (awaited >= 0) ask({ topics }); // else the hello will name them
   }
 
   function leave() {
@@ -170,6 +188,7 @@ export function newShare(
   function lead() {
     const mine = new AbortController();
     leading = mine;
+    ready = false;
     others.clear();
     unanswered.clear();
     inherited = open[2];
@@ -177,17 +196,15 @@ export function newShare(
     broadcast({}); // the others say hello
     setTimeout(() => {
       if (mine !== leading) return;
-      let at = position();
-      if (!at) {
-        for (const { at: [place] = [""] } of unanswered.values()) at ||= place;
-        if (at) receive([["stale", "new", ""]]); // this tab alone has nothing yet
-      }
-      connection.start(at, union(), state[1] === "live");
+      const here = position();
+      const [there = ""] = [...unanswered.values()].map(({ at }) => at![0]).filter(Boolean);
+      if (!here && there) receive([["stale", "new", ""]]); // this tab alone has nothing yet
+      connection.begin(here || there, union(), state[1] === "live");
     }, COLLECT_TIME);
     setTimeout(() => {
       if (mine !== leading) return;
       inherited = [];
-      connection.read(union());
+      connection.want(union());
     }, INHERIT_TIME);
     return aborted(mine);
   }
@@ -217,33 +234,44 @@ export function newShare(
     if (theirs) {
       if (!others.has(from)) watch(from);
       others.set(from, theirs);
-      connection.read(union());
+      connection.want(union());
+      connection.hurry();
     }
     if (reconnect) connection.reconnect();
     if (number) {
       unanswered.set(from, message);
       answer(message);
       search(message);
-    } else broadcast({});
+    } else {
+      broadcast({});
+      connection.check(); // the timers of a hidden leader are slow
+    }
   }
 
-  /** Forgets a tab when it is gone: then this tab gets its lock. */
+  /**
+   * Notices that a tab is gone: then this tab gets its lock. Its topics are read for a while longer,
+   * because it may be reloading.
+   */
   function watch(from: string) {
     const { signal } = leading!;
     const gone = () => {
-      others.delete(from);
       unanswered.delete(from);
-      if (!signal.aborted) connection.read(union());
+      setTimeout(() => {
+        others.delete(from);
+        if (!signal.aborted) connection.want(union());
+      }, INHERIT_TIME);
     };
     locks.request(name + from, { signal }, gone).catch(() => {});
   }
 
-  /** Answers a hello, unless the position may be ahead of this tab's. */
+  /** Answers a hello, unless its position may be ahead of this tab's, or its topics are not read yet. */
   function answer(message: ToLeader, last = false) {
-    const { tab: to, hello: number, at: [place, event] = ["", ""] } = message;
+    const { tab: to, hello: number, topics: theirs, at } = message;
+    const [place, event] = at!;
     const after = (id: string) => id && recent.findLastIndex((message) => message[3] === id) + 1;
-    const from = after(place) || after(event);
-    if (!from && place && !last) return;
+    const early = lacks(theirs!);
+    const from = !early && (after(place) || after(event));
+    if ((early || (!from && place)) && !last) return;
     unanswered.delete(to);
     const missed: Message[] = from ? recent.slice(from) : [["event", "", "", position()], ["stale", place ? "unknown" : "new", ""]];
     broadcast({ to, hello: number!, messages: [state, open, ...missed] });
@@ -253,7 +281,7 @@ export function newShare(
   function search(message: ToLeader) {
     setTimeout(() => {
       if (!leading || unanswered.get(message.tab) !== message) return;
-      if (state[1] === "live") answer(message, true);
+      if (ready) answer(message, true);
       else search(message);
     }, SEARCH_TIME);
   }
@@ -269,7 +297,7 @@ export function newShare(
       const { hidden } = document;
       if (leading || now - due > (hidden ? SLOW_TIMER : PING_INTERVAL)) {
         hears(); // a tab that did not run itself knows nothing about the leader
-      } else if (asked ? now - asked > SILENCE : hidden && open[3] && now - heard > MISSED_HEARTBEATS * open[3]) {
+      } else if (asked ? now - asked > SILENCE : hidden && state[1] === "live" && open[3] && now - heard > MISSED_HEARTBEATS * open[3]) {
         hears();
         stand(true);
       } else if (!hidden) {
@@ -281,18 +309,14 @@ export function newShare(
   }
 
   return {
-    start(wanted) {
+    begin(wanted) {
       leave();
       topics = wanted;
       if (isFinal(state[1])) state = ["state", "connecting", ""];
       join();
     },
     stop: leave,
-    read(wanted) {
-      topics = wanted;
-      if (leading) connection.read(union());
-      else if (awaited >= 0) ask({ topics }); // else the hello will name them
-    },
+    want,
     reconnect() {
       if (leading) connection.reconnect();
       else ask({ reconnect: true });

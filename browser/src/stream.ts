@@ -3,7 +3,7 @@
 import { isFinal, newConnection, parse, type Message } from "./connection.js";
 import { newMemory } from "./position.js";
 import { newShare, type Source } from "./share.js";
-import { newEventSourceTransport, newFetchTransport } from "./transport.js";
+import { newFetchTransport } from "./transport.js";
 import type { AnyEvent, EventMap, ListenOptions, Options, ServerEvent, State, StateDetail, Stream } from "./types.js";
 
 const PROTOCOL = 1; // of tabs among themselves; tabs of other versions do not share
@@ -20,18 +20,19 @@ const MAX_BEHIND = 10_000; // events that a loop may be behind
 export function connect<Events extends EventMap = Record<string, any>>(url: string | URL, options: Options = {}): Stream<Events> {
   const { document } = globalThis;
   const address = new URL(url, document?.baseURI ?? "http://localhost");
-  const memory = newMemory(address.href, options);
-  const native = options.transport === "eventsource" ? newEventSourceTransport(options) : undefined;
+  const wanted = new Map<string, number>(); // how many adds each topic has
+  for (const topic of options.topics ?? []) wanted.set(topic, 1);
+  const memory = newMemory(address, [...wanted.keys()], options);
 
   let position = memory.position();
   let saved = position;
   let state: State = "connecting";
   let detail: StateDetail = { reason: "" };
   let id = "";
+  let user = ""; // a mark of the user, from the server
   let running: AbortController | undefined; // aborted when the stream ends
   let suspended = false; // the page is frozen, or in the back/forward cache
   let stale: string | undefined; // the reason, until there is a handler
-  const wanted = new Map<string, number>(); // how many adds each topic has
   const topics = () => [...wanted.keys()].sort(); // another order is no change
   let reading = new Set<string>(); // the topics of the open connection
 
@@ -48,12 +49,10 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     return () => target.removeEventListener(name, handle);
   };
 
-  for (const topic of options.topics ?? []) wanted.set(topic, 1);
-
   const open = (emit: (messages: Message[]) => void) =>
-    newConnection(address, native?.transport ?? newFetchTransport(options), options, sameIdentity, emit);
+    newConnection(address, options.transport ?? newFetchTransport(options), options, sameIdentity, emit);
   const source = mayShare(options)
-    ? newShare(`ginsse ${PROTOCOL} ${JSON.stringify([address.href, options.identity])} `, open, () => position, receive)
+    ? newShare(JSON.stringify(["ginsse", PROTOCOL, address, options.identity, options.credentials, options.topicParameter]), open, () => position, receive)
     : alone(open(receive), () => position);
 
   function receive(messages: Message[]) {
@@ -63,6 +62,10 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
       if (kind === "state") setState(first, message[2], message[3]);
       else if (kind === "open") {
         id = first;
+        if (message[4]) {
+          if (user && user !== message[4]) end("signed-out", "another person");
+          user = message[4];
+        }
         reading = new Set(message[2]);
         emit("topics");
       } else if (kind === "stale") {
@@ -83,7 +86,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   function setState(to: State, reason: string, status?: number) {
     if (to === state && reason === detail.reason && status === detail.status) return;
     state = to;
-    detail = status ? { reason, status } : { reason };
+    detail = { reason, status };
     if (to !== "live") id = "";
     if (isFinal(to)) {
       running?.abort();
@@ -94,7 +97,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
 
   function start() {
     suspended = false;
-    source.start(topics(), state === "live");
+    source.begin(topics(), state === "live");
   }
 
   function run() {
@@ -145,7 +148,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
       wanted.delete(topic);
       reading.delete(topic);
     }
-    if (running && !suspended) source.read(topics());
+    if (running && !suspended) source.want(topics());
   }
 
   function events({ signal }: { signal?: AbortSignal } = {}): AsyncIterableIterator<AnyEvent<Events>> {
@@ -170,7 +173,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
         const value = queue.shift()!;
         if (queue.length < MAX_BEHIND) return { value, done: !value };
         queue.length = 0;
-        throw new Error(`ginsse: the loop is ${MAX_BEHIND} events behind`);
+        throw new Error(`ginsse: loop is ${MAX_BEHIND} events behind`);
       },
       async return() {
         queue.length = 0;
@@ -186,7 +189,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   if (options.signal?.aborted) close();
 
   const nameOf = (type: string) => {
-    native?.listen(type);
+    options.transport?.listen?.(type);
     return ":" + type;
   };
 
@@ -216,7 +219,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
           const over = new AbortController();
           const check = () => {
             if (reading.has(topic) || !wanted.has(topic)) resolve();
-            else if (isFinal(state)) reject(new Error(`ginsse: the stream is ${state}: ${detail.reason}`));
+            else if (isFinal(state)) reject(new Error(`ginsse: stream is ${state}: ${detail.reason}`));
             else return;
             over.abort();
           };
@@ -243,11 +246,11 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
 
 const mayShare = ({ transport, share, fetch, headers, identity }: Options) =>
   !!globalThis.navigator?.locks && // browsers that have it have BroadcastChannel
-  transport !== "eventsource" &&
+  !transport &&
   (share ?? !(fetch || (headers && !identity)));
 
 /** A source with a connection of its own. */
 const alone = (connection: ReturnType<typeof newConnection>, position: () => string): Source => ({
   ...connection,
-  start: (topics, quiet) => connection.start(position(), topics, quiet),
+  begin: (topics, quiet) => connection.begin(position(), topics, quiet),
 });

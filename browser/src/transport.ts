@@ -1,4 +1,4 @@
-// One connection: a fetch whose body is read, or a native EventSource.
+// One connection: a fetch whose body is read.
 
 import { newDecoder, type Block } from "./decoder.js";
 import type { Options } from "./types.js";
@@ -13,8 +13,12 @@ export interface Listener {
   ended(...end: End): void;
 }
 
-/** Opens a connection. The result closes it; after that the listener is called no more. */
-export type Transport = (url: URL, headers: Headers, lastID: string, listener: Listener) => () => void;
+export interface Transport {
+  /** Opens a connection. The result closes it; after that the listener is called no more. */
+  (url: string, headers: Headers, lastID: string, listener: Listener): () => void;
+  /** Asks for events of a type, also from the open connection. */
+  listen?(type: string): void;
+}
 
 export const newFetchTransport = (options: Options): Transport => (url, headers, lastID, listener) => {
   const abort = new AbortController();
@@ -44,44 +48,6 @@ export const newFetchTransport = (options: Options): Transport => (url, headers,
     .then((end) => signal.aborted || listener.ended(...end));
   return () => abort.abort();
 };
-
-/** The transport of native EventSources. listen adds an event type, also to the open connection. */
-export function newEventSourceTransport(options: Options) {
-  const types = new Set(["message", "sse.open", "sse.heartbeat", "sse.gap", "sse.reconnect", "sse.close"]);
-  let listen: ((type: string) => void) | undefined;
-  const transport: Transport = (url, headers, lastID, listener) => {
-    const source = new EventSource(url, { withCredentials: options.credentials === "include" });
-    let close = () => source.close();
-    listen = (type) =>
-      source.addEventListener(type, (event: MessageEvent<string>) =>
-        listener.received([{ type, text: event.data, id: event.lastEventId || lastID }]),
-      );
-    types.forEach(listen);
-    source.onopen = listener.opened;
-    source.onerror = () => {
-      const refused = source.readyState === EventSource.CLOSED;
-      source.close(); // it would reconnect without the delays of the stream
-      if (!refused) return listener.ended("network");
-      // Only fetch shows the status of the refusal.
-      close = newFetchTransport(options)(url, headers, lastID, {
-        ...listener,
-        opened() {
-          close();
-          listener.ended("network");
-        },
-      });
-    };
-    return () => close();
-  };
-  return {
-    transport,
-    listen(type: string) {
-      if (types.has(type)) return;
-      types.add(type);
-      listen?.(type);
-    },
-  };
-}
 
 /** Milliseconds from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3); else 0. */
 const retryAfter = (value: string) => Math.max(0, +value * 1000 || Date.parse(value) - Date.now() || 0);

@@ -1,3 +1,5 @@
+import type { Transport } from "./transport.js";
+
 /** Event types and what the `data` of each is, after JSON.parse. */
 // An interface has no index signature, so `object` is all that can be asked of it.
 export type EventMap = object;
@@ -43,7 +45,7 @@ export interface StateDetail {
   /** The reason that the server sent, or one of `Reasons`; "" in the states connecting and live. */
   readonly reason: string;
   /** The HTTP status, if one was the reason. */
-  readonly status?: number;
+  readonly status?: number | undefined;
 }
 
 export interface ListenOptions {
@@ -83,11 +85,8 @@ export interface Options {
    * `headers` and without `identity`, because the tabs may be of different persons.
    */
   share?: boolean;
-  /**
-   * What reads the stream. The native EventSource sends no headers, hides the status of a refusal
-   * at first, gets only types that have a handler, and is not shared. Default "fetch".
-   */
-  transport?: "fetch" | "eventsource";
+  /** What reads the stream instead of fetch: `eventSource()` of ginsse/eventsource. */
+  transport?: Transport;
   /** Whether cookies go to other origins. Default "same-origin". */
   credentials?: RequestCredentials;
   /** Closes the stream when it is aborted. */

@@ -113,19 +113,6 @@ bench("after a sleep, an attempt that was on its way is made again within a seco
   assert.equal(states.at(-1), "live");
 });
 
-bench("without heartbeats, a connection is replaced after a sleep, but not because timers run once a minute", { heartbeat: 0 }, async ({ clock, page, server, open }) => {
-  const { states } = open();
-  await server.connected();
-  page.document.hidden = true;
-  for (let i = 0; i < 5; i++) await clock.sleep(60_000);
-  assert.equal(server.requests.length, 1);
-  server.freeze();
-  await clock.sleep(hour);
-  await clock.advance(1000);
-  assert.equal(server.requests.length, 2);
-  assert.deepEqual(states, ["connecting", "live"]);
-});
-
 bench("a clock that is set back does not hide a dead connection", {}, async ({ clock, server, open }) => {
   const { states } = open();
   await clock.advance(20_000);

@@ -1,3 +1,4 @@
+import { eventSource } from "../src/eventsource.js";
 // What the types allow and refuse. `npm run typecheck` compiles this file; nothing runs it.
 
 import { connect, type AnyEvent, type ServerEvent, type State, type Stream } from "../src/ginsse.js";
@@ -74,7 +75,7 @@ connect("/events", {
   headers: async () => ({ Authorization: "Bearer" }),
   auth: async () => false,
   share: false,
-  transport: "eventsource",
+  transport: eventSource(),
 });
 // @ts-expect-error: there is no such option
 connect("/events", { topic: "a" });

@@ -27,7 +27,8 @@ class Page {
    * that the tab has seen before a reload are kept.
    */
   connect(options = this.options) {
-    return this.tab.evaluate((options) => {
+    return this.tab.evaluate(async ({ native, ...options }) => {
+      if (native) options.transport = (await import("/eventsource.js")).eventSource();
       window.seen = { events: JSON.parse(sessionStorage.seen ?? "[]"), calls: [], topical: [], pause: 0, at: 0 };
       window.stream = connect("/events", options);
       stream.onState((state, { reason, status }) => seen.calls.push([state, reason, status].filter(Boolean).join(" ")));

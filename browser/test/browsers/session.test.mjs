@@ -134,7 +134,7 @@ each("a token comes from headers(), and auth() renews it once", async (t, name) 
 each("an EventSource of the browser shows the same", async (t, name) => {
   const user = `native-${name}`;
   await withBrowser(name, async (browser) => {
-    const page = await open(browser, server.http, user, { transport: "eventsource" });
+    const page = await open(browser, server.http, user, { native: true });
     await page.live();
     await server.send({ user, type: "n", count: 10 });
     await page.has(9);
