@@ -21,6 +21,8 @@ export const entries = ["ginsse", "eventsource", "react", "vue", "testing"].filt
 /** What the page's module may weigh, in bytes after gzip -9. */
 const limit = 5120;
 
+const internal = ["opened", "received", "ended", "replaced", "save", "position", "begin", "want", "hurry", "check"];
+
 /** What the unit tests are built with too. */
 export const options = {
   absWorkingDir: root,
@@ -28,8 +30,10 @@ export const options = {
   format: "esm",
   target: "es2022",
   packages: "external",
-  // Methods that no page and no other tab sees. A method of the browser must not be among them.
-  mangleProps: /^(opened|received|ended|replaced|save|position|begin|want|hurry|check)$/,
+  // Names that no page and no other tab sees, short and the same in all modules. A name of the browser
+  // must not be among them.
+  mangleProps: new RegExp(`^(${internal.join("|")})$`),
+  mangleCache: Object.fromEntries(internal.map((name, i) => [name, "abcdefghijklmnopqrstuvwxyz"[i]])),
   logLevel: "warning",
 };
 
