@@ -1,0 +1,228 @@
+// What tabs may do to each other, and must not: topics, reloads, slow leaders, refused locks.
+
+import assert from "node:assert/strict";
+import { after, before } from "node:test";
+import { each, withBrowser } from "./engines.mjs";
+import { open, scripts } from "./page.mjs";
+import { until } from "./processes.mjs";
+import { startServer } from "./server.mjs";
+
+let server;
+before(async () => (server = await startServer({ scripts, heartbeat: "1s" })));
+after(() => server.close());
+const openOf = async (user) => (await server.streams()).open.filter((stream) => stream.user === user);
+const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
+const reads = (user, topics) => until(async () => {
+  const streams = await openOf(user);
+  return streams.length === 1 && (streams[0].topics ?? []).join() === topics;
+}, `one stream reads ${topics}`);
+
+async function two(browser, user, topic) {
+  const first = await open(browser, server.http, user, { topics: ["a"] });
+  await first.live();
+  const second = await open(browser, server.http, user, { topics: [topic] });
+  await second.live();
+  await reads(user, `a,${topic}`);
+  await server.send({ user, type: "n", count: 1 });
+  await second.has(0);
+  return [first, second];
+}
+
+each("a tab that comes back gets the events of its own topic, or is told", async (t, name) => {
+  const user = `back-${name}`, topic = `d-${name}`;
+  await withBrowser(name, async (browser) => {
+    const [, second] = await two(browser, user, topic);
+    await second.tab.evaluate(() => (sessionStorage.seen = JSON.stringify(seen.events)));
+    await second.tab.goto(`${server.http}/other`);
+    await pause(200);
+    await server.send({ topic, type: "topical", data: "while away" });
+    await server.send({ user, type: "n", count: 1, first: 1 });
+    await second.tab.goto(server.http);
+    await second.connect();
+    await second.has(1);
+    await server.send({ topic, type: "topical", data: "after" });
+    await server.send({ user, type: "n", count: 1, first: 2 });
+    await second.has(2);
+    await pause(2000);
+    const topical = await second.tab.evaluate(() => seen.topical);
+    t.diagnostic(JSON.stringify([topical, await second.calls()]));
+    assert.ok(topical.includes("while away") || (await second.calls()).some((call) => call.startsWith("stale")), "lost without a word");
+  });
+});
+
+each("a reload under load loses no event of a topic of the tab", async (t, name) => {
+  const user = `reload-${name}`, topic = `e-${name}`;
+  await withBrowser(name, async (browser) => {
+    const [, second] = await two(browser, user, topic);
+    await second.tab.evaluate(() => addEventListener("pagehide", () => (sessionStorage.topical = JSON.stringify(seen.topical))));
+    const sending = Promise.all([
+      server.send({ user, type: "n", count: 200, interval: 5, first: 1 }),
+      server.send({ topic, type: "topical", count: 200, interval: 5 }),
+    ]);
+    await pause(200);
+    await second.tab.reload();
+    await second.connect();
+    await sending;
+    await second.has(200);
+    await pause(1500);
+    const topical = await second.tab.evaluate(() => [...JSON.parse(sessionStorage.topical), ...seen.topical].map(({ n }) => n));
+    const missing = Array.from({ length: 200 }, (_, i) => i).filter((i) => !topical.includes(i));
+    t.diagnostic(JSON.stringify([missing, await second.calls()]));
+    assert.ok(!missing.length || (await second.calls()).some((call) => call.startsWith("stale")), `lost without a word: ${missing}`);
+  });
+});
+
+each("a tab reconnects while the process of the leader stands still", async (t, name) => {
+  const user = `still-${name}`;
+  await withBrowser(name, async (browser) => {
+    if (!browser.can.suspend) return t.skip("the tests cannot do this in this engine");
+    const [first, second] = await two(browser, user, `f-${name}`);
+    await second.tab.show?.();
+    await first.tab.suspend();
+    await second.tab.evaluate(() => { stream.close(); stream.reconnect(); });
+    try {
+      await second.live(5000);
+    } finally {
+      t.diagnostic(JSON.stringify(await second.calls()));
+      await first.tab.resume();
+    }
+  });
+});
+
+each("reconnect() and topics.add() may come at any moment", async (t, name) => {
+  const user = `moment-${name}`;
+  await withBrowser(name, async (browser) => {
+    const page = await open(browser, server.http, user);
+    await page.live();
+    const second = await open(browser, server.http, user);
+    await second.live();
+    const errors = await second.tab.evaluate(() => {
+      const errors = [];
+      const attempt = (what, fn) => { try { fn(); } catch (error) { errors.push(`${what}: ${error}`); } };
+      attempt("connect, reconnect", () => { const s = connect("/events"); s.reconnect(); s.close(); });
+      stream.close();
+      stream.reconnect();
+      attempt("close, reconnect, add", () => stream.topics.add("x"));
+      attempt("close, reconnect, reconnect", () => stream.reconnect());
+      return errors;
+    });
+    assert.deepEqual(errors, []);
+  });
+});
+
+each("a new tab is stale when its topics are read, not before", async (t, name) => {
+  const user = `fresh-${name}`, topic = `k-${name}`;
+  await withBrowser(name, async (browser) => {
+    if (!browser.can.hide) return t.skip("the tests cannot do this in this engine");
+    const first = await open(browser, server.http, user, { topics: ["a"] });
+    await first.live();
+    const lost = [];
+    for (let i = 0; i < 6; i++) {
+      const sending = server.send({ user, type: "n", count: 1000, interval: 1, first: i * 1000 });
+      const tab = await browser.newTab(server.http);
+      let fetched;
+      await tab.page.exposeFunction("fetchState", async () => (fetched = server.send({ topic: topic + i, type: "topical", data: "after the state" })));
+      await tab.evaluate((topic) => {
+        window.got = [];
+        window.stream = connect("/events", { topics: [topic] });
+        stream.onStale((reason) => { got.push("stale " + reason); fetchState(); });
+        stream.on("topical", (data) => got.push(data));
+      }, topic + i);
+      await sending;
+      await pause(700);
+      const got = await tab.evaluate(() => got);
+      await fetched;
+      if (!got.includes("after the state")) lost.push(JSON.stringify(got));
+      await tab.close();
+    }
+    t.diagnostic(lost.join(" "));
+    assert.deepEqual(lost, []);
+  });
+});
+
+each("a tab is alone where locks are refused", async (t, name) => {
+  await withBrowser(name, async (browser) => {
+    const tab = await browser.newTab(server.http);
+    await tab.evaluate((user) => fetch(`/sign-in?user=${user}`), `locks-${name}`);
+    await tab.evaluate(() => {
+      navigator.locks.request = () => Promise.reject(new DOMException("denied", "SecurityError"));
+      addEventListener("unhandledrejection", (event) => event.preventDefault());
+      window.stream = connect("/events");
+    });
+    await pause(3000);
+    browser.errors.length = 0;
+    assert.equal(await tab.evaluate(() => stream.state), "live");
+  });
+});
+
+each("a tab that is shown does not wait for the delay of a hidden leader", async (t, name) => {
+  const user = `shown-${name}`;
+  await withBrowser(name, async (browser) => {
+    if (!browser.can.hide) return t.skip("the tests cannot do this in this engine");
+    const [first, second] = await two(browser, user, `h-${name}`);
+    await browser.showSpare();
+    await server.refuse({ status: 503, times: -1 });
+    await server.drop();
+    await pause(12_000); // delays of 1, 2, 4, 8 s
+    await server.refuse({ status: 503, times: 0 });
+    const { attempts } = await server.streams();
+    const begin = Date.now();
+    await second.tab.show();
+    await second.live(30_000);
+    const took = Date.now() - begin;
+    t.diagnostic(`${took} ms`);
+    assert.ok(took < 1500, `${took} ms`);
+  });
+});
+
+each("Retry-After holds also with hidden tabs", async (t, name) => {
+  const user = `after-${name}`;
+  await withBrowser(name, async (browser) => {
+    if (!browser.can.hide) return t.skip("the tests cannot do this in this engine");
+    await two(browser, user, `i-${name}`);
+    await browser.showSpare();
+    await server.refuse({ status: 503, times: -1, retryAfter: "60" });
+    await server.drop();
+    await pause(3000);
+    const before = (await server.streams()).attempts;
+    await pause(12_000);
+    const n = (await server.streams()).attempts - before;
+    await server.refuse({ status: 503, times: 0 });
+    t.diagnostic(`${n} attempts in 12 s`);
+    assert.equal(n, 0);
+  });
+});
+
+each("a tab that is ahead of a slow new leader gets nothing twice", async (t, name) => {
+  const user = `ahead-${name}`;
+  await withBrowser(name, async (browser) => {
+    const first = await open(browser, server.http, user);
+    await first.live();
+    const slow = new first.constructor(await browser.newTab(server.http), {});
+    await slow.tab.evaluate(() => {
+      const Channel = BroadcastChannel;
+      window.BroadcastChannel = class extends Channel {
+        set onmessage(fn) { super.onmessage = (event) => (window.late && event.data.term ? setTimeout(() => fn(event), late) : fn(event)); }
+      };
+      const { fetch } = window;
+      window.fetch = async (...args) => { await new Promise((resolve) => setTimeout(resolve, 1800)); return fetch(...args); };
+    });
+    await slow.connect();
+    await slow.live();
+    const third = await open(browser, server.http, user);
+    await third.live();
+    await third.tab.show?.();
+    await server.send({ user, type: "n", count: 5 });
+    for (const page of [first, slow, third]) await page.has(4);
+    await slow.tab.evaluate(() => (window.late = 1200));
+    await server.send({ user, type: "n", count: 5, first: 5 });
+    await third.has(9);
+    await first.tab.close();
+    await slow.tab.evaluate(() => new Promise((resolve) => setTimeout(resolve, 700)));
+    await server.send({ user, type: "n", count: 5, first: 10 });
+    await pause(4000);
+    t.diagnostic(JSON.stringify([await third.events(), await third.calls(), await slow.events(), await slow.calls()]));
+    third.check(await third.events(), 0, 14);
+  });
+});
+
