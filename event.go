@@ -261,6 +261,7 @@ const gapUndelivered eventlog.GapReason = "undelivered"
 type (
 	openData struct {
 		Stream    string `json:"stream"`
+		User      string `json:"user"` // see markOf
 		Resumed   bool   `json:"resumed"`
 		Heartbeat int64  `json:"heartbeat,omitempty"` // milliseconds
 	}

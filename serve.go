@@ -2,6 +2,8 @@ package ginsse
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -95,13 +97,15 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 // The stream starts after the request's last event ID, or at the head of the log without one. The
 // kit's own events on it are:
 //
-//	sse.open       first; {"stream": session ID, "resumed": bool, "heartbeat": milliseconds}
+//	sse.open       first; {"stream": session ID, "user": mark, "resumed": bool, "heartbeat": milliseconds}
 //	sse.gap        events are missing; {"reason": "trimmed", "epoch", "unknown" or "undelivered"}
 //	sse.heartbeat  after a silence; no data, and the position as its ID
 //	sse.close      last; {"reason": why}; the client should not come back
 //	sse.reconnect  last; {"reason": why, "retry": milliseconds}; the client should come back
 //
-// In sse.open, "heartbeat" is [StreamConfig.HeartbeatInterval]; it is missing if heartbeats are
+// In sse.open, "user" is a mark that differs between users and is the same on all nodes. It is no
+// name: a page can tell by it that its connection, after a sign-in in another tab, has become one of
+// another user. "heartbeat" is [StreamConfig.HeartbeatInterval]; it is missing if heartbeats are
 // comments or off. After sse.gap the page should fetch its state anew: see [eventlog.GapReason].
 // "undelivered" precedes sse.close if the stream ended before the client could take everything
 // that was sent before its end.
@@ -268,7 +272,7 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	if s.cfg.ReconnectionTime > 0 {
 		first = appendRetry(first, jitter(s.cfg.ReconnectionTime, 0.5, 1.5))
 	}
-	open := openData{Stream: s.id, Resumed: resumed}
+	open := openData{Stream: s.id, User: markOf(s.user), Resumed: resumed}
 	if s.cfg.HeartbeatInterval > 0 && !s.cfg.HeartbeatComments {
 		open.Heartbeat = milliseconds(s.cfg.HeartbeatInterval)
 	}
@@ -280,6 +284,12 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	r.gaps.Add(1)
 	first = appendOwn(first, typeOpen, "", open)
 	return appendOwn(first, typeGap, s.at.String(), gapData{gap}), nil
+}
+
+// markOf returns a mark of a user for sse.open: the first bytes of a hash.
+func markOf(userID string) string {
+	sum := sha256.Sum256([]byte("ginsse user " + userID))
+	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 
 // currentHead returns the head of the log, on all nodes.

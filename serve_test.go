@@ -148,3 +148,28 @@ func TestPanicInAHookIsLoggedAndEndsNoStream(t *testing.T) {
 		t.Errorf("the log says %q", logged.String())
 	}
 }
+
+// A page tells by the mark whether its connection belongs to another user than before.
+func TestOpenEventMarksTheUserWithoutANameInIt(t *testing.T) {
+	t.Parallel()
+	mark := func(user string) string {
+		server := transports[0].start(t, newEngine(t, newRegistry(t, ginsse.RegistryConfig{})), nil)
+		var data struct {
+			User string `json:"user"`
+		}
+		if err := connect(t, server, "/events", as(user)).NextOf("sse.open").Unmarshal(&data); err != nil {
+			t.Fatal(err)
+		}
+		return data.User
+	}
+	alice := mark("alice@example.com")
+	if again := mark("alice@example.com"); again != alice { // also on another node
+		t.Errorf("the marks of a user are %q and %q", alice, again)
+	}
+	if bob := mark("bob@example.com"); bob == alice {
+		t.Errorf("two users have the mark %q", bob)
+	}
+	if len(alice) != 12 || strings.Contains(alice, "alice") {
+		t.Errorf("the mark is %q", alice)
+	}
+}

@@ -178,3 +178,23 @@ each("a position that persists outlives the browser", async (t, name) => {
     assert.deepEqual(await other.calls(), ["connecting", "live", "stale new"]);
   }, { profile });
 });
+
+each("a stream ends when its connection has become another person's", async (t, name) => {
+  const [alice, bob] = [`first-${name}`, `second-${name}`];
+  await withBrowser(name, async (browser) => {
+    const pages = [await open(browser, server.http, alice), await open(browser, server.http, "")];
+    for (const page of pages) await page.live();
+    await pages[1].tab.evaluate((bob) => fetch(`/sign-in?user=${bob}`), bob); // no stream knows it yet
+    await server.drop();
+    await server.send({ user: bob, type: "n", count: 3 });
+    for (const page of pages) {
+      await page.is("signed-out");
+      assert.equal((await page.calls()).at(-1), "signed-out another person");
+      assert.deepEqual(await page.events(), [], "events of the other person");
+    }
+    const page = await open(browser, server.http, "", {}); // bob's page
+    await page.live();
+    await server.send({ user: bob, type: "n", count: 1, first: 3 });
+    await until(async () => (await page.events()).at(-1) === 3, "bob's event");
+  });
+});
