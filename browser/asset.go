@@ -12,13 +12,16 @@ import (
 	"time"
 )
 
+const (
+	javaScript = "text/javascript; charset=utf-8"
+	mapping    = "application/json"
+)
+
 var (
-	module = sync.OnceValue(func() *asset {
-		return newAsset(moduleText, "text/javascript; charset=utf-8")
-	})
-	sourceMap = sync.OnceValue(func() *asset {
-		return newAsset(sourceMapText, "application/json")
-	})
+	module         = sync.OnceValue(func() *asset { return newAsset(moduleText, javaScript) })
+	sourceMap      = sync.OnceValue(func() *asset { return newAsset(sourceMapText, mapping) })
+	eventSource    = sync.OnceValue(func() *asset { return newAsset(eventSourceText, javaScript) })
+	eventSourceMap = sync.OnceValue(func() *asset { return newAsset(eventSourceMapText, mapping) })
 )
 
 // asset is a file in two encodings. It does not change.

@@ -23,6 +23,12 @@ var moduleText string
 //go:embed dist/ginsse.js.map
 var sourceMapText string
 
+//go:embed dist/eventsource.js
+var eventSourceText string
+
+//go:embed dist/eventsource.js.map
+var eventSourceMapText string
+
 // Handler returns a handler that serves ginsse.js and its source map. One route is enough, at any
 // path:
 //
@@ -47,8 +53,15 @@ var sourceMapText string
 // The handler answers GET and HEAD, conditional requests and ranges. Gin routes HEAD only if it has
 // a route of its own, such as r.HEAD. Other methods get a 405. The handler may serve several routes
 // and any number of requests at the same time.
-func Handler() gin.HandlerFunc {
-	js, jsMap := module(), sourceMap()
+func Handler() gin.HandlerFunc { return serve(module(), sourceMap()) }
+
+// EventSourceHandler returns a handler for the module eventsource.js, with which ginsse.js reads a
+// stream by the browser's own EventSource. Few pages need it. What [Handler] says holds for it too.
+//
+//	r.GET("/eventsource.js", browser.EventSourceHandler())
+func EventSourceHandler() gin.HandlerFunc { return serve(eventSource(), eventSourceMap()) }
+
+func serve(js, jsMap *asset) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		query := c.Request.URL.Query()
 		header := c.Writer.Header()
@@ -64,7 +77,7 @@ func Handler() gin.HandlerFunc {
 			header.Set("Sourcemap", "?map")
 			cacheControl := "no-cache"
 			if query.Get("v") == js.version {
-				cacheControl = "public, max-age=31536000, immutable"
+				cacheControl = "max-age=31536000, immutable"
 			}
 			js.serve(c.Writer, c.Request, cacheControl)
 		}

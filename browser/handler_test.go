@@ -20,7 +20,7 @@ import (
 
 const (
 	noCache   = "no-cache"
-	immutable = "public, max-age=31536000, immutable"
+	immutable = "max-age=31536000, immutable"
 )
 
 // server is a real server with the handler at /ginsse.js.
@@ -439,4 +439,25 @@ func readFile(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(content)
+}
+
+func TestEventSourceHandlerServesItsOwnModule(t *testing.T) {
+	t.Parallel()
+	engine := gin.New()
+	engine.GET("/ginsse.js", browser.Handler())
+	engine.GET("/eventsource.js", browser.EventSourceHandler())
+	get := func(path string) string {
+		w := httptest.NewRecorder()
+		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+		if w.Code != http.StatusOK {
+			t.Fatalf("%s: %d", path, w.Code)
+		}
+		return w.Body.String()
+	}
+	if body := get("/eventsource.js"); !strings.Contains(body, "as eventSource") || body == get("/ginsse.js") {
+		t.Errorf("the module is %.200s", body)
+	}
+	if body := get("/eventsource.js?map"); !strings.Contains(body, "eventsource.ts") {
+		t.Errorf("its source map is %.200s", body)
+	}
 }
