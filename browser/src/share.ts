@@ -102,11 +102,13 @@ export function newShare(
     for (const message of messages) {
       if (message[0] === "state") state = message;
       else if (message[0] === "open") {
-        if (lacks(message[2])) recent = recent.slice(-1); // what is older has no events of the new topics
+        if (lacks(message[2])) {
+          recent = recent.slice(-1); // what is older has no events of the new topics
+          recentText = 0;
+        }
         open = message;
         ready = true;
-      }
-      else {
+      } else {
         if (message[0] === "event" && message[1]) lastEvent = message[3];
         recentText += message[2].length;
         recent.push(message);
