@@ -245,3 +245,24 @@ each("a tab that reloads after large events and a change of topics misses nothin
     assert.deepEqual((await pages[1].calls()).filter((call) => call.startsWith("stale")), []);
   });
 });
+
+each("a dead connection of a hidden leader shows in a visible tab", async (t, name) => {
+  if (name !== "chromium") return t.skip("the tests cannot make the timers of hidden tabs slow in this engine");
+  const user = `hidden-${name}`;
+  await withBrowser(name, async (browser) => {
+    const pages = [await open(browser, server.http, user), await open(browser, server.http, user)];
+    for (const page of pages) await page.live();
+    await pages[1].tab.show();
+    await pages[0].tab.evaluate(() => {
+      window.ticks = [];
+      setInterval(() => ticks.push(performance.now()), 200);
+    });
+    await until(() => pages[0].tab.evaluate(() => ticks.some((tick, i) => i > 0 && tick - ticks[i - 1] > 5000)), "its timers are slow", 90_000);
+    const begin = Date.now();
+    await server.freeze({});
+    await until(async () => (await pages[1].calls()).includes("reconnecting silent"), "the page is told");
+    const took = Date.now() - begin;
+    t.diagnostic(`told after ${took} ms`);
+    assert.ok(took < 4500, `it took ${took} ms`);
+  }, { slow: true });
+}, { timeout: 150_000 });
