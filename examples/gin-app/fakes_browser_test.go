@@ -45,8 +45,8 @@ const fakeStreams = `
 		return new Promise((resolve, reject) => {
 			let body;
 			const response = new Response(new ReadableStream({ start(controller) { body = controller; } }), { headers: { "Content-Type": "text/event-stream" } });
-			options.signal.addEventListener("abort", () => { body.error(options.signal.reason); reject(options.signal.reason); });
-			streams.push({
+			options.signal.addEventListener("abort", () => { stream.abandoned = true; body.error(options.signal.reason); reject(options.signal.reason); });
+			const stream = {
 				url,
 				send(type, data, id = "1") {
 					resolve(response);
@@ -54,8 +54,11 @@ const fakeStreams = `
 				},
 				drop() { resolve(response); body.close(); },
 				refuse(status) { resolve(new Response("", { status })); },
-			});
+			};
+			streams.push(stream);
 		});
 	})(window.fetch);
 	window.newest = () => streams.at(-1);
+	// Answers the newest attempt. One that got no answer for seconds is given up; the next one follows.
+	window.reopen = async () => { while (newest().abandoned) await time.pass(100); openStream(); };
 	window.openStream = (data) => newest().send("sse.open", { stream: "s", resumed: true, heartbeat: 15000, ...data });`

@@ -191,7 +191,7 @@ func TestPageShowsThatTheServerCannotBeReached(t *testing.T) {
 	p.gone(".toast")
 
 	// Two short interruptions do not add up to a long one.
-	p.run("newest().drop(); await time.pass(9000); openStream(); await time.pass(0); newest().drop(); await time.pass(9000)")
+	p.run("newest().drop(); await time.pass(9000); await reopen(); await time.pass(0); newest().drop(); await time.pass(9000)")
 	p.says("#connection", "Reconnecting")
 	p.gone("#notice")
 	p.run("await time.pass(1200)")
@@ -209,7 +209,7 @@ func TestPageShowsWhyItReconnects(t *testing.T) {
 		p.run("await time.pass(20_000)")
 		p.says("#connection", "Reconnecting")
 		p.says("#notice", text)
-		p.run("await time.pass(36_000); openStream()")
+		p.run("await time.pass(36_000); await reopen()")
 		p.says("#connection", "Live")
 		p.gone("#notice")
 	}

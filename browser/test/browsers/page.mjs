@@ -26,8 +26,9 @@ class Page {
    * Connects with the options of the page: values only, because they go to the browser. The events
    * that the tab has seen before a reload are kept.
    */
-  connect(options = this.options) {
-    return this.tab.evaluate(async ({ native, ...options }) => {
+  async connect(options = this.options) {
+    await until(() => this.tab.evaluate(() => !!window.connect), "the page has loaded");
+    await this.tab.evaluate(async ({ native, ...options }) => {
       if (native) options.transport = (await import("/eventsource.js")).eventSource();
       window.seen = { events: JSON.parse(sessionStorage.seen ?? "[]"), calls: [], topical: [], pause: 0, at: 0 };
       window.stream = connect("/events", options);
