@@ -54,7 +54,7 @@ function checkPackage(built) {
       encoding: "utf8",
       stdio: ["ignore", "pipe", 2],
     })));
-    const want = ["package.json", "README.md", "LICENSE", ...built.map((name) => `dist/${name}`), ...list("src")];
+    const want = ["package.json", "README.md", "HOOKS.md", "LICENSE", ...built.map((name) => `dist/${name}`), ...list("src")];
     const got = packed.files.map((file) => file.path);
     const missing = want.filter((path) => !got.includes(path));
     const unwanted = got.filter((path) => !want.includes(path));

@@ -31,7 +31,7 @@ export type Handler<Events extends EventMap, Type extends TypeOf<Events>> = (dat
 export type State = "connecting" | "live" | "reconnecting" | "signed-out" | "closed";
 /** Why the stream is in its state. */
 export interface StateDetail {
-    /** The reason that the server sent, or one of `Reasons`; "" in the states connecting and live. */
+    /** The reason that the server sent, or one of those in the README; "" in the states connecting and live. */
     readonly reason: string;
     /** The HTTP status, if one was the reason. */
     readonly status?: number | undefined;

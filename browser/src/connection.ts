@@ -159,15 +159,16 @@ export function newConnection(
         opened(out).push(["event", type, text, id]);
         continue;
       }
-      out.push(["event", "", "", id]);
       const { stream = "", user = "", heartbeat: interval = 0, reason = "", retry = delay } = parse(text) ?? {};
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
         if (changed()) change();
-        opened(out).push((open = ["open", stream, sent, interval, user]));
+        out.push((open = ["open", stream, sent, interval, user]));
+        opened(out);
         if (fresh) out.push(["stale", "new", ""]); // otherwise sse.gap says what is missing
       } else if (type === "sse.gap") out.push(["stale", reason, ""]);
+      out.push(["event", "", "", id]); // the position comes last: a tab that is there has the rest
       if (type === "sse.close" || type === "sse.reconnect") {
         emit(out);
         if (type === "sse.close") end("closed", reason);

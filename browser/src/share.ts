@@ -275,8 +275,8 @@ export function newShare(
     const from = !early && (after(place) || after(event));
     if ((early || (!from && place)) && !last) return;
     unanswered.delete(to);
-    const missed: Message[] = from ? recent.slice(from) : [["event", "", "", position()], ["stale", place ? "unknown" : "new", ""]];
-    broadcast({ to, hello: number!, messages: [state, open, ...missed] });
+    const missed: Message[] = from ? recent.slice(from) : [["stale", place ? "unknown" : "new", ""], ["event", "", "", position()]];
+    broadcast({ to, hello: number!, messages: [open, state, ...missed] });
   }
 
   /** Ends the search for the position of a hello, a while after the connection was opened. */

@@ -173,7 +173,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
         const value = queue.shift()!;
         if (queue.length < MAX_BEHIND) return { value, done: !value };
         queue.length = 0;
-        throw new Error(`ginsse: loop is ${MAX_BEHIND} events behind`);
+        throw new Error(`ginsse: ${MAX_BEHIND} events behind`);
       },
       async return() {
         queue.length = 0;

@@ -42,7 +42,7 @@ export type State = "connecting" | "live" | "reconnecting" | "signed-out" | "clo
 
 /** Why the stream is in its state. */
 export interface StateDetail {
-  /** The reason that the server sent, or one of `Reasons`; "" in the states connecting and live. */
+  /** The reason that the server sent, or one of those in the README; "" in the states connecting and live. */
   readonly reason: string;
   /** The HTTP status, if one was the reason. */
   readonly status?: number | undefined;

@@ -121,3 +121,17 @@ each("the process of the leader stops for a while", async (t, name) => {
     return () => leader.tab.resume();
   });
 });
+
+each("tabs that have had no event are not stale again when the leader is closed", async (t, name) => {
+  const user = `quiet-${name}`;
+  await withBrowser(name, async (browser) => {
+    const [leader, ...others] = await openTabs(browser, user, 3);
+    await leader.tab.close();
+    await until(async () => (await openOf(user)).length === 1 && (await server.streams()).last.lastEventId, "another tab leads");
+    await server.send({ user, type: "n", count: 1 });
+    for (const page of others) {
+      await page.has(0);
+      assert.deepEqual(await page.calls(), ["connecting", "live", "stale new"]);
+    }
+  });
+});
