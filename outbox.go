@@ -32,8 +32,9 @@ type Sender struct {
 //	// ...
 //	err = tx.Commit()
 //
-// The outbox must come from the registry's log, such as one of package sqllog. There is no
-// [Receipt]: an event has no ID before the commit.
+// The outbox must come from the registry's log, such as one of package sqllog. If it has a method
+// Log() eventlog.Log, a registry whose log is in memory refuses the outbox of another log: it would
+// deliver nothing. There is no [Receipt]: an event has no ID before the commit.
 func (r *Registry) In(outbox eventlog.Outbox) Sender { return Sender{r, outbox} }
 
 // SendTo is [Registry.SendTo] in the transaction.
@@ -100,6 +101,12 @@ func (s Sender) put(ctx context.Context, frame []byte, subjects ...string) error
 	case s.outbox == nil:
 		return errNilOutbox
 	}
+	// A registry that was made without its log has one in memory, and would deliver nothing.
+	if owned, ok := s.outbox.(interface{ Log() eventlog.Log }); ok {
+		if _, memory := s.r.log.(*eventlog.MemoryLog); memory && owned.Log() != s.r.log {
+			return errOutboxOfAnotherLog
+		}
+	}
 	for _, subject := range subjects {
 		if err := s.outbox.Put(ctx, eventlog.Record{Subject: subject, Frame: frame}); err != nil {
 			return tooLarge(err)
@@ -109,6 +116,8 @@ func (s Sender) put(ctx context.Context, frame []byte, subjects ...string) error
 }
 
 var errNilOutbox = errors.New("ginsse: the outbox given to Registry.In is nil; pass one of the registry's log, such as log.Tx(tx)")
+
+var errOutboxOfAnotherLog = errors.New("ginsse: the outbox given to Registry.In is of another log than the registry's, which is in memory; set RegistryConfig.Log to the outbox's log")
 
 // tooLarge gives a log's error for a record that is too large the name that it has in this package.
 func tooLarge(err error) error {

@@ -50,6 +50,9 @@ var (
 	errNoTx  = errors.New("sqllog: what was given to Log.Tx is no transaction; to send outside of one, use the registry's own methods")
 )
 
+// Log returns the log of the outbox: ginsse's Registry.In compares it with the registry's.
+func (o outbox) Log() eventlog.Log { return o.log }
+
 // Put implements [eventlog.Outbox]. It works while this node cannot read the log, and after
 // [Log.Close]: other nodes deliver the event, or this one after its restart.
 //

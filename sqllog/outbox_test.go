@@ -1,9 +1,12 @@
 package sqllog_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/sqllog"
 )
 
@@ -38,5 +41,41 @@ func TestTxRefusesWhatIsNoTransaction(t *testing.T) {
 				t.Errorf("read %q", got)
 			}
 		})
+	}
+}
+
+// Such a registry would keep nothing and deliver nothing, and the sends would seem to work.
+func TestRegistryWithoutTheLogRefusesItsOutbox(t *testing.T) {
+	t.Parallel()
+	db := openFile(t, filepath.Join(t.TempDir(), "log.db"))
+	log, err := sqllog.OpenSQLite(t.Context(), db, sqllog.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for _, test := range []struct {
+		name string
+		log  eventlog.Log
+		want string
+	}{
+		{"without a log", nil, "RegistryConfig.Log"},
+		{"with the log", log, ""},
+	} {
+		registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: test.log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = registry.In(log.Tx(tx)).SendTo(t.Context(), "alice", ginsse.Event{Type: "n"})
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: error is %v, want %q in it", test.name, err, test.want)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+		registry.Close()
 	}
 }
