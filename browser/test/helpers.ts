@@ -152,13 +152,11 @@ export interface Recorded {
 export interface BenchOptions extends FakeServerOptions {
   /** Whether there is a page. Default true. */
   page?: boolean;
-  /** Shows a fault that is not mended yet. */
-  todo?: string;
 }
 
 /** Defines a test with a clock of its own. Its streams must leave no connection open. */
-export function bench(name: string, { page: hasPage = true, todo, ...options }: BenchOptions, fn: (bench: Bench) => Promise<void>) {
-  test(name, { timeout: TIMEOUT, ...(todo && { todo }) }, async () => {
+export function bench(name: string, { page: hasPage = true, ...options }: BenchOptions, fn: (bench: Bench) => Promise<void>) {
+  test(name, { timeout: TIMEOUT }, async () => {
     // Otherwise node takes a promise that hangs for the end of all tests.
     const alive = setTimeout(() => {}, TIMEOUT);
     const clock = new Clock();

@@ -199,7 +199,7 @@ test("a query for a topic is fetched when the stream reads the topic, each time 
   await page.open();
   await page.render(h(Post));
   assert.equal(page.api.requests.length, 0);
-  await page.comment("before", "post:7"); // nobody reads it yet
+  await page.comment("before", "post:7"); // no client reads it yet
   await read();
   await page.answer();
   assert.equal(page.element.textContent, "before");

@@ -105,7 +105,7 @@ test("the page's stream resumes after a cut, without fake timers", async (t) => 
   await server.push("comment", 1);
   server.drop();
   assert.equal(server.connections, 0);
-  await server.push("comment", 2); // nobody is there
+  await server.push("comment", 2); // no client is connected
   const { lastEventID } = await server.connected();
   assert.deepEqual(got, [1, 2]);
   assert.match(lastEventID, /-1$/);

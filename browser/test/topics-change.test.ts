@@ -29,7 +29,7 @@ test("the order of the topics is no change", async (t) => {
   assert.deepEqual(server.requests.map(({ topics }) => topics), [["a", "b"], ["a", "b", "c"]]);
 });
 
-test("an add that nobody waits for may fail", async (t) => {
+test("an add whose promise is not awaited may fail", async (t) => {
   const { stream } = await newStream(t, []);
   stream.topics.add("a");
   const waited = stream.topics.add("b");
