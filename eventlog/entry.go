@@ -9,7 +9,14 @@ import (
 type Record struct {
 	// Subject is what the record is addressed to; see [SplitSubject].
 	Subject string
-	// Frame is one event in wire form without an id field; see [CheckFrame].
+	// Key, if not "", says that the record replaces earlier ones of its subject with the same key:
+	// see [Log], Keys. It passes [CheckName].
+	Key string
+	// DedupKey, if not "", says that the record is the same as an earlier one of its subject with
+	// the same DedupKey: see [Log], Repeats. It passes [CheckName].
+	DedupKey string
+	// Frame is one event in wire form without an id field; see [CheckFrame]. Its first line may have
+	// [Attributes].
 	Frame []byte
 }
 
@@ -21,8 +28,18 @@ type Entry struct {
 	At Cursor
 	// Subject is the record's.
 	Subject string
-	// Block is the event as a stream sends it: the frame with the position as its id field.
+	// Key is the record's.
+	Key string
+	// Block is the event as a stream sends it: the frame without its attributes, with the position
+	// as its id field.
 	Block []byte
+	// Attributes are those of the frame; nil for none.
+	Attributes *Attributes
+}
+
+// AppendFrame appends the event without its id field to b.
+func (e *Entry) AppendFrame(b []byte) []byte {
+	return append(append(b, e.Block[:len(e.Block)-BlockOverhead-len("\n")]...), '\n')
 }
 
 const idField = "id: "
@@ -40,11 +57,12 @@ func NewEntry(at Cursor, r Record) *Entry {
 
 // newEntry returns the entry of a record that has no position yet. Its block has room for the ID.
 func newEntry(r Record) Entry {
-	block := make([]byte, 0, len(r.Frame)+BlockOverhead)
-	block = append(block, r.Frame[:max(0, len(r.Frame)-1)]...) // the id goes before the blank line
+	attributes, frame := cutAttributes(r.Frame)
+	block := make([]byte, 0, len(frame)+BlockOverhead)
+	block = append(block, frame[:max(0, len(frame)-1)]...) // the id goes before the blank line
 	block = append(block, idField...)
 	block = block[:len(block)+CursorLen]
-	return Entry{Subject: r.Subject, Block: append(block, '\n', '\n')}
+	return Entry{Subject: r.Subject, Key: r.Key, Block: append(block, '\n', '\n'), Attributes: attributes}
 }
 
 // setPosition sets the position of an entry that is not shared yet.

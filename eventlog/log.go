@@ -14,6 +14,7 @@ package eventlog
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Log is an ordered, bounded history of entries. Streams read it live and when they resume.
@@ -39,6 +40,14 @@ import (
 // log has its contents. Epoch tells one store from another, and from itself recreated: it is a
 // hash of the store's identity and creation. A log whose store can be rolled back derives Check
 // from the entry, not from Seq alone.
+//
+// Keys. Of the entries of one subject with the same key, readers need only the newest. Read leaves
+// out an entry if a newer one of its subject and key is visible, and that is no gap, for a reader at
+// any position. A log may remove such entries from its store. See also [Query.Latest].
+//
+// Repeats. If a record has a DedupKey, and a record of the same subject with the same DedupKey was
+// stored within the last [DedupWindow], on any node, Append stores nothing. It returns the position
+// of the earlier one, also if that was replaced or has left the log meanwhile.
 //
 // Gaps. If an entry that a query asks for may be missing, Read says so with a [GapReason]. Read
 // may report a gap where nothing was lost. Read must not miss one.
@@ -139,13 +148,20 @@ var (
 	ErrInvalidCursor = errors.New("eventlog: invalid cursor")
 )
 
+// DedupWindow is for how long a log knows a [Record.DedupKey].
+const DedupWindow = 2 * time.Minute
+
 // Query says which entries a reader wants.
 type Query struct {
 	// Subjects are the subjects that the reader wants; none is named twice.
 	Subjects []string
-	// After is the reader's position: it wants the entries after it. The zero Cursor is a
-	// position of no log.
+	// After is the reader's position: it wants the entries after it. A Cursor with nothing but an
+	// epoch is the position before the first entry. The zero Cursor is a position of no log.
 	After Cursor
+	// Latest leaves out entries without a key. From the position before the first entry, the query
+	// then gets the newest entry of each key that the log still has. No such query has a gap of
+	// reason [GapTrimmed].
+	Latest bool
 	// MaxEntries and MaxBytes, of the blocks, bound the page. A page holds at least one entry,
 	// even if that exceeds them.
 	MaxEntries, MaxBytes int
