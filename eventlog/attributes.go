@@ -22,7 +22,7 @@ type Attributes struct {
 }
 
 // HasExpired reports whether no stream gets the entry any more.
-func (a *Attributes) HasExpired(now time.Time) bool {
+func (a Attributes) HasExpired(now time.Time) bool {
 	return a.Expires != 0 && now.UnixMilli() >= a.Expires
 }
 

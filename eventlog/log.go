@@ -158,9 +158,9 @@ type Query struct {
 	// After is the reader's position: it wants the entries after it. A Cursor with nothing but an
 	// epoch is the position before the first entry. The zero Cursor is a position of no log.
 	After Cursor
-	// Latest leaves out entries without a key. From the position before the first entry, the query
-	// then gets the newest entry of each key that the log still has. No such query has a gap of
-	// reason [GapTrimmed].
+	// Latest leaves out entries without a key, and gaps of reason [GapTrimmed]. From the position
+	// before the first entry, the query then gets the newest entry of each key that the log still
+	// has.
 	Latest bool
 	// MaxEntries and MaxBytes, of the blocks, bound the page. A page holds at least one entry,
 	// even if that exceeds them.

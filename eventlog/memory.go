@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,8 @@ import (
 // MemoryLogConfig holds the bounds of a [MemoryLog]. Zero means default.
 type MemoryLogConfig struct {
 	// EventsPerSubject is the most entries kept of one subject, such as one user or one topic. It
-	// is also how far a stream may lag before it meets a gap. Default 4096.
+	// is also how far a stream may lag before it meets a gap. Entries that were replaced do not
+	// count. Default 4096.
 	EventsPerSubject int
 	// MaxAge is how long an entry is kept. Default 1 hour.
 	MaxAge time.Duration
@@ -21,6 +23,12 @@ type MemoryLogConfig struct {
 	// bookkeeping. Above the bound, the subject that has been quiet for longest loses its entries
 	// first. One subject may use a quarter of MaxBytes, so that a flood of events for one user
 	// does not evict those of all others. Default 64 MiB.
+	//
+	// Each key of an entry counts with another 64 bytes, and so do its attributes.
+	//
+	// The log knows the DedupKeys of the last [DedupWindow], as many as fit into an eighth of MaxBytes
+	// in addition. Each counts with 192 bytes of bookkeeping. Beyond that, it forgets the oldest
+	// before their time, and a later repeat is stored as another entry.
 	MaxBytes int64
 }
 
@@ -32,9 +40,11 @@ const (
 	// entryOverhead is the part of an entry's cost that is not text: the id, the entry, the
 	// pointer to it, and the subject's history as if the entry were its only one.
 	entryOverhead = 384
+	// keyOverhead and attributesOverhead are for entries with a key or with attributes.
+	keyOverhead, attributesOverhead = 64, 64
 
 	// sweep is the most old entries of other subjects that one append removes, and the most
-	// subjects that it forgets. It bounds the wait of the first append after a quiet hour.
+	// subjects and old DedupKeys that it forgets. It bounds the wait of the first append after a quiet hour.
 	// Readers never see old entries.
 	sweep = 64
 
@@ -48,8 +58,8 @@ const (
 // before a restart is a gap of reason "epoch".
 //
 // Concurrency: all methods may be called from several goroutines. Appending is serialised.
-// Readers do not wait for each other, and wait for an appender only at the subject that it
-// changes.
+// Readers do not wait for each other. They wait for an appender at the subject that it changes, and
+// if it has replaced an entry while they read.
 type MemoryLog struct {
 	cfg   MemoryLogConfig
 	made  time.Time
@@ -69,6 +79,7 @@ type MemoryLog struct {
 	sweepAt  time.Duration // earliest time at which a subject's newest entry can be too old
 	active   historyList   // subjects with entries, least recently appended first
 	emptied  historyList   // subjects without entries, least recently emptied first
+	repeats  repeats
 
 	// lookup guards the fields below together with mu: the holder of either may read them, and the
 	// holder of both may change them. Appending to a subject that has a history changes none of
@@ -113,27 +124,41 @@ func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
 // Append implements [Log]. It waits for nothing and ignores ctx: a handler whose own client has
 // just left still gets its event out.
 func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
-	cost := cost(r.Subject, len(r.Frame))
+	// The frame is copied before the lock is taken. The position is filled in under the lock.
+	e, now := new(Entry), time.Since(l.made)
+	*e = newEntry(r)
+	cost := cost(e)
 	if cost > l.cfg.MaxBytes {
 		return Cursor{}, fmt.Errorf("%w: %d bytes in a log of %d", ErrTooLarge, len(r.Frame), l.cfg.MaxBytes)
 	}
-	// The frame is copied before the lock is taken. The position is filled in under the lock.
-	e := &memoryEntry{Entry: newEntry(r), appended: time.Since(l.made)}
 	l.mu.Lock()
-	e.appended = max(e.appended, l.newestAt) // in order, whichever appender read the clock first
-	l.newestAt = e.appended
+	now = max(now, l.newestAt) // in order, whichever appender read the clock first
+	l.newestAt = now
+	if r.DedupKey != "" {
+		if seq, ok := l.repeats.find(r.Subject, r.DedupKey, now); ok {
+			l.mu.Unlock()
+			return l.cursor(seq), nil
+		}
+	}
 	at := l.cursor(l.head.Load() + 1)
 	e.setPosition(at)
 	h := l.history(r.Subject)
 	e.Subject = h.subject // so that entries share one string
 	h.mu.Lock()
-	h.append(e)
+	if e.Key != "" {
+		l.replace(h, e)
+	}
+	h.append(e, now)
 	l.bytes += cost
 	h.bytes += cost
-	l.trimSubject(h, e.appended)
+	l.trimSubject(h, now)
 	h.mu.Unlock()
 	h.moveTo(&l.active)
-	l.trim(e.appended)
+	l.trim(now)
+	if r.DedupKey != "" {
+		l.repeats.add(h.subject, r.DedupKey, at.Seq, now)
+	}
+	l.repeats.trim(now, l.cfg.MaxBytes/repeatsShare)
 	l.newestOf(r.Subject).Store(at.Seq)
 	l.head.Store(at.Seq)
 	l.mu.Unlock()
@@ -172,10 +197,10 @@ func (l *MemoryLog) newestOf(subject string) *atomic.Uint64 {
 // trimSubject brings h, which was just appended to, back within the bounds of one subject. The
 // caller also holds the history's lock.
 func (l *MemoryLog) trimSubject(h *history, now time.Duration) {
-	for n := len(h.entries); n > l.cfg.EventsPerSubject || n > 1 && h.bytes > l.cfg.MaxBytes/4; n-- {
+	for n := h.size(); n > l.cfg.EventsPerSubject || n > 1 && h.bytes > l.cfg.MaxBytes/4; n-- {
 		l.remove(h)
 	}
-	for l.isOld(h.entries[0].appended, now) { // the newest is not
+	for l.isOld(h.slots[0].appended, now) { // the newest is not
 		l.remove(h)
 	}
 }
@@ -184,7 +209,7 @@ func (l *MemoryLog) trimSubject(h *history, now time.Duration) {
 func (l *MemoryLog) trim(now time.Duration) {
 	for n := 0; n < sweep && now >= l.sweepAt && l.active.first != nil; n++ {
 		quiet := l.active.first
-		if newest := quiet.entries[len(quiet.entries)-1]; !l.isOld(newest.appended, now) {
+		if newest := quiet.slots[len(quiet.slots)-1]; !l.isOld(newest.appended, now) {
 			l.sweepAt = newest.appended + l.cfg.MaxAge
 			break
 		}
@@ -205,14 +230,29 @@ func (l *MemoryLog) evict(h *history) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l.remove(h)
-	if len(h.entries) == 0 {
+	if len(h.slots) == 0 {
 		h.moveTo(&l.emptied)
 	}
 }
 
+// replace removes the entry of h that has the key of e, which is appended next. The caller also
+// holds the history's lock.
+func (l *MemoryLog) replace(h *history, e *Entry) {
+	removed := h.replace(e.Key, e.At.Seq)
+	if removed == nil {
+		e.Key = strings.Clone(e.Key) // so that nothing else stays in memory with it
+		return
+	}
+	e.Key = removed.Key
+	l.discount(h, removed)
+}
+
 // remove removes the oldest entry of h. The caller also holds the history's lock.
-func (l *MemoryLog) remove(h *history) {
-	cost := cost(h.subject, len(h.remove().Block)-BlockOverhead)
+func (l *MemoryLog) remove(h *history) { l.discount(h, h.remove()) }
+
+// discount gives back the cost of an entry that was removed.
+func (l *MemoryLog) discount(h *history, e *Entry) {
+	cost := cost(e)
 	l.bytes -= cost
 	h.bytes -= cost
 }
@@ -235,11 +275,23 @@ func (l *MemoryLog) cursor(seq uint64) Cursor {
 
 // check derives a cursor's check from its sequence, so that a position can be verified after
 // its entry was removed.
-func (l *MemoryLog) check(seq uint64) uint32 { return uint32(maphash.Comparable(l.seed, seq)) }
+func (l *MemoryLog) check(seq uint64) uint32 {
+	if seq == 0 {
+		return 0 // the position before the first entry has nothing but an epoch
+	}
+	return uint32(maphash.Comparable(l.seed, seq))
+}
 
 // cost is what an entry counts for in MaxBytes.
-func cost(subject string, frameBytes int) int64 {
-	return int64(frameBytes + len(subject) + entryOverhead)
+func cost(e *Entry) int64 {
+	cost := len(e.Block) - BlockOverhead + len(e.Subject) + entryOverhead
+	if e.Key != "" {
+		cost += len(e.Key) + keyOverhead
+	}
+	if a := e.Attributes; a != nil {
+		cost += len(a.Except) + len(a.Command) + attributesOverhead
+	}
+	return int64(cost)
 }
 
 var _ Log = (*MemoryLog)(nil)

@@ -7,3 +7,10 @@ func (l *MemoryLog) Slots(subject string) int {
 	h := l.histories[subject]
 	return cap(h.array)
 }
+
+// Repeats returns the cost of the DedupKeys that the log knows, and their number.
+func (l *MemoryLog) Repeats() (bytes int64, count int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.repeats.bytes, len(l.repeats.byKey)
+}

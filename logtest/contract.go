@@ -77,5 +77,5 @@ var (
 	clauseEpoch   = clause{"GapEpoch", "GapEpoch: the position belongs to another epoch."}
 	clauseUnknown = clause{"GapUnknown", "GapUnknown: the position is not one of this log's."}
 	clauseSubject = clause{"Entry.Subject", "Subject is the record's."}
-	clauseBlock   = clause{"Entry.Block", "Block is the event as a stream sends it: the frame with the position as its id field."}
+	clauseBlock   = clause{"Entry.Block", "Block is the event as a stream sends it: the frame without its attributes, with the position as its id field."}
 )

@@ -125,15 +125,16 @@ func (h *history) lostBetween(subjects []string, after, through uint64, at time.
 // subject. It finds the smallest log that accepts an empty entry.
 func entryOverhead(tb testing.TB) int64 {
 	tb.Helper()
+	least := eventlog.Record{Subject: eventlog.SubjectAll, Frame: []byte(":\n\n")}
 	for bytes := int64(1); bytes < 1<<14; bytes++ {
 		log, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{MaxBytes: bytes})
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if _, err := log.Append(context.Background(), eventlog.Record{}); err == nil {
-			return bytes
+		if _, err := log.Append(context.Background(), least); err == nil {
+			return bytes - int64(len(least.Subject)+len(least.Frame))
 		}
 	}
-	tb.Fatal("no log takes an empty entry")
+	tb.Fatal("no log takes a small entry")
 	return 0
 }
