@@ -11,10 +11,11 @@ type admission struct {
 	maxPerUser   int
 	refuseNewest bool
 
-	opens  opens
-	served int            // streams whose handler has not returned, or if compact, not closed yet
-	held   int            // places of streams that have ended while hooks of theirs run
-	heldBy map[string]int // the same by user; none is 0
+	opens    opens
+	controls opens          // requests to ControlHandler
+	served   int            // streams whose handler has not returned, or if compact, not closed yet
+	held     int            // places of streams that have ended while hooks of theirs run
+	heldBy   map[string]int // the same by user; none is 0
 }
 
 func newAdmission(cfg RegistryConfig) admission {
@@ -23,6 +24,7 @@ func newAdmission(cfg RegistryConfig) admission {
 		maxPerUser:   cfg.MaxStreamsPerUser,
 		refuseNewest: cfg.RefuseNewest,
 		opens:        opens{perMinute: cfg.MaxOpensPerMinute},
+		controls:     opens{perMinute: cfg.MaxOpensPerMinute},
 		heldBy:       make(map[string]int),
 	}
 }

@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -193,12 +194,12 @@ func NewAuth(cfg AuthConfig) (*Auth, error) {
 		parser:  jwt.NewParser(options...),
 		keyfunc: keyfunc,
 		check:   cfg.CheckFunc,
-		claim:   orDefault(cfg.UserIDClaim, "sub"),
+		claim:   cmp.Or(cfg.UserIDClaim, "sub"),
 		leeway:  cfg.Leeway,
 		cookie:  cfg.Cookie,
 		missing: missingToken(cfg.Cookie),
 		query:   cfg.InsecureQueryParameter,
-		realm:   orDefault(cfg.Realm, "events"),
+		realm:   cmp.Or(cfg.Realm, "events"),
 		origins: origins,
 
 		allowOrigin: cfg.AllowOriginFunc,
@@ -393,11 +394,4 @@ func checkUserID(userID string) error {
 
 func invalidToken(cause error) *AuthError {
 	return refuse(codeInvalidToken, "the access token is not valid", cause)
-}
-
-func orDefault[T ~string](value, otherwise T) T {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }

@@ -59,7 +59,7 @@ func (r *Registry) command(ctx context.Context, userID, name string, data any) (
 	if err := r.encodeCommand(b, name, data); err != nil {
 		return eventlog.Cursor{}, err
 	}
-	return r.append(ctx, commandSubject(userID), b.bytes)
+	return r.append(ctx, eventlog.Record{Subject: commandSubject(userID), Frame: b.bytes})
 }
 
 func (r *Registry) encodeCommand(b *buffer, name string, data any) error {

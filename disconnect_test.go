@@ -474,7 +474,7 @@ func TestUnknownCommandHasNoEffect(t *testing.T) {
 	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
 	stream.NextOf("sse.open")
 	send(t, registry, "alice", 1)
-	for _, frame := range []string{"event: grant\ndata: {\"topic\":\"x\"}\n\n", "event: disconnected\ndata: {}\n\n", ": x\n\n"} {
+	for _, frame := range []string{"event: promote\ndata: {\"topic\":\"x\"}\n\n", "event: disconnected\ndata: {}\n\n", ": x\n\n"} {
 		if _, err := log.Append(t.Context(), eventlog.Record{Subject: "command:alice", Frame: []byte(frame)}); err != nil {
 			t.Fatal(err)
 		}

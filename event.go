@@ -44,6 +44,81 @@ type Event struct {
 
 	// Comment is text that clients ignore. Each of its lines is a comment.
 	Comment string
+
+	// The fields below are for events of a registry. [Stream.Send] and streams without a registry
+	// refuse them.
+
+	// Key says that only the newest event counts: of one user, topic or broadcast and one key, the log
+	// keeps the newest, and a reader that was away or lags gets that one. Those that it replaced are
+	// no gap. It is for a badge, a price, a progress. It has at most 256 bytes of UTF-8 without control
+	// characters.
+	Key string
+
+	// DedupKey makes a repeat harmless: if the same was sent to the same user, topic or broadcast with
+	// this DedupKey within the last 2 minutes, nothing is sent, and the [Receipt] has the ID of the
+	// first. It is limited as Key.
+	DedupKey string
+
+	// TTL, if above 0, is for how long the event is delivered, by the clocks of the nodes. After it, no
+	// stream gets the event, and that is no gap.
+	TTL time.Duration
+
+	// Transient events go to the streams that are open now, on all nodes: typing, a cursor. They are
+	// not kept, have no ID, and take no place in the history. They have no order with other events,
+	// and a reader that lags by more than 64 of them, or 5 s, does not get them. With Key, a reader
+	// that lags gets the newest. One has at most 48 KiB.
+	Transient bool
+
+	// Except is the ID of a stream that does not get the event, usually that of the page which caused
+	// it; see [Stream.ID]. All tabs that share the stream do not get it.
+	Except string
+}
+
+// maxStreamIDBytes is more than the length of a stream's ID.
+const maxStreamIDBytes = 64
+
+// attributes returns the attributes of the event's entry, or an error if the fields of a registry's
+// event are not valid.
+func (e Event) attributes(now time.Time) (eventlog.Attributes, error) {
+	none := eventlog.Attributes{}
+	switch {
+	case e.ID != "" || e.ResetID:
+		return none, fmt.Errorf("%w: ID is set, and a registry gives each event its own", ErrInvalidEvent)
+	case e.TTL < 0:
+		return none, fmt.Errorf("%w: TTL %v is negative", ErrInvalidEvent, e.TTL)
+	case len(e.Except) > maxStreamIDBytes || !printable.Is(e.Except):
+		return none, fmt.Errorf("%w: Except %q is not the ID of a stream", ErrInvalidEvent, printable.Clip(e.Except))
+	case e.Transient && e.DedupKey != "":
+		return none, fmt.Errorf("%w: DedupKey is set on a transient event, which is sent once at most", ErrInvalidEvent)
+	case e.Key != "" && e.Except != "" && !e.Transient:
+		return none, fmt.Errorf("%w: both Key and Except are set; the stream would miss the newest event of the key", ErrInvalidEvent)
+	}
+	for _, field := range []struct{ name, value string }{{"Key", e.Key}, {"DedupKey", e.DedupKey}} {
+		if field.value == "" {
+			continue
+		}
+		if err := eventlog.CheckName(field.value); err != nil {
+			return none, fmt.Errorf("%w: %s %w", ErrInvalidEvent, field.name, err)
+		}
+	}
+	a := eventlog.Attributes{Except: e.Except}
+	if e.TTL > 0 {
+		a.Expires = now.Add(e.TTL).UnixMilli()
+	}
+	return a, nil
+}
+
+// checkUnregistered returns an error for a field that only a registry's events have.
+func (e Event) checkUnregistered() error {
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{{"Key", e.Key != ""}, {"DedupKey", e.DedupKey != ""}, {"TTL", e.TTL != 0}, {"Transient", e.Transient}, {"Except", e.Except != ""}} {
+		if field.set {
+			return fmt.Errorf("%w: %s is set, and is for events that a registry sends", ErrInvalidEvent, field.name)
+		}
+	}
+	return nil
 }
 
 // idField begins the field of an event's ID (section 9.2.5).
@@ -56,6 +131,7 @@ const reservedTypes = "sse."
 const (
 	typeOpen      = "sse.open"
 	typeGap       = "sse.gap"
+	typeTopics    = "sse.topics"
 	typeHeartbeat = "sse.heartbeat"
 	typeClose     = "sse.close"     // final
 	typeReconnect = "sse.reconnect" // the client is asked to come back
@@ -257,16 +333,27 @@ func appendReconnect(b []byte, reason Reason, after time.Duration) []byte {
 // deliver everything that was sent before its end.
 const gapUndelivered eventlog.GapReason = "undelivered"
 
+// gapTopics is the reason of the gap of a stream that resumes from before a change of its topics.
+const gapTopics eventlog.GapReason = "topics"
+
 // The data of the kit's own events, as a page reads it.
 type (
 	openData struct {
-		Stream    string `json:"stream"`
-		User      string `json:"user"` // see markOf
-		Resumed   bool   `json:"resumed"`
-		Heartbeat int64  `json:"heartbeat,omitempty"` // milliseconds
+		Stream    string   `json:"stream"`
+		User      string   `json:"user"` // see markOf
+		Resumed   bool     `json:"resumed"`
+		Heartbeat int64    `json:"heartbeat,omitempty"` // milliseconds
+		Topics    []string `json:"topics,omitempty"`
 	}
 	gapData struct {
 		Reason eventlog.GapReason `json:"reason"`
+		Topic  string             `json:"topic,omitempty"` // whose past has the gap; "" for the stream
+	}
+	topicsData struct {
+		Topics  []string `json:"topics"`            // of the stream, from here on
+		Added   []string `json:"added,omitempty"`   // by the change
+		Removed []string `json:"removed,omitempty"` // by the change
+		Refused []string `json:"refused,omitempty"` // were to be added, and are not
 	}
 	closeData struct {
 		Reason Reason `json:"reason"`

@@ -25,7 +25,7 @@ func (s *Stream) Unread() int64 { return s.unread.Load() }
 func (s *Stream) JumpPastExpiry() {
 	now := time.Now()
 	due := s.untilDue(now)
-	s.expires = now.Add(-time.Second).Round(0)
+	s.expiry.Store(now.Add(-time.Second).UnixMilli())
 	if s.compact != nil {
 		s.registry.writers.timers.Set(&s.compact.timer, due)
 	} else {

@@ -1,6 +1,7 @@
 package ginsse
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -90,7 +91,7 @@ func (o origin) isHostOf(r *http.Request) bool {
 		return false
 	}
 	usual := defaultPorts[o.scheme]
-	return host == o.host && orDefault(port, usual) == orDefault(o.port, usual)
+	return host == o.host && cmp.Or(port, usual) == cmp.Or(o.port, usual)
 }
 
 // parseOrigins parses AuthConfig.AllowedOrigins. It converts each origin to the form that browsers

@@ -81,20 +81,23 @@ func (s Sender) Disconnect(ctx context.Context, userID string, reason Reason) er
 	if err := s.r.encodeCommand(b, disconnectCommand, disconnectData{reason}); err != nil {
 		return err
 	}
-	return s.put(ctx, b.bytes, commandSubject(userID))
+	return s.put(ctx, eventlog.Record{Frame: b.bytes}, commandSubject(userID))
 }
 
 func (s Sender) send(ctx context.Context, e Event, subjects ...string) error {
 	b := borrowBuffer()
 	defer b.release()
+	if e.Transient {
+		return fmt.Errorf("%w: Transient is set, and a transaction cannot hold the event; send it by the registry", ErrInvalidEvent)
+	}
 	if err := s.r.encode(b, e); err != nil {
 		return err
 	}
-	return s.put(ctx, b.bytes, subjects...)
+	return s.put(ctx, eventlog.Record{Key: e.Key, DedupKey: e.DedupKey, Frame: b.bytes}, subjects...)
 }
 
-// put puts a frame into the outbox for each subject, up to the first error.
-func (s Sender) put(ctx context.Context, frame []byte, subjects ...string) error {
+// put puts a record into the outbox for each subject, up to the first error.
+func (s Sender) put(ctx context.Context, r eventlog.Record, subjects ...string) error {
 	switch {
 	case ctx == nil:
 		return errNilContext
@@ -108,7 +111,8 @@ func (s Sender) put(ctx context.Context, frame []byte, subjects ...string) error
 		}
 	}
 	for _, subject := range subjects {
-		if err := s.outbox.Put(ctx, eventlog.Record{Subject: subject, Frame: frame}); err != nil {
+		r.Subject = subject
+		if err := s.outbox.Put(ctx, r); err != nil {
 			return tooLarge(err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -88,6 +89,21 @@ func sendings(e ginsse.Event) []sending {
 		}, func(ctx context.Context, r *ginsse.Registry) error {
 			_, err := r.Publish(ctx, "news", e)
 			return err
+		}},
+		{"Grant", func(ctx context.Context, s ginsse.Sender) error {
+			return s.Grant(ctx, "alice", "news", ginsse.ForStream("s"), ginsse.WithHistory(""))
+		}, func(ctx context.Context, r *ginsse.Registry) error {
+			return r.Grant(ctx, "alice", "news", ginsse.ForStream("s"), ginsse.WithHistory(""))
+		}},
+		{"Revoke", func(ctx context.Context, s ginsse.Sender) error {
+			return s.Revoke(ctx, "alice", "news")
+		}, func(ctx context.Context, r *ginsse.Registry) error {
+			return r.Revoke(ctx, "alice", "news")
+		}},
+		{"RevokeTopic", func(ctx context.Context, s ginsse.Sender) error {
+			return s.RevokeTopic(ctx, "news")
+		}, func(ctx context.Context, r *ginsse.Registry) error {
+			return r.RevokeTopic(ctx, "news")
 		}},
 		{"Disconnect", func(ctx context.Context, s ginsse.Sender) error {
 			return s.Disconnect(ctx, "alice", ginsse.Reason(e.Type))
@@ -209,14 +225,27 @@ func TestSenderRefusesWhatTheRegistryRefuses(t *testing.T) {
 			return s.SendToUsers(ctx, nil, ginsse.Event{})
 		}, ginsse.ErrInvalidEvent},
 	}
+	commands := []string{"Grant", "Revoke", "RevokeTopic"} // these have no event
 	for _, call := range sendings(ginsse.Event{Type: long, Data: 1}) {
-		tests = append(tests, tc{"size of " + call.name, call.in, ginsse.ErrEventTooLarge})
-	}
-	for _, call := range sendings(ginsse.Event{ID: "1", Data: 1}) {
-		if call.name != "Disconnect" {
-			tests = append(tests, tc{"ID of " + call.name, call.in, ginsse.ErrInvalidEvent})
+		if !slices.Contains(commands, call.name) {
+			tests = append(tests, tc{"size of " + call.name, call.in, ginsse.ErrEventTooLarge})
 		}
 	}
+	for _, e := range []ginsse.Event{{ID: "1", Data: 1}, {Key: "a\nb", Data: 1}, {TTL: -1, Data: 1}, {Transient: true, Data: 1}} {
+		for _, call := range sendings(e) {
+			if !slices.Contains(append(commands, "Disconnect"), call.name) {
+				tests = append(tests, tc{fmt.Sprintf("%+v of %s", e, call.name), call.in, ginsse.ErrInvalidEvent})
+			}
+		}
+	}
+	tests = append(tests,
+		tc{"topic of Grant", func(ctx context.Context, s ginsse.Sender) error { return s.Grant(ctx, "alice", "") }, ginsse.ErrInvalidSubject},
+		tc{"user ID of Revoke", func(ctx context.Context, s ginsse.Sender) error { return s.Revoke(ctx, "", "news") }, ginsse.ErrInvalidSubject},
+		tc{"topic of RevokeTopic", func(ctx context.Context, s ginsse.Sender) error { return s.RevokeTopic(ctx, "\xff") }, ginsse.ErrInvalidSubject},
+		tc{"history of Grant", func(ctx context.Context, s ginsse.Sender) error {
+			return s.Grant(ctx, "alice", "news", ginsse.WithHistory("7"))
+		}, eventlog.ErrInvalidCursor},
+	)
 	for _, test := range tests {
 		outbox := &recordingOutbox{}
 		if err := test.send(t.Context(), registry.In(outbox)); !errors.Is(err, test.want) {

@@ -1,6 +1,9 @@
 package ginsse
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+)
 
 // Reason is why a stream ended. It is an error, so that the functions that serve a stream can
 // return it, wrapped with its cause if there is one:
@@ -89,7 +92,7 @@ func (r Reason) reconnects() bool {
 }
 
 // orDisconnected returns the reason, or ReasonDisconnected for "".
-func (r Reason) orDisconnected() Reason { return orDefault(r, ReasonDisconnected) }
+func (r Reason) orDisconnected() Reason { return cmp.Or(r, ReasonDisconnected) }
 
 // drains reports whether the client still gets the events sent before the end. It has no right to
 // them after its credential has expired or while it must be checked again, and cannot get them on

@@ -1,8 +1,8 @@
 package ginsse
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/internal/presence"
@@ -60,6 +62,34 @@ type RegistryConfig struct {
 	// precedence. It cannot be off. Default "lastEventId".
 	LastEventIDParameter string
 
+	// AllowTopicFunc reports whether the user of a request may read a topic that the page asks for:
+	// in [RegistryConfig.TopicParameter] when it opens a stream, or later by
+	// [Registry.ControlHandler]. It runs on the handler's goroutine, and may block. Topics that it
+	// refuses are left out. After an error, the client of a stream is asked to come back later.
+	//
+	// It is called after the stream's place in the log is known. So no revocation is missed, if
+	// what it reads is committed before [Registry.Revoke] is called.
+	//
+	// Default: pages cannot ask for topics; see [WithTopics].
+	AllowTopicFunc func(c *gin.Context, topic string) (bool, error)
+
+	// TopicParameter is the query parameter, which may be repeated, in which a page names the topics
+	// of a stream. It has an effect with AllowTopicFunc. It cannot be off. Default "topic".
+	TopicParameter string
+
+	// MaxStateBytes is the most bytes that a stream gets first, before events: see [WithState],
+	// [WithLatest] and [WithHistory]. They are in memory until the client has taken them. It cannot
+	// be off. Default 1 MiB.
+	MaxStateBytes int
+
+	// MaxStates is how many states are collected at a time on this node. Other streams wait, so that
+	// a restart does not flood the database. It cannot be off. Default 32.
+	MaxStates int
+
+	// StateTimeout is the longest time in which a state is collected, not counting the wait for a
+	// place among MaxStates. It cannot be off. Default 10 s; at least 1 ms.
+	StateTimeout time.Duration
+
 	// ShutdownWindow is the time over which [Registry.Shutdown] spreads the ends of the streams. A
 	// client that comes back within it is asked to wait longer, so turn it off on a single node.
 	// Default 5 s.
@@ -80,6 +110,9 @@ const (
 	defaultMaxStreams        = 50_000
 	defaultMaxStreamsPerUser = 16
 	defaultMaxEventBytes     = 1 << 20
+	defaultMaxStateBytes     = 1 << 20
+	defaultMaxStates         = 32
+	defaultStateTimeout      = 10 * time.Second
 	defaultShutdownWindow    = 5 * time.Second
 	headTimeout              = 5 * time.Second
 	maxTopics                = 64
@@ -105,7 +138,10 @@ type Registry struct {
 
 	subscribers subscribers
 	writers     *writers
-	presence    *presence.Tracker // nil unless the log connects several nodes
+	transients  *transients
+	states      chan struct{}     // has room for MaxStates; collectors put in and take out
+	cluster     *cluster          // nil unless the log connects several nodes
+	presence    *presence.Tracker // nil without cluster
 
 	closed atomic.Bool   // set with stateClosed
 	head   atomic.Uint64 // highest sequence known to be visible
@@ -134,7 +170,7 @@ const (
 
 // Receipt says what became of an event.
 type Receipt struct {
-	// ID is the event's ID: what the client's lastEventId will be.
+	// ID is the event's ID: what the client's lastEventId will be; "" for a transient event.
 	ID string `json:"id"`
 	// Streams is how many streams on this node read the subject of the event. With 0 the user has
 	// no stream on this node; [Registry.Online] looks at all nodes.
@@ -162,7 +198,19 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	if cfg.ShutdownWindow == 0 {
 		cfg.ShutdownWindow = defaultShutdownWindow
 	}
-	cfg.LastEventIDParameter = orDefault(cfg.LastEventIDParameter, "lastEventId")
+	cfg.LastEventIDParameter = cmp.Or(cfg.LastEventIDParameter, "lastEventId")
+	cfg.TopicParameter = cmp.Or(cfg.TopicParameter, "topic")
+	cfg.MaxStateBytes = cmp.Or(cfg.MaxStateBytes, defaultMaxStateBytes)
+	cfg.MaxStates = cmp.Or(cfg.MaxStates, defaultMaxStates)
+	cfg.StateTimeout = cmp.Or(cfg.StateTimeout, defaultStateTimeout)
+	switch {
+	case cfg.MaxStateBytes < 0:
+		return nil, fmt.Errorf("ginsse: RegistryConfig.MaxStateBytes is %d; it cannot be off", cfg.MaxStateBytes)
+	case cfg.MaxStates < 0:
+		return nil, fmt.Errorf("ginsse: RegistryConfig.MaxStates is %d; it cannot be off", cfg.MaxStates)
+	case cfg.StateTimeout < time.Millisecond:
+		return nil, fmt.Errorf("ginsse: RegistryConfig.StateTimeout is %v; the least is 1ms", cfg.StateTimeout)
+	}
 	var err error
 	if cfg.Stream, err = cfg.Stream.resolve(defaultStreamConfig); err != nil {
 		return nil, fmt.Errorf("ginsse: RegistryConfig.Stream.%w", err)
@@ -187,13 +235,19 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		logger:      cfg.Logger,
 		subscribers: subscribers{lists: make(map[string]*subscriberList)},
 		admission:   newAdmission(cfg),
+		states:      make(chan struct{}, cfg.MaxStates),
 	}
 	r.writers = newWriters(r.head.Load)
 	r.life, r.end = context.WithCancel(context.Background())
+	if r.transients, err = newTransients(func(subject string) { r.subscribers.notify(subject, false) }); err != nil {
+		return nil, err
+	}
 	if shared, ok := r.log.(eventlog.SharedLog); ok {
+		r.cluster = newCluster(shared)
+		r.cluster.handle(messageTransient, r.receiveTransient)
 		r.presence = presence.New(presence.Config{
-			Node:      rand.Text(),
-			Transport: shared,
+			Node:      r.cluster.node,
+			Transport: r.cluster,
 			ValidUser: func(user string) bool { return eventlog.CheckName(user) == nil },
 		})
 	}
@@ -203,7 +257,8 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		r.end()
 		return nil, fmt.Errorf("ginsse: RegistryConfig.Log: %w", err)
 	}
-	if r.presence != nil {
+	if r.cluster != nil {
+		r.cluster.start()
 		go r.presence.Run(r.life)
 	}
 	return r, nil
@@ -213,6 +268,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 // any order: the streams read the log and see for themselves.
 func (r *Registry) notify(subject string, seq uint64) {
 	r.seen(seq)
+	r.transients.release(seq)
 	user, mayCommand := strings.CutPrefix(subject, commandPrefix)
 	switch {
 	case mayCommand:
@@ -275,7 +331,7 @@ func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (
 	}
 	var all Receipt
 	for i, userID := range users {
-		receipt, err := r.deliver(ctx, userSubject(userID), b.bytes)
+		receipt, err := r.deliver(ctx, userSubject(userID), b.bytes, e)
 		if err != nil {
 			return all, &PartialError{Sent: users[:i:i], Unsent: users[i:], Err: err}
 		}
@@ -319,19 +375,26 @@ func (r *Registry) send(ctx context.Context, subject string, e Event) (Receipt, 
 	if err := r.encode(b, e); err != nil {
 		return Receipt{}, err
 	}
-	return r.deliver(ctx, subject, b.bytes)
+	return r.deliver(ctx, subject, b.bytes, e)
 }
 
 // encode encodes an event, once for all streams.
 func (r *Registry) encode(b *buffer, e Event) error {
-	if e.ID != "" || e.ResetID {
-		return fmt.Errorf("%w: ID is set, and a registry gives each event its own", ErrInvalidEvent)
+	attributes, err := e.attributes(time.Now())
+	if err != nil {
+		return err
+	}
+	if attributes != (eventlog.Attributes{}) {
+		b.bytes = attributes.Append(b.bytes)
 	}
 	frame, err := e.appendTo(b.bytes)
 	if err != nil {
 		return err
 	}
 	b.bytes = frame
+	if e.Transient && len(frame) > maxTransientBytes {
+		return fmt.Errorf("%w: %d bytes, and a transient event has at most %d", ErrEventTooLarge, len(frame), maxTransientBytes)
+	}
 	return r.checkSize(frame)
 }
 
@@ -342,26 +405,43 @@ func (r *Registry) checkSize(frame []byte) error {
 	return nil
 }
 
-// deliver appends an event to the log, and reports what became of it.
-func (r *Registry) deliver(ctx context.Context, subject string, frame []byte) (Receipt, error) {
-	at, err := r.append(ctx, subject, frame)
+// deliver appends the frame of an event to the log, or posts it to all nodes if it is transient, and
+// reports what became of it.
+func (r *Registry) deliver(ctx context.Context, subject string, frame []byte, e Event) (receipt Receipt, err error) {
+	record := eventlog.Record{Subject: subject, Key: e.Key, DedupKey: e.DedupKey, Frame: frame}
+	if e.Transient {
+		err = r.sendTransient(ctx, record)
+	} else {
+		var at eventlog.Cursor
+		at, err = r.append(ctx, record)
+		receipt.ID = at.String()
+	}
 	if err != nil {
 		return Receipt{}, err
 	}
-	streams, pause := r.subscribers.count(subject)
+	var pause pause
+	receipt.Streams, pause = r.subscribers.count(subject)
 	pause.take()
-	return Receipt{ID: at.String(), Streams: streams}, nil
+	return receipt, nil
+}
+
+// maySend reports why nothing can be sent.
+func (r *Registry) maySend(ctx context.Context) error {
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case r.closed.Load():
+		return ErrClosed
+	}
+	return nil
 }
 
 // append appends an event or a command to the log.
-func (r *Registry) append(ctx context.Context, subject string, frame []byte) (eventlog.Cursor, error) {
-	if ctx == nil {
-		return eventlog.Cursor{}, errNilContext
+func (r *Registry) append(ctx context.Context, record eventlog.Record) (eventlog.Cursor, error) {
+	if err := r.maySend(ctx); err != nil {
+		return eventlog.Cursor{}, err
 	}
-	if r.closed.Load() {
-		return eventlog.Cursor{}, ErrClosed
-	}
-	at, err := r.log.Append(ctx, eventlog.Record{Subject: subject, Frame: frame})
+	at, err := r.log.Append(ctx, record)
 	if err != nil {
 		return eventlog.Cursor{}, tooLarge(err)
 	}
@@ -372,14 +452,7 @@ func (r *Registry) append(ctx context.Context, subject string, frame []byte) (ev
 }
 
 // seen raises the head.
-func (r *Registry) seen(seq uint64) {
-	for {
-		head := r.head.Load()
-		if seq <= head || r.head.CompareAndSwap(head, seq) {
-			return
-		}
-	}
-}
+func (r *Registry) seen(seq uint64) { raise(&r.head, seq) }
 
 func userSubject(user string) string { return eventlog.Subject(eventlog.KindUser, user) }
 

@@ -27,6 +27,7 @@ func (f serveOption) apply(o *streamOptions) error { return f(o) }
 // streamOptions are what options say about a stream.
 type streamOptions struct {
 	topics   []string // their subjects
+	preludes preludes
 	metadata map[string]any
 	cfg      *StreamConfig // resolved
 }
@@ -46,7 +47,7 @@ func WithTopics(topics ...string) ServeOption {
 			if err := checkName("topic", topic); err != nil {
 				return err
 			}
-			if subject := eventlog.Subject(eventlog.KindTopic, topic); !slices.Contains(o.topics, subject) {
+			if subject := topicPrefix + topic; !slices.Contains(o.topics, subject) {
 				o.topics = append(o.topics, subject)
 			}
 			if len(o.topics) > maxTopics {
@@ -97,8 +98,9 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 // The stream starts after the request's last event ID, or at the head of the log without one. The
 // kit's own events on it are:
 //
-//	sse.open       first; {"stream": session ID, "user": mark, "resumed": bool, "heartbeat": milliseconds}
-//	sse.gap        events are missing; {"reason": "trimmed", "epoch", "unknown" or "undelivered"}
+//	sse.open       first; {"stream": ID, "user": mark, "resumed": bool, "heartbeat": milliseconds, "topics": [all]}
+//	sse.gap        events are missing; {"reason": "trimmed", "epoch", "unknown", "topics" or "undelivered"}
+//	sse.topics     the topics have changed; {"topics": [all], "added": [...], "removed": [...], "refused": [...]}
 //	sse.heartbeat  after a silence; no data, and the position as its ID
 //	sse.close      last; {"reason": why}; the client should not come back
 //	sse.reconnect  last; {"reason": why, "retry": milliseconds}; the client should come back
@@ -180,6 +182,15 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 		r.warn(c, "opening a stream", err)
 		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w", ReasonOverloaded, err))
 	}
+	if err := r.allowTopics(c, s); err != nil {
+		r.warn(c, "asking for the topics of a stream", err)
+		if errors.Is(err, ErrInvalidSubject) {
+			_ = c.Error(err)
+			abortJSON(c, http.StatusBadRequest, codeInvalidRequest, "the topics asked for are not valid")
+			return nil, err
+		}
+		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w", ReasonOverloaded, err))
+	}
 	// Before the headers: an event that is sent once the client sees its stream open must reach it.
 	if err := r.attach(s); err != nil {
 		return nil, r.turnAway(c, s, 0, err)
@@ -219,8 +230,12 @@ func (r *Registry) newStream(identity Identity, options []ServeOption) (*Stream,
 	}
 	s := newStream(r, identity.UserID, identity.Expiry, o.cfg)
 	s.metadata = o.metadata
-	s.subjects = append(s.room[:0], commandSubject(s.user), userSubject(s.user), eventlog.SubjectAll)
-	s.subjects = append(s.subjects, o.topics...)
+	s.fixed = [fixedSubjects]string{commandSubject(s.user), userSubject(s.user), eventlog.SubjectAll}
+	s.subjects = s.fixed[:]
+	s.setTopics(o.topics)
+	if p := o.preludes; p.state != nil || p.latest || p.history != nil {
+		s.preludes = &p
+	}
 	return s, nil
 }
 
@@ -267,23 +282,35 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	}
 	resumed := id != "" && gap == ""
 	s.sent = s.at.Seq
+	if s.transient, err = r.transients.log.Head(c.Request.Context()); err != nil {
+		return nil, err
+	}
 	s.unread.Store(1) // the first turn looks for what there is to resume
 
 	if s.cfg.ReconnectionTime > 0 {
 		first = appendRetry(first, jitter(s.cfg.ReconnectionTime, 0.5, 1.5))
 	}
-	open := openData{Stream: s.id, User: markOf(s.user), Resumed: resumed}
+	open := openData{Stream: s.id, User: markOf(s.user), Resumed: resumed, Topics: s.topicNames()}
 	if s.cfg.HeartbeatInterval > 0 && !s.cfg.HeartbeatComments {
 		open.Heartbeat = milliseconds(s.cfg.HeartbeatInterval)
 	}
-	if gap == "" {
+	switch {
+	case !resumed && s.hasPrelude(false): // the client gets its position when it has the prelude
+		first = appendOwn(first, typeOpen, "", open)
+		if gap != "" {
+			r.gaps.Add(1)
+			first = appendOwn(first, typeGap, "", gapData{Reason: gap})
+		}
+		s.beginStart(true)
+		return first, nil
+	case gap == "":
 		return appendOwn(first, typeOpen, s.at.String(), open), nil
 	}
 	// Only the gap carries the new position: a client that loses its connection between the two
 	// blocks must come back with its old position and get the gap again.
 	r.gaps.Add(1)
 	first = appendOwn(first, typeOpen, "", open)
-	return appendOwn(first, typeGap, s.at.String(), gapData{gap}), nil
+	return appendOwn(first, typeGap, s.at.String(), gapData{Reason: gap}), nil
 }
 
 // markOf returns a mark of a user for sse.open: the first bytes of a hash.
@@ -322,7 +349,13 @@ func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (even
 		return "", err
 	}
 	if page.Gap != "" {
-		return page.Gap, s.skipTo(ctx, page.Through)
+		return page.Gap, s.skipTo(ctx, new(turn), page.Through)
+	}
+	switch changed, err := s.hasChangedTopics(ctx, at, head); {
+	case err != nil:
+		return "", err
+	case changed:
+		return gapTopics, nil
 	}
 	s.at = at
 	return "", nil
@@ -366,7 +399,7 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, after time.Duration, caus
 	first := appendReconnect(nil, reason, jitter(after, 1, 1.5))
 	if !reason.reconnects() { // it was ended for good while it opened, and has delivered nothing
 		r.gaps.Add(1)
-		first = appendOwn(nil, typeGap, "", gapData{gapUndelivered})
+		first = appendOwn(nil, typeGap, "", gapData{Reason: gapUndelivered})
 		first = appendOwn(first, typeClose, "", closeData{reason})
 	}
 	defer s.loop.w.release(c)

@@ -34,6 +34,7 @@ func (r *Registry) Close() {
 		case <-r.presence.Done():
 		case <-time.After(goodbyeTimeout):
 		}
+		r.cluster.stop()
 	}
 }
 

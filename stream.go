@@ -137,18 +137,22 @@ type Stream struct {
 	queued    atomic.Bool // set with queue
 
 	registry *Registry // nil on a stream without one
-	subjects []string  // what it reads from the log: the user's commands, then events
+	// subjects are what it reads from the log: the user's commands, then events; see stream_topics.go.
+	// The writer changes them, under subscribers.mu.
+	subjects []string
 	// opening is the head of the log when the stream was opened. Only later commands are for it.
 	opening eventlog.Cursor
 
 	// The fields up to mu are the writer's.
 	at          eventlog.Cursor // the position that it has read through
+	transient   eventlog.Cursor // the same among transient events
 	sent        uint64          // sequence of the last event ID sent
 	more        bool            // there is more to write than one turn takes, or the stream must look again
 	lookedAgain bool            // an ended stream has looked once more
 	failing     bool            // the log could not be read
 	cutOff      bool            // there were entries from before on
 	noWait      bool            // the writer must not wait for the store of the log
+	preludes    *preludes       // what it gets before events; nil for most streams
 	schedule
 
 	mu      sync.Mutex    // guards the fields below, up to position; never held during I/O
@@ -169,14 +173,14 @@ type Stream struct {
 	id       string
 	user     string
 	opened   time.Time
-	expires  time.Time // zero if never
+	expiry   atomic.Int64 // in milliseconds since 1970; 0 if never
 	metadata map[string]any
-	cfg      *StreamConfig // resolved, and not changed
-	slots    []int         // its slot in the list of each subject; guarded by subscribers.mu
-	hooks    int           // hooks of it that run, or will; guarded by Registry.mu, as the next two
-	detached bool          // it has been a subscriber, and no longer is
-	holds    bool          // it has ended, and keeps its place while hooks run
-	room     [3]string     // of subjects, for a stream without topics
+	cfg      *StreamConfig         // resolved, and not changed
+	slots    []int                 // its slot in the list of each subject; guarded by subscribers.mu
+	hooks    int                   // hooks of it that run, or will; guarded by Registry.mu, as the next two
+	detached bool                  // it has been a subscriber, and no longer is
+	holds    bool                  // it has ended, and keeps its place while hooks run
+	fixed    [fixedSubjects]string // the first subjects, not changed
 }
 
 // maxQueueBytes is how much Send queues before it waits for the client.
@@ -208,7 +212,9 @@ func newStream(r *Registry, user string, expires time.Time, cfg *StreamConfig) *
 	s.id = rand.Text()
 	s.user = user
 	s.opened = time.Now()
-	s.expires = expires.Round(0) // by the wall clock, which goes on while the machine sleeps
+	if !expires.IsZero() {
+		s.expiry.Store(expires.UnixMilli()) // by the wall clock, which goes on while the machine sleeps
+	}
 	s.cfg = cfg
 	s.wake = make(chan struct{}, 1)
 	return s
@@ -225,8 +231,24 @@ func (s *Stream) UserID() string { return s.user }
 func (s *Stream) Opened() time.Time { return s.opened }
 
 // Expiry returns when the credential that opened the stream expires, which ends the stream. The
-// zero Time means never.
-func (s *Stream) Expiry() time.Time { return s.expires }
+// zero Time means never. [Registry.Renew] moves it.
+func (s *Stream) Expiry() time.Time {
+	if at := s.expiry.Load(); at != 0 {
+		return time.UnixMilli(at)
+	}
+	return time.Time{}
+}
+
+// renew moves the expiry to a later time.
+func (s *Stream) renew(until time.Time) {
+	to := until.UnixMilli()
+	for {
+		at := s.expiry.Load()
+		if at == 0 || to <= at || s.expiry.CompareAndSwap(at, to) {
+			return
+		}
+	}
+}
 
 // Metadata returns what [WithMetadata] attached. It must not be changed.
 func (s *Stream) Metadata() map[string]any { return s.metadata }
@@ -265,6 +287,9 @@ func (s *Stream) Err() error {
 func (s *Stream) Send(ctx context.Context, e Event) error {
 	if s.registry != nil && (e.ID != "" || e.ResetID) {
 		return fmt.Errorf("%w: ID is set, and the IDs of this stream are the registry's", ErrInvalidEvent)
+	}
+	if err := e.checkUnregistered(); err != nil {
+		return err
 	}
 	b := borrowBuffer()
 	defer b.release()
@@ -360,12 +385,6 @@ func (s *Stream) makeRoomLocked() {
 		s.space = nil
 	}
 }
-
-// commands returns the subject of the user's commands.
-func (s *Stream) commands() []string { return s.subjects[:1] }
-
-// eventSubjects returns the subjects of the stream's events.
-func (s *Stream) eventSubjects() []string { return s.subjects[1:] }
 
 // take appends the queued events to b.
 func (s *Stream) take(b []byte) []byte {

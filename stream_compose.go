@@ -170,20 +170,30 @@ func (s *Stream) appendHeartbeat(t *turn, due beat) {
 	if due == noBeat || s.ended.Load() {
 		return // the position of an ended stream may be past entries that its end has cut off
 	}
-	moved := s.registry != nil && s.at.Seq != s.sent
+	holding := s.holding()
+	moved := s.registry != nil && s.at.Seq != s.sent && !holding
 	if !moved && (due != silenceBeat || !t.isEmpty()) {
 		return
 	}
-	s.sent = s.at.Seq
 	switch {
+	case moved || s.registry != nil && !s.cfg.HeartbeatComments && !holding:
+		s.appendPosition(t)
 	case s.registry != nil && !s.cfg.HeartbeatComments:
-		t.own = appendOwn(t.own, typeHeartbeat, s.at.String(), nil)
-	case moved:
-		// It sets the last event ID and dispatches nothing (section 9.2.6).
-		t.own = append(appendField(t.own, idField, s.at.String()), '\n')
+		t.own = appendOwn(t.own, typeHeartbeat, "", nil) // the client must not come back to this position
 	default:
 		t.own = append(t.own, ": heartbeat\n\n"...)
 	}
+}
+
+// appendPosition appends the stream's position to a turn, as a heartbeat.
+func (s *Stream) appendPosition(t *turn) {
+	s.sent = s.at.Seq
+	if !s.cfg.HeartbeatComments {
+		t.own = appendOwn(t.own, typeHeartbeat, s.at.String(), nil)
+		return
+	}
+	// It sets the last event ID and dispatches nothing (section 9.2.6).
+	t.own = append(appendField(t.own, idField, s.at.String()), '\n')
 }
 
 // untilDue returns after how long the stream is to be composed again, if nothing wakes it before:
@@ -209,8 +219,8 @@ func (s *Stream) untilDue(now time.Time) time.Duration {
 // end.
 func (s *Stream) untilEnd(now time.Time) time.Duration {
 	left := never
-	if !s.expires.IsZero() {
-		left = min(s.expires.Sub(now), clockCheck)
+	if expires := s.Expiry(); !expires.IsZero() {
+		left = min(expires.Sub(now), clockCheck)
 	}
 	if s.lifetime > 0 {
 		left = min(left, s.lifetime-now.Sub(s.opened))
@@ -242,7 +252,7 @@ func (s *Stream) finish(ctx context.Context, t *turn) {
 	}
 	if s.mayHaveMissed(ctx) {
 		s.registry.gaps.Add(1)
-		t.own = appendOwn(t.own, typeGap, "", gapData{gapUndelivered})
+		t.own = appendOwn(t.own, typeGap, "", gapData{Reason: gapUndelivered})
 	}
 	if reason == ReasonReplaced {
 		t.own = appendRetry(t.own, replacedRetry)
@@ -266,7 +276,7 @@ func isFinal(err error) bool {
 // before its end. On a shared log, other nodes may have sent something that this node had not seen
 // at the end, unless that has a place in the log.
 func (s *Stream) mayHaveMissed(ctx context.Context) bool {
-	if s.failing || s.more || !s.lookedAgain || s.at.Seq+1 < s.endsBefore() {
+	if s.failing || s.more || !s.lookedAgain || s.at.Seq+1 < s.endsBefore() || s.holding() {
 		return true
 	}
 	s.mu.Lock()

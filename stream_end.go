@@ -78,12 +78,17 @@ func (s *Stream) endsBefore() uint64 {
 // on the monotonic clock, the credential on the wall clock.
 func (s *Stream) overdue(now time.Time) Reason {
 	switch {
-	case !s.expires.IsZero() && !now.Before(s.expires):
+	case s.hasExpired(now):
 		return ReasonExpired
 	case s.lifetime > 0 && now.Sub(s.opened) >= s.lifetime:
 		return ReasonLifetime
 	}
 	return ""
+}
+
+func (s *Stream) hasExpired(now time.Time) bool {
+	at := s.expiry.Load()
+	return at != 0 && now.UnixMilli() >= at
 }
 
 const (

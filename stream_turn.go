@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
 )
@@ -15,7 +16,9 @@ import (
 type turn struct {
 	bytes   []byte            // written first: events of Send
 	entries []*eventlog.Entry // then these
-	own     []byte            // then the kit's own events
+	own     []byte            // then the kit's own events, preludes, and transient events
+	// transient are transient events that are part of the turn if the stream does not lag.
+	transient []*eventlog.Entry
 }
 
 // The bounds of one turn. A stream whose client has stalled holds no more than one turn: at most
@@ -44,9 +47,13 @@ func (t *turn) release() {
 // reset empties the turn. It keeps the memory, except for what is larger than a turn needs.
 func (t *turn) reset() {
 	clear(t.entries)
-	t.entries, t.own = t.entries[:0], t.own[:0]
+	clear(t.transient)
+	t.entries, t.transient = t.entries[:0], t.transient[:0]
 	if t.bytes = t.bytes[:0]; cap(t.bytes) > maxBufferBytes {
 		t.bytes = nil
+	}
+	if t.own = t.own[:0]; cap(t.own) > maxBufferBytes {
+		t.own = nil
 	}
 }
 
@@ -123,7 +130,53 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 	case ended && !through.IsZero() && through.Epoch == s.at.Epoch && through.Seq+1 < before:
 		return false, nil // a command may be there, but the node is partitioned
 	}
-	return s.read(ctx, t, ended)
+	if s.preludes != nil && s.preludes.current != nil {
+		switch p := s.preludes.current; {
+		case ended && p.granted == nil:
+			return false, nil // the client comes back to the position that it had
+		case p.ready.Load():
+			return true, s.finishPrelude(ctx, t, p)
+		case p.granted == nil:
+			return false, nil
+		}
+	}
+	if !ended && s.registry.transients.head.Load() > s.transient.Seq {
+		s.readTransients(ctx, t) // first, and written last: what was sent after a command comes after it
+	}
+	more, err = s.read(ctx, t, ended)
+	if err == nil && !more {
+		t.appendTransients(s)
+	}
+	return more, err
+}
+
+// readTransients puts into t the transient events that have come. They are written if the stream does
+// not lag.
+func (s *Stream) readTransients(ctx context.Context, t *turn) {
+	page, err := s.registry.transients.log.Read(ctx, eventlog.Query{
+		Subjects:   s.eventSubjects(),
+		After:      s.transient,
+		MaxEntries: maxTurnEvents,
+		MaxBytes:   maxTurnBytes,
+	}, t.transient)
+	if err == nil {
+		t.transient, s.transient = page.Entries, page.Through
+	}
+}
+
+// appendTransients appends the transient events of the turn, without IDs.
+func (t *turn) appendTransients(s *Stream) {
+	for _, e := range t.transient {
+		if s.mayHave(e) {
+			t.own = e.AppendFrame(t.own)
+		}
+	}
+}
+
+// mayHave reports whether the stream gets an entry of its subjects.
+func (s *Stream) mayHave(e *eventlog.Entry) bool {
+	a := e.Attributes
+	return a == nil || a.Except != s.id && !a.HasExpired(time.Now())
 }
 
 // readCommands looks ahead for commands if the stream was notified of one. On a shared log, an ended
@@ -145,7 +198,7 @@ func (s *Stream) readCommands(ctx context.Context, ended bool) (through eventlog
 func (s *Stream) read(ctx context.Context, t *turn, ended bool) (more bool, err error) {
 	q := eventlog.Query{Subjects: s.subjects, After: s.at, MaxEntries: maxTurnEvents, MaxBytes: maxTurnBytes, NoWait: s.noWait}
 	resuming := s.at.Seq < s.opening.Seq
-	if ended || resuming { // commands up to the opening were for earlier streams, and may be trimmed
+	if resuming || ended && len(s.topicSubjects()) == 0 { // commands up to the opening were for earlier streams, and may be trimmed
 		q.Subjects = s.eventSubjects()
 	}
 	page, err := s.registry.log.Read(ctx, q, t.entries)
@@ -160,16 +213,23 @@ func (s *Stream) read(ctx context.Context, t *turn, ended bool) (more bool, err 
 		t.cut(func(e *eventlog.Entry) bool { return e.At.Seq > s.opening.Seq })
 		s.at, more = s.opening, true
 	}
-	if command := t.cut(func(e *eventlog.Entry) bool { return e.Subject == s.subjects[0] }); command != nil {
-		s.carryOut(command)
+	if command := t.cut(s.isCommand); command != nil {
+		if command.At.Seq > s.opening.Seq {
+			if err := s.carryOut(ctx, t, command, command.At.String()); err != nil {
+				clear(t.entries)
+				t.entries = t.entries[:0] // they are read again
+				return false, err
+			}
+		}
 		s.at, more = command.At, true
 	}
 	if before := s.endsBefore(); before != 0 {
 		cut := t.cut(func(e *eventlog.Entry) bool { return e.At.Seq >= before })
 		s.cutOff = s.cutOff || cut != nil
 	}
+	t.entries = slices.DeleteFunc(t.entries, func(e *eventlog.Entry) bool { return !s.mayHave(e) })
 	if n := len(t.entries); n > 0 {
-		s.sent = t.entries[n-1].At.Seq
+		s.sent = max(s.sent, t.entries[n-1].At.Seq)
 	}
 	return more, nil
 }
@@ -195,7 +255,7 @@ func (s *Stream) passGap(ctx context.Context, t *turn, page eventlog.Page, ended
 	if ended {
 		s.at = page.Through
 	} else {
-		if err := s.skipTo(ctx, page.Through); err != nil {
+		if err := s.skipTo(ctx, t, page.Through); err != nil {
 			return false, err
 		}
 		if s.ended.Load() {
@@ -204,7 +264,13 @@ func (s *Stream) passGap(ctx context.Context, t *turn, page eventlog.Page, ended
 		}
 	}
 	s.registry.gaps.Add(1)
+	if !ended && s.hasPrelude(true) {
+		t.own = appendOwn(t.own, typeGap, "", gapData{Reason: page.Gap})
+		s.takeGranting(t)
+		s.beginStart(false)
+		return true, nil
+	}
 	s.sent = s.at.Seq
-	t.own = appendOwn(t.own, typeGap, s.at.String(), gapData{page.Gap})
+	t.own = appendOwn(t.own, typeGap, s.at.String(), gapData{Reason: page.Gap})
 	return true, nil
 }

@@ -42,21 +42,27 @@ const userPlace = 0
 func (u *subscribers) add(s *Stream) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s.slots = make([]int, len(s.eventSubjects()))
-	for i, subject := range s.eventSubjects() {
-		list := u.lists[subject]
-		if list == nil {
-			list = new(subscriberList)
-			list.slots = list.inline[:0]
-			u.lists[subject] = list
-			if i == userPlace {
-				u.users++
-			}
+	s.slots = make([]int, 0, len(s.eventSubjects()))
+	for i := range s.eventSubjects() {
+		u.addLocked(s, i)
+	}
+}
+
+// addLocked adds a stream to the list of one of its subjects of events, the next one.
+func (u *subscribers) addLocked(s *Stream, i int) {
+	subject := s.eventSubjects()[i]
+	list := u.lists[subject]
+	if list == nil {
+		list = new(subscriberList)
+		list.slots = list.inline[:0]
+		u.lists[subject] = list
+		if i == userPlace {
+			u.users++
 		}
-		s.slots[i] = len(list.slots)
-		if list.slots = append(list.slots, slot{s, i}); len(list.slots) == len(list.inline)+1 {
-			list.inline = [1]slot{} // the slots have moved out of it
-		}
+	}
+	s.slots = append(s.slots, len(list.slots))
+	if list.slots = append(list.slots, slot{s, i}); len(list.slots) == len(list.inline)+1 {
+		list.inline = [1]slot{} // the slots have moved out of it
 	}
 }
 
@@ -67,24 +73,61 @@ func (u *subscribers) remove(s *Stream) bool {
 	if s.slots == nil {
 		return false
 	}
-	for i, subject := range s.eventSubjects() {
-		list := u.lists[subject]
-		last := len(list.slots) - 1
-		moved := list.slots[last]
-		list.slots[s.slots[i]] = moved
-		moved.stream.slots[moved.subject] = s.slots[i]
-		list.slots[last] = slot{}
-		if list.slots = list.slots[:last]; last == 0 {
-			delete(u.lists, subject)
-			if i == userPlace {
-				u.users--
-			}
-		} else if cap(list.slots) > 64 && last < cap(list.slots)/4 {
-			list.slots = slices.Clip(slices.Clone(list.slots))
-		}
+	for i := range s.eventSubjects() {
+		u.removeLocked(s, i)
 	}
 	s.slots = nil
 	return true
+}
+
+// removeLocked removes a stream from the list of one of its subjects of events.
+func (u *subscribers) removeLocked(s *Stream, i int) {
+	subject := s.eventSubjects()[i]
+	list := u.lists[subject]
+	last := len(list.slots) - 1
+	moved := list.slots[last]
+	list.slots[s.slots[i]] = moved
+	moved.stream.slots[moved.subject] = s.slots[i]
+	list.slots[last] = slot{}
+	if list.slots = list.slots[:last]; last == 0 {
+		delete(u.lists, subject)
+		if i == userPlace {
+			u.users--
+		}
+	} else if cap(list.slots) > 64 && last < cap(list.slots)/4 {
+		list.slots = slices.Clip(slices.Clone(list.slots))
+	}
+}
+
+// addSubject has a stream read another subject of events.
+func (u *subscribers) addSubject(s *Stream, subject string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s.subjects = append(slices.Clip(s.subjects), subject) // a reader of the log may have the old array
+	if s.slots != nil {
+		u.addLocked(s, len(s.slots))
+	}
+}
+
+// removeSubject has a stream read a subject no more.
+func (u *subscribers) removeSubject(s *Stream, subject string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	i, last := slices.Index(s.subjects, subject), len(s.subjects)-1
+	if i < 0 {
+		return
+	}
+	if s.slots != nil { // those of eventSubjects
+		u.removeLocked(s, i-1)
+		s.slots[i-1] = s.slots[last-1]
+		s.slots = s.slots[:last-1]
+		if i < last {
+			u.lists[s.subjects[last]].slots[s.slots[i-1]].subject = i - 1
+		}
+	}
+	s.subjects = slices.Clone(s.subjects)
+	s.subjects[i] = s.subjects[last]
+	s.subjects = s.subjects[:last]
 }
 
 // streams returns the streams that read a subject of events.

@@ -21,9 +21,14 @@ const (
 	KindTopic Kind = "topic"
 	// KindCommand: commands to the streams of one user, such as to end.
 	KindCommand Kind = "command"
+	// KindRevocation: commands to the streams of all users that take a topic away.
+	KindRevocation Kind = "revocation"
 	// KindAll: events for every stream. This kind has no name.
 	KindAll Kind = "all"
 )
+
+// HasEvents reports whether applications send events to subjects of the kind.
+func (k Kind) HasEvents() bool { return k == KindUser || k == KindTopic || k == KindAll }
 
 // SubjectAll is the subject of events for every stream.
 const SubjectAll = string(KindAll)
@@ -43,15 +48,15 @@ func Subject(kind Kind, name string) string {
 	}
 }
 
-// SplitSubject is the inverse of [Subject]. Subjects are "all", and "user:", "topic:" or
-// "command:" followed by a name. ok is false for any other text.
+// SplitSubject is the inverse of [Subject]. Subjects are "all", and "user:", "topic:", "command:" or
+// "revocation:" followed by a name. ok is false for any other text.
 func SplitSubject(subject string) (kind Kind, name string, ok bool) {
 	if subject == SubjectAll {
 		return KindAll, "", true
 	}
 	prefix, name, _ := strings.Cut(subject, ":")
 	switch kind = Kind(prefix); kind {
-	case KindUser, KindTopic, KindCommand:
+	case KindUser, KindTopic, KindCommand, KindRevocation:
 		return kind, name, CheckName(name) == nil
 	default:
 		return "", "", false
