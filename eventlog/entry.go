@@ -71,6 +71,18 @@ func (e *Entry) setPosition(at Cursor) {
 	at.append(e.Block[:len(e.Block)-CursorLen-len("\n\n")])
 }
 
+// extraCost is what an entry's key and attributes count for in the bounds of memory.
+func (e *Entry) extraCost() (bytes int) {
+	const overhead = 64 // of each
+	if e.Key != "" {
+		bytes += len(e.Key) + overhead
+	}
+	if a := e.Attributes; a != nil {
+		bytes += len(a.Except) + len(a.Command) + overhead
+	}
+	return bytes
+}
+
 // CheckFrame returns an error that wraps [ErrInvalidRecord] if a frame is not one event in wire form.
 // An event is lines that end in LF, of which only the last is blank. Without the blank line it would
 // merge with the next event; with a second one it would be two.

@@ -40,8 +40,6 @@ const (
 	// entryOverhead is the part of an entry's cost that is not text: the id, the entry, the
 	// pointer to it, and the subject's history as if the entry were its only one.
 	entryOverhead = 384
-	// keyOverhead and attributesOverhead are for entries with a key or with attributes.
-	keyOverhead, attributesOverhead = 64, 64
 
 	// sweep is the most old entries of other subjects that one append removes, and the most
 	// subjects and old DedupKeys that it forgets. It bounds the wait of the first append after a quiet hour.
@@ -284,14 +282,7 @@ func (l *MemoryLog) check(seq uint64) uint32 {
 
 // cost is what an entry counts for in MaxBytes.
 func cost(e *Entry) int64 {
-	cost := len(e.Block) - BlockOverhead + len(e.Subject) + entryOverhead
-	if e.Key != "" {
-		cost += len(e.Key) + keyOverhead
-	}
-	if a := e.Attributes; a != nil {
-		cost += len(a.Except) + len(a.Command) + attributesOverhead
-	}
-	return int64(cost)
+	return int64(len(e.Block) - BlockOverhead + len(e.Subject) + entryOverhead + e.extraCost())
 }
 
 var _ Log = (*MemoryLog)(nil)

@@ -41,11 +41,13 @@ const (
 // WindowBounds are the bounds of a window, and those of its store that readers must meet alike on
 // all nodes.
 type WindowBounds struct {
-	// Bytes bounds the memory of the entries, each counted with 320 bytes of bookkeeping. The
+	// Bytes bounds the memory of the entries, each counted with 320 bytes of bookkeeping, and with 64
+	// more for its key and its attributes each. Of an entry that was replaced, 160 bytes remain. The
 	// newest entry is always held.
 	Bytes int
 	// EntriesPerSubject is the most entries that the store keeps of one subject; 0 for no bound.
-	// A reader that lags by more has a gap, though the entries may still be in memory.
+	// A reader that lags by more has a gap, though the entries may still be in memory. Entries that
+	// were replaced do not count: a store with this bound removes them, or does not count them.
 	EntriesPerSubject int64
 	// MaxAge is how long the store keeps an entry; 0 for no bound.
 	MaxAge time.Duration
@@ -54,18 +56,29 @@ type WindowBounds struct {
 // WindowEntry is an entry as it comes from the store. It never changes.
 type WindowEntry struct {
 	// Entry is the entry. If Block is empty, it has a place in the order but no reader gets it:
-	// for something in the store that is not an event.
+	// for something in the store that is not an event. If it has a key, it replaces the earlier
+	// entry of its subject and key once readers see it.
 	Entry
 	// Time is when the store took the entry, by the store's clock. It is needed for MaxAge.
 	Time time.Time
 	// Tag tells [Window.Wait] whose entry this is; 0 if the log does not use tags.
 	Tag uint32
+
+	replaced bool // the window holds it in place of an entry that was replaced
 }
 
 // WindowEntryOverhead is what an entry counts for in [WindowBounds] beside its text.
 const WindowEntryOverhead = 320
 
-func (e *WindowEntry) cost() int { return len(e.Block) + len(e.Subject) + WindowEntryOverhead }
+// replacedCost is what an entry that was replaced counts for.
+const replacedCost = 160
+
+func (e *WindowEntry) cost() int {
+	if e.replaced {
+		return replacedCost
+	}
+	return len(e.Block) + len(e.Subject) + WindowEntryOverhead + e.extraCost()
+}
 
 // Window holds the newest entries of a store in the memory of one node, in order. It is the part
 // that logs on a shared store have in common; docs/writing-a-log.md leads through a log with one.
@@ -106,6 +119,7 @@ type Window struct {
 	entries          []*WindowEntry
 	subjects         map[string][]*WindowEntry // the same by subject; no list is empty
 	bytes            int
+	keys             windowKeys
 
 	// hole spans all missing numbers above floor; its First is 0 if there is none. When the tip
 	// has reached holeEnds, readers see what follows it; 0 while the log has not decided.
@@ -148,6 +162,7 @@ func NewWindow(cfg WindowConfig) *Window {
 		slots:    make(chan struct{}, cfg.StoreReads),
 		done:     make(chan struct{}),
 		subjects: make(map[string][]*WindowEntry),
+		keys:     newWindowKeys(),
 		waiting:  make(map[uint64][]*waiter),
 	}
 }
@@ -263,8 +278,9 @@ func (w *Window) Hole() Hole {
 }
 
 // ResolveHole declares a hole harmless: the store has removed its entries only by
-// EntriesPerSubject. Once the tip reaches a sequence, each such subject has that many newer entries
-// here, and Read reports its gap. Readers then see what follows the hole. ResolveHole does nothing
+// EntriesPerSubject, or because they were replaced. Once the tip reaches a sequence, each such
+// subject has that many newer entries here, and Read reports its gap. The entries that have
+// replaced others are here then, too. Readers then see what follows the hole. ResolveHole does nothing
 // if the hole has grown.
 func (w *Window) ResolveHole(h Hole, through uint64) {
 	w.decide(h.First, func() {
@@ -351,6 +367,7 @@ func (w *Window) emptyLocked(floor uint64, check uint32) {
 	w.hole, w.holeEnds = Hole{}, 0
 	w.entries, w.bytes = nil, 0
 	clear(w.subjects)
+	w.keys = newWindowKeys()
 }
 
 // discardLocked discards all entries up to a sequence, which becomes the floor.
@@ -367,14 +384,24 @@ func (w *Window) removeOldestLocked() {
 	e := w.entries[0]
 	w.entries[0] = nil // the array outlives the entry
 	w.entries = w.entries[1:]
-	if list := w.subjects[e.Subject]; len(list) == 1 {
-		delete(w.subjects, e.Subject)
-	} else {
-		list[0] = nil
-		w.subjects[e.Subject] = list[1:]
-	}
+	w.removeOldestOfSubjectLocked(e)
 	w.bytes -= e.cost()
 	w.floor, w.floorCheck = e.At.Seq, e.At.Check
+}
+
+// removeOldestOfSubjectLocked removes the oldest entry of all from the list of its subject.
+func (w *Window) removeOldestOfSubjectLocked(e *WindowEntry) {
+	list := w.subjects[e.Subject]
+	if len(list) == 0 || list[0] != e {
+		return // it was replaced, and is in the list no more
+	}
+	w.keys.forget(e)
+	if len(list) == 1 {
+		delete(w.subjects, e.Subject)
+		return
+	}
+	list[0] = nil
+	w.subjects[e.Subject] = list[1:]
 }
 
 // showLocked raises the head as far as holes allow, and has those go on that wait for it.
@@ -384,6 +411,7 @@ func (w *Window) showLocked() (before, head uint64) {
 		w.head, w.hole, w.holeEnds = w.tip, Hole{}, 0
 	}
 	w.head = max(w.head, w.floor)
+	w.replaceLocked(before)
 	w.releaseLocked(before)
 	return before, w.head
 }
@@ -401,15 +429,20 @@ func (w *Window) cursor(seq uint64) Cursor {
 
 // at returns the entry at a sequence; nil if it is not held.
 func (w *Window) at(seq uint64) *WindowEntry {
-	if seq <= w.floor || seq > w.tip {
-		return nil
-	}
-	i := int(seq - w.floor - 1)
-	if uint64(len(w.entries)) != w.tip-w.floor {
-		i = sort.Search(len(w.entries), func(i int) bool { return w.entries[i].At.Seq >= seq })
-	}
-	if i < len(w.entries) && w.entries[i].At.Seq == seq {
+	if i, ok := w.index(seq); ok {
 		return w.entries[i]
 	}
 	return nil
+}
+
+// index returns the place of the entry at a sequence in entries.
+func (w *Window) index(seq uint64) (i int, ok bool) {
+	if seq <= w.floor || seq > w.tip {
+		return 0, false
+	}
+	i = int(seq - w.floor - 1)
+	if uint64(len(w.entries)) != w.tip-w.floor {
+		i = sort.Search(len(w.entries), func(i int) bool { return w.entries[i].At.Seq >= seq })
+	}
+	return i, i < len(w.entries) && w.entries[i].At.Seq == seq
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // modelStore is a store, and what a tail and requests make of it, in steps that the test puts in
-// any order. It removes entries by the bound of a subject, and oldest entries first.
+// any order. It removes entries by the bound of a subject, oldest entries first, and most of those
+// that were replaced, which do not count for the bound.
 type modelStore struct {
 	*rand.Rand
 
@@ -16,7 +17,9 @@ type modelStore struct {
 	bound   int            // of a subject
 	entries []*WindowEntry // by sequence less one
 	removed map[*WindowEntry]bool
-	next    int // index of the entry that the tail adds next
+	newest  map[subjectKey]*WindowEntry
+	newer   map[*WindowEntry]*WindowEntry // the entries that have replaced others
+	next    int                           // index of the entry that the tail adds next
 
 	undecided   bool // there is a hole to decide on
 	answered    bool // the store has answered about the hole
@@ -39,6 +42,8 @@ func newModelStore(seed uint64) *modelStore {
 	s := &modelStore{
 		Rand:     rand.New(rand.NewPCG(seed, 0)),
 		removed:  make(map[*WindowEntry]bool),
+		newest:   make(map[subjectKey]*WindowEntry),
+		newer:    make(map[*WindowEntry]*WindowEntry),
 		waiting:  make(map[uint64]*waiter),
 		subjects: []string{"user:a", "user:b", "topic:c", "all"},
 	}
@@ -80,13 +85,21 @@ func (s *modelStore) append() *WindowEntry {
 	seq := uint64(len(s.entries)) + 1
 	at := Cursor{Epoch: 7, Seq: seq, Check: uint32(seq)}
 	e := &WindowEntry{Entry: *NewEntry(at, Record{Subject: subject, Frame: []byte("data: x\n\n")}), Tag: uint32(seq)}
-	if s.IntN(8) == 0 {
+	switch s.IntN(8) {
+	case 0:
 		e.Block = nil // not an event
+	case 1, 2, 3:
+		e.Key = string('a' + rune(s.IntN(4)))
+		key := subjectKey{e.Subject, e.Key}
+		if old := s.newest[key]; old != nil {
+			s.newer[old], s.removed[old] = e, s.removed[old] || s.IntN(4) > 0
+		}
+		s.newest[key] = e
 	}
 	s.entries = append(s.entries, e)
 	kept := 0
 	for _, other := range slices.Backward(s.entries) {
-		if other.Subject == subject && !s.removed[other] {
+		if other.Subject == subject && !s.removed[other] && s.newer[other] == nil {
 			if kept++; kept > s.bound {
 				s.removed[other] = true
 			}
@@ -219,7 +232,7 @@ func (s *modelStore) read(reader *modelReader) error {
 	most := 0
 	var want []*Entry
 	for _, e := range s.entries[reader.at.Seq:] {
-		if !slices.Contains(reader.subjects, e.Subject) {
+		if newer := s.newer[e]; newer != nil && newer.At.Seq <= head.Seq || !slices.Contains(reader.subjects, e.Subject) {
 			continue
 		}
 		count[e.Subject]++

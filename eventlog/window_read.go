@@ -17,6 +17,10 @@ type Store interface {
 	// ReadOlder returns the page of a query whose position is in the window's epoch and before
 	// what the window holds. The page goes up to head at most. ReadOlder verifies the position,
 	// Check included: gaps are its to report. [ReadSource] helps to collect the page.
+	//
+	// ReadOlder leaves out entries that were replaced, as far as the store knows. The window leaves
+	// out those of which it holds a newer one. With [Query.Latest], ReadOlder may return entries
+	// without a key too: the window leaves them out.
 	ReadOlder(ctx context.Context, q Query, head Cursor, dst []*Entry) (Page, error)
 }
 
@@ -26,6 +30,16 @@ type Source interface {
 	Next(ctx context.Context, subject string, after uint64) (*Entry, error)
 	// Lost reports whether entries of a subject after a position may have left the store.
 	Lost(ctx context.Context, subject string, after Cursor) (bool, error)
+}
+
+// KeyedSource is a [Source] with entries that have keys, for [ReadSource].
+type KeyedSource interface {
+	Source
+	// NextKeyed is Next for entries with a key. It is for [Query.Latest].
+	NextKeyed(ctx context.Context, subject string, after uint64) (*Entry, error)
+	// IsReplaced reports whether the source has a newer entry of an entry's subject and key, up to a
+	// sequence. The entry is one that Next or NextKeyed has returned, and has a key.
+	IsReplaced(ctx context.Context, e *Entry, end uint64) (bool, error)
 }
 
 const (
@@ -86,7 +100,13 @@ func (w *Window) readAhead(ctx context.Context, page Page, head Cursor) (Page, e
 
 func (w *Window) readOlder(ctx context.Context, q Query, head Cursor, dst []*Entry) (Page, error) {
 	return w.readStore(ctx, func(ctx context.Context) (Page, error) {
-		return w.cfg.Store.ReadOlder(ctx, q, head, dst)
+		for {
+			page, err := w.cfg.Store.ReadOlder(ctx, q, head, dst)
+			if err != nil || page.Gap != "" || w.leaveOut(&q, &page, len(dst)) {
+				return page, err
+			}
+			q.After = page.Through
+		}
 	})
 }
 
@@ -129,12 +149,15 @@ func (w *Window) place(at Cursor) (held bool, gap GapReason) {
 }
 
 // readHeld fills a page from memory.
-func (w *Window) readHeld(q *Query, head Cursor, page *Page) {
+func (w *Window) readHeld(q *Query, head Cursor, page *Page) { w.readOn(q, head, page, 0, 0) }
+
+// readOn is readHeld for a page that holds n entries of the query already, with so many bytes.
+func (w *Window) readOn(q *Query, head Cursor, page *Page, n, bytes int) {
 	var inline [8][]*WindowEntry // most streams read a few subjects
 	lists := inline[:0]
 	for _, subject := range q.Subjects {
 		list := w.after(subject, q.After.Seq)
-		if w.lost(list) {
+		if !q.Latest && w.lost(list) {
 			page.Through, page.Gap = head, GapTrimmed
 			return
 		}
@@ -142,7 +165,7 @@ func (w *Window) readHeld(q *Query, head Cursor, page *Page) {
 			lists = append(lists, list)
 		}
 	}
-	for n, bytes := 0, 0; len(lists) > 0; {
+	for len(lists) > 0 {
 		first := 0
 		for i, list := range lists {
 			if list[0].At.Seq < lists[first][0].At.Seq {
@@ -150,7 +173,7 @@ func (w *Window) readHeld(q *Query, head Cursor, page *Page) {
 			}
 		}
 		e := lists[first][0]
-		if len(e.Block) > 0 {
+		if w.isWanted(e, q) {
 			if bytes += len(e.Block); n > 0 && (n >= q.MaxEntries || bytes > q.MaxBytes) {
 				page.Through, page.More = page.Entries[len(page.Entries)-1].At, true
 				return
@@ -168,6 +191,11 @@ func (w *Window) readHeld(q *Query, head Cursor, page *Page) {
 	}
 }
 
+// isWanted reports whether a reader of the entry's subject gets an entry.
+func (w *Window) isWanted(e *WindowEntry, q *Query) bool {
+	return len(e.Block) > 0 && (!q.Latest || e.Key != "" && !w.isOld(e))
+}
+
 // after returns the entries of a subject after a sequence, up to the tip.
 func (w *Window) after(subject string, seq uint64) []*WindowEntry {
 	list := w.subjects[subject]
@@ -180,63 +208,34 @@ func (w *Window) after(subject string, seq uint64) []*WindowEntry {
 // lost reports whether the store may have removed an entry of one subject that a reader wants. The
 // window may still hold it, but other nodes may not, and all nodes say the same.
 func (w *Window) lost(list []*WindowEntry) bool {
-	most, maxAge := w.bounds.EntriesPerSubject, w.bounds.MaxAge
-	return most > 0 && int64(len(list)) > most || maxAge > 0 && len(list) > 0 && time.Since(list[0].Time) >= maxAge
-}
-
-// ReadSource collects a page from a source: the entries of all subjects after the query's position,
-// up to head, in order. The caller has verified the position. ReadSource asks for losses at the end,
-// because entries may leave the store meanwhile. After 1 s a page that holds an entry counts as full.
-func ReadSource(ctx context.Context, from Source, q Query, head Cursor, dst []*Entry) (Page, error) {
-	page, err := merge(ctx, from, &q, head, dst, time.Now().Add(pageTime))
-	if err != nil {
-		return Page{}, err
+	if most := w.bounds.EntriesPerSubject; most > 0 && int64(len(list)) > most && w.holdsMore(list, most) {
+		return true
 	}
-	for _, subject := range q.Subjects {
-		switch lost, err := from.Lost(ctx, subject, q.After); {
-		case err != nil:
-			return Page{}, err
-		case lost:
-			return Page{Entries: dst, Through: head, Gap: GapTrimmed}, nil
-		}
-	}
-	return page, nil
-}
-
-func merge(ctx context.Context, from Source, q *Query, head Cursor, dst []*Entry, stop time.Time) (Page, error) {
-	page := Page{Entries: dst, Through: head}
-	var firsts []*Entry // of each subject
-	for _, subject := range q.Subjects {
-		e, err := from.Next(ctx, subject, q.After.Seq)
-		if err != nil {
-			return page, err
-		}
-		if e != nil && e.At.Seq <= head.Seq {
-			firsts = append(firsts, e)
-		}
-	}
-	for n, bytes := 0, 0; len(firsts) > 0; n++ {
-		first := 0
-		for i, e := range firsts {
-			if e.At.Seq < firsts[first].At.Seq {
-				first = i
+	if w.bounds.MaxAge > 0 {
+		for _, e := range list {
+			if !e.replaced {
+				return w.isOld(e)
 			}
 		}
-		e := firsts[first]
-		bytes += len(e.Block)
-		if n > 0 && (n >= q.MaxEntries || bytes > q.MaxBytes || time.Now().After(stop)) {
-			page.Through, page.More = page.Entries[len(page.Entries)-1].At, true
-			return page, nil
+	}
+	return false
+}
+
+// holdsMore reports whether a list has more entries than most which were not replaced. Those that
+// readers do not see yet may replace each other, if they have keys.
+func (w *Window) holdsMore(list []*WindowEntry, most int64) bool {
+	for _, e := range list {
+		if !e.replaced && (e.Key == "" || e.At.Seq <= w.head) {
+			most--
 		}
-		page.Entries = append(page.Entries, e)
-		next, err := from.Next(ctx, e.Subject, e.At.Seq)
-		if err != nil {
-			return page, err
-		}
-		if firsts[first] = next; next == nil || next.At.Seq > head.Seq {
-			firsts[first] = firsts[len(firsts)-1]
-			firsts = firsts[:len(firsts)-1]
+		if most < 0 {
+			return true
 		}
 	}
-	return page, nil
+	return false
+}
+
+// isOld reports whether the store may have removed an entry by its age.
+func (w *Window) isOld(e *WindowEntry) bool {
+	return w.bounds.MaxAge > 0 && time.Since(e.Time) >= w.bounds.MaxAge
 }
