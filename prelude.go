@@ -329,7 +329,7 @@ func (c *collector) add(ctx context.Context, part preludePart, history *string, 
 			return err
 		}
 	}
-	if latest {
+	if latest && (history == nil || *history != "" || part.gap != "") { // or the past has them
 		if err := c.addLatest(ctx, &part, subjects); err != nil {
 			return err
 		}
