@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -100,7 +101,7 @@ func (s *exampleStream) print(n int) {
 			}
 			fmt.Println(e.Type, data.Reason)
 		default:
-			fmt.Println(e.Type, e.Data)
+			fmt.Println(strings.TrimSpace(e.Type + " " + e.Data))
 		}
 	}
 }

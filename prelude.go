@@ -118,15 +118,13 @@ func (s *Stream) finishPrelude(ctx context.Context, t *turn, p *prelude) error {
 	if err != nil {
 		return err
 	}
-	own := t.own
 	if p.granted == nil {
 		for _, part := range p.parts {
 			if !revoked[part.topic] {
-				t.own = part.append(t.own)
+				s.appendPart(t, part)
 			}
 		}
 	} else if err := s.finishGranted(ctx, t, p, revoked); err != nil {
-		t.own = own
 		return err
 	}
 	s.preludes.current = nil
@@ -136,7 +134,7 @@ func (s *Stream) finishPrelude(ctx context.Context, t *turn, p *prelude) error {
 }
 
 // finishGranted writes the prelude of topics that were granted, and what has come in them since. From
-// here on the stream reads them.
+// here on the stream reads them. After an error nothing has changed.
 func (s *Stream) finishGranted(ctx context.Context, t *turn, p *prelude, revoked map[string]bool) error {
 	var added []preludePart
 	for _, part := range p.parts {
@@ -154,7 +152,7 @@ func (s *Stream) finishGranted(ctx context.Context, t *turn, p *prelude, revoked
 	for _, part := range added {
 		s.addTopic(topicPrefix + part.topic)
 		s.appendTopics(t, topicsData{Added: []string{part.topic}}, "")
-		t.own = part.append(t.own)
+		s.appendPart(t, part)
 	}
 	asked := func(g granting) bool {
 		return slices.ContainsFunc(p.granted, func(other granting) bool { return other.topic == g.topic && other.at == g.at })
@@ -168,11 +166,12 @@ func (s *Stream) finishGranted(ctx context.Context, t *turn, p *prelude, revoked
 	return nil
 }
 
-func (part preludePart) append(b []byte) []byte {
+func (s *Stream) appendPart(t *turn, part preludePart) {
 	if part.gap != "" {
-		b = appendOwn(b, typeGap, "", gapData{Reason: part.gap, Topic: part.topic})
+		s.registry.gaps.Add(1)
+		t.own = appendOwn(t.own, typeGap, "", gapData{Reason: part.gap, Topic: part.topic})
 	}
-	return append(b, part.bytes...)
+	t.own = append(t.own, part.bytes...)
 }
 
 // revokedAhead returns the topics that were taken from the stream by commands which it has not reached:

@@ -132,12 +132,11 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 	}
 	if s.preludes != nil && s.preludes.current != nil {
 		switch p := s.preludes.current; {
-		case ended && p.granted == nil:
-			return false, nil // the client comes back to the position that it had
-		case p.ready.Load():
-			return true, s.finishPrelude(ctx, t, p)
+		case p.ready.Load() && !ended:
+			err := s.finishPrelude(ctx, t, p)
+			return err == nil, err
 		case p.granted == nil:
-			return false, nil
+			return false, nil // an ended stream does not get it: its client comes back to the position that it had
 		}
 	}
 	if !ended && s.registry.transients.head.Load() > s.transient.Seq {
