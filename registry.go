@@ -248,7 +248,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		r.presence = presence.New(presence.Config{
 			Node:      r.cluster.node,
 			Transport: r.cluster,
-			ValidUser: func(user string) bool { return eventlog.CheckName(user) == nil },
+			ValidName: func(user string) bool { return eventlog.CheckName(user) == nil },
 		})
 	}
 	r.unwatch = r.log.Watch(r.notify)
