@@ -81,7 +81,7 @@ func decode(encoded []byte, validName func(string) bool) (m message, ok bool) {
 	if err := json.Unmarshal(encoded, &m); err != nil {
 		return m, false
 	}
-	if !validNode(m.Node) || m.Streams < 0 || m.Streams > maxStreams {
+	if !IsNode(m.Node) || m.Streams < 0 || m.Streams > maxStreams {
 		return m, false
 	}
 	if l := m.List; l != nil && (l.Parts < 1 || l.Parts > maxParts || l.Part < 1 || l.Part > l.Parts) {
@@ -119,8 +119,8 @@ func (m message) hasChanges() bool {
 	return m.List == nil && len(m.Joined)+len(m.Left)+len(m.Present)+len(m.Absent) > 0
 }
 
-// validNode reports whether a node may have the name. Answers are posted to it.
-func validNode(name string) bool {
+// IsNode reports whether a node may have the name. Answers are posted to it.
+func IsNode(name string) bool {
 	for i := range len(name) {
 		if c := name[i] | 0x20; (c < 'a' || c > 'z') && (name[i] < '0' || name[i] > '9') {
 			return false

@@ -17,7 +17,7 @@ type Change struct {
 	Topic string
 	Count int // of members now
 	// Joined are new members, and those whose value has changed. Left are those that are gone.
-	// Both are sorted by user.
+	// Both are sorted by user. They may also have what a reader knows already.
 	Joined, Left []Member
 	// Whole says that the topic is a crowd of at least [Crowd] members, or was one until now. Then
 	// Present has up to Crowd of them, sorted by user, instead of Joined and Left.
@@ -33,7 +33,23 @@ type report struct {
 	due     time.Time        // when pending is reported
 	last    time.Time        // when the last one was made
 	whole   bool             // changes are not noted, because the topic is or was a crowd
-	before  map[string]claim // what readers knew of the users who have changed
+	before  map[string]known // what readers know of the users who have changed
+}
+
+// known is what the readers of a topic know of a user; the zero claim is nothing.
+type known struct {
+	claim
+
+	varies bool // some know something else, from Watch
+}
+
+// hasChanged reports whether a user's place differs from what all readers know. p is nil for a user who
+// is not there.
+func (k known) hasChanged(p *place) bool {
+	if p == nil {
+		return !k.isZero()
+	}
+	return k.isZero() || k.value != p.winner().value
 }
 
 // noteLocked notes that a member has changed. before is what readers knew of the user.
@@ -47,10 +63,10 @@ func (t *Tracker) noteLocked(tp *topic, user string, before claim) {
 	}
 	if !r.whole {
 		if r.before == nil {
-			r.before = make(map[string]claim)
+			r.before = make(map[string]known)
 		}
 		if _, noted := r.before[user]; !noted {
-			r.before[user] = before
+			r.before[user] = known{claim: before}
 		}
 	}
 	if !r.pending {
@@ -83,6 +99,12 @@ func (t *Tracker) Watch(name string) (members []Member, count int) {
 	r.wants++
 	if !r.wanted {
 		r.wanted, r.whole, r.before = true, len(tp.members) >= Crowd, nil
+	}
+	for user, k := range r.before {
+		if k.hasChanged(tp.members[user]) {
+			k.varies = true
+			r.before[user] = k
+		}
 	}
 	return tp.someLocked(), len(tp.members)
 }
@@ -146,12 +168,12 @@ func (t *Tracker) takeChange(tp *topic, now time.Time, hasReaders bool, wants ui
 		change.Whole, change.Present = true, tp.someLocked()
 		return change, true
 	}
-	for user, known := range before {
-		p := tp.members[user]
-		switch {
-		case p == nil && !known.isZero():
-			change.Left = append(change.Left, Member{user, known.value})
-		case p != nil && (known.isZero() || known.value != p.winner().value):
+	for user, k := range before {
+		switch p := tp.members[user]; {
+		case !k.varies && !k.hasChanged(p):
+		case p == nil:
+			change.Left = append(change.Left, Member{user, k.value})
+		default:
 			change.Joined = append(change.Joined, Member{user, p.winner().value})
 		}
 	}

@@ -113,6 +113,34 @@ func TestChangesThatCancelOutAreNotReported(t *testing.T) {
 	})
 }
 
+// A reader that has seen a user who goes again within 0.1 s gets the change, and so does one that
+// has seen that a user was gone.
+func TestChangesThatCancelOutAreReportedToReadersBetweenThem(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var r reports
+		r.readers.Store(true)
+		tracker := alone(t, configOf(r.option))
+		tracker.JoinTopic("board", "alice", "1")
+		tracker.JoinTopic("board", "carol", "1")
+		pass(gathered)
+		r.take()
+		tracker.JoinTopic("board", "bob", "1")
+		tracker.LeaveTopic("board", "alice")
+		if members, _ := tracker.Watch("board"); !slices.Equal(texts(members), []string{"bob:1", "carol:1"}) {
+			t.Errorf("the reader sees %v", members)
+		}
+		tracker.LeaveTopic("board", "bob")
+		tracker.JoinTopic("board", "alice", "1")
+		pass(gathered)
+		r.want(t, "board +[alice:1] -[bob] =2")
+		tracker.JoinTopic("board", "alice", "2")
+		tracker.JoinTopic("board", "alice", "1")
+		pass(gathered)
+		r.want(t)
+	})
+}
+
 func configOf(option func(*presence.Config)) (cfg presence.Config) {
 	option(&cfg)
 	return cfg

@@ -148,6 +148,7 @@ func (t *Tracker) topicLocked(name string) *topic {
 	if tp == nil {
 		tp = &topic{name: name, members: make(map[string]*place), report: report{wanted: true}}
 		t.topics[name] = tp
+		t.used.Store(true)
 	}
 	return tp
 }
@@ -211,6 +212,9 @@ func (t *Tracker) PresentCount(name string) int {
 	}
 	return 0
 }
+
+// IsUsed reports whether any topic has had a member, on any node.
+func (t *Tracker) IsUsed() bool { return t.used.Load() }
 
 func sortMembers(members []Member) {
 	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.User, b.User) })

@@ -12,6 +12,7 @@ package presence
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -84,6 +85,7 @@ type Tracker struct {
 	inbox chan []byte   // from the transport to Run; never closed
 	wake  chan struct{} // to Run: there are changes; holds one token
 	done  chan struct{} // closed by Run when it returns
+	used  atomic.Bool   // there was a member of a topic
 
 	// mu guards the fields below. No other lock is taken and no function of Config is called
 	// while it is held.
