@@ -116,8 +116,9 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 //
 // If the stream could not be opened, the client has been answered: with 400 for an invalid topic
 // ([ErrInvalidSubject]); with 403 for a page of another site ([AuthError]); with 500 without
-// [Middleware] or RequireUser ([ErrNoUser]), for a value of [WithPresence] ([ErrInvalidPresence]), for any other invalid option, or if the response
-// cannot stream ([ErrUnsupportedWriter]); with 429 for too many streams of the user, if
+// [Middleware] or RequireUser ([ErrNoUser]), for an invalid value of [WithPresence]
+// ([ErrInvalidPresence]), for any other invalid option, or if the response cannot stream
+// ([ErrUnsupportedWriter]); with 429 for too many streams of the user, if
 // [RegistryConfig.RefuseNewest] is set ([ErrTooManyStreams]). A browser takes any status but 200 as
 // final, so a temporary refusal is a stream whose only event is sse.reconnect.
 func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {

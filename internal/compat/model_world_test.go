@@ -117,6 +117,7 @@ func newWorld(tb *bubbleTB, p plan) *world {
 		Log:               gatedLog{log},
 		Stream:            ginsse.StreamConfig{MaxLifetime: -1, WriteTimeout: writeTimeout, Compact: allCompact()},
 		MaxStreamsPerUser: -1,
+		PresenceGrace:     -1, // who is online is known at any moment
 		ConnectFunc:       func(s *ginsse.Stream) { count(s, "connect") },
 		DisconnectFunc: func(s *ginsse.Stream, reason ginsse.Reason) {
 			count(s, "disconnect")
