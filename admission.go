@@ -122,9 +122,7 @@ func (r *Registry) tryAttach(s *Stream) (replaced *Stream, err error) {
 		return nil, err
 	}
 	r.subscribers.add(s)
-	if r.presence != nil {
-		r.presence.Join(s.user)
-	}
+	r.joinPresenceLocked(s)
 	if r.cfg.ConnectFunc != nil {
 		r.admission.hold(s, 1) // until it has been called
 	}
@@ -158,9 +156,7 @@ func (r *Registry) detachLocked(s *Stream) {
 	if !r.subscribers.remove(s) {
 		return
 	}
-	if r.presence != nil {
-		r.presence.Leave(s.user)
-	}
+	r.leavePresenceLocked(s)
 	s.detached = true
 	r.admission.hold(s, 0)
 }

@@ -39,6 +39,8 @@ func (c *cluster) stop() { c.unreceive() }
 const (
 	messagePresence  = '{' // JSON of package presence
 	messageTransient = 'T'
+	messageQuestion  = 'Q' // asks for streams
+	messageAnswer    = 'A' // to a question, to the node that asked
 )
 
 // Post sends a message to a node, or to all nodes for "".

@@ -47,6 +47,15 @@ var (
 	// error: see [Middleware].
 	ErrUnsupportedWriter = errors.New("ginsse: response writer cannot stream")
 
+	// ErrInvalidPresence is returned by [Registry.Serve] when the function given to [WithPresence]
+	// panicked, or returned a value that does not marshal to JSON of at most 512 bytes. The client
+	// got 500.
+	ErrInvalidPresence = errors.New("ginsse: invalid value of WithPresence")
+
+	// ErrIncomplete is returned by [Registry.ListStreams] and [Registry.CountStreams], together
+	// with what there is, when not all nodes have answered. The text says how many have not.
+	ErrIncomplete = errors.New("ginsse: nodes have not answered")
+
 	// ErrTooManyStreams is returned by [Registry.Serve] when there is no room for the
 	// stream: the registry is full, or the user's streams are busy in hooks (the client
 	// was asked to come back later); or, with [RegistryConfig.RefuseNewest], the user

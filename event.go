@@ -132,6 +132,9 @@ const (
 	typeOpen      = "sse.open"
 	typeGap       = "sse.gap"
 	typeTopics    = "sse.topics"
+	typePresent   = "sse.present"
+	typeJoin      = "sse.join"
+	typeLeave     = "sse.leave"
 	typeHeartbeat = "sse.heartbeat"
 	typeClose     = "sse.close"     // final
 	typeReconnect = "sse.reconnect" // the client is asked to come back

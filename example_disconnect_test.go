@@ -10,7 +10,7 @@ import (
 // All streams of a user end with a reason of the application. A page closes its EventSource at
 // sse.close.
 func ExampleRegistry_Disconnect() {
-	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{PresenceGrace: -1})
 	if err != nil {
 		panic(err)
 	}

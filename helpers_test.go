@@ -132,6 +132,9 @@ func newRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registry {
 	if cfg.Stream.HeartbeatInterval == 0 {
 		cfg.Stream.HeartbeatInterval = -1
 	}
+	if cfg.PresenceGrace == 0 {
+		cfg.PresenceGrace = -1 // tests see by Online whether streams are open
+	}
 	cfg.Stream.Compact = cfg.Stream.Compact || allCompact()
 	registry, err := ginsse.NewRegistry(cfg)
 	if err != nil {

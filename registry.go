@@ -90,6 +90,10 @@ type RegistryConfig struct {
 	// place among MaxStates. It cannot be off. Default 10 s; at least 1 ms.
 	StateTimeout time.Duration
 
+	// PresenceGrace is how long a user stays online, and present at topics, after the last stream: a
+	// reload is no absence. See [Registry.Online] and [Registry.Present]. Default 5 s.
+	PresenceGrace time.Duration
+
 	// ShutdownWindow is the time over which [Registry.Shutdown] spreads the ends of the streams. A
 	// client that comes back within it is asked to wait longer, so turn it off on a single node.
 	// Default 5 s.
@@ -114,6 +118,7 @@ const (
 	defaultMaxStates         = 32
 	defaultStateTimeout      = 10 * time.Second
 	defaultShutdownWindow    = 5 * time.Second
+	defaultPresenceGrace     = 5 * time.Second
 	headTimeout              = 5 * time.Second
 	maxTopics                = 64
 )
@@ -139,9 +144,10 @@ type Registry struct {
 	subscribers subscribers
 	writers     *writers
 	transients  *transients
-	states      chan struct{}     // has room for MaxStates; collectors put in and take out
-	cluster     *cluster          // nil unless the log connects several nodes
-	presence    *presence.Tracker // nil without cluster
+	states      chan struct{} // has room for MaxStates; collectors put in and take out
+	cluster     *cluster      // nil unless the log connects several nodes
+	presence    *presence.Tracker
+	questions   *questions
 
 	closed atomic.Bool   // set with stateClosed
 	head   atomic.Uint64 // highest sequence known to be visible
@@ -203,6 +209,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	cfg.MaxStateBytes = cmp.Or(cfg.MaxStateBytes, defaultMaxStateBytes)
 	cfg.MaxStates = cmp.Or(cfg.MaxStates, defaultMaxStates)
 	cfg.StateTimeout = cmp.Or(cfg.StateTimeout, defaultStateTimeout)
+	cfg.PresenceGrace = cmp.Or(cfg.PresenceGrace, defaultPresenceGrace)
 	switch {
 	case cfg.MaxStateBytes < 0:
 		return nil, fmt.Errorf("ginsse: RegistryConfig.MaxStateBytes is %d; it cannot be off", cfg.MaxStateBytes)
@@ -235,6 +242,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		logger:      cfg.Logger,
 		subscribers: subscribers{lists: make(map[string]*subscriberList)},
 		admission:   newAdmission(cfg),
+		questions:   newQuestions(),
 		states:      make(chan struct{}, cfg.MaxStates),
 	}
 	r.writers = newWriters(r.head.Load)
@@ -242,15 +250,20 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	if r.transients, err = newTransients(func(subject string) { r.subscribers.notify(subject, false) }); err != nil {
 		return nil, err
 	}
+	tracked := presence.Config{
+		ValidName:  func(name string) bool { return eventlog.CheckName(name) == nil },
+		Grace:      cfg.PresenceGrace,
+		HasReaders: r.hasReaders,
+		Changed:    r.presenceChanged,
+	}
 	if shared, ok := r.log.(eventlog.SharedLog); ok {
 		r.cluster = newCluster(shared)
 		r.cluster.handle(messageTransient, r.receiveTransient)
-		r.presence = presence.New(presence.Config{
-			Node:      r.cluster.node,
-			Transport: r.cluster,
-			ValidUser: func(user string) bool { return eventlog.CheckName(user) == nil },
-		})
+		r.cluster.handle(messageQuestion, r.receiveQuestion)
+		r.cluster.handle(messageAnswer, r.questions.receive)
+		tracked.Node, tracked.Transport = r.cluster.node, r.cluster
 	}
+	r.presence = presence.New(tracked)
 	r.unwatch = r.log.Watch(r.notify)
 	if err := r.findHead(); err != nil {
 		r.unwatch()

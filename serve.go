@@ -29,6 +29,7 @@ type streamOptions struct {
 	topics   []string // their subjects
 	preludes preludes
 	metadata map[string]any
+	presence func(topic string) any
 	cfg      *StreamConfig // resolved
 }
 
@@ -101,6 +102,7 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 //	sse.open       first; {"stream": ID, "user": mark, "resumed": bool, "heartbeat": milliseconds, "topics": [all]}
 //	sse.gap        events are missing; {"reason": "trimmed", "epoch", "unknown", "topics" or "undelivered"}
 //	sse.topics     the topics have changed; {"topics": [all], "added": [...], "removed": [...], "refused": [...]}
+//	sse.present, sse.join, sse.leave: see [WithPresence]
 //	sse.heartbeat  after a silence; no data, and the position as its ID
 //	sse.close      last; {"reason": why}; the client should not come back
 //	sse.reconnect  last; {"reason": why, "retry": milliseconds}; the client should come back
@@ -114,7 +116,7 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 //
 // If the stream could not be opened, the client has been answered: with 400 for an invalid topic
 // ([ErrInvalidSubject]); with 403 for a page of another site ([AuthError]); with 500 without
-// [Middleware] or RequireUser ([ErrNoUser]), for any other invalid option, or if the response
+// [Middleware] or RequireUser ([ErrNoUser]), for a value of [WithPresence] ([ErrInvalidPresence]), for any other invalid option, or if the response
 // cannot stream ([ErrUnsupportedWriter]); with 429 for too many streams of the user, if
 // [RegistryConfig.RefuseNewest] is set ([ErrTooManyStreams]). A browser takes any status but 200 as
 // final, so a temporary refusal is a stream whose only event is sse.reconnect.
@@ -191,6 +193,11 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 		}
 		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w", ReasonOverloaded, err))
 	}
+	if err := s.preparePresence(); err != nil {
+		r.warn(c, "refusing a stream", err)
+		refuseWriter(c, err)
+		return nil, err
+	}
 	// Before the headers: an event that is sent once the client sees its stream open must reach it.
 	if err := r.attach(s); err != nil {
 		return nil, r.turnAway(c, s, 0, err)
@@ -235,6 +242,9 @@ func (r *Registry) newStream(identity Identity, options []ServeOption) (*Stream,
 	s.setTopics(o.topics)
 	if p := o.preludes; p.state != nil || p.latest || p.history != nil {
 		s.preludes = &p
+	}
+	if o.presence != nil {
+		s.presence = &streamPresence{value: o.presence}
 	}
 	return s, nil
 }
@@ -302,15 +312,16 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 			first = appendOwn(first, typeGap, "", gapData{Reason: gap})
 		}
 		s.beginStart(true)
-		return first, nil
+		return s.appendPresent(first, false), nil
 	case gap == "":
-		return appendOwn(first, typeOpen, s.at.String(), open), nil
+		return s.appendPresent(appendOwn(first, typeOpen, s.at.String(), open), false), nil
 	}
 	// Only the gap carries the new position: a client that loses its connection between the two
 	// blocks must come back with its old position and get the gap again.
 	r.gaps.Add(1)
 	first = appendOwn(first, typeOpen, "", open)
-	return appendOwn(first, typeGap, s.at.String(), gapData{Reason: gap}), nil
+	first = appendOwn(first, typeGap, s.at.String(), gapData{Reason: gap})
+	return s.appendPresent(first, false), nil
 }
 
 // markOf returns a mark of a user for sse.open: the first bytes of a hash.

@@ -28,7 +28,8 @@ func (r *Registry) Close() {
 		}
 		r.end()
 	}
-	if r.presence != nil {
+	r.presence.Stop()
+	if r.cluster != nil {
 		// Afterwards the application may close the log.
 		select {
 		case <-r.presence.Done():

@@ -17,7 +17,7 @@ type Stats struct {
 type ClusterStats struct {
 	Nodes   int `json:"nodes"`   // including this one
 	Streams int `json:"streams"` // live now
-	Users   int `json:"users"`   // with a live stream now, each counted once
+	Users   int `json:"users"`   // online, each counted once
 }
 
 // Streams returns the live streams of a user on this node, in no order. Sending
@@ -27,27 +27,22 @@ func (r *Registry) Streams(userID string) []*Stream {
 }
 
 // Online reports whether a user has a live stream on this node or, with a [eventlog.SharedLog], on
-// another. It does no I/O.
+// another, or had one until a moment ago. It does no I/O.
 //
-// A user's first or last stream on another node is known here after about 0.1 s. The users of
+// A user stays online for [RegistryConfig.PresenceGrace] after the last stream, so that a reload is no
+// absence. Users of a node that shuts down have that time to come back on another.
+//
+// A user who comes or goes on another node is known here after about 0.1 s. The users of
 // a node that crashed or is partitioned stay online for 15 to 20 s. A node that has just
 // started, or is partitioned itself, knows its own users. A client that vanished without
 // closing its connection stays online until a write to it fails.
 func (r *Registry) Online(userID string) bool {
-	if r.presence != nil {
-		return r.presence.Online(userID)
-	}
-	streams, _ := r.subscribers.count(userSubject(userID))
-	return streams > 0
+	return r.presence.Online(userID)
 }
 
 // Stats returns counts of the registry.
 func (r *Registry) Stats() Stats {
 	streams, users := r.subscribers.totals()
-	cluster := ClusterStats{Nodes: 1, Streams: streams, Users: users}
-	if r.presence != nil {
-		cluster = ClusterStats(r.presence.Stats())
-	}
 	return Stats{
 		Streams: streams,
 		Compact: r.writers.count(),
@@ -55,6 +50,6 @@ func (r *Registry) Stats() Stats {
 		Opened:  r.opened.Load(),
 		Gaps:    r.gaps.Load(),
 		Slow:    r.slow.Load(),
-		Cluster: cluster,
+		Cluster: ClusterStats(r.presence.Stats()),
 	}
 }

@@ -150,6 +150,7 @@ type Stream struct {
 	more        bool            // there is more to write than one turn takes, or the stream must look again
 	lookedAgain bool            // an ended stream has looked once more
 	failing     bool            // the log could not be read
+	missed      bool            // it may have missed transient events of presence
 	cutOff      bool            // there were entries from before on
 	noWait      bool            // the writer must not wait for the store of the log
 	preludes    *preludes       // what it gets before events; nil for most streams
@@ -175,6 +176,7 @@ type Stream struct {
 	opened   time.Time
 	expiry   atomic.Int64 // in milliseconds since 1970; 0 if never
 	metadata map[string]any
+	presence *streamPresence       // nil for most streams
 	cfg      *StreamConfig         // resolved, and not changed
 	slots    []int                 // its slot in the list of each subject; guarded by subscribers.mu
 	hooks    int                   // hooks of it that run, or will; guarded by Registry.mu, as the next two

@@ -102,7 +102,7 @@ func (s *Stream) compose(ctx context.Context, t *turn, due bool) step {
 
 // composeEnd puts the in-band end into t. On a shared log it may ask the store.
 func (s *Stream) composeEnd(ctx context.Context, t *turn) step {
-	if s.noWait && s.registry.presence != nil {
+	if s.noWait && s.registry.cluster != nil {
 		return stepAlone
 	}
 	s.finish(ctx, t)
@@ -282,7 +282,7 @@ func (s *Stream) mayHaveMissed(ctx context.Context) bool {
 	s.mu.Lock()
 	exact := s.exact
 	s.mu.Unlock()
-	if exact || s.registry.presence == nil {
+	if exact || s.registry.cluster == nil {
 		return false
 	}
 	head, err := s.registry.currentHead(ctx)
@@ -299,7 +299,7 @@ func (s *Stream) mayHaveMissed(ctx context.Context) bool {
 // publishPosition keeps the stream's position for the watchdog, which looks for commands while a
 // write waits. On other logs, Disconnect ends the stream itself.
 func (s *Stream) publishPosition() {
-	if s.registry != nil && s.registry.presence != nil {
+	if s.registry != nil && s.registry.cluster != nil {
 		s.mu.Lock()
 		s.position = s.at
 		s.mu.Unlock()

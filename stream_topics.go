@@ -124,10 +124,16 @@ func (s *Stream) tooManyTopics() bool {
 }
 
 // addTopic has the stream read a topic from its position on.
-func (s *Stream) addTopic(subject string) { s.registry.subscribers.addSubject(s, subject) }
+func (s *Stream) addTopic(subject string) {
+	s.registry.subscribers.addSubject(s, subject)
+	s.registry.joinTopic(s, subject[len(topicPrefix):])
+}
 
 // removeTopic has the stream read a topic no more.
-func (s *Stream) removeTopic(subject string) { s.registry.subscribers.removeSubject(s, subject) }
+func (s *Stream) removeTopic(subject string) {
+	s.registry.subscribers.removeSubject(s, subject)
+	s.registry.leaveTopic(s, subject[len(topicPrefix):])
+}
 
 // readRevocations has the stream read revocations from its position on.
 func (s *Stream) readRevocations() {
@@ -147,6 +153,7 @@ func (s *Stream) appendTopics(t *turn, d topicsData, id string) {
 		id = ""
 	}
 	t.own = appendOwn(t.own, typeTopics, id, d)
+	t.own = s.registry.appendPresent(t.own, d.Added, false)
 }
 
 // isRevoked reports whether a topic was taken from the user or from all users between two

@@ -139,28 +139,39 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 			return false, nil // an ended stream does not get it: its client comes back to the position that it had
 		}
 	}
+	moreTransients := false
 	if !ended && s.registry.transients.head.Load() > s.transient.Seq {
-		s.readTransients(ctx, t) // first, and written last: what was sent after a command comes after it
+		// First, and written last: what was sent after a command comes after it.
+		moreTransients = s.readTransients(ctx, t)
 	}
 	more, err = s.read(ctx, t, ended)
-	if err == nil && !more {
-		t.appendTransients(s)
+	if lags := err != nil || more; lags {
+		s.missed = s.missed || slices.ContainsFunc(t.transient, isPresence)
+		return more, err
 	}
-	return more, err
+	t.appendTransients(s)
+	if s.missed && !ended && !moreTransients {
+		s.missed = false
+		t.own = s.appendPresent(t.own, true)
+	}
+	return moreTransients, nil
 }
 
 // readTransients puts into t the transient events that have come. They are written if the stream does
-// not lag.
-func (s *Stream) readTransients(ctx context.Context, t *turn) {
+// not lag. It reports whether there are more.
+func (s *Stream) readTransients(ctx context.Context, t *turn) (more bool) {
 	page, err := s.registry.transients.log.Read(ctx, eventlog.Query{
 		Subjects:   s.eventSubjects(),
 		After:      s.transient,
 		MaxEntries: maxTurnEvents,
 		MaxBytes:   maxTurnBytes,
 	}, t.transient)
-	if err == nil {
-		t.transient, s.transient = page.Entries, page.Through
+	if err != nil {
+		return false
 	}
+	t.transient, s.transient = page.Entries, page.Through
+	s.missed = s.missed || page.Gap != ""
+	return page.More
 }
 
 // appendTransients appends the transient events of the turn, without IDs.
@@ -183,7 +194,7 @@ func (s *Stream) mayHave(e *eventlog.Entry) bool {
 // if it did not look.
 func (s *Stream) readCommands(ctx context.Context, ended bool) (through eventlog.Cursor, err error) {
 	since := s.commanded.Swap(0)
-	if since == 0 && (!ended || s.registry.presence == nil) {
+	if since == 0 && (!ended || s.registry.cluster == nil) {
 		return through, nil
 	}
 	if through, err = s.lookAhead(ctx, s.at, s.noWait); err != nil {
@@ -266,10 +277,12 @@ func (s *Stream) passGap(ctx context.Context, t *turn, page eventlog.Page, ended
 	if !ended && s.hasPrelude(true) {
 		t.own = appendOwn(t.own, typeGap, "", gapData{Reason: page.Gap})
 		s.takeGranting(t)
+		t.own = s.appendPresent(t.own, false)
 		s.beginStart(false)
 		return true, nil
 	}
 	s.sent = s.at.Seq
 	t.own = appendOwn(t.own, typeGap, s.at.String(), gapData{Reason: page.Gap})
+	t.own = s.appendPresent(t.own, false)
 	return true, nil
 }

@@ -12,19 +12,21 @@ import (
 	"github.com/ginsse/ginsse/internal/presence"
 )
 
-// Users move between nodes while messages are lost, repeated and reordered. Once messages
-// arrive again, all nodes agree with the truth.
+// Users and members of topics move between nodes while messages are lost, repeated and reordered.
+// Once messages arrive again, all nodes agree with the truth, and on the values.
 func TestNodesAgreeAfterMessagesAreLostAndReordered(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(10) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { converge(t, rand.New(rand.NewPCG(seed, 0))) })
-		})
+	for name, option := range map[string]func(*presence.Config){"at_once": func(*presence.Config) {}, "with_grace": withGrace} {
+		for seed := range uint64(6) {
+			t.Run(fmt.Sprint(name, seed), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { converge(t, rand.New(rand.NewPCG(seed, 0)), option) })
+			})
+		}
 	}
 }
 
-func converge(t *testing.T, random *rand.Rand) {
+func converge(t *testing.T, random *rand.Rand, option func(*presence.Config)) {
 	const users, steps = 700, 300
 	var mu sync.Mutex // guards random
 	chance := func(n int) int {
@@ -38,11 +40,12 @@ func converge(t *testing.T, random *rand.Rand) {
 		}
 	}
 	name := func(user int) string { return fmt.Sprint(user, strings.Repeat("x", 240)) } // a list takes several messages
-	_, nodes := startAll(t, "a", "b", "c")
+	_, nodes := startAllWith(t, option, "a", "b", "c")
 	for _, n := range nodes {
 		n.setCarry(lossy)
 	}
 	joined := make([][users]bool, len(nodes))
+	topicOf := func(user int) string { return fmt.Sprint("topic", user%30) }
 	for step := range len(nodes)*users + steps {
 		i, user := chance(len(nodes)), chance(users)
 		if step < len(nodes)*users { // first, each user joins at some nodes
@@ -52,8 +55,10 @@ func converge(t *testing.T, random *rand.Rand) {
 		}
 		if joined[i][user] = !joined[i][user]; joined[i][user] {
 			nodes[i].Join(name(user))
+			nodes[i].JoinTopic(topicOf(user), name(user), fmt.Sprint(step))
 		} else {
 			nodes[i].Leave(name(user))
+			nodes[i].LeaveTopic(topicOf(user), name(user))
 		}
 		if step%10 == 0 {
 			pass(time.Duration(chance(300)) * time.Millisecond)
@@ -84,5 +89,16 @@ func converge(t *testing.T, random *rand.Rand) {
 	}
 	for _, n := range nodes {
 		wantStats(t, n, want)
+	}
+	members := 0
+	for topic := range 30 {
+		first := texts(nodes[0].Present(topicOf(topic)))
+		members += len(first)
+		for _, n := range nodes {
+			wantPresent(t, n.Tracker, topicOf(topic), first...)
+		}
+	}
+	if members != want.Users {
+		t.Errorf("%d members, want %d", members, want.Users)
 	}
 }

@@ -18,6 +18,9 @@ import (
 // gathered is enough time for a change to reach all nodes.
 const gathered = 200 * time.Millisecond
 
+// heartbeat is the interval in which an idle node sends a message.
+const heartbeat = 5 * time.Second
+
 // pass lets time pass in a bubble of synctest, and then the nodes handle all messages.
 func pass(d time.Duration) {
 	time.Sleep(d)
@@ -116,19 +119,24 @@ type node struct {
 }
 
 // start adds a node to the mesh and runs its tracker until the test ends.
-func (m *mesh) start(t testing.TB, name string) *node {
+func (m *mesh) start(t testing.TB, name string, options ...func(cfg *presence.Config)) *node {
 	t.Helper()
 	l := &link{mesh: m}
 	m.mu.Lock()
 	m.links = append(m.links, l)
 	m.mu.Unlock()
-	n := &node{link: l, Tracker: presence.New(presence.Config{Node: name, Transport: l, ValidUser: validUser})}
+	cfg := presence.Config{Node: name, Transport: l, ValidName: validName}
+	for _, option := range options {
+		option(&cfg)
+	}
+	n := &node{link: l, Tracker: presence.New(cfg)}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	go n.Run(ctx)
 	t.Cleanup(func() {
 		cancel()
 		<-n.Done()
+		n.Stop()
 	})
 	return n
 }
@@ -136,16 +144,27 @@ func (m *mesh) start(t testing.TB, name string) *node {
 // startAll starts nodes on a new mesh.
 func startAll(t testing.TB, names ...string) (*mesh, []*node) {
 	t.Helper()
+	return startAllWith(t, func(*presence.Config) {}, names...)
+}
+
+// startAllWith is startAll with other settings.
+func startAllWith(t testing.TB, option func(cfg *presence.Config), names ...string) (*mesh, []*node) {
+	t.Helper()
 	m := new(mesh)
 	nodes := make([]*node, len(names))
 	for i, name := range names {
-		nodes[i] = m.start(t, name)
+		nodes[i] = m.start(t, name, option)
 	}
 	synctest.Wait()
 	return m, nodes
 }
 
-func validUser(user string) bool {
+// withGrace has users leave 5 s after their last stream.
+func withGrace(cfg *presence.Config) { cfg.Grace = grace }
+
+const grace = 5 * time.Second
+
+func validName(user string) bool {
 	return user != "" && len(user) <= 256 && !strings.Contains(user, "\x00")
 }
 
@@ -159,6 +178,25 @@ func wantOnline(t *testing.T, n *node, users ...string) {
 	if !maps.Equal(got, want) {
 		t.Errorf("online at node %s: %v, want %v", n.name, got, want)
 	}
+}
+
+// wantPresent fails unless exactly these members are present at a topic, in order. A member is a
+// user with a value: `alice:"A"`.
+func wantPresent(t *testing.T, n *presence.Tracker, topic string, members ...string) {
+	t.Helper()
+	if got := texts(n.Present(topic)); !slices.Equal(got, members) {
+		t.Errorf("present at %s: %v, want %v", topic, got, members)
+	}
+	if got := n.PresentCount(topic); got != len(members) {
+		t.Errorf("%d are present at %s, want %d", got, topic, len(members))
+	}
+}
+
+func texts(members []presence.Member) (texts []string) {
+	for _, m := range members {
+		texts = append(texts, m.User+":"+m.Value)
+	}
+	return texts
 }
 
 func wantStats(t *testing.T, n *node, want presence.Stats) {

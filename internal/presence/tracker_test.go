@@ -402,7 +402,7 @@ func TestHangingTransportDelaysNoCaller(t *testing.T) {
 // come or go with a node do not delay a stream that opens.
 func TestLockIsReleasedWhileManyUsersMove(t *testing.T) {
 	t.Parallel()
-	tracker := presence.New(presence.Config{Node: "a", Transport: new(link), ValidUser: validUser})
+	tracker := presence.New(presence.Config{Node: "a", Transport: new(link), ValidName: validName})
 	tracker.AddPeerUsers(func(yield func(string) bool) {
 		for n := range 5 * presence.BatchSize {
 			if !tracker.Unlocked() {
