@@ -9,7 +9,7 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-// One of a user's streams gets an event. It is found by its session ID, which the page knows from
+// One of a user's streams gets an event. It is found by its ID, which the page knows from
 // sse.open. Metadata that the handler attached would do as well.
 func ExampleStream_Send() {
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})

@@ -222,7 +222,7 @@ func newStream(r *Registry, user string, expires time.Time, cfg *StreamConfig) *
 	return s
 }
 
-// ID returns the stream's session ID. It is random and unique, and the client reads it in the data
+// ID returns the stream's ID. It is random and unique, and the client reads it in the data
 // of sse.open.
 func (s *Stream) ID() string { return s.id }
 
