@@ -74,8 +74,10 @@ func (s *Stream) beginStart(past bool) {
 	c.start()
 }
 
-// sendState begins the prelude of the whole stream at the request of its page.
+// sendState sends what a page needs first, at its request: who is present, and the prelude of the whole
+// stream.
 func (s *Stream) sendState(t *turn) {
+	t.own = s.appendPresent(t.own, true)
 	if s.hasPrelude(true) && !s.holding() {
 		s.takeGranting(t)
 		s.beginStart(false)
