@@ -36,6 +36,7 @@ type (
 		// topic. A revocation after it wins. It is "" if the application grants on its own account.
 		Checked string  `json:"checked,omitempty"`
 		History *string `json:"history,omitempty"` // the past from after this ID comes first; nil for none
+		Page    bool    `json:"page,omitempty"`    // the page has asked for it
 	}
 	renewData struct {
 		Stream string `json:"stream"`
@@ -85,10 +86,10 @@ func (s *Stream) carryOutEarly(command *eventlog.Entry) {
 }
 
 // carryOut carries out a command that the stream has reached. A command that it does not know is of
-// another version, and has no effect. After an error, the stream has not changed.
+// another version, and has no effect. refused says that a grant came too late.
 //
 // id is the ID of what the client gets: the command's position, or "" if the client has not reached it.
-func (s *Stream) carryOut(ctx context.Context, t *turn, command *eventlog.Entry, id string) error {
+func (s *Stream) carryOut(t *turn, command *eventlog.Entry, refused bool, id string) {
 	s.carryOutEarly(command)
 	switch name, data := parseCommand(command); name {
 	case grantCommand, revokeCommand:
@@ -97,7 +98,7 @@ func (s *Stream) carryOut(ctx context.Context, t *turn, command *eventlog.Entry,
 		case name == revokeCommand:
 			s.revoke(t, d.Topic, id)
 		default:
-			return s.grant(ctx, t, d, command.At, id)
+			s.grant(t, d, refused, command.At, id)
 		}
 	case stateCommand:
 		var d stateData
@@ -105,7 +106,6 @@ func (s *Stream) carryOut(ctx context.Context, t *turn, command *eventlog.Entry,
 			s.sendState(t)
 		}
 	}
-	return nil
 }
 
 // parseTopicCommand is parseCommand for commands that change topics. For others, and for those that no
@@ -125,20 +125,40 @@ var errCommandsUnread = errors.New("the user's commands could not be read up to 
 
 // skipTo moves the stream to a position without reading the events in between. It carries out
 // the commands there.
+//
+// It reads all of them first: after an error the stream has not changed.
 func (s *Stream) skipTo(ctx context.Context, t *turn, to eventlog.Cursor) error {
+	if s.at == to {
+		return nil
+	}
+	type judged struct {
+		*eventlog.Entry
+		refused bool
+	}
+	var commands []judged
 	through, err := s.readCommandsFrom(ctx, s.topicCommands(), s.at, s.noWait, func(command *eventlog.Entry) error {
-		if command.At.Seq > to.Seq || s.ended.Load() {
+		if command.At.Seq > to.Seq {
 			return nil
 		}
-		return s.carryOut(ctx, t, command, "")
+		refused, err := s.isRefused(ctx, command)
+		commands = append(commands, judged{command, refused})
+		return err
 	})
 	if err == nil && through.Seq < to.Seq {
 		err = errCommandsUnread
 	}
-	if err == nil && !s.ended.Load() {
+	if err != nil {
+		return err
+	}
+	for _, command := range commands {
+		if !s.ended.Load() {
+			s.carryOut(t, command.Entry, command.refused, "")
+		}
+	}
+	if !s.ended.Load() {
 		s.at = to
 	}
-	return err
+	return nil
 }
 
 // errNoProgress: a log reports more entries and returns none.

@@ -29,9 +29,12 @@ func (r *Registry) allowTopics(c *gin.Context, s *Stream) error {
 	if err == nil {
 		err = WithTopics(allowed...).apply(&o)
 	}
-	if err == nil {
-		s.setTopics(o.topics)
+	if err != nil {
+		return err
 	}
+	s.setTopics(o.topics)
+	// What the check has read may be newer than the place that the stream had.
+	s.at, err = r.currentHead(c.Request.Context())
 	return err
 }
 
@@ -39,7 +42,7 @@ func (r *Registry) allowTopics(c *gin.Context, s *Stream) error {
 func (r *Registry) checkTopics(c *gin.Context, topics []string) (allowed, refused []string, err error) {
 	allowed, refused = []string{}, []string{}
 	if len(topics) > maxTopics {
-		return nil, nil, fmt.Errorf("%w: more than %d topics", ErrInvalidSubject, maxTopics)
+		return nil, nil, errTooManyTopics
 	}
 	for _, topic := range topics {
 		if err := checkName("topic", topic); err != nil {
@@ -138,6 +141,9 @@ func (r *Registry) mayControl(userID string) time.Duration {
 func (r *Registry) carryOutControl(c *gin.Context, identity Identity, asked controlRequest) (answer controlAnswer, err error) {
 	ctx := context.WithoutCancel(c.Request.Context()) // a page that has gone may have done half
 	answer = controlAnswer{Accepted: []string{}, Refused: []string{}}
+	if len(asked.Remove) > maxTopics {
+		return answer, errTooManyTopics
+	}
 	for _, topic := range asked.Remove {
 		if err := checkName("topic", topic); err != nil {
 			return answer, err
@@ -161,10 +167,10 @@ func (r *Registry) carryOutControl(c *gin.Context, identity Identity, asked cont
 		commands = append(commands, controlCommand{renewCommand, renewData{asked.Stream, identity.Expiry.UnixMilli()}})
 	}
 	for _, topic := range asked.Remove {
-		commands = append(commands, controlCommand{revokeCommand, topicData{Topic: topic, Stream: asked.Stream}})
+		commands = append(commands, controlCommand{revokeCommand, topicData{Topic: topic, Stream: asked.Stream, Page: true}})
 	}
 	for _, topic := range answer.Accepted {
-		commands = append(commands, controlCommand{grantCommand, topicData{Topic: topic, Stream: asked.Stream, Checked: checked.String()}})
+		commands = append(commands, controlCommand{grantCommand, topicData{Topic: topic, Stream: asked.Stream, Checked: checked.String(), Page: true}})
 	}
 	if asked.State {
 		commands = append(commands, controlCommand{stateCommand, stateData{asked.Stream}})
@@ -184,6 +190,8 @@ type controlCommand struct {
 	name string
 	data any
 }
+
+var errTooManyTopics = fmt.Errorf("%w: more than %d topics", ErrInvalidSubject, maxTopics)
 
 var errNoAllowTopicFunc = errors.New("ginsse: a page asks for topics, and RegistryConfig.AllowTopicFunc is not set")
 

@@ -52,7 +52,7 @@ func WithTopics(topics ...string) ServeOption {
 				o.topics = append(o.topics, subject)
 			}
 			if len(o.topics) > maxTopics {
-				return fmt.Errorf("%w: more than %d topics", ErrInvalidSubject, maxTopics)
+				return errTooManyTopics
 			}
 		}
 		return nil
@@ -185,6 +185,7 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 		r.warn(c, "opening a stream", err)
 		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w", ReasonOverloaded, err))
 	}
+	s.at = s.opening
 	if err := r.allowTopics(c, s); err != nil {
 		r.warn(c, "asking for the topics of a stream", err)
 		if errors.Is(err, ErrInvalidSubject) {
@@ -344,16 +345,17 @@ func (r *Registry) currentHead(ctx context.Context) (eventlog.Cursor, error) {
 
 // findPosition sets the position from which a stream reads, and returns the reason for a gap if
 // there is one. The position is the last event ID. If there is none, or the stream cannot resume
-// from it, the position is the head at the stream's opening.
+// from it, the position is the head at the stream's opening; if the application was asked for topics,
+// the head after that, where s.at is.
 func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (eventlog.GapReason, error) {
-	head := s.opening
-	s.at = head
+	head := s.at
+	s.at = s.opening
 	if id == "" {
-		return "", nil
+		return "", s.skipTo(ctx, new(turn), head)
 	}
-	at, ok := parsePosition(id, head)
+	at, ok := parsePosition(id, s.opening)
 	if !ok {
-		return eventlog.GapUnknown, nil
+		return eventlog.GapUnknown, s.skipTo(ctx, new(turn), head)
 	}
 	// Entries are read later, as the client takes them.
 	page, err := r.log.Read(ctx, eventlog.Query{Subjects: s.eventSubjects(), After: at, MaxEntries: 1}, nil)
@@ -367,7 +369,7 @@ func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (even
 	case err != nil:
 		return "", err
 	case changed:
-		return gapTopics, nil
+		return gapTopics, s.skipTo(ctx, new(turn), head)
 	}
 	s.at = at
 	return "", nil

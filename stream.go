@@ -150,6 +150,7 @@ type Stream struct {
 	more        bool            // there is more to write than one turn takes, or the stream must look again
 	lookedAgain bool            // an ended stream has looked once more
 	failing     bool            // the log could not be read
+	lags        bool            // the last page of the log was full
 	missed      bool            // it may have missed transient events of presence
 	cutOff      bool            // there were entries from before on
 	noWait      bool            // the writer must not wait for the store of the log

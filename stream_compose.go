@@ -170,13 +170,13 @@ func (s *Stream) appendHeartbeat(t *turn, due beat) {
 	if due == noBeat || s.ended.Load() {
 		return // the position of an ended stream may be past entries that its end has cut off
 	}
-	holding := s.holding()
-	moved := s.registry != nil && s.at.Seq != s.sent && !holding
+	hidden := s.hidesPosition()
+	moved := s.registry != nil && s.at.Seq != s.sent && !hidden
 	if !moved && (due != silenceBeat || !t.isEmpty()) {
 		return
 	}
 	switch {
-	case moved || s.registry != nil && !s.cfg.HeartbeatComments && !holding:
+	case moved || s.registry != nil && !s.cfg.HeartbeatComments && !hidden:
 		s.appendPosition(t)
 	case s.registry != nil && !s.cfg.HeartbeatComments:
 		t.own = appendOwn(t.own, typeHeartbeat, "", nil) // the client must not come back to this position
@@ -276,7 +276,7 @@ func isFinal(err error) bool {
 // before its end. On a shared log, other nodes may have sent something that this node had not seen
 // at the end, unless that has a place in the log.
 func (s *Stream) mayHaveMissed(ctx context.Context) bool {
-	if s.failing || s.more || !s.lookedAgain || s.at.Seq+1 < s.endsBefore() || s.holding() {
+	if s.failing || s.more || !s.lookedAgain || s.at.Seq+1 < s.endsBefore() || s.hidesPosition() {
 		return true
 	}
 	s.mu.Lock()

@@ -61,41 +61,44 @@ func (s *Stream) setTopics(subjects []string) {
 	}
 }
 
+// isRefused reports whether a command is a grant that came too late: the topic was revoked after the
+// application had been asked.
+func (s *Stream) isRefused(ctx context.Context, command *eventlog.Entry) (bool, error) {
+	name, d := parseTopicCommand(command)
+	if name != grantCommand || d.Checked == "" || d.Stream != s.id {
+		return false, nil
+	}
+	checked, err := eventlog.ParseCursor(d.Checked)
+	if err != nil {
+		return true, nil //nolint:nilerr // no node writes it
+	}
+	return s.isRevoked(ctx, d.Topic, checked, command.At)
+}
+
 // grant adds a topic at a command, or has its past and its state collected first.
-func (s *Stream) grant(ctx context.Context, t *turn, d topicData, at eventlog.Cursor, id string) error {
+func (s *Stream) grant(t *turn, d topicData, refused bool, at eventlog.Cursor, id string) {
 	subject := topicPrefix + d.Topic
 	if slices.Contains(s.topicSubjects(), subject) || s.isGranting(d.Topic) {
 		if d.Stream != "" {
 			s.appendTopics(t, topicsData{}, id) // the page waits for it
 		}
-		return nil
+		return
 	}
-	if s.tooManyTopics() {
+	if refused || s.tooManyTopics() {
 		s.appendTopics(t, topicsData{Refused: []string{d.Topic}}, id)
-		return nil
-	}
-	if d.Checked != "" {
-		if checked, err := eventlog.ParseCursor(d.Checked); err != nil {
-			return nil //nolint:nilerr // no node writes it
-		} else if revoked, err := s.isRevoked(ctx, d.Topic, checked, at); err != nil {
-			return err
-		} else if revoked {
-			s.appendTopics(t, topicsData{Refused: []string{d.Topic}}, id)
-			return nil
-		}
+		return
 	}
 	s.readRevocations()
 	if d.History == nil && (s.preludes == nil || s.preludes.state == nil) {
 		s.addTopic(subject)
 		s.appendTopics(t, topicsData{Added: []string{d.Topic}}, id)
-		return nil
+		return
 	}
 	if s.preludes == nil {
 		s.preludes = new(preludes)
 	}
-	s.preludes.granting = append(s.preludes.granting, granting{topic: d.Topic, at: at, history: d.History})
+	s.preludes.granting = append(s.preludes.granting, &granting{topic: d.Topic, at: at, history: d.History})
 	s.beginGranted()
-	return nil
 }
 
 // revoke removes a topic.
@@ -106,13 +109,13 @@ func (s *Stream) revoke(t *turn, topic, id string) {
 		s.removeTopic(subject)
 		s.appendTopics(t, topicsData{Removed: []string{topic}}, id)
 	case s.isGranting(topic):
-		s.preludes.granting = slices.DeleteFunc(s.preludes.granting, func(g granting) bool { return g.topic == topic })
+		s.preludes.granting = slices.DeleteFunc(s.preludes.granting, func(g *granting) bool { return g.topic == topic })
 		s.appendTopics(t, topicsData{Refused: []string{topic}}, id)
 	}
 }
 
 func (s *Stream) isGranting(topic string) bool {
-	return s.preludes != nil && slices.ContainsFunc(s.preludes.granting, func(g granting) bool { return g.topic == topic })
+	return s.preludes != nil && slices.ContainsFunc(s.preludes.granting, func(g *granting) bool { return g.topic == topic })
 }
 
 func (s *Stream) tooManyTopics() bool {
@@ -147,7 +150,7 @@ func (s *Stream) readRevocations() {
 func (s *Stream) appendTopics(t *turn, d topicsData, id string) {
 	d.Topics = s.topicNames()
 	slices.Sort(d.Topics)
-	if id != "" && !s.holding() {
+	if id != "" && !s.hidesPosition() {
 		s.sent = s.at.Seq
 	} else {
 		id = ""
@@ -160,7 +163,7 @@ func (s *Stream) appendTopics(t *turn, d topicsData, id string) {
 // positions. It also does so if that is not known, because the commands have left the log.
 func (s *Stream) isRevoked(ctx context.Context, topic string, after, through eventlog.Cursor) (revoked bool, err error) {
 	return s.findCommand(ctx, after, through, func(name string, d topicData) bool {
-		return name == revokeCommand && d.Topic == topic && (d.Stream == "" || d.Stream == s.id)
+		return name == revokeCommand && d.Topic == topic && !d.Page && (d.Stream == "" || d.Stream == s.id)
 	})
 }
 

@@ -130,23 +130,29 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 	case ended && !through.IsZero() && through.Epoch == s.at.Epoch && through.Seq+1 < before:
 		return false, nil // a command may be there, but the node is partitioned
 	}
-	if s.preludes != nil && s.preludes.current != nil {
-		switch p := s.preludes.current; {
-		case p.ready.Load() && !ended:
-			err := s.finishPrelude(ctx, t, p)
-			return err == nil, err
-		case p.granted == nil:
-			return false, nil // an ended stream does not get it: its client comes back to the position that it had
+	switch {
+	case ended || s.preludes == nil || s.preludes.current == nil:
+		if ended && s.holding() {
+			return false, nil // the client comes back to the position that it had
 		}
+	case s.preludes.current.ready.Load():
+		return s.writePrelude(ctx, t, s.preludes.current)
+	case s.holding():
+		return false, nil
 	}
-	moreTransients := false
+	before, moreTransients := s.transient, false
 	if !ended && s.registry.transients.head.Load() > s.transient.Seq {
 		// First, and written last: what was sent after a command comes after it.
 		moreTransients = s.readTransients(ctx, t)
 	}
 	more, err = s.read(ctx, t, ended)
-	if lags := err != nil || more; lags {
+	switch {
+	case err == nil && !more:
+	case s.lags:
 		s.missed = s.missed || slices.ContainsFunc(t.transient, isPresence)
+		return more, err
+	default: // they come with the rest of the turn
+		s.transient = before
 		return more, err
 	}
 	t.appendTransients(s)
@@ -215,33 +221,56 @@ func (s *Stream) read(ctx context.Context, t *turn, ended bool) (more bool, err 
 	if err != nil {
 		return false, err
 	}
+	s.lags = page.More
 	if page.Gap != "" {
 		return s.passGap(ctx, t, page, ended)
 	}
-	t.entries, s.at, more = page.Entries, page.Through, page.More
-	if resuming && s.at.Seq >= s.opening.Seq {
+	t.entries, more = page.Entries, page.More
+	at := page.Through
+	if resuming && at.Seq >= s.opening.Seq {
 		t.cut(func(e *eventlog.Entry) bool { return e.At.Seq > s.opening.Seq })
-		s.at, more = s.opening, true
+		at, more = s.opening, true
 	}
-	if command := t.cut(s.isCommand); command != nil {
-		if command.At.Seq > s.opening.Seq {
-			if err := s.carryOut(ctx, t, command, command.At.String()); err != nil {
-				clear(t.entries)
-				t.entries = t.entries[:0] // they are read again
-				return false, err
-			}
+	s.cutEnd(t)
+	command, refused := t.cut(s.isCommand), false
+	if command != nil {
+		if refused, err = s.isRefused(ctx, command); err != nil {
+			clear(t.entries)
+			t.entries = t.entries[:0] // they are read again
+			return false, err
 		}
-		s.at, more = command.At, true
+		at, more = command.At, true
 	}
+	s.at = at
+	t.entries = slices.DeleteFunc(t.entries, func(e *eventlog.Entry) bool { return !s.mayHave(e) })
+	switch n := len(t.entries); {
+	case s.hidesPosition():
+		t.hideIDs()
+	case n > 0:
+		s.sent = max(s.sent, t.entries[n-1].At.Seq)
+	}
+	if command != nil && command.At.Seq > s.opening.Seq {
+		s.carryOut(t, command, refused, command.At.String())
+	}
+	s.cutEnd(t) // the stream may have ended meanwhile
+	return more, nil
+}
+
+// cutEnd removes what an ended stream does not deliver.
+func (s *Stream) cutEnd(t *turn) {
 	if before := s.endsBefore(); before != 0 {
 		cut := t.cut(func(e *eventlog.Entry) bool { return e.At.Seq >= before })
 		s.cutOff = s.cutOff || cut != nil
 	}
-	t.entries = slices.DeleteFunc(t.entries, func(e *eventlog.Entry) bool { return !s.mayHave(e) })
-	if n := len(t.entries); n > 0 {
-		s.sent = max(s.sent, t.entries[n-1].At.Seq)
+}
+
+// hideIDs has the entries of the turn written without IDs.
+func (t *turn) hideIDs() {
+	for _, e := range t.entries {
+		t.own = e.AppendFrame(t.own)
 	}
-	return more, nil
+	clear(t.entries)
+	t.entries = t.entries[:0]
 }
 
 // cut removes the first entry that at reports true for, and all after it. It returns that
@@ -275,14 +304,13 @@ func (s *Stream) passGap(ctx context.Context, t *turn, page eventlog.Page, ended
 	}
 	s.registry.gaps.Add(1)
 	if !ended && s.hasPrelude(true) {
-		t.own = appendOwn(t.own, typeGap, "", gapData{Reason: page.Gap})
-		s.takeGranting(t)
-		t.own = s.appendPresent(t.own, false)
 		s.beginStart(false)
-		return true, nil
 	}
-	s.sent = s.at.Seq
-	t.own = appendOwn(t.own, typeGap, s.at.String(), gapData{Reason: page.Gap})
+	id := ""
+	if !s.hidesPosition() {
+		id, s.sent = s.at.String(), s.at.Seq
+	}
+	t.own = appendOwn(t.own, typeGap, id, gapData{Reason: page.Gap})
 	t.own = s.appendPresent(t.own, false)
 	return true, nil
 }

@@ -400,8 +400,9 @@ func TestRevocationDuringTheCheckWins(t *testing.T) {
 			wantNext(t, stream, `sse.topics {"topics":[],"refused":["board"]}`)
 			// The same while a stream opens.
 			opened := server.Open(t, "/events?topic=board", as("alice"))
-			opened.NextOf("sse.open")
-			wantNext(t, opened, `sse.topics {"topics":[],"removed":["board"]}`)
+			if open := opened.NextOf("sse.open"); strings.Contains(open.Data, "board") {
+				t.Errorf("got %s, with the topic", open.Data)
+			}
 		})
 	}
 }
