@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,15 +80,18 @@ type transients struct {
 	log  *eventlog.MemoryLog
 	head atomic.Uint64 // highest sequence known to be visible
 
-	held  atomic.Int64 // length of later
-	mu    sync.Mutex   // guards later
-	later []heldTransient
+	held atomic.Int64 // above 0 if an event waits
+
+	mu         sync.Mutex // guards the fields below; held while events are added to log
+	later      []heldTransient
+	laterBytes int
 }
 
 // heldTransient is an event of another node that has seen more of the registry's log than this
 // one. It waits until this node has, so that no stream gets what was sent after a command
 // before it has read the command.
 type heldTransient struct {
+	node   string // the sender
 	record eventlog.Record
 	after  uint64 // a sequence of the registry's log
 	until  time.Time
@@ -129,15 +133,19 @@ func (t *transients) add(r eventlog.Record) {
 	_, _ = t.log.Append(context.Background(), r) // it is small, and the log does not wait
 }
 
-// addAfter delivers an event when the registry's log has reached a sequence here.
-func (t *transients) addAfter(r eventlog.Record, after uint64, seen func() uint64) {
+// addAfter delivers an event of another node when the registry's log has reached a sequence here, and
+// after those that the node has sent before. seen returns what has been reached.
+func (t *transients) addAfter(node string, r eventlog.Record, after uint64, seen func() uint64) {
 	t.mu.Lock()
-	if len(t.later) < maxHeld {
-		t.later = append(t.later, heldTransient{r, after, time.Now().Add(transientAge)})
-		t.held.Store(int64(len(t.later)))
+	defer t.mu.Unlock()
+	t.later = append(t.later, heldTransient{node, r, after, time.Now().Add(transientAge)})
+	t.laterBytes += len(r.Frame)
+	t.held.Store(1) // before seen: who raises it from here on calls release
+	t.releaseLocked(seen())
+	if len(t.later) > maxHeld || t.laterBytes > transientBytes {
+		t.laterBytes -= len(t.later[0].record.Frame)
+		t.later = slices.Delete(t.later, 0, 1)
 	}
-	t.mu.Unlock()
-	t.release(seen()) // it may have been reached meanwhile
 }
 
 // release delivers the events that waited for a sequence of the registry's log.
@@ -145,25 +153,29 @@ func (t *transients) release(seen uint64) {
 	if t.held.Load() == 0 {
 		return
 	}
-	now := time.Now()
 	t.mu.Lock()
-	var due []eventlog.Record
-	kept := t.later[:0]
-	for _, held := range t.later {
+	defer t.mu.Unlock()
+	t.releaseLocked(seen)
+}
+
+func (t *transients) releaseLocked(seen uint64) {
+	now := time.Now()
+	var waiting []string // nodes
+	t.later = slices.DeleteFunc(t.later, func(held heldTransient) bool {
 		switch {
-		case held.after <= seen:
-			due = append(due, held.record)
-		case now.Before(held.until):
-			kept = append(kept, held)
+		case !now.Before(held.until):
+		case held.after <= seen && !slices.Contains(waiting, held.node):
+			t.add(held.record)
+		default:
+			if !slices.Contains(waiting, held.node) {
+				waiting = append(waiting, held.node)
+			}
+			return false
 		}
-	}
-	clear(t.later[len(kept):])
-	t.later = kept
-	t.held.Store(int64(len(kept)))
-	t.mu.Unlock()
-	for _, r := range due {
-		t.add(r)
-	}
+		t.laterBytes -= len(held.record.Frame)
+		return true
+	})
+	t.held.Store(int64(len(t.later)))
 }
 
 // raise raises a value to at least v.
@@ -222,9 +234,8 @@ func (r *Registry) receiveTransient(message []byte) {
 		record.Key != "" && eventlog.CheckName(record.Key) != nil || eventlog.CheckFrame(record.Frame) != nil {
 		return
 	}
-	if seen.Epoch != r.epoch.Load() || seen.Seq <= r.head.Load() {
-		r.transients.add(record)
-		return
+	if seen.Epoch != r.epoch.Load() {
+		seen.Seq = 0 // of a log that was recreated
 	}
-	r.transients.addAfter(record, seen.Seq, r.head.Load)
+	r.transients.addAfter(lines[0], record, seen.Seq, r.head.Load)
 }

@@ -372,6 +372,9 @@ func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (even
 		return gapTopics, s.skipTo(ctx, new(turn), head)
 	}
 	s.at = at
+	if at.Seq < head.Seq { // the stream may be far from a command that came since its opening
+		s.commanded.Store(1)
+	}
 	return "", nil
 }
 
