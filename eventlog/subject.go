@@ -21,6 +21,8 @@ const (
 	KindTopic Kind = "topic"
 	// KindCommand: commands to the streams of one user, such as to end.
 	KindCommand Kind = "command"
+	// KindRun: what one run has sent, and commands to it. Streams read none of these.
+	KindRun Kind = "run"
 	// KindAll: events for every stream. This kind has no name.
 	KindAll Kind = "all"
 )
@@ -43,15 +45,15 @@ func Subject(kind Kind, name string) string {
 	}
 }
 
-// SplitSubject is the inverse of [Subject]. Subjects are "all", and "user:", "topic:" or
-// "command:" followed by a name. ok is false for any other text.
+// SplitSubject is the inverse of [Subject]. Subjects are "all", and "user:", "topic:", "command:" or
+// "run:" followed by a name. ok is false for any other text.
 func SplitSubject(subject string) (kind Kind, name string, ok bool) {
 	if subject == SubjectAll {
 		return KindAll, "", true
 	}
 	prefix, name, _ := strings.Cut(subject, ":")
 	switch kind = Kind(prefix); kind {
-	case KindUser, KindTopic, KindCommand:
+	case KindUser, KindTopic, KindCommand, KindRun:
 		return kind, name, CheckName(name) == nil
 	default:
 		return "", "", false
