@@ -32,17 +32,23 @@ const commandPrefix = string(eventlog.KindCommand) + ":"
 // carryOut carries out a command. A command that it does not know is of another version, and
 // has no effect.
 func (s *Stream) carryOut(command *eventlog.Entry) {
+	if reason, ok := disconnectReason(command); ok {
+		s.endAt(reason, command.At.Seq)
+	}
+}
+
+// disconnectReason returns the reason of a command to disconnect; ok is false for another command.
+func disconnectReason(command *eventlog.Entry) (reason Reason, ok bool) {
 	data, ok := bytes.CutPrefix(command.Block, []byte("event: "+disconnectCommand+"\ndata: "))
 	if !ok {
-		return
+		return "", false
 	}
 	data, _, _ = bytes.Cut(data, []byte("\n"))
 	var disconnect disconnectData
-	reason := ReasonReauthenticate // the command may be for the stream
-	if json.Unmarshal(data, &disconnect) == nil {
-		reason = disconnect.Reason.orDisconnected()
+	if json.Unmarshal(data, &disconnect) != nil {
+		return ReasonReauthenticate, true // the command may be for the stream
 	}
-	s.endAt(reason, command.At.Seq)
+	return disconnect.Reason.orDisconnected(), true
 }
 
 // errCommandsUnread: the log could not say whether there were commands before a position.

@@ -55,6 +55,9 @@ type RegistryConfig struct {
 	// streams that write an event share one copy of it. Default 1 MiB.
 	MaxEventBytes int
 
+	// Run holds the settings of runs: see [Registry.Run].
+	Run RunConfig
+
 	// LastEventIDParameter is the query parameter in which a page that was reloaded may name its
 	// last event ID. The Last-Event-ID header, which a browser sends when it reconnects, takes
 	// precedence. It cannot be off. Default "lastEventId".
@@ -104,6 +107,7 @@ type Registry struct {
 	end  context.CancelFunc // ends life
 
 	subscribers subscribers
+	wakers      wakers
 	writers     *writers
 	presence    *presence.Tracker // nil unless the log connects several nodes
 
@@ -120,8 +124,11 @@ type Registry struct {
 	mu        sync.Mutex
 	state     registryState
 	admission admission
-	active    int           // streams that are served, and hooks that have not returned
-	idle      chan struct{} // closed when active is 0 after closing; nil before
+	followers followers
+	runs      map[*Run]struct{} // that have not ended
+	runsOf    map[string]int    // the same by user; none is 0
+	active    int               // streams that are served, runs, and hooks that have not returned
+	idle      chan struct{}     // closed when active is 0 after closing; nil before
 }
 
 type registryState int
@@ -167,6 +174,9 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	if cfg.Stream, err = cfg.Stream.resolve(defaultStreamConfig); err != nil {
 		return nil, fmt.Errorf("ginsse: RegistryConfig.Stream.%w", err)
 	}
+	if cfg.Run, err = cfg.Run.resolve(); err != nil {
+		return nil, fmt.Errorf("ginsse: RegistryConfig.Run.%w", err)
+	}
 	if cfg.Log == nil {
 		if cfg.Log, err = eventlog.NewMemoryLog(eventlog.MemoryLogConfig{}); err != nil {
 			return nil, err
@@ -187,6 +197,9 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		logger:      cfg.Logger,
 		subscribers: subscribers{lists: make(map[string]*subscriberList)},
 		admission:   newAdmission(cfg),
+		followers:   followers{byUser: make(map[string][]*Stream)},
+		runs:        make(map[*Run]struct{}),
+		runsOf:      make(map[string]int),
 	}
 	r.writers = newWriters(r.head.Load)
 	r.life, r.end = context.WithCancel(context.Background())
@@ -213,7 +226,14 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 // any order: the streams read the log and see for themselves.
 func (r *Registry) notify(subject string, seq uint64) {
 	r.seen(seq)
+	if strings.HasPrefix(subject, runPrefix) {
+		r.wakers.wake(subject)
+		return
+	}
 	user, mayCommand := strings.CutPrefix(subject, commandPrefix)
+	if mayCommand || subject == "" {
+		r.wakers.wake(subject)
+	}
 	switch {
 	case mayCommand:
 		subject = userSubject(user)

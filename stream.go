@@ -149,6 +149,7 @@ type Stream struct {
 	failing     bool            // the log could not be read
 	cutOff      bool            // there were entries from before on
 	noWait      bool            // the writer must not wait for the store of the log
+	follows     bool            // it follows a run, and only the run's own end is final
 	schedule
 
 	mu      sync.Mutex    // guards the fields below, up to position; never held during I/O
