@@ -167,18 +167,16 @@ func parseRunEventID(text string) (id runEventID, ok bool) {
 func parseEvent(block []byte) (e Event) {
 	var data, comment []string
 	for line := range strings.Lines(string(block)) {
-		field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		value = strings.TrimPrefix(value, " ")
-		switch field {
-		case "":
-			comment = append(comment, value)
-		case "event":
-			e.Type = value
-		case "data":
-			data = append(data, value)
-		case "retry":
-			ms, _ := strconv.ParseInt(value, 10, 64)
+		line = strings.TrimSuffix(line, "\n")
+		if text, ok := strings.CutPrefix(line, "data: "); ok {
+			data = append(data, text)
+		} else if text, ok := strings.CutPrefix(line, "event: "); ok {
+			e.Type = text
+		} else if text, ok := strings.CutPrefix(line, "retry: "); ok {
+			ms, _ := strconv.ParseInt(text, 10, 64)
 			e.ReconnectionTime = time.Duration(ms) * time.Millisecond
+		} else if text, ok := strings.CutPrefix(line, ": "); ok {
+			comment = append(comment, text)
 		}
 	}
 	if data != nil {
