@@ -28,10 +28,11 @@ func (r *Registry) RunHandler(param string) gin.HandlerFunc {
 // client gets nothing else, apart from heartbeats as comments. Several clients may follow a run, and
 // a slow one delays no other.
 //
-// At the end of a run that is done or was stopped, the stream ends with [DoneID]. A client that has
-// everything is answered with 204, which ends a browser's EventSource. After any other end the client
-// should come back: for the rest, or if the run has failed, for status 410. The stream also ends when
-// [Registry.Disconnect] is called for the user, when the credential expires, and at shutdown.
+// At the end of a run that is done or was stopped, the stream ends with [DoneID]. A client that comes
+// back then is answered with 204, which ends a browser's EventSource. Any other end breaks the
+// response off, so that no client takes it for complete: fetch reports a network error, and an
+// EventSource comes back. It gets the rest, or if the run has failed, status 410. The stream also ends
+// when [Registry.Disconnect] is called for the user, when the credential expires, and at shutdown.
 //
 // ServeRun returns nil if the client got everything, or needed no stream. Otherwise it returns why the
 // stream has ended, as [Serve] does. Before the stream has begun, the errors and their answers are

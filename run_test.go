@@ -75,11 +75,11 @@ func request(t testing.TB, server *ssetest.Server, method, path, user string, he
 	return response.StatusCode, string(text[:n])
 }
 
-// wantEndOfRun fails unless the stream ends, with DoneID or without.
+// wantEndOfRun fails unless the stream ends: with DoneID, or with a response that is not complete.
 func wantEndOfRun(t testing.TB, s *ssetest.Stream, done bool) {
 	t.Helper()
 	rest, err := s.WaitEnd()
-	if len(rest) > 0 || err != nil {
+	if len(rest) > 0 || done != (err == nil) {
 		t.Fatalf("got %v at the end, error %v", rest, err)
 	}
 	if got := s.LastEventID() == ginsse.DoneID; got != done {
@@ -281,6 +281,23 @@ func TestRunIsFoundByItsUserAlone(t *testing.T) {
 	if got := run.Err(); got != nil {
 		t.Errorf("the run has ended: %v", got)
 	}
+}
+
+// A client that knows no IDs sees it by the response.
+func TestEndOfAFailedRunIsNoEndOfTheResponse(t *testing.T) {
+	t.Parallel()
+	onEachTransport(t, func(t *testing.T, tr transport) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		server := tr.start(t, newRunEngine(t, registry), nil)
+		for name, failure := range map[string]error{"done": nil, "failed": errors.New("broken")} {
+			run := startRun(t, registry, func(_ context.Context, run *ginsse.Run) error {
+				return errors.Join(sendNumbers(run, 1, 100), failure)
+			})
+			s := connect(t, server, "/runs/"+run.ID(), as("alice"))
+			wantNumbers(t, s, 1, 100)
+			wantEndOfRun(t, s, name == "done")
+		}
+	})
 }
 
 func TestFailedRunDoesNotLookComplete(t *testing.T) {
