@@ -3,7 +3,6 @@ package ginsse_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -789,35 +788,4 @@ func TestRunWithAnEventThatTheLogRefusesFails(t *testing.T) {
 		wantNumbers(t, s, 1, 1)
 		wantEndOfRun(t, s, false)
 	})
-}
-
-func ExampleRegistry_Run() {
-	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer registry.Close()
-	ctx := context.Background()
-	run, err := registry.Run(ctx, "alice", func(_ context.Context, run *ginsse.Run) error {
-		for _, token := range []string{"Hello", ", ", "world"} {
-			if err := run.Send(ginsse.Event{Data: token}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	// Any node, as often as the user asks:
-	for e, err := range registry.RunEvents(ctx, "alice", run.ID(), "") {
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		fmt.Print(e.Data)
-	}
-	// Output: Hello, world
 }
