@@ -154,32 +154,51 @@ func TestEightTabsFollowARunAndASlowOneDelaysNoOther(t *testing.T) {
 
 func TestDisconnectEndsFollowersAtItsPlace(t *testing.T) {
 	t.Parallel()
-	_, registries := nodes(t, eventlog.MemoryLogConfig{})
-	server := ssetest.NewServer(t, newRunEngine(t, registries[1]))
-	more := make(chan int)
-	run := startRun(t, registries[0], func(_ context.Context, run *ginsse.Run) error {
-		for n := range more {
-			if err := sendNumbers(run, n, n); err != nil {
-				return err
+	synctest.Test(t, func(t *testing.T) {
+		all := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+		var held atomic.Pointer[chan struct{}]
+		log := &changedNode{Node: all[1], onRead: func(_ context.Context, q eventlog.Query) error {
+			if gate := held.Load(); gate != nil && strings.HasPrefix(q.Subjects[0], "run:") {
+				<-*gate
+			}
+			return nil
+		}}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: all[0]})
+		server := ssetest.NewServer(t, newRunEngine(t, newRegistry(t, ginsse.RegistryConfig{Log: log})))
+		more := make(chan int)
+		run := startRun(t, registry, func(_ context.Context, run *ginsse.Run) error {
+			for n := range more {
+				if err := sendNumbers(run, n, n); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		s := follow(t, server, run)
+		more <- 1
+		wantNumbers(t, s, 1, 1)
+		gate := make(chan struct{})
+		held.Store(&gate)
+		disconnect := func(user string) {
+			pass(time.Second) // what was sent is in the log
+			if _, err := registry.Disconnect(t.Context(), user, "signed out"); err != nil {
+				t.Fatal(err)
 			}
 		}
-		return nil
+		disconnect("bob")
+		more <- 2
+		disconnect("alice")
+		more <- 3
+		pass(time.Second)
+		held.Store(nil)
+		close(gate)
+		wantNumbers(t, s, 2, 2)
+		wantEndOfRun(t, s, false)
+		later := follow(t, server, run, ssetest.LastEventID(s.LastEventID()))
+		wantNumbers(t, later, 3, 3)
+		close(more)
+		wantEndOfRun(t, later, true)
 	})
-	s := follow(t, server, run)
-	more <- 1
-	wantNumbers(t, s, 1, 1)
-	if _, err := registries[0].Disconnect(t.Context(), "bob", ""); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := registries[0].Disconnect(t.Context(), "alice", "signed out"); err != nil {
-		t.Fatal(err)
-	}
-	more <- 2
-	wantEndOfRun(t, s, false)
-	later := follow(t, server, run, ssetest.LastEventID(s.LastEventID()))
-	wantNumbers(t, later, 2, 2)
-	close(more)
-	wantEndOfRun(t, later, true)
 }
 
 // The client takes nothing, so the follower waits for it.

@@ -705,16 +705,18 @@ func TestRunFailsWhenTheLogTakesNothingForLong(t *testing.T) {
 			pass(time.Second)
 			broken.Store(true)
 			_ = run.Send(numbered(2)) // it is gathered
+			pass(time.Second)
+			_ = run.Send(numbered(3)) // while that is tried again
 			<-ctx.Done()
 			if took := time.Since(begin); took < 20*time.Second || took > 26*time.Second {
 				t.Errorf("the run failed after %v", took)
 			}
 			broken.Store(false)
-			return run.Send(numbered(3))
+			return run.Send(numbered(4))
 		})
 		s := follow(t, server, run)
 		s.Patience = time.Hour
-		wantNumbers(t, s, 1, 2) // what was gathered comes with the end
+		wantNumbers(t, s, 1, 3) // what was gathered comes with the end
 		wantEndOfRun(t, s, false)
 		<-run.Done()
 		if err := run.Err(); !errors.Is(err, errBrokerAway) {
@@ -766,17 +768,40 @@ func (n *storingNode) Append(ctx context.Context, r eventlog.Record) (eventlog.C
 	return at, err
 }
 
+// changedLog is a log of which Append is changed.
+type changedLog struct {
+	*eventlog.MemoryLog
+
+	append func(r eventlog.Record) (stored bool, err error)
+}
+
+func (l *changedLog) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
+	if stored, err := l.append(r); !stored || err != nil {
+		head, _ := l.Head(ctx)
+		return head, err
+	}
+	return l.MemoryLog.Append(ctx, r)
+}
+
 func TestRunWithAnEventThatTheLogRefusesFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		registry := newRegistry(t, ginsse.RegistryConfig{
-			Log: newMemoryLog(t, eventlog.MemoryLogConfig{MaxBytes: 50 << 10}),
+			Log: &changedLog{newMemoryLog(t, eventlog.MemoryLogConfig{}), func(r eventlog.Record) (bool, error) {
+				if len(r.Frame) < 50<<10 {
+					return true, nil
+				}
+				pass(time.Second)
+				return false, eventlog.ErrTooLarge
+			}},
 		})
 		server := ssetest.NewServer(t, newRunEngine(t, registry))
 		run := startRun(t, registry, func(ctx context.Context, run *ginsse.Run) error {
 			_ = run.Send(numbered(1))
-			pass(time.Second)
-			_ = run.Send(ginsse.Event{Data: strings.Repeat("x", 60<<10)})
+			pass(100 * time.Millisecond)
+			_ = run.Send(ginsse.Event{Type: "n", Data: 2, Comment: strings.Repeat("x", 60<<10)})
+			pass(100 * time.Millisecond)
+			_ = run.Send(numbered(3)) // it must not take the place of the second
 			<-ctx.Done()
 			return nil
 		})
@@ -787,5 +812,32 @@ func TestRunWithAnEventThatTheLogRefusesFails(t *testing.T) {
 		s := follow(t, server, run)
 		wantNumbers(t, s, 1, 1)
 		wantEndOfRun(t, s, false)
+	})
+}
+
+func TestFollowerSeesThatAnEntryIsMissing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{
+			Log: &changedLog{newMemoryLog(t, eventlog.MemoryLogConfig{}), func(r eventlog.Record) (bool, error) {
+				return !strings.HasPrefix(string(r.Frame), ":events 1"), nil
+			}},
+		})
+		server := ssetest.NewServer(t, newRunEngine(t, registry))
+		run := startRun(t, registry, func(_ context.Context, run *ginsse.Run) error {
+			for n := range 3 {
+				_ = run.Send(numbered(n))
+				pass(200 * time.Millisecond)
+			}
+			return nil
+		})
+		<-run.Done()
+		s := follow(t, server, run)
+		wantNumbers(t, s, 0, 0)
+		wantEndOfRun(t, s, false)
+		status, body := request(t, server, http.MethodGet, "/runs/"+run.ID(), "alice", "Last-Event-ID", s.LastEventID())
+		if status != http.StatusGone || !strings.Contains(body, "run_gone") {
+			t.Errorf("coming back: status %d, %s", status, body)
+		}
 	})
 }
