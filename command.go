@@ -69,20 +69,29 @@ func (s *Stream) isCommand(e *eventlog.Entry) bool {
 // carryOutEarly carries out what does not depend on the command's place among the events: an end,
 // which knows its place, and a renewal.
 func (s *Stream) carryOutEarly(command *eventlog.Entry) {
-	switch name, data := parseCommand(command); name {
-	case disconnectCommand:
-		var disconnect disconnectData
-		reason := ReasonReauthenticate // the command may be for the stream
-		if json.Unmarshal(data, &disconnect) == nil {
-			reason = disconnect.Reason.orDisconnected()
-		}
+	if reason, ok := disconnectReason(command); ok {
 		s.endAt(reason, command.At.Seq)
-	case renewCommand:
+		return
+	}
+	if name, data := parseCommand(command); name == renewCommand {
 		var renew renewData
 		if json.Unmarshal(data, &renew) == nil && renew.Stream == s.id {
 			s.renew(time.UnixMilli(renew.Expiry))
 		}
 	}
+}
+
+// disconnectReason returns the reason of a command to disconnect; ok is false for another command.
+func disconnectReason(command *eventlog.Entry) (reason Reason, ok bool) {
+	name, data := parseCommand(command)
+	if name != disconnectCommand {
+		return "", false
+	}
+	var disconnect disconnectData
+	if json.Unmarshal(data, &disconnect) != nil {
+		return ReasonReauthenticate, true // the command may be for the stream
+	}
+	return disconnect.Reason.orDisconnected(), true
 }
 
 // carryOut carries out a command that the stream has reached. A command that it does not know is of

@@ -50,7 +50,8 @@
 //
 // Streams that belong to one request and no user, such as the progress of a job or the tokens of a
 // model, need no registry: see [Serve] and [ServeSeq]. They carry none of the kit's events. Their
-// heartbeats are comments, and they end with the ID [DoneID].
+// heartbeats are comments, and they end with the ID [DoneID]. Work that goes on without its request,
+// and that several tabs follow, is a [Run].
 //
 // # Promises
 //
@@ -77,13 +78,14 @@
 // # Concurrency
 //
 //	Registry, Auth              all methods, from any goroutine
-//	Stream                      all methods, from any goroutine
+//	Stream, Run                 all methods, from any goroutine
 //	Handler, Serve, ServeSeq,   on the handler's goroutine; they block until the
-//	  Registry.Serve              stream has ended, or is open if it is compact
+//	  Registry.Serve, ServeRun    stream has ended, or is open if it is compact
 //	Middleware, RequireUser     on the handler's goroutine
 //	functions of AuthConfig,    on the handler's goroutine of each request; they may
 //	  NewAuthFunc                 block, except AllowOriginFunc
-//	hooks of RegistryConfig     on goroutines of their own; they may block
+//	hooks of RegistryConfig,    on goroutines of their own; they may block
+//	  functions of runs
 //	ConnContext                 on the goroutine that accepts connections
 //
 // Only the handler's goroutine writes the response. A compact stream goes on without the response,

@@ -137,7 +137,7 @@ func TestDocsNameEverySetting(t *testing.T) {
 	if !found {
 		t.Fatal("docs/guide.md has no settings")
 	}
-	for _, settings := range []any{ginsse.StreamConfig{}, ginsse.RegistryConfig{}, eventlog.MemoryLogConfig{}} {
+	for _, settings := range []any{ginsse.StreamConfig{}, ginsse.RegistryConfig{}, ginsse.RunConfig{}, eventlog.MemoryLogConfig{}} {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(settings)) {
 			if !regexp.MustCompile("`([A-Za-z]+\\.)?" + field.Name + "`").MatchString(table) {
 				t.Errorf("%T.%s is not among the settings in docs/guide.md", settings, field.Name)

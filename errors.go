@@ -61,6 +61,28 @@ var (
 	// was asked to come back later); or, with [RegistryConfig.RefuseNewest], the user
 	// has as many streams as allowed (the client got 429).
 	ErrTooManyStreams = errors.New("ginsse: too many streams")
+
+	// ErrTooManyRuns is returned by [Registry.Run] when there is no room for the run: see [RunConfig].
+	ErrTooManyRuns = errors.New("ginsse: too many runs")
+
+	// ErrRunTooLarge is returned by [Run.Send] beyond [RunConfig.MaxBytes].
+	ErrRunTooLarge = errors.New("ginsse: the run has sent too much")
+
+	// ErrRunStopped is why a run has ended that [Registry.StopRun] has stopped: the cause of the end
+	// of its ctx, and the error of [Run.Send], [Run.Err] and [Registry.RunEvents].
+	ErrRunStopped = errors.New("ginsse: the run was stopped")
+
+	// ErrRunFailed is returned by [Registry.RunEvents] and [Registry.ServeRun] for a run that will not
+	// be completed: its function has failed, or its node has crashed.
+	ErrRunFailed = errors.New("ginsse: the run has failed")
+
+	// ErrRunNotFound is returned for the ID of a run that the user does not have.
+	ErrRunNotFound = errors.New("ginsse: no such run")
+
+	// ErrRunGone is returned by [Registry.RunEvents], [Registry.ServeRun] and [Registry.StopRun] when
+	// the log does not have all events of a run any more, or does not know the position of the
+	// client. What the run has made must come from where the application stores it.
+	ErrRunGone = errors.New("ginsse: events of the run have left the log")
 )
 
 // PartialError is returned by [Registry.SendToUsers] when the log failed before all users had

@@ -107,3 +107,13 @@ func ReleasedTurn(entries []*eventlog.Entry, cutAt, size int) (references, bytes
 	}
 	return references, cap(t.bytes)
 }
+
+// Followers returns how many subjects are watched for runs and those that follow them, and how many
+// streams follow runs.
+func (r *Registry) Followers() (subjects, streams int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wakers.mu.RLock()
+	defer r.wakers.mu.RUnlock()
+	return len(r.wakers.bySubject), r.followers.total + len(r.followers.byUser)
+}

@@ -103,7 +103,12 @@ func answerFinished(c *gin.Context) bool {
 	if id != DoneID && !processJobs.has(id) {
 		return false
 	}
+	answerComplete(c)
+	return true
+}
+
+// answerComplete tells a client that it has everything. A browser's EventSource ends then.
+func answerComplete(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 	c.Writer.WriteHeaderNow()
-	return true
 }

@@ -57,6 +57,9 @@ type RegistryConfig struct {
 	// streams that write an event share one copy of it. Default 1 MiB.
 	MaxEventBytes int
 
+	// Run holds the settings of runs: see [Registry.Run].
+	Run RunConfig
+
 	// LastEventIDParameter is the query parameter in which a page that was reloaded may name its
 	// last event ID. The Last-Event-ID header, which a browser sends when it reconnects, takes
 	// precedence. It cannot be off. Default "lastEventId".
@@ -142,6 +145,7 @@ type Registry struct {
 	end  context.CancelFunc // ends life
 
 	subscribers subscribers
+	wakers      wakers
 	writers     *writers
 	transients  *transients
 	states      chan struct{} // has room for MaxStates; collectors put in and take out
@@ -162,8 +166,11 @@ type Registry struct {
 	mu        sync.Mutex
 	state     registryState
 	admission admission
-	active    int           // streams that are served, and hooks that have not returned
-	idle      chan struct{} // closed when active is 0 after closing; nil before
+	followers followers
+	runs      map[*Run]struct{} // that have not ended
+	runsOf    map[string]int    // the same by user; none is 0
+	active    int               // streams that are served, runs, and hooks that have not returned
+	idle      chan struct{}     // closed when active is 0 after closing; nil before
 }
 
 type registryState int
@@ -222,6 +229,9 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 	if cfg.Stream, err = cfg.Stream.resolve(defaultStreamConfig); err != nil {
 		return nil, fmt.Errorf("ginsse: RegistryConfig.Stream.%w", err)
 	}
+	if cfg.Run, err = cfg.Run.resolve(); err != nil {
+		return nil, fmt.Errorf("ginsse: RegistryConfig.Run.%w", err)
+	}
 	if cfg.Log == nil {
 		if cfg.Log, err = eventlog.NewMemoryLog(eventlog.MemoryLogConfig{}); err != nil {
 			return nil, err
@@ -244,6 +254,9 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		admission:   newAdmission(cfg),
 		questions:   newQuestions(),
 		states:      make(chan struct{}, cfg.MaxStates),
+		followers:   followers{byUser: make(map[string][]*Stream)},
+		runs:        make(map[*Run]struct{}),
+		runsOf:      make(map[string]int),
 	}
 	r.writers = newWriters(r.head.Load)
 	r.life, r.end = context.WithCancel(context.Background())
@@ -282,7 +295,14 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 func (r *Registry) notify(subject string, seq uint64) {
 	r.seen(seq)
 	r.transients.release(seq)
+	if strings.HasPrefix(subject, runPrefix) {
+		r.wakers.wake(subject)
+		return
+	}
 	user, mayCommand := strings.CutPrefix(subject, commandPrefix)
+	if mayCommand || subject == "" {
+		r.wakers.wake(subject)
+	}
 	switch {
 	case mayCommand:
 		subject = userSubject(user)

@@ -48,6 +48,11 @@ func Serve(c *gin.Context, cfg StreamConfig, produce func(ctx context.Context, s
 	if err != nil {
 		return notDone(err)
 	}
+	return l.produce(c, produce)
+}
+
+// produce runs a producer beside the stream, and writes the stream until it ends.
+func (l *loop) produce(c *gin.Context, produce func(ctx context.Context, s *Stream) error) error {
 	ctx, cancel := context.WithCancelCause(l.ctx)
 	defer cancel(nil)
 	p := producer{s: l.s, finished: make(chan struct{})}
@@ -171,6 +176,12 @@ func openRequestStream(c *gin.Context, cfg StreamConfig) (*loop, error) {
 	}
 	s := newStream(nil, "", Expiry(c), &cfg)
 	s.job = newJob(c.Request)
+	return beginRequestStream(c, s)
+}
+
+// beginRequestStream takes the response over for a stream without a registry, as openRequestStream
+// does.
+func beginRequestStream(c *gin.Context, s *Stream) (*loop, error) {
 	if err := s.loop.w.take(c, s); err != nil {
 		refuseWriter(c, err)
 		return nil, err
@@ -180,8 +191,8 @@ func openRequestStream(c *gin.Context, cfg StreamConfig) (*loop, error) {
 		return nil, ReasonDone
 	}
 	first := []byte(": open\n\n")
-	if cfg.ReconnectionTime > 0 {
-		first = append(appendRetry(nil, jitter(cfg.ReconnectionTime, 0.5, 1.5)), '\n')
+	if s.cfg.ReconnectionTime > 0 {
+		first = append(appendRetry(nil, jitter(s.cfg.ReconnectionTime, 0.5, 1.5)), '\n')
 	}
 	return begin(c, s, first), nil
 }

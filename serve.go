@@ -142,9 +142,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) {
 	identity := identityOf(c)
 	if identity.UserID == "" {
-		r.warn(c, "refusing a stream", ErrNoUser)
-		_ = c.Error(ErrNoUser)
-		abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
+		r.refuseWithoutUser(c)
 		return nil, ErrNoUser
 	}
 	if err := checkStreamOrigin(c); err != nil {
@@ -205,6 +203,13 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 		return nil, r.turnAway(c, s, 0, err)
 	}
 	return s, nil
+}
+
+// refuseWithoutUser answers a request to a route without Middleware and RequireUser.
+func (r *Registry) refuseWithoutUser(c *gin.Context) {
+	r.warn(c, "refusing a stream", ErrNoUser)
+	_ = c.Error(ErrNoUser)
+	abortJSON(c, http.StatusInternalServerError, "stream_unsupported", "this route cannot serve an event stream")
 }
 
 // warn logs trouble with a request.

@@ -23,20 +23,41 @@ func (r *Registry) Close() {
 	r.mu.Unlock()
 	if !closed {
 		r.unwatch()
-		for _, s := range r.subscribers.streams(eventlog.SubjectAll) {
+		for _, s := range r.allStreams() {
 			s.end(ReasonShutdown)
 		}
-		r.end()
 	}
+	runs := r.endRuns(ErrClosed)
+	r.end()
 	r.presence.Stop()
+	// Afterwards the application may close the log.
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	for _, run := range runs {
+		waitFor(ctx, run.done)
+	}
 	if r.cluster != nil {
-		// Afterwards the application may close the log.
-		select {
-		case <-r.presence.Done():
-		case <-time.After(goodbyeTimeout):
-		}
+		waitFor(ctx, r.presence.Done())
 		r.cluster.stop()
 	}
+}
+
+func waitFor(ctx context.Context, done <-chan struct{}) {
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// allStreams returns the streams of this node, also those that follow runs.
+func (r *Registry) allStreams() []*Stream {
+	streams := r.subscribers.streams(eventlog.SubjectAll)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, list := range r.followers.byUser {
+		streams = append(streams, list...)
+	}
+	return streams
 }
 
 // goodbyeTimeout is how long Close waits for a log that hangs.
@@ -45,8 +66,9 @@ const goodbyeTimeout = time.Second
 // Shutdown ends the streams one after another, in random order, so that their clients do not come
 // back all at once. It takes [RegistryConfig.ShutdownWindow], or three quarters of the time until
 // ctx's deadline if that is less. Events still go out meanwhile. New streams are asked to come back
-// later, to the node that answers then. When all handlers and hooks have returned, and the
-// connections of compact streams are closed, Shutdown closes the registry.
+// later, to the node that answers then. When all handlers, hooks and runs have returned, and the
+// connections of compact streams are closed, Shutdown closes the registry. If ctx has a deadline, the
+// ctx of a run that still goes on ends after three quarters of the time.
 //
 // If ctx ends first, Shutdown closes the registry and returns the cause. It may be repeated, also
 // while another call is in progress.
@@ -68,9 +90,11 @@ func (r *Registry) Shutdown(ctx context.Context) error {
 
 	window := r.cfg.ShutdownWindow
 	if deadline, ok := ctx.Deadline(); ok {
-		window = min(window, time.Until(deadline)*3/4)
+		most := time.Until(deadline) * 3 / 4
+		window = min(window, most)
+		defer time.AfterFunc(most, func() { r.endRuns(ReasonShutdown) }).Stop()
 	}
-	if err := endGradually(ctx, r.subscribers.streams(eventlog.SubjectAll), window, ReasonShutdown); err != nil {
+	if err := endGradually(ctx, r.allStreams(), window, ReasonShutdown); err != nil {
 		return err
 	}
 	select {

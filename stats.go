@@ -5,6 +5,7 @@ type Stats struct {
 	Streams int    `json:"streams"` // live now
 	Compact int    `json:"compact"` // compact streams whose connection is open; see StreamConfig.Compact
 	Users   int    `json:"users"`   // with a live stream now
+	Runs    int    `json:"runs"`    // that have not ended
 	Opened  uint64 `json:"opened"`  // streams opened since the start
 	Gaps    uint64 `json:"gaps"`    // sse.gap events sent since the start
 	Slow    uint64 `json:"slow"`    // streams ended because their client took nothing, since the start
@@ -43,10 +44,14 @@ func (r *Registry) Online(userID string) bool {
 // Stats returns counts of the registry.
 func (r *Registry) Stats() Stats {
 	streams, users := r.subscribers.totals()
+	r.mu.Lock()
+	runs := len(r.runs)
+	r.mu.Unlock()
 	return Stats{
 		Streams: streams,
 		Compact: r.writers.count(),
 		Users:   users,
+		Runs:    runs,
 		Opened:  r.opened.Load(),
 		Gaps:    r.gaps.Load(),
 		Slow:    r.slow.Load(),

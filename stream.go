@@ -155,6 +155,7 @@ type Stream struct {
 	cutOff      bool            // there were entries from before on
 	noWait      bool            // the writer must not wait for the store of the log
 	preludes    *preludes       // what it gets before events; nil for most streams
+	follows     bool            // it follows a run, and only the run's own end is final
 	schedule
 
 	mu      sync.Mutex    // guards the fields below, up to position; never held during I/O

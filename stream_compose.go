@@ -235,8 +235,8 @@ func (s *Stream) finish(ctx context.Context, t *turn) {
 		return
 	}
 	if s.registry == nil {
-		if !isFinal(s.Err()) {
-			return // the client may come back for the work to be done again
+		if err := s.Err(); !isFinal(err) || s.follows && reason != ReasonDone {
+			return // the client may come back for the work to be done again, or for the rest of the run
 		}
 		processJobs.add(s.job)
 		t.own = append(appendField(appendRetry(t.own, doneRetry), idField, DoneID), '\n')

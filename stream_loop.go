@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -92,6 +93,7 @@ func (l *loop) setTimer() { l.timer.Reset(l.s.untilDue(time.Now())) }
 func (l *loop) close(c *gin.Context) {
 	l.s.end(ReasonFailed) // without effect on a stream that has ended
 	l.timer.Stop()
+	l.w.incomplete = l.s.follows && !errors.Is(l.s.Err(), ReasonDone)
 	l.w.release(c)
 	l.ctx = nil
 	l.s.discardQueue()

@@ -31,6 +31,7 @@ type writer struct {
 	err         error                 // the first failure
 	direct      bool                  // no writer stands between gin's writer and the innermost
 	interrupted bool                  // reads of the request's body were made to fail
+	incomplete  bool                  // the response must not end as if it were complete
 	asked       bool                  // observed is known
 	observed    bool                  // the kernel says what the client has taken
 	setDeadline func(time.Time) error // sets the write deadline; nil if that is impossible
@@ -229,10 +230,10 @@ func (w *writer) release(c *gin.Context) {
 	done := interruptRead(w.ResponseWriter, bodyGrace)
 	closes := willClose(c.Request, w.interrupted)
 	w.interrupted = done() || w.interrupted
-	switch {
-	case closes:
+	if closes {
 		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now().Add(bodyGrace))
-	case w.interrupted && w.setDeadline != nil:
+	}
+	if w.setDeadline != nil && (w.incomplete || w.interrupted && !closes) {
 		_ = w.setDeadline(time.Unix(1, 0)) // net/http closes a connection that it cannot write to
 	}
 	w.ResponseWriter, w.flushError, w.setDeadline = nil, nil, nil

@@ -23,6 +23,8 @@ const (
 	KindCommand Kind = "command"
 	// KindRevocation: commands to the streams of all users that take a topic away.
 	KindRevocation Kind = "revocation"
+	// KindRun: what one run has sent, and commands to it. Streams read none of these.
+	KindRun Kind = "run"
 	// KindAll: events for every stream. This kind has no name.
 	KindAll Kind = "all"
 )
@@ -49,14 +51,14 @@ func Subject(kind Kind, name string) string {
 }
 
 // SplitSubject is the inverse of [Subject]. Subjects are "all", and "user:", "topic:", "command:" or
-// "revocation:" followed by a name. ok is false for any other text.
+// "revocation:" or "run:" followed by a name. ok is false for any other text.
 func SplitSubject(subject string) (kind Kind, name string, ok bool) {
 	if subject == SubjectAll {
 		return KindAll, "", true
 	}
 	prefix, name, _ := strings.Cut(subject, ":")
 	switch kind = Kind(prefix); kind {
-	case KindUser, KindTopic, KindCommand, KindRevocation:
+	case KindUser, KindTopic, KindCommand, KindRevocation, KindRun:
 		return kind, name, CheckName(name) == nil
 	default:
 		return "", "", false

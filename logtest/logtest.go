@@ -190,6 +190,7 @@ func (s Suite) cases() []conformance {
 
 		conformance{"registries_share_their_events", clauseOtherWriters, registriesShare},
 		conformance{"registries_keep_events_for_absent_clients", clausePositions, registriesKeep},
+		conformance{"runs_are_followed_at_all_nodes", clauseOtherWriters, runsAreFollowed},
 		conformance{"disconnect_has_its_place_in_the_order", clauseTogether, disconnectInOrder},
 
 		conformance{"messages_reach_their_receivers", clausePost, messagesReach},
@@ -208,6 +209,7 @@ func (s Suite) cases() []conformance {
 		s.Restart != nil,
 		conformance{"restart_under_load_loses_nothing", clauseReconnect, restartUnderLoad},
 		conformance{"streams_stay_open_over_a_restart", clauseReconnect, streamsStayOpen},
+		conformance{"runs_outlive_a_restart", clauseReconnect, runsOutliveARestart},
 	)
 	add(
 		s.Restart != nil && s.Peer != nil,

@@ -138,6 +138,11 @@ func (c *Config) streamConfig() jetstream.StreamConfig {
 }
 
 func (c *Config) subjects() []string {
+	return append(c.firstSubjects(), c.Prefix+".run.*")
+}
+
+// firstSubjects returns the subjects of a stream that version 0.1.0 has created.
+func (c *Config) firstSubjects() []string {
 	return []string{c.Prefix + ".all", c.Prefix + ".user.*", c.Prefix + ".topic.*", c.Prefix + ".command.*"}
 }
 
@@ -178,7 +183,8 @@ func (c *Config) open(ctx context.Context, js jetstream.JetStream) (*jetstream.S
 // codeNoPeers: there are fewer servers than replicas. Some may be starting.
 const codeNoPeers = 10005
 
-// find asks once for the stream, and creates it if there is none.
+// find asks once for the stream. It creates the stream if there is none, and adds the subjects of
+// runs to one that lacks only those.
 func (c *Config) find(ctx context.Context, js jetstream.JetStream) (*jetstream.StreamInfo, error) {
 	switch nc := js.Conn(); {
 	case nc.IsClosed():
@@ -198,7 +204,19 @@ func (c *Config) find(ctx context.Context, js jetstream.JetStream) (*jetstream.S
 	if err != nil {
 		return nil, err
 	}
+	info := stream.CachedInfo()
+	if !isSameSet(info.Config.Subjects, c.firstSubjects()) {
+		return info, nil
+	}
+	info.Config.Subjects = c.subjects()
+	if stream, err = js.UpdateStream(ctx, info.Config); err != nil {
+		return nil, fmt.Errorf("adding the subjects of runs: %w", err)
+	}
 	return stream.CachedInfo(), nil
+}
+
+func isSameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // notOpened returns the error of an Open whose ctx has ended. It wraps a violation of permissions
@@ -216,13 +234,12 @@ func (c *Config) notOpened(end error, nc *nats.Conn, failure error) error {
 // verify returns an error for a stream on which the log could not keep its promises. Such a stream can
 // lose events unnoticed, lacks subjects of the log, or stores those of another application.
 func (c *Config) verify(has *jetstream.StreamConfig) error {
-	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
 	for _, field := range []struct {
 		name      string
 		ok        bool
 		has, want any
 	}{
-		{"Subjects", slices.Equal(sorted(has.Subjects), sorted(c.subjects())), has.Subjects, c.subjects()},
+		{"Subjects", isSameSet(has.Subjects, c.subjects()), has.Subjects, c.subjects()},
 		{"Retention", has.Retention == jetstream.LimitsPolicy, has.Retention, jetstream.LimitsPolicy},
 		{"Discard", has.Discard == jetstream.DiscardOld, has.Discard, jetstream.DiscardOld},
 		{"NoAck", !has.NoAck, has.NoAck, false},

@@ -71,7 +71,8 @@
 //
 // With the default names, a node publishes to
 //
-//	ginsse.all  ginsse.user.*  ginsse.topic.*  ginsse.command.*  ginsse.nodes  ginsse.node.*
+//	ginsse.all  ginsse.user.*  ginsse.topic.*  ginsse.command.*  ginsse.run.*
+//	ginsse.nodes  ginsse.node.*
 //	$JS.API.STREAM.INFO.GINSSE  $JS.API.STREAM.MSG.GET.GINSSE
 //	$JS.API.CONSUMER.CREATE.GINSSE.*  $JS.API.CONSUMER.MSG.NEXT.GINSSE.*
 //	$JS.API.CONSUMER.INFO.GINSSE.*  $JS.API.CONSUMER.DELETE.GINSSE.*
@@ -85,8 +86,11 @@
 // A node receives its events in its inbox, so no other client should be able to subscribe to it.
 // Give the nodes an account of their own, or use [nats.CustomInboxPrefix].
 //
-// The node that creates the stream also publishes to $JS.API.STREAM.CREATE.GINSSE. Credentials and
-// TLS are options of the nats.Conn.
+// The node that creates the stream also publishes to $JS.API.STREAM.CREATE.GINSSE. A stream that
+// version 0.1.0 has created lacks ginsse.run.*: [Open] adds it, which takes the permission to publish
+// to $JS.API.STREAM.UPDATE.GINSSE. An operator may add it before. Nodes of version 0.1.0 that are
+// connected go on, and do not open the stream again. Credentials and TLS are options of the
+// nats.Conn.
 //
 // # Versions
 //

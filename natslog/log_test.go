@@ -355,7 +355,7 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 	nc := connect(t, newServer(t).ClientURL())
 	js := jet(t, nc)
 	subjects := func(name string) []string {
-		return []string{name + ".all", name + ".user.*", name + ".topic.*", name + ".command.*"}
+		return []string{name + ".all", name + ".user.*", name + ".topic.*", name + ".command.*", name + ".run.*"}
 	}
 	for field, cfg := range map[string]jetstream.StreamConfig{
 		"Subjects":    {Subjects: []string{"other.>"}},
@@ -381,6 +381,31 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 				t.Errorf("opened %v with error %v", log, err)
 			}
 		})
+	}
+}
+
+func TestOpenAddsTheSubjectOfRunsToAnOlderStream(t *testing.T) {
+	t.Parallel()
+	nc := connect(t, newServer(t).ClientURL())
+	js := jet(t, nc)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "GINSSE", Subjects: []string{"ginsse.all", "ginsse.user.*", "ginsse.topic.*", "ginsse.command.*"}, MaxAge: time.Minute,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "ginsse.user.YWxpY2U", []byte("data: 1\n\n")); err != nil {
+		t.Fatal(err)
+	}
+	log := open(t, nc, natslog.Config{})
+	if _, err := log.Append(t.Context(), record("run:x", 2)); err != nil {
+		t.Error(err)
+	}
+	stream, err := js.Stream(t.Context(), "GINSSE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := stream.CachedInfo(); info.State.Msgs != 2 || info.Config.MaxAge != time.Minute {
+		t.Errorf("%d messages, for %v", info.State.Msgs, info.Config.MaxAge)
 	}
 }
 

@@ -15,7 +15,7 @@ func FuzzSubjectRoundTrip(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		valid := eventlog.CheckName(name) == nil
-		for _, subject := range []string{"all", "user:" + name, "topic:" + name, "command:" + name} {
+		for _, subject := range []string{"all", "user:" + name, "topic:" + name, "command:" + name, "run:" + name} {
 			nats, err := natsSubject("p.q", subject)
 			if err != nil {
 				if valid || !errors.Is(err, eventlog.ErrInvalidRecord) {

@@ -27,7 +27,7 @@ import (
 // The subjects that a node may publish to, and those of a node that creates the stream.
 var (
 	nodeMay = []string{
-		"ginsse.all", "ginsse.user.*", "ginsse.topic.*", "ginsse.command.*", // events
+		"ginsse.all", "ginsse.user.*", "ginsse.topic.*", "ginsse.command.*", "ginsse.run.*", // events
 		"ginsse.nodes", "ginsse.node.*", // messages between nodes
 		"$JS.API.STREAM.INFO.GINSSE",
 		"$JS.API.STREAM.MSG.GET.GINSSE",

@@ -2,6 +2,9 @@ module github.com/ginsse/ginsse/internal/compat
 
 go 1.25.0
 
+// npm installs packages there, and some of those have Go files.
+ignore ./ai/node_modules
+
 replace github.com/ginsse/ginsse => ../..
 
 require (
