@@ -164,9 +164,7 @@ func (s *Stream) skipTo(ctx context.Context, t *turn, to eventlog.Cursor) error 
 			s.carryOut(t, command.Entry, command.refused, "")
 		}
 	}
-	if !s.ended.Load() {
-		s.at = to
-	}
+	s.at = to
 	return nil
 }
 

@@ -280,6 +280,9 @@ func (s *session) takeGap(h *history, e received) error {
 		return fmt.Errorf("gap up to %d, want the head, %d or later", seq, s.since)
 	case refused:
 		s.begin(seq)
+	case len(s.topics) > 0 && seq >= from && h.lostBetween([]string{"command:" + s.user}, from, uint64(len(h.records)), e.at) &&
+		(data.Reason == eventlog.GapTrimmed || data.Reason == "topics" && s.wantsGap):
+		s.chain.gaps = append(s.chain.gaps, [2]uint64{from, seq}) // a change of topics may have been lost
 	case data.Reason != eventlog.GapTrimmed:
 		return fmt.Errorf("gap of reason %q at %d", data.Reason, from)
 	case seq <= from:
