@@ -355,7 +355,7 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 	nc := connect(t, newServer(t).ClientURL())
 	js := jet(t, nc)
 	subjects := func(name string) []string {
-		return []string{name + ".all", name + ".user.*", name + ".topic.*", name + ".command.*"}
+		return []string{name + ".all", name + ".all.*", name + ".user.>", name + ".topic.>", name + ".command.>", name + ".revocation.>"}
 	}
 	for field, cfg := range map[string]jetstream.StreamConfig{
 		"Subjects":    {Subjects: []string{"other.>"}},
@@ -364,6 +364,7 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 		"NoAck":       {NoAck: true},
 		"AllowRollup": {AllowRollup: true},
 		"AllowMsgTTL": {AllowMsgTTL: true},
+		"Duplicates":  {Duplicates: time.Minute},
 	} {
 		t.Run(field, func(t *testing.T) {
 			cfg.Name = field
