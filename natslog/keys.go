@@ -143,9 +143,11 @@ func (s *olderSource) newestOfReplicas(ctx context.Context, filters []string) (f
 		if failure != nil {
 			return nil, false, failure
 		}
-		found, err = new(keyedEntries), nil
+		found = new(keyedEntries)
 		for part := range slices.Chunk(keys, mostNewest/2) { // of a request that fits in a message
-			err = cmp.Or(err, s.newestOfReplica(ctx, part, end, found))
+			if err = s.newestOfReplica(ctx, part, end, found); err != nil {
+				break
+			}
 		}
 	}
 	switch {
