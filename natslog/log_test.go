@@ -56,6 +56,24 @@ func TestLogServesARegistry(t *testing.T) {
 		}
 	}
 	there.want(t, 1, 2, 3)
+	var ids []string
+	for n := 4; n <= 5; n++ {
+		receipt, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Data: n, Key: "k", DedupKey: "d"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, receipt.ID)
+	}
+	if ids[0] != ids[1] {
+		t.Errorf("the repeat has ID %s, the event has %s", ids[1], ids[0])
+	}
+	if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Data: 6, Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := there.log.Head(t.Context()); err != nil { // Read sees both then
+		t.Fatal(err)
+	}
+	there.want(t, 6)
 }
 
 func TestPartitionedNodeServesNothingUntilItReconnects(t *testing.T) {
