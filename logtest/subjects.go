@@ -59,7 +59,7 @@ var alike = []string{
 func subjectsAreBytes(t *testing.T, s Suite) {
 	subjects := []string{all}
 	for _, name := range alike {
-		for _, kind := range []eventlog.Kind{eventlog.KindTopic, eventlog.KindUser, eventlog.KindCommand, eventlog.KindRun} {
+		for _, kind := range []eventlog.Kind{eventlog.KindTopic, eventlog.KindUser, eventlog.KindCommand, eventlog.KindRevocation, eventlog.KindRun} {
 			subjects = append(subjects, eventlog.Subject(kind, name))
 		}
 	}

@@ -3,6 +3,8 @@ package natslog
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -23,7 +25,8 @@ const (
 // Append implements [eventlog.Log]. It waits for a connection, for the broker's acknowledgement,
 // and until this node has read the event from the stream. The end of ctx ends the wait. If ctx has
 // no deadline, [Config.AppendTimeout] is one. The event is stored once, however often it has to be
-// sent. Without a connection it is not queued.
+// sent. Without a connection it is not queued. Of a repeat that has left the stream and the memory,
+// the position has no Check: a reader there has a gap.
 //
 // JetStream acknowledges nothing while it elects a leader. That took 5.6 to 8.5 s in tests in which
 // a leader crashed. The default timeout is longer. A handler that cannot wait as long gives Append
@@ -35,26 +38,30 @@ const (
 // With a short deadline, appends fail during an election. The error is [ErrUnavailable] or
 // [ErrNotVisible], and wraps [context.DeadlineExceeded]. After ErrNotVisible the event is stored
 // and may still be delivered. After ErrUnavailable it is not known whether the event was stored:
-// the caller answers with 503, or appends again and accepts a repeat.
+// the caller answers with 503, or appends again and accepts a repeat. With a DedupKey there is no
+// repeat.
 //
 // Errors: [ErrUnavailable], [ErrNotVisible], [ErrClosed], that of a ctx that was cancelled; the
-// broker's. After one of these, appending again may cause a repeat. After
-// [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge] nothing was stored.
+// broker's. After one of these, appending again may cause a repeat if the record has no DedupKey.
+// After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge] nothing was stored.
 func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if l.closed() {
 		return eventlog.Cursor{}, ErrClosed
 	}
-	to, err := natsSubject(l.cfg.Prefix, r.Subject)
+	to, err := natsSubject(l.cfg.Prefix, r.Subject, r.Key)
 	if err != nil {
 		return eventlog.Cursor{}, err
 	}
 	if err := eventlog.CheckFrame(r.Frame); err != nil {
 		return eventlog.Cursor{}, err
 	}
+	id, err := messageID(&r)
+	if err != nil {
+		return eventlog.Cursor{}, err
+	}
 	ctx, cancel := l.cfg.bound(ctx)
 	defer cancel()
 	generation, epoch := l.window.Generation(), l.window.Tip().Epoch
-	id := rand.Text()
 	ack, err := l.publish(ctx, &nats.Msg{Subject: to, Data: r.Frame}, jetstream.WithMsgID(id))
 	if err != nil {
 		return eventlog.Cursor{}, err
@@ -69,6 +76,20 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	default:
 		return eventlog.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
 	}
+}
+
+// messageID returns the id by which the broker recognises a record that it has stored. Records of
+// one subject with the same DedupKey have the same id, on all nodes.
+func messageID(r *eventlog.Record) (string, error) {
+	if r.DedupKey == "" {
+		return rand.Text(), nil
+	}
+	if err := eventlog.CheckName(r.DedupKey); err != nil {
+		return "", fmt.Errorf("%w: the DedupKey %w", eventlog.ErrInvalidRecord, err)
+	}
+	// Neither text can hold a zero byte. A hash has a short text form that fits in a header.
+	id := sha256.Sum256([]byte(r.Subject + "\x00" + r.DedupKey))
+	return base64.RawURLEncoding.EncodeToString(id[:]), nil
 }
 
 // position returns the position of an event that is visible and not in memory.

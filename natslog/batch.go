@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,12 +15,23 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// batchRequest asks for the messages of a NATS subject from a sequence on, in order.
+// batchRequest asks for messages from a sequence on, in order: for those of a NATS subject, or for
+// the last one of each NATS subject that a filter matches.
 type batchRequest struct {
-	Seq      uint64 `json:"seq"`
-	NextFor  string `json:"next_by_subj"`
-	Batch    int    `json:"batch"`     // most messages
-	MaxBytes int    `json:"max_bytes"` // the message that reaches the bound is the last
+	Seq      uint64   `json:"seq"`
+	NextFor  string   `json:"next_by_subj,omitempty"`
+	LastFor  []string `json:"multi_last,omitempty"`
+	UpTo     uint64   `json:"up_to_seq,omitempty"` // with LastFor, later messages do not count
+	Batch    int      `json:"batch"`               // most messages
+	MaxBytes int      `json:"max_bytes"`           // the message that reaches the bound is the last
+}
+
+// asksFor reports whether a request is for messages of a NATS subject.
+func (q *batchRequest) asksFor(subject string) bool {
+	if len(q.LastFor) == 0 {
+		return subject == q.NextFor
+	}
+	return slices.ContainsFunc(q.LastFor, func(filter string) bool { return matchesFilter(filter, subject) })
 }
 
 // batch is the answer of one replica to a batchRequest.
@@ -35,6 +47,8 @@ var (
 	errNoBatches = errors.New("the servers send no batches")
 	// errBrokenBatch: messages of the answer are missing or out of order, or of another stream.
 	errBrokenBatch = errors.New("the batch is not complete")
+	// errTooManyForBatch: filters of the request match more NATS subjects than the servers search.
+	errTooManyForBatch = errors.New("too many subjects for a batch")
 )
 
 // The headers of a message in a batch. Headers of the publisher precede them, and may have the same
@@ -44,9 +58,10 @@ const (
 	headerPending   = "Nats-Num-Pending"
 	headerPrevious  = "Nats-Last-Sequence"
 	statusNoMessage = "404"
+	statusTooMany   = "413"
 )
 
-// getBatch asks any replica for events of one subject. The replica may lag behind the leader or be
+// getBatch asks any replica for events. The replica may lag behind the leader or be
 // ahead of it. Each message names the one before it, so a message that is lost between others is
 // noticed. The batch may end too early.
 //
@@ -83,12 +98,16 @@ func (b *broker) getBatch(ctx context.Context, epoch uint32, q batchRequest) (*b
 			return nil, fmt.Errorf("%w: %w", errNoBatches, ctx.Err())
 		}
 		if len(m.Header[jetstream.SequenceHeader]) == 0 { // it is not a message, and ends the batch
-			if status := m.Header.Get(headerStatus); len(all.entries) == 0 && status != statusNoMessage {
+			switch status := m.Header.Get(headerStatus); {
+			case len(all.entries) > 0, status == statusNoMessage:
+				return &all, nil
+			case status == statusTooMany:
+				return nil, errTooManyForBatch
+			default:
 				return nil, fmt.Errorf("%w: status %q", errNoBatches, status)
 			}
-			return &all, nil
 		}
-		e, pending, err := b.batched(m, epoch, q.NextFor, previous)
+		e, pending, err := b.batched(m, epoch, &q, previous)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +120,7 @@ func (b *broker) getBatch(ctx context.Context, epoch uint32, q batchRequest) (*b
 }
 
 // batched returns a message of a batch as an entry, and the number of messages that follow it.
-func (b *broker) batched(m *nats.Msg, epoch uint32, subject string, previous uint64) (*eventlog.WindowEntry, uint64, error) {
+func (b *broker) batched(m *nats.Msg, epoch uint32, q *batchRequest, previous uint64) (*eventlog.WindowEntry, uint64, error) {
 	of := func(header string) string { // the server's header, which is the last
 		if values := m.Header[header]; len(values) > 0 {
 			return values[len(values)-1]
@@ -123,13 +142,14 @@ func (b *broker) batched(m *nats.Msg, epoch uint32, subject string, previous uin
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", errBrokenBatch, err)
 	}
-	switch {
+	switch subject := of(jetstream.SubjectHeader); {
 	case of(jetstream.StreamHeader) != b.stream: // a mirror has bounds of its own
 		return nil, 0, fmt.Errorf("%w: a message is of stream %q", errBrokenBatch, of(jetstream.StreamHeader))
-	case of(jetstream.SubjectHeader) != subject:
+	case !q.asksFor(subject):
 		return nil, 0, fmt.Errorf("%w: message %d is of another subject", errBrokenBatch, seq)
 	case seq <= previous || of(headerPrevious) != strconv.FormatUint(previous, 10):
 		return nil, 0, fmt.Errorf("%w: message %d came after message %d", errBrokenBatch, seq, previous)
+	default:
+		return b.entry(epoch, seq, at, subject, m.Data), pending, nil
 	}
-	return b.entry(epoch, seq, at, subject, m.Data), pending, nil
 }

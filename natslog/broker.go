@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,7 +33,8 @@ type broker struct {
 // of a message that is not one event in wire form has no block: it keeps its place in the order and
 // is not delivered.
 func (b *broker) entry(epoch uint32, seq uint64, at time.Time, subject string, frame []byte) *eventlog.WindowEntry {
-	e := newEntry(epoch, seq, at, eventlog.Record{Subject: logSubject(b.prefix, subject), Frame: frame})
+	of, key := logSubject(b.prefix, subject)
+	e := newEntry(epoch, seq, at, eventlog.Record{Subject: of, Key: key, Frame: frame})
 	if len(e.Block) == 0 {
 		b.warned.Do(func() {
 			b.logger.Warn("a message in the stream is not an event and is not delivered; further ones are not logged",
@@ -47,11 +50,12 @@ const requestTimeout = time.Second
 // errNoMessage: there is no such message in the stream.
 var errNoMessage = errors.New("no such message")
 
-// getRequest asks for the message at a sequence, or for the first one of a NATS subject from there
-// on.
+// getRequest asks for the message at a sequence, for the first one of a NATS subject from there on,
+// or for the last one of a NATS subject.
 type getRequest struct {
 	Seq     uint64 `json:"seq,omitempty"`
 	NextFor string `json:"next_by_subj,omitempty"`
+	LastFor string `json:"last_by_subj,omitempty"`
 }
 
 // get returns an event as an entry, or errNoMessage.
@@ -82,13 +86,43 @@ func (b *broker) get(ctx context.Context, epoch uint32, q getRequest) (*eventlog
 
 // info returns the state of the stream, and of one NATS subject if it is not "".
 func (b *broker) info(ctx context.Context, subject string) (*jetstream.StreamInfo, error) {
-	q := struct {
-		Subject string `json:"subjects_filter,omitempty"`
-	}{subject}
-	var answer struct {
-		Error *jetstream.APIError `json:"error"`
-		jetstream.StreamInfo
+	answer, err := b.infoPage(ctx, infoRequest{Filter: subject})
+	if err != nil {
+		return nil, err
 	}
+	return &answer.StreamInfo, nil
+}
+
+// subjects returns the NATS subjects that a filter matches, of which the stream has messages.
+func (b *broker) subjects(ctx context.Context, filter string) (list []string, err error) {
+	for {
+		answer, err := b.infoPage(ctx, infoRequest{filter, len(list)})
+		if err != nil {
+			return nil, err
+		}
+		list = slices.AppendSeq(list, maps.Keys(answer.State.Subjects))
+		if len(answer.State.Subjects) == 0 || len(list) >= answer.Total {
+			return list, nil
+		}
+	}
+}
+
+// infoRequest asks for the state of the stream, and of the NATS subjects that a filter matches if
+// it is not "". An answer has 100,000 subjects at most.
+type infoRequest struct {
+	Filter string `json:"subjects_filter,omitempty"`
+	Offset int    `json:"offset,omitempty"`
+}
+
+type infoAnswer struct {
+	jetstream.StreamInfo
+
+	Error *jetstream.APIError `json:"error"`
+	Total int                 `json:"total"` // NATS subjects that the filter matches
+}
+
+func (b *broker) infoPage(ctx context.Context, q infoRequest) (*infoAnswer, error) {
+	var answer infoAnswer
 	if err := b.request(ctx, "STREAM.INFO.", q, &answer); err != nil {
 		return nil, err
 	}
@@ -98,7 +132,7 @@ func (b *broker) info(ctx context.Context, subject string) (*jetstream.StreamInf
 	if err := checkLeader(answer.Cluster); err != nil {
 		return nil, err
 	}
-	return &answer.StreamInfo, nil
+	return &answer, nil
 }
 
 // checkLeader returns an error if the server that answered is partitioned from the others. Such a

@@ -135,7 +135,8 @@ func (c *cluster) leader() int {
 	return -1
 }
 
-// TestLossOfTheLeaderLosesNothing has four senders append while the stream loses its leader.
+// TestLossOfTheLeaderLosesNothing has four senders append, and one key be updated, while the stream
+// loses its leader.
 func TestLossOfTheLeaderLosesNothing(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, c *cluster, leader int){
 		"steps_down": func(t *testing.T, c *cluster, leader int) {
@@ -158,7 +159,8 @@ func TestLossOfTheLeaderLosesNothing(t *testing.T) {
 			cfg := natslog.Config{Replicas: 3}
 			here, there := open(t, connect(t, c.urls()), cfg), open(t, connect(t, c.urls()), cfg)
 			readers := []*reader{newReader(t, here, alice, all), newReader(t, there, alice, all)}
-			s := newSenders(t, here, there)
+			ofKey := []*reader{newReader(t, here, updated), newReader(t, there, updated)}
+			s, u := newSenders(t, here, there), newUpdater(t, here, there)
 			for range 2 {
 				s.await(t, s.sent.Load()+200)
 				if leader := c.leader(); leader >= 0 {
@@ -170,8 +172,11 @@ func TestLossOfTheLeaderLosesNothing(t *testing.T) {
 			}
 			s.await(t, s.sent.Load()+200)
 			s.stop()
-			for _, r := range readers {
+			u.stop()
+			js := jet(t, connect(t, c.urls()))
+			for i, r := range readers {
 				s.verify(t, r)
+				u.verify(t, ofKey[i], js)
 			}
 		})
 	}

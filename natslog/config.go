@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // Config holds the settings of a [Log]. Zero means default. No setting can be off.
@@ -31,13 +33,15 @@ type Config struct {
 	// Replicas is the number of servers that hold the stream, 1 to 5. With the default of 1, events
 	// are lost with their server.
 	Replicas int
-	// EventsPerSubject is the most events kept of one subject, such as one user or one topic.
-	// Default 4096.
+	// EventsPerSubject is the most events kept of one subject, such as one user or one topic. Events
+	// with a key have the same bound for each key of a subject, and leave the others alone. A reader
+	// that lags by more than this bound gets a gap; the newest event of a key counts as one. Default
+	// 4096.
 	EventsPerSubject int
 	// MaxAge is how long an event is kept, at least 100 ms. Nodes and servers compare the time at
 	// which the broker stored the event with their own clocks. The clocks should differ by far less
-	// than MaxAge. Append retries a lost acknowledgement for as long, and for 2 minutes at most.
-	// Default 1 hour.
+	// than MaxAge. Append retries a lost acknowledgement for as long, and for 2 minutes at most. A
+	// DedupKey is known for as long, and for [eventlog.DedupWindow] at most. Default 1 hour.
 	MaxAge time.Duration
 	// MaxBytes bounds the stream on disk, per replica. Above it, the oldest events are removed
 	// first. Default 1 GiB.
@@ -65,9 +69,6 @@ const (
 	defaultMaxBytes         = 1 << 30
 	defaultRecentBytes      = 64 << 20
 	defaultAppendTimeout    = 15 * time.Second
-
-	// duplicates is how long the broker knows the id of a message.
-	duplicates = 2 * time.Minute
 )
 
 var (
@@ -132,18 +133,34 @@ func (c *Config) streamConfig() jetstream.StreamConfig {
 		MaxAge:            c.MaxAge,
 		MaxBytes:          c.MaxBytes,
 		MaxMsgs:           -1,
-		Duplicates:        min(duplicates, c.MaxAge), // the broker accepts no more
-		AllowDirect:       true,                      // for batches
+		Duplicates:        dedupWindow(c.MaxAge),
+		AllowDirect:       true, // for batches
 	}
 }
 
-func (c *Config) subjects() []string {
-	return append(c.firstSubjects(), c.Prefix+".run.*")
+// dedupWindow returns how long the broker has to know the id of a message in a stream.
+func dedupWindow(maxAge time.Duration) time.Duration {
+	if maxAge <= 0 {
+		return eventlog.DedupWindow
+	}
+	return min(eventlog.DedupWindow, maxAge) // the broker accepts no more
 }
 
-// firstSubjects returns the subjects of a stream that version 0.1.0 has created.
-func (c *Config) firstSubjects() []string {
-	return []string{c.Prefix + ".all", c.Prefix + ".user.*", c.Prefix + ".topic.*", c.Prefix + ".command.*"}
+// subjects returns the NATS subjects of the stream. Behind a subject of the log there may be a key.
+func (c *Config) subjects() []string {
+	return c.prefixed("all", "all.*", "user.>", "topic.>", "command.>", "revocation.>", "run.>")
+}
+
+// earlierSubjects returns the NATS subjects of a stream of v0.1.0, which had no keys.
+func (c *Config) earlierSubjects() []string {
+	return c.prefixed("all", "user.*", "topic.*", "command.*")
+}
+
+func (c *Config) prefixed(subjects ...string) (list []string) {
+	for _, subject := range subjects {
+		list = append(list, c.Prefix+"."+subject)
+	}
+	return list
 }
 
 // jetStream returns the JetStream of the stream, and the prefix of its API's subjects.
@@ -183,8 +200,7 @@ func (c *Config) open(ctx context.Context, js jetstream.JetStream) (*jetstream.S
 // codeNoPeers: there are fewer servers than replicas. Some may be starting.
 const codeNoPeers = 10005
 
-// find asks once for the stream. It creates the stream if there is none, and adds the subjects of
-// runs to one that lacks only those.
+// find asks once for the stream, and creates it if there is none.
 func (c *Config) find(ctx context.Context, js jetstream.JetStream) (*jetstream.StreamInfo, error) {
 	switch nc := js.Conn(); {
 	case nc.IsClosed():
@@ -204,18 +220,24 @@ func (c *Config) find(ctx context.Context, js jetstream.JetStream) (*jetstream.S
 	if err != nil {
 		return nil, err
 	}
-	info := stream.CachedInfo()
-	if !isSameSet(info.Config.Subjects, c.firstSubjects()) {
+	return c.upgrade(ctx, js, stream.CachedInfo())
+}
+
+// upgrade adds the NATS subjects that a stream of v0.1.0 lacks. Its events stay where they are.
+func (c *Config) upgrade(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo) (*jetstream.StreamInfo, error) {
+	if !isSameList(info.Config.Subjects, c.earlierSubjects()) {
 		return info, nil
 	}
-	info.Config.Subjects = c.subjects()
-	if stream, err = js.UpdateStream(ctx, info.Config); err != nil {
-		return nil, fmt.Errorf("adding the subjects of runs: %w", err)
+	cfg := info.Config
+	cfg.Subjects = c.subjects()
+	stream, err := js.UpdateStream(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("adding the subjects of events with keys: %w", err)
 	}
 	return stream.CachedInfo(), nil
 }
 
-func isSameSet(a, b []string) bool {
+func isSameList(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
@@ -231,15 +253,17 @@ func (c *Config) notOpened(end error, nc *nats.Conn, failure error) error {
 	return fmt.Errorf("%w: opening stream %q: %w: %w", ErrUnavailable, c.Stream, end, failure)
 }
 
-// verify returns an error for a stream on which the log could not keep its promises. Such a stream can
-// lose events unnoticed, lacks subjects of the log, or stores those of another application.
+// verify returns an error for a stream on which the log could not keep its promises. Such a stream
+// can lose events unnoticed, lacks subjects of the log, stores those of another application, or
+// forgets a DedupKey too soon.
 func (c *Config) verify(has *jetstream.StreamConfig) error {
+	window := dedupWindow(has.MaxAge)
 	for _, field := range []struct {
 		name      string
 		ok        bool
 		has, want any
 	}{
-		{"Subjects", isSameSet(has.Subjects, c.subjects()), has.Subjects, c.subjects()},
+		{"Subjects", isSameList(has.Subjects, c.subjects()), has.Subjects, c.subjects()},
 		{"Retention", has.Retention == jetstream.LimitsPolicy, has.Retention, jetstream.LimitsPolicy},
 		{"Discard", has.Discard == jetstream.DiscardOld, has.Discard, jetstream.DiscardOld},
 		{"NoAck", !has.NoAck, has.NoAck, false},
@@ -249,6 +273,7 @@ func (c *Config) verify(has *jetstream.StreamConfig) error {
 		{"Mirror", has.Mirror == nil, has.Mirror, nil},
 		{"Sources", len(has.Sources) == 0, has.Sources, nil},
 		{"SubjectTransform", has.SubjectTransform == nil, has.SubjectTransform, nil},
+		{"Duplicates", has.Duplicates >= window, has.Duplicates, fmt.Sprint("at least ", window)},
 	} {
 		if !field.ok {
 			return fmt.Errorf("natslog: stream %q: %s is %v, must be %v", c.Stream, field.name, field.has, field.want)

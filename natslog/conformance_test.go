@@ -66,8 +66,7 @@ func conform(t *testing.T, recentBytes int) {
 		return func() bool { return errors.Is(log.(*natslog.Log).Ready(), natslog.ErrUnavailable) }
 	}
 	logtest.Run(t, logtest.Suite{
-		WithoutKeys: true,
-		Inexact:     true,
+		Inexact: true,
 		New: func(t *testing.T, b logtest.Bounds) eventlog.Log {
 			c := &contents{server: shared, stream: fmt.Sprint("S", streams.Add(1))}
 			if strings.Contains(t.Name(), "/reopened_") || strings.Contains(t.Name(), "restart") {
@@ -104,7 +103,7 @@ func conform(t *testing.T, recentBytes int) {
 		},
 		Insert: func(t *testing.T, log eventlog.Log, r eventlog.Record) {
 			c := find(log).contents
-			subject, err := natslog.NATSSubject(c.stream, r.Subject)
+			subject, err := natslog.NATSSubject(c.stream, r.Subject, r.Key)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,10 +8,10 @@ import (
 )
 
 // newEntry returns a message of the stream as an entry. The entry of a message that is not one
-// event in wire form has no block.
+// event in wire form has no block. If it has a key, it replaces earlier ones all the same.
 func newEntry(epoch uint32, seq uint64, stored time.Time, r eventlog.Record) *eventlog.WindowEntry {
 	at := eventlog.Cursor{Epoch: epoch, Seq: seq, Check: checkOf(stored)}
-	e := &eventlog.WindowEntry{Entry: eventlog.Entry{At: at, Subject: r.Subject}, Time: stored}
+	e := &eventlog.WindowEntry{Entry: eventlog.Entry{At: at, Subject: r.Subject, Key: r.Key}, Time: stored}
 	if eventlog.CheckFrame(r.Frame) == nil {
 		e.Entry = *eventlog.NewEntry(at, r)
 	}

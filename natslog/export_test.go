@@ -1,4 +1,7 @@
 package natslog
 
-// NATSSubject is for tests that publish as another application does.
-var NATSSubject = natsSubject
+// NATSSubject and MatchesFilter are for tests that publish and answer as other programs do.
+var (
+	NATSSubject   = natsSubject
+	MatchesFilter = matchesFilter
+)

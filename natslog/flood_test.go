@@ -83,6 +83,33 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 	}
 }
 
+// TestFloodOfOneKeyIsNoGap has one key lose most of its events before a node has read them. Its
+// readers get the newest one.
+func TestFloodOfOneKeyIsNoGap(t *testing.T) {
+	t.Parallel()
+	cfg := natslog.Config{EventsPerSubject: 50}
+	s := newServer(t)
+	p := newProxy(t, s.Addr().String())
+	here, there := open(t, p.connect(t), cfg), open(t, connect(t, s.ClientURL()), cfg)
+	add(t, here, bob, 0) // the stream begins with it
+	addKeyed(t, here, all, "k", 0)
+	add(t, here, bob, 0)
+	r := newReader(t, here, alice, all)
+	for round := range 3 {
+		p.Stall(true)
+		until(t, "the loss of contact", func() bool { return here.Ready() != nil })
+		p.DropAll() // messages on the way are lost, too
+		add(t, there, alice, 1)
+		add(t, there, all, 2)
+		for n := range 120 {
+			addKeyed(t, there, all, "k", 1000*round+n)
+		}
+		add(t, there, bob, 0) // the node recognises the stream by the newest event that it has read
+		p.Stall(false)
+		r.want(t, 1, 2, 1000*round+119)
+	}
+}
+
 // TestFloodThatRemovedTheNewestEvent has the event removed by which a node recognises the stream.
 // Its readers may get a gap, but lose nothing silently.
 func TestFloodThatRemovedTheNewestEvent(t *testing.T) {

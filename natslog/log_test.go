@@ -56,6 +56,24 @@ func TestLogServesARegistry(t *testing.T) {
 		}
 	}
 	there.want(t, 1, 2, 3)
+	var ids []string
+	for n := 4; n <= 5; n++ {
+		receipt, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Data: n, Key: "k", DedupKey: "d"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, receipt.ID)
+	}
+	if ids[0] != ids[1] {
+		t.Errorf("the repeat has ID %s, the event has %s", ids[1], ids[0])
+	}
+	if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Data: 6, Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := there.log.Head(t.Context()); err != nil { // Read sees both then
+		t.Fatal(err)
+	}
+	there.want(t, 6)
 }
 
 func TestPartitionedNodeServesNothingUntilItReconnects(t *testing.T) {
@@ -355,7 +373,7 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 	nc := connect(t, newServer(t).ClientURL())
 	js := jet(t, nc)
 	subjects := func(name string) []string {
-		return []string{name + ".all", name + ".user.*", name + ".topic.*", name + ".command.*", name + ".run.*"}
+		return []string{name + ".all", name + ".all.*", name + ".user.>", name + ".topic.>", name + ".command.>", name + ".revocation.>", name + ".run.>"}
 	}
 	for field, cfg := range map[string]jetstream.StreamConfig{
 		"Subjects":    {Subjects: []string{"other.>"}},
@@ -364,6 +382,7 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 		"NoAck":       {NoAck: true},
 		"AllowRollup": {AllowRollup: true},
 		"AllowMsgTTL": {AllowMsgTTL: true},
+		"Duplicates":  {Duplicates: time.Minute},
 	} {
 		t.Run(field, func(t *testing.T) {
 			cfg.Name = field
@@ -381,31 +400,6 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 				t.Errorf("opened %v with error %v", log, err)
 			}
 		})
-	}
-}
-
-func TestOpenAddsTheSubjectOfRunsToAnOlderStream(t *testing.T) {
-	t.Parallel()
-	nc := connect(t, newServer(t).ClientURL())
-	js := jet(t, nc)
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: "GINSSE", Subjects: []string{"ginsse.all", "ginsse.user.*", "ginsse.topic.*", "ginsse.command.*"}, MaxAge: time.Minute,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.Publish(t.Context(), "ginsse.user.YWxpY2U", []byte("data: 1\n\n")); err != nil {
-		t.Fatal(err)
-	}
-	log := open(t, nc, natslog.Config{})
-	if _, err := log.Append(t.Context(), record("run:x", 2)); err != nil {
-		t.Error(err)
-	}
-	stream, err := js.Stream(t.Context(), "GINSSE")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info := stream.CachedInfo(); info.State.Msgs != 2 || info.Config.MaxAge != time.Minute {
-		t.Errorf("%d messages, for %v", info.State.Msgs, info.Config.MaxAge)
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// olderSource reads the entries of a page that are not in memory. The leader says which event comes
+// olderSource reads the entries of a page that are not in memory. Of the entries with keys it reads
+// only the newest of each key; see readKeys. Of those without, the leader says which event comes
 // first. Any replica may add those after it, in a batch, of which the leader then confirms the
 // last.
 //
@@ -25,16 +26,23 @@ import (
 // moment. Batches are used only where that cannot be: the position is far from its end by
 // age, and the subject has room for as many events as are asked for.
 type olderSource struct {
-	broker  *broker
-	epoch   uint32
-	end     uint64                             // the last sequence that is wanted
-	bound   uint64                             // the most events of a subject; 0 for no bound
-	size    batchRequest                       // of one batch; Batch is 0 if none is used
-	batches map[string][]*eventlog.WindowEntry // by subject: confirmed, and not returned yet
-	single  map[string]bool                    // subjects that are read event by event
+	broker *broker
+	q      *eventlog.Query
+	epoch  uint32
+	end    uint64 // the last sequence that is wanted
+	bound  uint64 // the most events of a subject; 0 for no bound
 
-	usedBatches bool
+	replicas    bool         // may be asked
+	size        batchRequest // of one batch; Batch is 0 if none is used
+	usedReplica bool
 	failure     error // of a batch, after which no other is asked for; nil if all were answered
+
+	// Entries without keys, by subject.
+	unread map[string][]*eventlog.WindowEntry // confirmed, and not returned yet
+	ended  map[string]bool                    // subjects without further ones
+	single map[string]bool                    // subjects that are read event by event
+
+	keyed map[string][]keyedEntry // by subject, in order; nil if not read yet
 }
 
 const (
@@ -48,8 +56,13 @@ const (
 // newOlderSource returns a source for a query up to a sequence. The event is the one at its
 // position.
 func (l *Log) newOlderSource(q *eventlog.Query, info *jetstream.StreamInfo, at *eventlog.WindowEntry, end uint64) *olderSource {
-	s := &olderSource{broker: &l.broker, epoch: q.After.Epoch, end: end, bound: uint64(max(0, info.Config.MaxMsgsPerSubject))}
-	if !info.Config.AllowDirect || !isYoung(at, info) || l.now() < l.noBatches.Load() {
+	s := &olderSource{
+		broker: &l.broker, q: q, epoch: q.After.Epoch, end: end, bound: uint64(max(0, info.Config.MaxMsgsPerSubject)),
+		unread: make(map[string][]*eventlog.WindowEntry), ended: make(map[string]bool), single: make(map[string]bool),
+	}
+	// With Latest, entries that are removed meanwhile are no gap.
+	s.replicas = info.Config.AllowDirect && (q.Latest || isYoung(at, info)) && l.now() >= l.noBatches.Load()
+	if !s.replicas {
 		return s
 	}
 	share := max(1, len(q.Subjects)) // of the page
@@ -58,7 +71,6 @@ func (l *Log) newOlderSource(q *eventlog.Query, info *jetstream.StreamInfo, at *
 	if s.bound > 0 {
 		s.size.Batch = min(s.size.Batch, int(s.bound/4))
 	}
-	s.batches, s.single = make(map[string][]*eventlog.WindowEntry), make(map[string]bool)
 	return s
 }
 
@@ -83,30 +95,59 @@ func (l *Log) batchesFailed(err error) {
 
 // Next implements [eventlog.Source].
 func (s *olderSource) Next(ctx context.Context, subject string, after uint64) (*eventlog.Entry, error) {
+	e, err := s.nextUnkeyed(ctx, subject, after)
+	if err != nil {
+		return nil, err
+	}
+	keyed, err := s.nextKeyed(ctx, subject, after)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil || keyed != nil && keyed.At.Seq < e.At.Seq {
+		e = keyed
+	}
+	if e == nil {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return &e.Entry, nil
+}
+
+// nextUnkeyed returns the first event of a subject without a key after a sequence; nil if there is
+// none.
+func (s *olderSource) nextUnkeyed(ctx context.Context, subject string, after uint64) (*eventlog.WindowEntry, error) {
 	for {
-		e, err := s.next(ctx, subject, after)
-		switch {
-		case err != nil, e == nil:
-			return nil, err
-		case len(e.Block) > 0:
-			return &e.Entry, nil
+		e, err := s.nextMessage(ctx, subject, after)
+		if err != nil || e == nil || len(e.Block) > 0 {
+			return e, err
 		}
 		after = e.At.Seq // it is not an event
 	}
 }
 
-// next returns the first message of a subject after a sequence; nil if there is none.
-func (s *olderSource) next(ctx context.Context, subject string, after uint64) (*eventlog.WindowEntry, error) {
-	list := s.batches[subject]
+// nextMessage returns the first message of a subject without a key after a sequence; nil if there
+// is none.
+func (s *olderSource) nextMessage(ctx context.Context, subject string, after uint64) (*eventlog.WindowEntry, error) {
+	list := s.unread[subject]
 	for len(list) > 0 && list[0].At.Seq <= after {
 		list = list[1:]
 	}
+	s.unread[subject] = list
 	if len(list) > 0 {
-		s.batches[subject] = list
 		return list[0], nil
 	}
+	if s.ended[subject] {
+		return nil, nil //nolint:nilnil // there is none
+	}
 	e, err := s.first(ctx, subject, after+1)
-	if err == nil && e != nil && e.At.Seq < s.end {
+	switch {
+	case err != nil:
+		return nil, err
+	case e == nil:
+		s.ended[subject] = true
+		return nil, nil //nolint:nilnil // there is none
+	}
+	s.unread[subject] = []*eventlog.WindowEntry{e}
+	if e.At.Seq < s.end {
 		err = s.fetch(ctx, subject, e)
 	}
 	return e, err
@@ -127,7 +168,7 @@ func (s *olderSource) fetch(ctx context.Context, subject string, first *eventlog
 		return err
 	}
 	if complete {
-		s.usedBatches, s.batches[subject] = true, found.entries
+		s.usedReplica, s.unread[subject] = true, found.entries
 	} else {
 		s.single[subject] = true
 	}
@@ -142,7 +183,7 @@ func (s *olderSource) inBatches(subject string) bool {
 func (s *olderSource) request(ctx context.Context, subject string, seq uint64) *batch {
 	q := s.size
 	q.Seq = seq
-	if q.NextFor, s.failure = natsSubject(s.broker.prefix, subject); s.failure != nil {
+	if q.NextFor, s.failure = natsSubject(s.broker.prefix, subject, ""); s.failure != nil {
 		return nil
 	}
 	var found *batch
@@ -166,25 +207,23 @@ func (s *olderSource) isComplete(ctx context.Context, subject string, first *eve
 	return e != nil && isSame(e, last), err
 }
 
-// first asks the leader for the first message of a subject from a sequence on; nil if there is
-// none.
+// first asks the leader for the first message of a subject without a key from a sequence on; nil if
+// there is none.
 func (s *olderSource) first(ctx context.Context, subject string, from uint64) (*eventlog.WindowEntry, error) {
-	of, err := natsSubject(s.broker.prefix, subject)
+	of, err := natsSubject(s.broker.prefix, subject, "")
 	if err != nil {
 		return nil, err
 	}
 	e, err := s.broker.get(ctx, s.epoch, getRequest{Seq: from, NextFor: of})
-	if errors.Is(err, errNoMessage) {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	return e, err
+	return e, unlessGone(err)
 }
 
 // Lost implements [eventlog.Source], as far as a subject's own bound is concerned. A subject over
 // the bound loses its oldest events. So none after the position was removed that way if there is
-// one at or before it, or if the subject has fewer events than the bound.
+// one at or before it, or if the subject has fewer events than the bound. Events with a key have a
+// NATS subject of their own, which keeps the newest one.
 func (s *olderSource) Lost(ctx context.Context, subject string, after eventlog.Cursor) (bool, error) {
-	of, err := natsSubject(s.broker.prefix, subject)
+	of, err := natsSubject(s.broker.prefix, subject, "")
 	if err != nil {
 		return false, err
 	}
@@ -198,5 +237,3 @@ func (s *olderSource) Lost(ctx context.Context, subject string, after eventlog.C
 	oldest, err := s.first(ctx, subject, 1)
 	return err == nil && (oldest == nil || oldest.At.Seq > after.Seq), err
 }
-
-var _ eventlog.Source = (*olderSource)(nil)

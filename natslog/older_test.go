@@ -105,14 +105,17 @@ func TestOldEventsOnServers(t *testing.T) {
 // replica answers requests for batches instead of the servers.
 type replica struct {
 	nc    *nats.Conn
-	asked atomic.Int64
+	asked atomic.Int64  // for batches of one subject
+	upTo  atomic.Uint64 // the last message that it has; 0 for all
 }
 
 type batchQuery struct {
-	Seq      uint64 `json:"seq"`
-	NextFor  string `json:"next_by_subj"`
-	Batch    int    `json:"batch"`
-	MaxBytes int    `json:"max_bytes"`
+	Seq      uint64   `json:"seq"`
+	NextFor  string   `json:"next_by_subj"`
+	LastFor  []string `json:"multi_last"`
+	UpTo     uint64   `json:"up_to_seq"`
+	Batch    int      `json:"batch"`
+	MaxBytes int      `json:"max_bytes"`
 }
 
 // newReplica has a replica answer for a stream. A function changes its correct answers before they
@@ -127,10 +130,12 @@ func newReplica(t *testing.T, s *server.Server, stream string, change func(q bat
 	asking := connect(t, s.ClientURL())
 	r := &replica{nc: asking}
 	_, err := nc.Subscribe(subject, func(m *nats.Msg) {
-		r.asked.Add(1)
 		var q batchQuery
 		if err := json.Unmarshal(m.Data, &q); err != nil {
 			t.Error(err)
+		}
+		if q.NextFor != "" {
+			r.asked.Add(1)
 		}
 		answers, err := r.correct(stream, q)
 		if err != nil {
@@ -162,8 +167,12 @@ func (r *replica) correct(stream string, q batchQuery) (answers []*nats.Msg, err
 		Time    string `json:"time"`
 	}
 	var pending []*message
+	filter := q.NextFor
+	if len(q.LastFor) > 0 {
+		filter = ">"
+	}
 	for seq := q.Seq; ; {
-		text := fmt.Sprintf(`{"seq":%d,"next_by_subj":%q}`, seq, q.NextFor)
+		text := fmt.Sprintf(`{"seq":%d,"next_by_subj":%q}`, seq, filter)
 		m, err := r.nc.Request("$JS.API.STREAM.MSG.GET."+stream, []byte(text), patience)
 		if err != nil {
 			return nil, err
@@ -177,8 +186,18 @@ func (r *replica) correct(stream string, q batchQuery) (answers []*nats.Msg, err
 		if answer.Message == nil {
 			break
 		}
-		pending = append(pending, answer.Message)
-		seq = answer.Message.Seq + 1
+		found := answer.Message
+		seq = found.Seq + 1
+		if len(q.LastFor) > 0 {
+			if most := r.upTo.Load(); found.Seq > q.UpTo || most > 0 && found.Seq > most {
+				break
+			}
+			if !slices.ContainsFunc(q.LastFor, func(filter string) bool { return natslog.MatchesFilter(filter, found.Subject) }) {
+				continue
+			}
+			pending = slices.DeleteFunc(pending, func(m *message) bool { return m.Subject == found.Subject })
+		}
+		pending = append(pending, found)
 	}
 	for i, m := range pending[:min(len(pending), q.Batch)] {
 		answer := nats.NewMsg("")

@@ -22,9 +22,9 @@ func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
 }
 
 // Read implements [eventlog.Log]. Positions near the head are read from memory. Others take
-// requests to the broker: about 9 for a page of one subject if the servers send batches, and else
-// one for each event. Read returns after about 4 s at most. With [eventlog.Query.NoWait] it sends no
-// request.
+// requests to the broker: about 11 for a page of one subject if the servers send batches, and else
+// one for each event and each key. Read returns after about 4 s at most. With
+// [eventlog.Query.NoWait] it sends no request.
 //
 // Errors: [ErrUnavailable] if the broker does not answer; [eventlog.ErrWouldWait] with NoWait;
 // [ErrClosed].
@@ -110,7 +110,7 @@ func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cu
 }
 
 func (s store) readVerified(ctx context.Context, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry, info *jetstream.StreamInfo) (page eventlog.Page, gap eventlog.GapReason, err error) {
-	at, gap, err := s.verify(ctx, q.After, info)
+	at, gap, err := s.verify(ctx, q, info)
 	if err != nil || gap != "" {
 		return page, gap, err
 	}
@@ -120,24 +120,32 @@ func (s store) readVerified(ctx context.Context, q eventlog.Query, head eventlog
 	if err != nil {
 		return page, "", err
 	}
-	at, gap, err = s.verify(ctx, q.After, info)
-	if err == nil && gap == "" && source.usedBatches && !isYoung(at, info) {
+	at, gap, err = s.verify(ctx, q, info)
+	if err == nil && gap == "" && source.usedReplica && !q.Latest && !isYoung(at, info) {
 		err = errTooOldForBatches
 	}
 	return page, gap, err
 }
 
-// verify returns the event at a position, or why entries after it may be missing. For the position
-// before the first event, it returns the first event.
-func (s store) verify(ctx context.Context, at eventlog.Cursor, info *jetstream.StreamInfo) (*eventlog.WindowEntry, eventlog.GapReason, error) {
-	maxAge := info.Config.MaxAge
+// verify returns the event at a query's position, or why entries after it may be missing. For the
+// position before the first event, it returns the first event.
+//
+// A query with Latest has no gap if entries were removed. So it returns nil for a position whose
+// event is gone, and for the one before the first.
+func (s store) verify(ctx context.Context, q eventlog.Query, info *jetstream.StreamInfo) (*eventlog.WindowEntry, eventlog.GapReason, error) {
+	at, maxAge := q.After, info.Config.MaxAge
+	if q.Latest && at.Seq == 0 {
+		return nil, "", nil
+	}
 	e, err := s.log.broker.get(ctx, at.Epoch, getRequest{Seq: max(at.Seq, 1)})
 	switch {
+	case errors.Is(err, errNoMessage) && q.Latest:
+		return nil, "", nil
 	case errors.Is(err, errNoMessage):
 		return nil, eventlog.GapTrimmed, nil
 	case err != nil:
 		return nil, "", err
-	case maxAge > 0 && time.Since(e.Time) >= maxAge: // about to be removed, if it has not been
+	case maxAge > 0 && time.Since(e.Time) >= maxAge && !q.Latest: // about to be removed, if it has not been
 		return e, eventlog.GapTrimmed, nil
 	case at.Seq > 0 && e.At.Check != at.Check:
 		return e, eventlog.GapUnknown, nil

@@ -21,13 +21,14 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
 // The subjects that a node may publish to, and those of a node that creates the stream.
 var (
 	nodeMay = []string{
-		"ginsse.all", "ginsse.user.*", "ginsse.topic.*", "ginsse.command.*", "ginsse.run.*", // events
+		"ginsse.all", "ginsse.all.*", "ginsse.user.>", "ginsse.topic.>", "ginsse.command.>", "ginsse.revocation.>", "ginsse.run.>", // events
 		"ginsse.nodes", "ginsse.node.*", // messages between nodes
 		"$JS.API.STREAM.INFO.GINSSE",
 		"$JS.API.STREAM.MSG.GET.GINSSE",
@@ -116,6 +117,14 @@ func TestNodeNeedsFewPermissions(t *testing.T) {
 	}
 	add(t, here, "topic:x", 0)
 	r.want(t, 1, 2, 3)
+	for subject := range strings.FieldsSeq("all user:alice topic:x command:x revocation:x run:x") {
+		addKeyed(t, here, subject, "k", 4)
+	}
+	r.want(t, 4, 4)
+	latest := eventlog.Query{Subjects: r.subjects, After: startOf(t, there), MaxEntries: 10, MaxBytes: 1 << 20, Latest: true}
+	if got := readPages(t, there, latest); len(got) != 2 {
+		t.Errorf("the newest of each key are %v", got)
+	}
 	p.DropAll()
 	add(t, here, all, 4)
 	r.want(t, 4)
@@ -179,6 +188,33 @@ func TestOpenSaysWhichPermissionIsMissing(t *testing.T) {
 				t.Errorf("error is %v", err)
 			}
 			t.Log(err)
+		})
+	}
+}
+
+// TestUpgradeNeedsAPermission opens a stream of v0.1.0.
+func TestUpgradeNeedsAPermission(t *testing.T) {
+	t.Parallel()
+	const update = "$JS.API.STREAM.UPDATE.GINSSE"
+	for name, may := range map[string][]string{"missing": nodeMay, "given": append(slices.Clone(nodeMay), update)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, operator, node := newGuardedServer(t, may)
+			address := "tls://" + s.Addr().String()
+			createFirstVersion(t, jet(t, connect(t, address, operator...)), 1)
+			log, err := natslog.Open(t.Context(), connect(t, address, node...), natslog.Config{AppendTimeout: 2 * time.Second})
+			if err == nil {
+				log.Close()
+			}
+			if name == "given" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(update)) {
+				t.Errorf("error is %v", err)
+			}
 		})
 	}
 }
