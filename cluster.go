@@ -197,18 +197,18 @@ func (r *Registry) sendTransient(ctx context.Context, record eventlog.Record) er
 	if err := r.maySend(ctx); err != nil {
 		return err
 	}
-	r.transients.add(record)
+	r.transients.add(record) //nolint:contextcheck // its log does not wait
 	if r.cluster == nil {
 		return nil
 	}
 	b := borrowBuffer()
 	defer b.release()
 	seen := eventlog.Cursor{Epoch: r.epoch.Load(), Seq: r.head.Load()}
-	message := append(b.bytes, messageTransient)
+	message := append(b.bytes, messageTransient) //nolint:gocritic // b.bytes gets it back below
 	for _, line := range []string{r.cluster.node, seen.String(), record.Subject, record.Key} {
 		message = append(append(message, line...), '\n')
 	}
-	b.bytes = append(message, record.Frame...)
+	b.bytes = append(message, record.Frame...) //nolint:gocritic // as above
 	return r.cluster.Post("", b.bytes)
 }
 

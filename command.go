@@ -161,7 +161,7 @@ func (s *Stream) skipTo(ctx context.Context, t *turn, to eventlog.Cursor) error 
 	}
 	for _, command := range commands {
 		if !s.ended.Load() {
-			s.carryOut(t, command.Entry, command.refused, "")
+			s.carryOut(t, command.Entry, command.refused, "") //nolint:contextcheck // a prelude outlives ctx
 		}
 	}
 	s.at = to

@@ -145,9 +145,9 @@ func (s *Stream) writePrelude(ctx context.Context, t *turn, p *prelude) (more bo
 	default:
 		s.preludes.current = nil
 		if s.preludes.asked {
-			s.beginStart(false)
+			s.beginStart(false) //nolint:contextcheck // a prelude outlives ctx
 		} else {
-			s.beginGranted()
+			s.beginGranted() //nolint:contextcheck // as above
 		}
 		if !s.hidesPosition() {
 			s.appendPosition(t)

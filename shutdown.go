@@ -31,21 +31,21 @@ func (r *Registry) Close() {
 	r.end()
 	r.presence.Stop()
 	// Afterwards the application may close the log.
-	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
-	defer cancel()
+	late := make(chan struct{})
+	timer := time.AfterFunc(goodbyeTimeout, func() { close(late) })
+	defer timer.Stop()
+	waitFor := func(done <-chan struct{}) {
+		select {
+		case <-done:
+		case <-late:
+		}
+	}
 	for _, run := range runs {
-		waitFor(ctx, run.done)
+		waitFor(run.done)
 	}
 	if r.cluster != nil {
-		waitFor(ctx, r.presence.Done())
+		waitFor(r.presence.Done())
 		r.cluster.stop()
-	}
-}
-
-func waitFor(ctx context.Context, done <-chan struct{}) {
-	select {
-	case <-done:
-	case <-ctx.Done():
 	}
 }
 

@@ -426,7 +426,9 @@ func TestStateAndEventsLeaveNoHole(t *testing.T) {
 		for seen := 0; seen < 50; {
 			switch e := stream.Next(); e.Type {
 			case "state":
-				var state struct{ N int }
+				var state struct {
+					N int `json:"n"`
+				}
 				check(t, json.Unmarshal([]byte(e.Data), &state))
 				have = state.N
 			case "n":

@@ -250,7 +250,7 @@ func (s *Stream) read(ctx context.Context, t *turn, ended bool) (more bool, err 
 		s.sent = max(s.sent, t.entries[n-1].At.Seq)
 	}
 	if command != nil && command.At.Seq > s.opening.Seq {
-		s.carryOut(t, command, refused, command.At.String())
+		s.carryOut(t, command, refused, command.At.String()) //nolint:contextcheck // a prelude outlives ctx
 	}
 	s.cutEnd(t) // the stream may have ended meanwhile
 	return more, nil
@@ -304,7 +304,7 @@ func (s *Stream) passGap(ctx context.Context, t *turn, page eventlog.Page, ended
 	}
 	s.registry.gaps.Add(1)
 	if !ended && s.hasPrelude(true) {
-		s.beginStart(false)
+		s.beginStart(false) //nolint:contextcheck // it outlives ctx
 	}
 	id := ""
 	if !s.hidesPosition() {

@@ -124,7 +124,9 @@ func TestGrantForOneStreamLeavesOthersAlone(t *testing.T) {
 // streamID returns the ID of a stream that has just been opened.
 func streamID(t testing.TB, s *ssetest.Stream) string {
 	t.Helper()
-	var open struct{ Stream string }
+	var open struct {
+		Stream string `json:"stream"`
+	}
 	check(t, json.Unmarshal([]byte(s.NextOf("sse.open").Data), &open))
 	return open.Stream
 }
@@ -313,8 +315,8 @@ func TestPageAsksForTopics(t *testing.T) {
 	stream := ssetest.NewServer(t, controlEngine(t, b)).Open(t, "/events?topic=board&topic=secret&topic=board", as("alice"))
 	open := stream.NextOf("sse.open")
 	var data struct {
-		Stream string
-		Topics []string
+		Stream string   `json:"stream"`
+		Topics []string `json:"topics"`
 	}
 	check(t, json.Unmarshal([]byte(open.Data), &data))
 	if len(data.Topics) != 1 || data.Topics[0] != "board" {
