@@ -48,6 +48,10 @@
 // packages sqllog, in the application's database, and natslog. With sqllog an event can be part of a
 // transaction: see [Registry.In].
 //
+// Topics are what several users watch. [RegistryConfig.AllowTopicFunc] decides which ones a page may
+// read, and [Registry.Grant] and [Registry.Revoke] change them while a stream is open. [WithState]
+// sends a page its state before what changes it, and [WithPresence] says who is there.
+//
 // Streams that belong to one request and no user, such as the progress of a job or the tokens of a
 // model, need no registry: see [Serve] and [ServeSeq]. They carry none of the kit's events. Their
 // heartbeats are comments, and they end with the ID [DoneID]. Work that goes on without its request,
@@ -62,6 +66,8 @@
 //   - A sender never waits for a reader: no socket I/O, no blocking on a stream. A sender that is
 //     hundreds of events ahead of its readers yields the processor or sleeps for a tenth of a
 //     millisecond, whatever they do meanwhile.
+//   - Access has a place in the order: after a grant a stream gets no event of the topic from before
+//     it, and after a revocation none from after it, on all nodes.
 //   - One opaque ID: a browser's EventSource resumes the user's own events, those for all, and topics
 //     with the one Last-Event-ID it has. The ID names no user and grants no access.
 //   - A stream ends when its right to exist ends: the credential's expiry, [Registry.Disconnect] on
@@ -85,7 +91,10 @@
 //	functions of AuthConfig,    on the handler's goroutine of each request; they may
 //	  NewAuthFunc                 block, except AllowOriginFunc
 //	hooks of RegistryConfig,    on goroutines of their own; they may block
-//	  functions of runs
+//	  functions of runs and of WithState
+//	AllowTopicFunc              on the handler's goroutine of each request; it may block
+//	functions of WithPresence   on the handler's goroutine, and later on others; they
+//	                              must not block
 //	ConnContext                 on the goroutine that accepts connections
 //
 // Only the handler's goroutine writes the response. A compact stream goes on without the response,
