@@ -105,7 +105,7 @@ func (s *Stream) carryOut(t *turn, command *eventlog.Entry, refused bool, id str
 		switch _, d := parseTopicCommand(command); {
 		case d.Topic == "" || d.Stream != "" && d.Stream != s.id:
 		case name == revokeCommand:
-			s.revoke(t, d.Topic, id)
+			s.revoke(t, d, id)
 		default:
 			s.grant(t, d, refused, command.At, id)
 		}

@@ -25,7 +25,10 @@ func (r *Registry) allowTopics(c *gin.Context, s *Stream) error {
 			return err
 		}
 	}
-	allowed, _, err := r.checkTopics(c, asked)
+	// The tabs of a browser share one stream. If they want more topics than it can have, the others
+	// are left out.
+	left := maxTopics - len(o.topics)
+	allowed, _, err := r.checkTopics(c, asked[:min(left, len(asked))])
 	if err == nil {
 		err = WithTopics(allowed...).apply(&o)
 	}

@@ -346,7 +346,7 @@ type (
 		User      string   `json:"user"` // see markOf
 		Resumed   bool     `json:"resumed"`
 		Heartbeat int64    `json:"heartbeat,omitempty"` // milliseconds
-		Topics    []string `json:"topics,omitempty"`
+		Topics    []string `json:"topics"`
 	}
 	gapData struct {
 		Reason eventlog.GapReason `json:"reason"`

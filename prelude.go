@@ -203,7 +203,7 @@ func (s *Stream) writeNews(ctx context.Context, t *turn, p *prelude) (more bool,
 	}
 	s.appendTopicGap(t, news.topic, page.Gap)
 	if page.Gap != "" && s.preludes.state != nil {
-		s.removeTopic(subject)
+		s.removeTopic(subject, false)
 		s.preludes.granting = append(s.preludes.granting, &granting{topic: news.topic, at: s.at})
 	}
 	if news.after = page.Through; !page.More {

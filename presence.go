@@ -56,7 +56,8 @@ func WithPresence(value func(topic string) any) ServeOption {
 // I/O. How late it may be is the same as for [Registry.Online].
 //
 // A user is there once, however many streams and nodes. A user leaves
-// [RegistryConfig.PresenceGrace] after the last stream with [WithPresence] that reads the topic.
+// [RegistryConfig.PresenceGrace] after the last stream with [WithPresence] that reads the topic, and at
+// once if the topic was revoked.
 func (r *Registry) Present(topic string) []Member { return membersOf(r.presence.Present(topic)) }
 
 func membersOf(members []presence.Member) []Member {
@@ -163,8 +164,9 @@ func (r *Registry) joinTopic(s *Stream, topic string) {
 	}
 }
 
-// leaveTopic undoes joinTopic when a stream has lost a topic.
-func (r *Registry) leaveTopic(s *Stream, topic string) {
+// leaveTopic undoes joinTopic when a stream has lost a topic. If the topic was revoked, there is no
+// grace.
+func (r *Registry) leaveTopic(s *Stream, topic string, revoked bool) {
 	if s.presence == nil {
 		return
 	}
@@ -172,7 +174,11 @@ func (r *Registry) leaveTopic(s *Stream, topic string) {
 	defer r.mu.Unlock()
 	if _, present := s.presence.values[topic]; present {
 		delete(s.presence.values, topic)
-		r.presence.LeaveTopic(topic, s.user)
+		if revoked {
+			r.presence.RemoveFromTopic(topic, s.user)
+		} else {
+			r.presence.LeaveTopic(topic, s.user)
+		}
 	}
 }
 

@@ -102,11 +102,11 @@ func (s *Stream) grant(t *turn, d topicData, refused bool, at eventlog.Cursor, i
 }
 
 // revoke removes a topic.
-func (s *Stream) revoke(t *turn, topic, id string) {
-	subject := topicPrefix + topic
+func (s *Stream) revoke(t *turn, d topicData, id string) {
+	topic, subject := d.Topic, topicPrefix+d.Topic
 	switch {
 	case slices.Contains(s.topicSubjects(), subject):
-		s.removeTopic(subject)
+		s.removeTopic(subject, !d.Page)
 		s.appendTopics(t, topicsData{Removed: []string{topic}}, id)
 	case s.isGranting(topic):
 		s.preludes.granting = slices.DeleteFunc(s.preludes.granting, func(g *granting) bool { return g.topic == topic })
@@ -133,9 +133,9 @@ func (s *Stream) addTopic(subject string) {
 }
 
 // removeTopic has the stream read a topic no more.
-func (s *Stream) removeTopic(subject string) {
+func (s *Stream) removeTopic(subject string, revoked bool) {
 	s.registry.subscribers.removeSubject(s, subject)
-	s.registry.leaveTopic(s, subject[len(topicPrefix):])
+	s.registry.leaveTopic(s, subject[len(topicPrefix):], revoked)
 }
 
 // readRevocations has the stream read revocations from its position on.

@@ -623,3 +623,60 @@ func TestStreamsRefuseEventsForRegistries(t *testing.T) {
 		}
 	}
 }
+
+// The tabs of a browser share one stream. If they want more topics than a stream can have, it opens with
+// as many as it can have.
+func TestPageThatAsksForTooManyTopicsGetsAStream(t *testing.T) {
+	t.Parallel()
+	registry := newRegistry(t, ginsse.RegistryConfig{AllowTopicFunc: allowAllButSecrets})
+	engine := controlEngine(t, registry)
+	query := "/events?topic=0"
+	for n := 1; n < 70; n++ {
+		query += fmt.Sprint("&topic=", n)
+	}
+	stream := ssetest.NewServer(t, engine).Open(t, query, as("alice"))
+	var open struct {
+		Stream string   `json:"stream"`
+		Topics []string `json:"topics"`
+	}
+	check(t, json.Unmarshal([]byte(stream.NextOf("sse.open").Data), &open))
+	if len(open.Topics) != 64 {
+		t.Errorf("the stream reads %d topics, want 64", len(open.Topics))
+	}
+	// It has no place for another one, and says so.
+	if status, body := control(t, engine, "alice", fmt.Sprintf(`{"stream":%q,"add":["69"]}`, open.Stream)); status != http.StatusAccepted {
+		t.Errorf("%d %s", status, body)
+	}
+	if e := stream.NextOf("sse.topics"); !strings.HasSuffix(e.Data, `"refused":["69"]}`) {
+		t.Errorf("got %s", e.Data)
+	}
+}
+
+// A user whose topic was revoked is not there any more, without a grace. A page that closes the topic
+// has the grace.
+func TestRevocationEndsPresenceAtOnce(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t, ginsse.RegistryConfig{PresenceGrace: time.Hour, AllowTopicFunc: allowAllButSecrets})
+	present := ginsse.WithPresence(func(string) any { return 1 })
+	open := func(r *ginsse.Registry, user string) (*ssetest.Stream, string) {
+		stream := ssetest.NewServer(t, stateEngine(t, r, present)).Open(t, "/events?topic=board", as(user))
+		return stream, streamID(t, stream)
+	}
+	_, _ = open(a, "alice")
+	_, id := open(b, "bob")
+	until := func(what string, want int) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); len(a.Present("board")) != want || len(b.Present("board")) != want; pass(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %v and %v are present, want %d", what, a.Present("board"), b.Present("board"), want)
+			}
+		}
+	}
+	until("both are there", 2)
+	control(t, controlEngine(t, a), "bob", fmt.Sprintf(`{"stream":%q,"remove":["board"]}`, id))
+	check(t, b.Revoke(t.Context(), "alice", "board"))
+	until("alice was removed", 1)
+	if got := a.Present("board")[0].UserID; got != "bob" {
+		t.Errorf("%s is present, want bob", got)
+	}
+}

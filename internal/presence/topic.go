@@ -86,14 +86,19 @@ func (t *Tracker) JoinTopic(name, user, value string) {
 
 // LeaveTopic removes a stream from a topic. Each call follows a JoinTopic with the same topic and
 // user.
-func (t *Tracker) LeaveTopic(name, user string) {
+func (t *Tracker) LeaveTopic(name, user string) { t.leaveTopic(name, user, t.leaveLocked) }
+
+// RemoveFromTopic is LeaveTopic without a grace, for a user who may not be there any more.
+func (t *Tracker) RemoveFromTopic(name, user string) { t.leaveTopic(name, user, t.goneLocked) }
+
+func (t *Tracker) leaveTopic(name, user string, leaveLocked func(k key)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tp := t.topics[name]
 	p := tp.members[user]
 	if p.here--; p.here == 0 {
 		p.here = leaving
-		t.leaveLocked(key{tp.name, user})
+		leaveLocked(key{tp.name, user})
 	}
 }
 
