@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
@@ -20,8 +21,7 @@ const (
 	disconnectCommand = "disconnect" // ends the streams of the user that were opened before it
 	grantCommand      = "grant"      // adds a topic
 	revokeCommand     = "revoke"     // removes a topic
-	renewCommand      = "renew"      // moves the expiry of a stream
-	stateCommand      = "state"      // has a stream send its state again
+	controlCommand    = "control"    // does what a page has asked for its stream
 )
 
 // The data of the commands.
@@ -30,22 +30,29 @@ type (
 		Reason Reason `json:"reason"`
 	}
 	topicData struct {
-		Topic  string `json:"topic"`
-		Stream string `json:"stream,omitempty"` // its ID; "" for all of the user
-		// Checked is the head of the log before the application was asked whether it grants the
-		// topic. A revocation after it wins. It is "" if the application grants on its own account.
-		Checked string  `json:"checked,omitempty"`
+		Topic   string  `json:"topic"`
+		Stream  string  `json:"stream,omitempty"`  // its ID; "" for all of the user
 		History *string `json:"history,omitempty"` // the past from after this ID comes first; nil for none
-		Page    bool    `json:"page,omitempty"`    // the page has asked for it
 	}
-	renewData struct {
-		Stream string `json:"stream"`
-		Expiry int64  `json:"expiry"` // in milliseconds since 1970
-	}
-	stateData struct {
-		Stream string `json:"stream"`
+	controlData struct {
+		Stream string   `json:"stream"`
+		Remove []string `json:"remove,omitempty"` // topics
+		Add    []string `json:"add,omitempty"`
+		// Checked is the head of the log before the application was asked whether the user may read
+		// the topics. A revocation after it wins.
+		Checked string `json:"checked,omitempty"`
+		State   bool   `json:"state,omitempty"`  // the stream sends its state again
+		Expiry  int64  `json:"expiry,omitempty"` // of the stream, in milliseconds since 1970; 0 for no change
 	}
 )
+
+// topicChange is what a command does to one topic.
+type topicChange struct {
+	topic   string
+	adds    bool
+	page    bool    // the page has asked for it
+	history *string // see topicData
+}
 
 func commandSubject(user string) string { return eventlog.Subject(eventlog.KindCommand, user) }
 
@@ -73,11 +80,8 @@ func (s *Stream) carryOutEarly(command *eventlog.Entry) {
 		s.endAt(reason, command.At.Seq)
 		return
 	}
-	if name, data := parseCommand(command); name == renewCommand {
-		var renew renewData
-		if json.Unmarshal(data, &renew) == nil && renew.Stream == s.id {
-			s.renew(time.UnixMilli(renew.Expiry))
-		}
+	if d := parseControl(command); d.Stream == s.id && d.Expiry != 0 {
+		s.renew(time.UnixMilli(d.Expiry))
 	}
 }
 
@@ -95,45 +99,62 @@ func disconnectReason(command *eventlog.Entry) (reason Reason, ok bool) {
 }
 
 // carryOut carries out a command that the stream has reached. A command that it does not know is of
-// another version, and has no effect. refused says that a grant came too late.
+// another version, and has no effect. refused are the topics that a page asked for too late.
 //
-// id is the ID of what the client gets: the command's position, or "" if the client has not reached it.
-func (s *Stream) carryOut(t *turn, command *eventlog.Entry, refused bool, id string) {
+// id is the ID of what the client gets: the command's position.
+func (s *Stream) carryOut(t *turn, command *eventlog.Entry, refused map[string]bool, id string) {
 	s.carryOutEarly(command)
-	switch name, data := parseCommand(command); name {
-	case grantCommand, revokeCommand:
-		switch _, d := parseTopicCommand(command); {
-		case d.Topic == "" || d.Stream != "" && d.Stream != s.id:
-		case name == revokeCommand:
-			s.revoke(t, d, id)
-		default:
-			s.grant(t, d, refused, command.At, id)
-		}
-	case stateCommand:
-		var d stateData
-		if json.Unmarshal(data, &d) == nil && d.Stream == s.id {
-			s.sendState(t)
-		}
+	stream, changes := topicChanges(command)
+	if stream != "" && stream != s.id {
+		return
+	}
+	var told topicsData
+	for _, change := range changes {
+		s.changeTopic(change, refused[change.topic], command.At, &told)
+	}
+	s.appendTopics(t, told, id)
+	if parseControl(command).State {
+		s.sendState()
 	}
 }
 
-// parseTopicCommand is parseCommand for commands that change topics. For others, and for those that no
-// node writes, the data is empty.
-func parseTopicCommand(command *eventlog.Entry) (name string, d topicData) {
-	name, data := parseCommand(command)
-	if name == grantCommand || name == revokeCommand {
-		if json.Unmarshal(data, &d) != nil || eventlog.CheckName(d.Topic) != nil {
-			return name, topicData{}
+// parseControl returns the data of a control command; the zero value for another command.
+func parseControl(command *eventlog.Entry) (d controlData) {
+	if name, data := parseCommand(command); name != controlCommand || json.Unmarshal(data, &d) != nil {
+		return controlData{}
+	}
+	return d
+}
+
+// topicChanges returns what a command does to topics, and the ID of the stream that it is for; "" for
+// all of the user.
+func topicChanges(command *eventlog.Entry) (stream string, changes []topicChange) {
+	switch name, data := parseCommand(command); name {
+	case grantCommand, revokeCommand:
+		var d topicData
+		if json.Unmarshal(data, &d) == nil {
+			stream, changes = d.Stream, []topicChange{{d.Topic, name == grantCommand, false, d.History}}
+		}
+	case controlCommand:
+		d := parseControl(command)
+		stream = d.Stream
+		for _, topic := range d.Remove {
+			changes = append(changes, topicChange{topic: topic, page: true})
+		}
+		for _, topic := range d.Add {
+			changes = append(changes, topicChange{topic: topic, adds: true, page: true})
 		}
 	}
-	return name, d
+	// Other programs may write commands, too.
+	changes = slices.DeleteFunc(changes, func(c topicChange) bool { return eventlog.CheckName(c.topic) != nil })
+	return stream, changes[:min(len(changes), 2*maxTopics)]
 }
 
 // errCommandsUnread: the log could not say whether there were commands before a position.
 var errCommandsUnread = errors.New("the user's commands could not be read up to the head")
 
 // skipTo moves the stream to a position without reading the events in between. It carries out
-// the commands there.
+// the commands there, and tells the client what they have changed together.
 //
 // It reads all of them first: after an error the stream has not changed.
 func (s *Stream) skipTo(ctx context.Context, t *turn, to eventlog.Cursor) error {
@@ -142,14 +163,14 @@ func (s *Stream) skipTo(ctx context.Context, t *turn, to eventlog.Cursor) error 
 	}
 	type judged struct {
 		*eventlog.Entry
-		refused bool
+		refused map[string]bool
 	}
 	var commands []judged
 	through, err := s.readCommandsFrom(ctx, s.topicCommands(), s.at, s.noWait, func(command *eventlog.Entry) error {
 		if command.At.Seq > to.Seq {
 			return nil
 		}
-		refused, err := s.isRefused(ctx, command)
+		refused, err := s.refusedTopics(ctx, command)
 		commands = append(commands, judged{command, refused})
 		return err
 	})
@@ -159,11 +180,31 @@ func (s *Stream) skipTo(ctx context.Context, t *turn, to eventlog.Cursor) error 
 	if err != nil {
 		return err
 	}
+	before, told := s.topicNames(), topicsData{}
 	for _, command := range commands {
-		if !s.ended.Load() {
-			s.carryOut(t, command.Entry, command.refused, "") //nolint:contextcheck // a prelude outlives ctx
+		s.carryOutEarly(command.Entry)
+		stream, changes := topicChanges(command.Entry)
+		if s.ended.Load() || stream != "" && stream != s.id {
+			continue
+		}
+		var of topicsData
+		for _, change := range changes {
+			s.changeTopic(change, command.refused[change.topic], command.At, &of)
+		}
+		told.asked = told.asked || of.asked
+		told.Refused = of.Refused // of the last one: a page asks for a topic again
+	}
+	for _, topic := range s.topicNames() {
+		if !slices.Contains(before, topic) {
+			told.Added = append(told.Added, topic)
 		}
 	}
+	for _, topic := range before {
+		if !slices.Contains(s.topicNames(), topic) {
+			told.Removed = append(told.Removed, topic)
+		}
+	}
+	s.appendTopics(t, told, "")
 	s.at = to
 	return nil
 }

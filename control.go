@@ -80,8 +80,10 @@ type controlAnswer struct {
 const (
 	// maxControlBytes is the most bytes of a request to ControlHandler.
 	maxControlBytes = 64 << 10
-	// controlTimeout bounds what the log may take for one command.
+	// controlTimeout bounds what the log may take for the command.
 	controlTimeout = 5 * time.Second
+	// controlBodyTimeout is how long the body of a request may take.
+	controlBodyTimeout = 10 * time.Second
 )
 
 // ControlHandler returns a handler by which a page changes its open stream, on whichever node that is.
@@ -111,6 +113,9 @@ func (r *Registry) control(c *gin.Context) {
 		return
 	}
 	var asked controlRequest
+	connection := http.NewResponseController(c.Writer)
+	_ = connection.SetReadDeadline(time.Now().Add(controlBodyTimeout)) // a server of streams may have no ReadTimeout
+	defer connection.SetReadDeadline(time.Time{})                      //nolint:errcheck // of a connection that is gone
 	body := http.MaxBytesReader(c.Writer, c.Request.Body, maxControlBytes)
 	if err := json.NewDecoder(body).Decode(&asked); err != nil || asked.Stream == "" || len(asked.Stream) > maxStreamIDBytes {
 		abortJSON(c, http.StatusBadRequest, codeInvalidRequest, `the body must be JSON with "stream", the ID in sse.open`)
@@ -165,33 +170,17 @@ func (r *Registry) carryOutControl(c *gin.Context, identity Identity, asked cont
 			return answer, err
 		}
 	}
-	var commands []controlCommand
+	d := controlData{Stream: asked.Stream, Remove: asked.Remove, Add: answer.Accepted, State: asked.State}
+	if len(d.Add) > 0 {
+		d.Checked = checked.String()
+	}
 	if !identity.Expiry.IsZero() {
-		commands = append(commands, controlCommand{renewCommand, renewData{asked.Stream, identity.Expiry.UnixMilli()}})
+		d.Expiry = identity.Expiry.UnixMilli()
 	}
-	for _, topic := range asked.Remove {
-		commands = append(commands, controlCommand{revokeCommand, topicData{Topic: topic, Stream: asked.Stream, Page: true}})
-	}
-	for _, topic := range answer.Accepted {
-		commands = append(commands, controlCommand{grantCommand, topicData{Topic: topic, Stream: asked.Stream, Checked: checked.String(), Page: true}})
-	}
-	if asked.State {
-		commands = append(commands, controlCommand{stateCommand, stateData{asked.Stream}})
-	}
-	for _, command := range commands {
-		ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-		_, err := r.command(ctx, identity.UserID, command.name, command.data)
-		cancel()
-		if err != nil {
-			return answer, err
-		}
-	}
-	return answer, nil
-}
-
-type controlCommand struct {
-	name string
-	data any
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	_, err = r.command(ctx, identity.UserID, controlCommand, d)
+	return answer, err
 }
 
 var errTooManyTopics = fmt.Errorf("%w: more than %d topics", ErrInvalidSubject, maxTopics)
@@ -213,6 +202,6 @@ func (r *Registry) Renew(ctx context.Context, userID, streamID string, expiry ti
 	if expiry.IsZero() {
 		return errors.New("ginsse: Renew: the expiry is the zero time; a stream that does not expire needs no renewal")
 	}
-	_, err := r.command(ctx, userID, renewCommand, renewData{streamID, expiry.UnixMilli()})
+	_, err := r.command(ctx, userID, controlCommand, controlData{Stream: streamID, Expiry: expiry.UnixMilli()})
 	return err
 }

@@ -357,6 +357,7 @@ type (
 		Added   []string `json:"added,omitempty"`   // by the change
 		Removed []string `json:"removed,omitempty"` // by the change
 		Refused []string `json:"refused,omitempty"` // were to be added, and are not
+		asked   bool     // the page waits for an answer
 	}
 	closeData struct {
 		Reason Reason `json:"reason"`

@@ -102,8 +102,8 @@ func (s *Stream) beginStart(past bool) {
 
 // sendState sends what a page needs first, at its request: who is present, and the prelude of the whole
 // stream. If another prelude is collected, it comes first.
-func (s *Stream) sendState(t *turn) {
-	t.own = s.appendPresent(t.own, true)
+func (s *Stream) sendState() {
+	s.missed = s.missed || s.registry.presence.IsUsed()
 	switch {
 	case !s.hasPrelude(true):
 	case s.hidesPosition():
@@ -226,11 +226,14 @@ func (s *Stream) appendTopicGap(t *turn, topic string, gap eventlog.GapReason) {
 func (s *Stream) revokedAhead(ctx context.Context, least eventlog.Cursor) (revoked map[string]bool, err error) {
 	through, err := s.readCommandsFrom(ctx, s.topicCommands(), s.at, s.noWait, func(command *eventlog.Entry) error {
 		s.carryOutEarly(command)
-		if name, d := parseTopicCommand(command); name == revokeCommand && (d.Stream == "" || d.Stream == s.id) {
-			if revoked == nil {
-				revoked = make(map[string]bool)
+		stream, changes := topicChanges(command)
+		for _, c := range changes {
+			if !c.adds && (stream == "" || stream == s.id) {
+				if revoked == nil {
+					revoked = make(map[string]bool)
+				}
+				revoked[c.topic] = true
 			}
-			revoked[d.Topic] = true
 		}
 		return nil
 	})
@@ -429,8 +432,10 @@ func (c *collector) addHistory(ctx context.Context, part *preludePart, want prel
 	return nil
 }
 
-// addLatest appends to a part the newest event of each key.
+// addLatest appends to a part the newest event of each key. If they are too large, the part has a gap
+// instead.
 func (c *collector) addLatest(ctx context.Context, part *preludePart, want preludeWant) error {
+	before := len(part.bytes)
 	after := eventlog.Cursor{Epoch: want.at.Epoch}
 	for more := true; more; {
 		page, err := c.s.readPage(ctx, eventlog.Query{Subjects: want.subjects, After: after, Latest: true})
@@ -443,7 +448,8 @@ func (c *collector) addLatest(ctx context.Context, part *preludePart, want prelu
 			}
 		}
 		if len(part.bytes) > c.left {
-			return fmt.Errorf("%w: the newest events of all keys have more than MaxStateBytes, %d", ErrEventTooLarge, c.s.registry.cfg.MaxStateBytes)
+			part.bytes, part.gap = part.bytes[:before], eventlog.GapTrimmed
+			return nil
 		}
 		after, more = page.Through, page.More && page.Gap == ""
 	}

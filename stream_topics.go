@@ -61,56 +61,60 @@ func (s *Stream) setTopics(subjects []string) {
 	}
 }
 
-// isRefused reports whether a command is a grant that came too late: the topic was revoked after the
-// application had been asked.
-func (s *Stream) isRefused(ctx context.Context, command *eventlog.Entry) (bool, error) {
-	name, d := parseTopicCommand(command)
-	if name != grantCommand || d.Checked == "" || d.Stream != s.id {
-		return false, nil
+// refusedTopics returns the topics that a page asked for too late: they were revoked after the
+// application had been asked. With an error it is not known.
+func (s *Stream) refusedTopics(ctx context.Context, command *eventlog.Entry) (refused map[string]bool, err error) {
+	d := parseControl(command)
+	if len(d.Add) == 0 || d.Stream != s.id {
+		return nil, nil //nolint:nilnil // there are none
 	}
+	refused = make(map[string]bool)
 	checked, err := eventlog.ParseCursor(d.Checked)
-	if err != nil {
-		return true, nil //nolint:nilerr // no node writes it
+	all := err != nil // no node writes it
+	if err == nil {
+		all, err = s.findChange(ctx, checked, command.At, func(stream string, c topicChange) bool {
+			if !c.adds && !c.page && (stream == "" || stream == s.id) {
+				refused[c.topic] = true
+			}
+			return false
+		})
+	} else {
+		err = nil
 	}
-	return s.isRevoked(ctx, d.Topic, checked, command.At)
-}
-
-// grant adds a topic at a command, or has its past and its state collected first.
-func (s *Stream) grant(t *turn, d topicData, refused bool, at eventlog.Cursor, id string) {
-	subject := topicPrefix + d.Topic
-	if slices.Contains(s.topicSubjects(), subject) || s.isGranting(d.Topic) {
-		if d.Stream != "" {
-			s.appendTopics(t, topicsData{}, id) // the page waits for it
+	if all { // such as commands that have left the log
+		for _, topic := range d.Add {
+			refused[topic] = true
 		}
-		return
 	}
-	if refused || s.tooManyTopics() {
-		s.appendTopics(t, topicsData{Refused: []string{d.Topic}}, id)
-		return
-	}
-	s.readRevocations()
-	if d.History == nil && (s.preludes == nil || s.preludes.state == nil) {
-		s.addTopic(subject)
-		s.appendTopics(t, topicsData{Added: []string{d.Topic}}, id)
-		return
-	}
-	if s.preludes == nil {
-		s.preludes = new(preludes)
-	}
-	s.preludes.granting = append(s.preludes.granting, &granting{topic: d.Topic, at: at, history: d.History})
-	s.beginGranted()
+	return refused, err
 }
 
-// revoke removes a topic.
-func (s *Stream) revoke(t *turn, d topicData, id string) {
-	topic, subject := d.Topic, topicPrefix+d.Topic
+// changeTopic makes a change of a command, and adds to told what the client is to know of it.
+func (s *Stream) changeTopic(c topicChange, refused bool, at eventlog.Cursor, told *topicsData) {
+	subject := topicPrefix + c.topic
+	reads, pending := slices.Contains(s.topicSubjects(), subject), s.isGranting(c.topic)
+	told.asked = told.asked || c.page
 	switch {
-	case slices.Contains(s.topicSubjects(), subject):
-		s.removeTopic(subject, !d.Page)
-		s.appendTopics(t, topicsData{Removed: []string{topic}}, id)
-	case s.isGranting(topic):
-		s.preludes.granting = slices.DeleteFunc(s.preludes.granting, func(g *granting) bool { return g.topic == topic })
-		s.appendTopics(t, topicsData{Refused: []string{topic}}, id)
+	case c.adds && (reads || pending):
+	case c.adds && (refused || s.tooManyTopics()):
+		told.Refused = append(told.Refused, c.topic)
+	case c.adds:
+		s.readRevocations()
+		if c.history == nil && (s.preludes == nil || s.preludes.state == nil) {
+			s.addTopic(subject)
+			told.Added = append(told.Added, c.topic)
+			return
+		}
+		if s.preludes == nil {
+			s.preludes = new(preludes)
+		}
+		s.preludes.granting = append(s.preludes.granting, &granting{topic: c.topic, at: at, history: c.history})
+	case reads:
+		s.removeTopic(subject, !c.page)
+		told.Removed = append(told.Removed, c.topic)
+	case pending:
+		s.preludes.granting = slices.DeleteFunc(s.preludes.granting, func(g *granting) bool { return g.topic == c.topic })
+		told.Refused = append(told.Refused, c.topic)
 	}
 }
 
@@ -145,9 +149,12 @@ func (s *Stream) readRevocations() {
 	}
 }
 
-// appendTopics tells the client of a change of its topics. With an ID, the client has reached the
-// position.
+// appendTopics tells the client of changes of its topics, if there are any, or if the page waits for an
+// answer. With an ID, the client has reached the position.
 func (s *Stream) appendTopics(t *turn, d topicsData, id string) {
+	if len(d.Added)+len(d.Removed)+len(d.Refused) == 0 && !d.asked {
+		return
+	}
 	d.Topics = s.topicNames()
 	slices.Sort(d.Topics)
 	if id != "" && !s.hidesPosition() {
@@ -156,15 +163,7 @@ func (s *Stream) appendTopics(t *turn, d topicsData, id string) {
 		id = ""
 	}
 	t.own = appendOwn(t.own, typeTopics, id, d)
-	t.own = s.registry.appendPresent(t.own, d.Added, false)
-}
-
-// isRevoked reports whether a topic was taken from the user or from all users between two
-// positions. It also does so if that is not known, because the commands have left the log.
-func (s *Stream) isRevoked(ctx context.Context, topic string, after, through eventlog.Cursor) (revoked bool, err error) {
-	return s.findCommand(ctx, after, through, func(name string, d topicData) bool {
-		return name == revokeCommand && d.Topic == topic && !d.Page && (d.Stream == "" || d.Stream == s.id)
-	})
+	s.missed = s.missed || len(d.Added) > 0 && s.registry.presence.IsUsed()
 }
 
 // hasChangedTopics reports whether one of the stream's topics was granted or taken away between two
@@ -175,14 +174,12 @@ func (s *Stream) hasChangedTopics(ctx context.Context, after, through eventlog.C
 	if len(topics) == 0 || after.Seq >= through.Seq {
 		return false, nil
 	}
-	return s.findCommand(ctx, after, through, func(name string, d topicData) bool {
-		return (name == grantCommand || name == revokeCommand) && slices.Contains(topics, d.Topic)
-	})
+	return s.findChange(ctx, after, through, func(_ string, c topicChange) bool { return slices.Contains(topics, c.topic) })
 }
 
-// findCommand reports whether a command that changes topics and that matches is between two positions,
-// or may have been there and has left the log.
-func (s *Stream) findCommand(ctx context.Context, after, through eventlog.Cursor, matches func(name string, d topicData) bool) (bool, error) {
+// findChange reports whether a change of a topic that matches is between two positions, or may have been
+// there and has left the log.
+func (s *Stream) findChange(ctx context.Context, after, through eventlog.Cursor, matches func(stream string, c topicChange) bool) (bool, error) {
 	for at := after; at.Seq < through.Seq; {
 		page, err := s.readPage(ctx, eventlog.Query{Subjects: s.topicCommands(), After: at, NoWait: s.noWait})
 		switch {
@@ -197,8 +194,8 @@ func (s *Stream) findCommand(ctx context.Context, after, through eventlog.Cursor
 			if command.At.Seq > through.Seq {
 				break
 			}
-			name, d := parseTopicCommand(command)
-			if name != "" && matches(name, d) {
+			stream, changes := topicChanges(command)
+			if slices.ContainsFunc(changes, func(c topicChange) bool { return matches(stream, c) }) {
 				return true, nil
 			}
 		}

@@ -145,9 +145,10 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 		// First, and written last: what was sent after a command comes after it.
 		moreTransients = s.readTransients(ctx, t)
 	}
+	seen := s.registry.head.Load()
 	more, err = s.read(ctx, t, ended)
 	switch {
-	case err == nil && !more:
+	case err == nil && !more && s.at.Seq >= seen: // or the node has lost its log
 	case s.lags:
 		s.missed = s.missed || slices.ContainsFunc(t.transient, isPresence)
 		return more, err
@@ -232,9 +233,9 @@ func (s *Stream) read(ctx context.Context, t *turn, ended bool) (more bool, err 
 		at, more = s.opening, true
 	}
 	s.cutEnd(t)
-	command, refused := t.cut(s.isCommand), false
+	command, refused := t.cut(s.isCommand), map[string]bool(nil)
 	if command != nil {
-		if refused, err = s.isRefused(ctx, command); err != nil {
+		if refused, err = s.refusedTopics(ctx, command); err != nil {
 			clear(t.entries)
 			t.entries = t.entries[:0] // they are read again
 			return false, err
@@ -251,6 +252,9 @@ func (s *Stream) read(ctx context.Context, t *turn, ended bool) (more bool, err 
 	}
 	if command != nil && command.At.Seq > s.opening.Seq {
 		s.carryOut(t, command, refused, command.At.String()) //nolint:contextcheck // a prelude outlives ctx
+		if s.preludes != nil {
+			s.beginGranted() //nolint:contextcheck // as above
+		}
 	}
 	s.cutEnd(t) // the stream may have ended meanwhile
 	return more, nil
@@ -311,6 +315,9 @@ func (s *Stream) passGap(ctx context.Context, t *turn, page eventlog.Page, ended
 		id, s.sent = s.at.String(), s.at.Seq
 	}
 	t.own = appendOwn(t.own, typeGap, id, gapData{Reason: page.Gap})
-	t.own = s.appendPresent(t.own, false)
+	s.missed = s.missed || s.registry.presence.IsUsed()
+	if s.preludes != nil {
+		s.beginGranted() //nolint:contextcheck // as above
+	}
 	return true, nil
 }
