@@ -126,6 +126,8 @@ type SharedLog interface {
 // A transaction that stays open keeps no reader waiting. It keeps other writers waiting only if the
 // store has one writer at a time, as SQLite has.
 //
+// A record that is a repeat when the transaction commits is not stored.
+//
 // Put refuses what Append refuses, with the same errors, and nothing is put then. The caller may
 // reuse the frame after Put has returned. After any error the transaction should be rolled back.
 type Outbox interface {

@@ -25,6 +25,7 @@ const (
 	partition  = `Log, "Partition"`
 	timing     = `Log, "Time"`
 	ownership  = `Log, "Ownership"`
+	repeats    = `Log, "Repeats"`
 	outbox     = "Outbox"
 )
 
@@ -42,6 +43,9 @@ var (
 	clauseGaps           = clause{`Log, "Gaps"`, "If an entry that a query asks for may be missing, Read says so with a [GapReason]."}
 	clauseNoGap          = clause{`Log, "Gaps"`, "Read may report a gap where nothing was lost."} // only with Suite.Inexact
 	clauseSubjects       = clause{`Log, "Subjects"`, "Two subjects are equal if their bytes are."}
+	clauseKeys           = clause{`Log, "Keys"`, "Read leaves out an entry if a newer one of its subject and key is visible, and that is no gap, for a reader at any position."}
+	clauseRepeats        = clause{repeats, "If a record has a DedupKey, and a record of the same subject with the same DedupKey was stored within the last [DedupWindow], on any node, Append stores nothing."}
+	clauseRepeatAt       = clause{repeats, "It returns the position of the earlier one, also if that was replaced or has left the log meanwhile."}
 	clauseNoWait         = clause{timing, "With [Query.NoWait] it does not ask: Read returns [ErrWouldWait] at once, before it has any effect."}
 	clauseSamePage       = clause{timing, "A page that needs no store is the same with and without NoWait."}
 	clauseNoWaitHead     = clause{timing, "At the head of what the log sees, no page needs a store."}
@@ -66,16 +70,21 @@ var (
 	clauseRollback        = clause{outbox, "If it is rolled back, or to a savepoint from before Put, the log never has them."}
 	clauseOpenTransaction = clause{outbox, "A transaction that stays open keeps no reader waiting."}
 	clauseOtherWriter     = clause{outbox, "It keeps other writers waiting only if the store has one writer at a time, as SQLite has."}
+	clausePutRepeat       = clause{outbox, "A record that is a repeat when the transaction commits is not stored."}
 	clausePut             = clause{outbox, "Put refuses what Append refuses, with the same errors, and nothing is put then."}
 	clausePutFrame        = clause{outbox, "The caller may reuse the frame after Put has returned."}
 
-	clauseAfter   = clause{"Query.After", "The zero Cursor is a position of no log."}
-	clauseBounds  = clause{"Query.MaxEntries", "A page holds at least one entry, even if that exceeds them."}
-	clauseThrough = clause{"Page.Through", "Through is the position that the reader has reached with them: that of the last entry if the page is full, and else the head of what the log sees."}
-	clauseMore    = clause{"Page.More", "More says that the page is full and that more entries may follow."}
-	clauseGapPage = clause{"Page.Gap", `Entries is then what dst held, Through the head, and More false.`}
-	clauseEpoch   = clause{"GapEpoch", "GapEpoch: the position belongs to another epoch."}
-	clauseUnknown = clause{"GapUnknown", "GapUnknown: the position is not one of this log's."}
-	clauseSubject = clause{"Entry.Subject", "Subject is the record's."}
-	clauseBlock   = clause{"Entry.Block", "Block is the event as a stream sends it: the frame without its attributes, with the position as its id field."}
+	clauseAfter       = clause{"Query.After", "The zero Cursor is a position of no log."}
+	clauseStart       = clause{"Query.After", "A Cursor with nothing but an epoch is the position before the first entry."}
+	clauseBounds      = clause{"Query.MaxEntries", "A page holds at least one entry, even if that exceeds them."}
+	clauseLatest      = clause{"Query.Latest", "Latest leaves out entries without a key, and gaps of reason [GapTrimmed]."}
+	clauseLatestStart = clause{"Query.Latest", "From the position before the first entry, the query then gets the newest entry of each key that the log still has."}
+	clauseThrough     = clause{"Page.Through", "Through is the position that the reader has reached with them: that of the last entry if the page is full, and else the head of what the log sees."}
+	clauseMore        = clause{"Page.More", "More says that the page is full and that more entries may follow."}
+	clauseGapPage     = clause{"Page.Gap", `Entries is then what dst held, Through the head, and More false.`}
+	clauseEpoch       = clause{"GapEpoch", "GapEpoch: the position belongs to another epoch."}
+	clauseUnknown     = clause{"GapUnknown", "GapUnknown: the position is not one of this log's."}
+	clauseEntryKey    = clause{"Entry.Key", "Key is the record's."}
+	clauseSubject     = clause{"Entry.Subject", "Subject is the record's."}
+	clauseBlock       = clause{"Entry.Block", "Block is the event as a stream sends it: the frame without its attributes, with the position as its id field."}
 )

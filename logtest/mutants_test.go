@@ -83,6 +83,7 @@ func mutants() []wrongLog {
 	list := logMutants()
 	list = append(list, readMutants()...)
 	list = append(list, noWaitMutants()...)
+	list = append(list, keyMutants()...)
 	list = append(list, subjectMutants()...)
 	list = append(list, transactionMutants()...)
 	return append(list, sharedMutants()...)

@@ -19,6 +19,7 @@ type reader struct {
 	subjects []string
 	at       eventlog.Cursor
 	max      int
+	latest   bool
 }
 
 // newReader returns a reader at the head of a log.
@@ -42,7 +43,7 @@ func head(t *testing.T, log eventlog.Log) eventlog.Cursor {
 
 // query asks for a page of at most max entries.
 func (r *reader) query() eventlog.Query {
-	return eventlog.Query{Subjects: r.subjects, After: r.at, MaxEntries: r.max, MaxBytes: 1 << 20}
+	return eventlog.Query{Subjects: r.subjects, After: r.at, Latest: r.latest, MaxEntries: r.max, MaxBytes: 1 << 20}
 }
 
 // page reads one page and moves to its end.

@@ -210,7 +210,8 @@ func (n *storeNode) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.
 	switch {
 	case q.After.Epoch != s.epoch:
 		page.Gap = eventlog.GapEpoch
-	case q.After.Seq > s.head, q.After != s.cursor(q.After.Seq, n.peer):
+	case q.After.Seq > s.head, q.After != s.cursor(q.After.Seq, n.peer),
+		s.fault == faultReplacedHasNoPosition && s.isReplacedLocked(q.After):
 		page.Gap = eventlog.GapUnknown
 	case q.After.Seq > view:
 		if n.peer && s.fault == faultPeerKnowsNoNews {
@@ -218,7 +219,7 @@ func (n *storeNode) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.
 			break
 		}
 		return page, nil // the node has not seen it yet
-	case q.After.Seq < s.lostLocked(q, n.peer):
+	case n.hasGapLocked(q):
 		page.Gap = eventlog.GapTrimmed
 	}
 	if page.Gap != "" {
@@ -238,7 +239,7 @@ func (n *storeNode) collectLocked(q eventlog.Query, view uint64, page *eventlog.
 		if e.seq > view {
 			break
 		}
-		if !s.wantedLocked(q, e) || n.peer && s.losesLocked(first+i) {
+		if !s.wantedLocked(q, e) || n.leavesOutLocked(q, e, view) || n.peer && s.losesLocked(first+i) {
 			continue
 		}
 		count := len(page.Entries) - held

@@ -119,6 +119,11 @@ func (tx *storeTx) Put(ctx context.Context, r eventlog.Record) error {
 		tx.seqs = append(tx.seqs, s.head+1+uint64(s.places%placesBetween))
 		s.mu.Unlock()
 	}
+	if s.fault == faultPutReplaces {
+		s.mu.Lock()
+		s.replaceLocked(r, s.head)
+		s.mu.Unlock()
+	}
 	tx.puts = append(tx.puts, r)
 	return refusal
 }
@@ -140,6 +145,9 @@ func (tx *storeTx) commit() error {
 	}
 	var err error
 	for i, r := range tx.puts {
+		if _, ok := s.repeatLocked(tx.node, r); ok && s.fault != faultPutDoesNotKnowRepeats {
+			continue
+		}
 		var seq uint64
 		if tx.seqs != nil {
 			seq = tx.seqs[i]
@@ -147,6 +155,7 @@ func (tx *storeTx) commit() error {
 		} else {
 			seq = s.nextLocked(tx.node)
 		}
+		s.rememberLocked(tx.node, r, seq)
 		if s.fault == faultCommitIsNotReported {
 			s.addSilentlyLocked(seq, r)
 		} else if _, e := s.addLocked(tx.node, seq, r); e != nil {
@@ -177,6 +186,11 @@ func (tx *storeTx) rollback() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.fault == faultRolledBackHasRepeats {
+		for _, r := range tx.puts {
+			s.rememberLocked(tx.node, r, s.head)
+		}
+	}
 	tx.endLocked()
 	return nil
 }

@@ -26,9 +26,10 @@ type store struct {
 	epoch      uint32
 	head       uint64
 	bytes      int64
-	events     []storedEvent     // in order
-	held       map[string]int    // number of events, by key
-	lost       map[string]uint64 // the newest sequence removed, by key
+	events     []storedEvent       // in order
+	held       map[string]int      // number of events, by key
+	lost       map[string]uint64   // the newest sequence removed, by key
+	repeats    map[dedupKey]uint64 // sequences of records
 	nodes      []*storeNode
 	again      bool // the next event has a sequence that was used before
 	deliveries int  // of messages so far
@@ -46,6 +47,7 @@ type store struct {
 type storeConfig struct {
 	fault   fault
 	key     func(subject string) string // what a subject is stored under; nil is the subject
+	name    func(name string) string    // what a record's key is stored under; nil is the key
 	inexact bool                        // a subject has lost what any of them has
 
 	oneWriter bool // a transaction that has put something keeps other writers waiting
@@ -55,9 +57,10 @@ type storeConfig struct {
 type storedEvent struct {
 	eventlog.Record
 
-	key   string
-	seq   uint64
-	added time.Time
+	key      string
+	seq      uint64
+	added    time.Time
+	replaced uint64 // the sequence of the event that has replaced it; 0 for none
 }
 
 // fault is what is wrong with a store.
@@ -115,12 +118,33 @@ const (
 	faultCommitsLoseARecord
 	faultCommitsOfRollbacks
 	faultOpenTransactionHidesLater
+	faultReplacedIsRead
+	faultReplacedIsAGap
+	faultReplacedHasNoPosition
+	faultReplacedCounts
+	faultKeysOfAllSubjects
+	faultReplacesBeforeVisible
+	faultLatestReadsAll
+	faultLatestHasGaps
+	faultPutReplaces
+	faultPeerReadsReplaced
+	faultReopenedForgetsKeys
+	faultStartHasNoGap
+	faultRepeatsAreStored
+	faultRepeatsHaveTheHead
+	faultRepeatsOfAllSubjects
+	faultRepeatsForgottenWithTheEvents
+	faultRepeatsRace
+	faultRepeatsOfOneNode
+	faultPutDoesNotKnowRepeats
+	faultRolledBackHasRepeats
+	faultReopenedForgetsRepeats
 )
 
 func newStore(cfg storeConfig, b Bounds) *store {
 	return &store{
 		storeConfig: cfg, bounds: b, secret: rand.Uint64(), epoch: rand.Uint32() | 1,
-		held: make(map[string]int), lost: make(map[string]uint64), stored: make(chan struct{}, loadAppenders),
+		held: make(map[string]int), lost: make(map[string]uint64), repeats: make(map[dedupKey]uint64), stored: make(chan struct{}, loadAppenders),
 		writer: make(chan struct{}, 1),
 	}
 }
@@ -160,6 +184,12 @@ func (s *store) reopen() {
 		s.events = nil
 	case faultReopenedNumbersAgain:
 		s.again = true
+	case faultReopenedForgetsKeys:
+		for i := range s.events {
+			s.events[i].replaced = 0
+		}
+	case faultReopenedForgetsRepeats:
+		clear(s.repeats)
 	}
 }
 
@@ -171,7 +201,17 @@ func (s *store) append(from *storeNode, r eventlog.Record) (uint64, error) {
 	if s.down || from != nil && !s.silent && from.isPartitioned() {
 		return 0, errPartitioned
 	}
-	return s.addLocked(from, s.nextLocked(from), r)
+	if seq, ok := s.repeatLocked(from, r); ok {
+		return seq, nil
+	}
+	if s.fault == faultRepeatsRace {
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
+	}
+	seq := s.nextLocked(from)
+	s.rememberLocked(from, r, seq)
+	return s.addLocked(from, seq, r)
 }
 
 // addLocked stores a record at a sequence.
@@ -185,6 +225,7 @@ func (s *store) addLocked(from *storeNode, seq uint64, r eventlog.Record) (uint6
 		runtime.Gosched()
 		s.mu.Lock()
 	}
+	s.replaceLocked(r, e.seq)
 	place, _ := slices.BinarySearchFunc(s.events, e.seq+1, func(e storedEvent, seq uint64) int { return cmp.Compare(e.seq, seq) })
 	s.events = slices.Insert(s.events, place, e)
 	s.held[e.key]++
@@ -235,7 +276,7 @@ func (s *store) nextLocked(from *storeNode) uint64 {
 // trimLocked brings the store back within its bounds.
 func (s *store) trimLocked(key string) {
 	if most := s.bounds.EventsPerSubject; most > 0 && s.held[key] > most {
-		s.removeLocked(slices.IndexFunc(s.events, func(e storedEvent) bool { return e.key == key }))
+		s.removeLocked(slices.IndexFunc(s.events, func(e storedEvent) bool { return e.key == key && e.replaced == 0 }))
 	}
 	for s.bounds.MaxBytes > 0 && s.bytes > s.bounds.MaxBytes {
 		s.removeLocked(0)
@@ -248,6 +289,9 @@ func (s *store) trimLocked(key string) {
 func (s *store) removeLocked(i int) {
 	e := s.events[i]
 	s.events = slices.Delete(s.events, i, i+1)
+	if e.replaced != 0 {
+		return
+	}
 	s.bytes -= int64(len(e.Frame))
 	s.lost[e.key] = e.seq
 	if s.held[e.key]--; s.held[e.key] == 0 {
@@ -310,6 +354,9 @@ func (s *store) wantedLocked(q eventlog.Query, e storedEvent) bool {
 }
 
 func (s *store) cursor(seq uint64, peer bool) eventlog.Cursor {
+	if seq == 0 {
+		return eventlog.Cursor{Epoch: s.epoch}
+	}
 	h := fnv.New32a()
 	for _, v := range []uint64{s.secret, seq} {
 		for i := range 8 {
