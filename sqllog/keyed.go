@@ -14,8 +14,8 @@ const (
 	// less up to then may miss it.
 	emptyAfter = 10 * time.Second
 	// maxKeyed bounds the rows with keys that are remembered. Older ones are forgotten: what they have
-	// replaced stays until the next row of the same key, or until it is trimmed.
-	maxKeyed = 100_000
+	// replaced stays until it is trimmed.
+	maxKeyed = 1 << 18
 )
 
 // keyed holds the rows with keys that the tail has read lately. What they have replaced becomes empty
@@ -26,13 +26,12 @@ type keyed struct {
 }
 
 type keyedRow struct {
-	subject, key string
-	seq          uint64
-	read         time.Time
+	seq  uint64
+	read time.Time
 }
 
 func (k *keyed) add(seq uint64, r eventlog.Record) {
-	if r.Key == "" || len(r.Frame) == 0 {
+	if r.Key == "" {
 		return
 	}
 	k.mu.Lock()
@@ -40,32 +39,18 @@ func (k *keyed) add(seq uint64, r eventlog.Record) {
 	if len(k.rows) >= maxKeyed {
 		k.rows = append([]keyedRow(nil), k.rows[maxKeyed/2:]...)
 	}
-	k.rows = append(k.rows, keyedRow{r.Subject, r.Key, seq, time.Now()})
+	k.rows = append(k.rows, keyedRow{seq, time.Now()})
 }
 
-// take returns at most so many sequences of rows that were read before a time, only the newest of each
-// key, and forgets those rows.
+// take returns the sequences of at most so many rows that were read before a time, and forgets them.
 func (k *keyed) take(before time.Time, most int) (seqs []uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	type name struct{ subject, key string }
-	place := make(map[name]int)
-	n := 0
-	for ; n < len(k.rows) && k.rows[n].read.Before(before); n++ {
-		row := k.rows[n]
-		i, ok := place[name{row.subject, row.key}]
-		switch {
-		case ok:
-			seqs[i] = row.seq
-		case len(seqs) == most:
-			k.rows = k.rows[n:]
-			return seqs
-		default:
-			place[name{row.subject, row.key}] = len(seqs)
-			seqs = append(seqs, row.seq)
-		}
+	for len(seqs) < most && len(k.rows) > 0 && k.rows[0].read.Before(before) {
+		seqs = append(seqs, k.rows[0].seq)
+		k.rows = k.rows[1:]
 	}
-	if k.rows = k.rows[n:]; len(k.rows) == 0 {
+	if len(k.rows) == 0 {
 		k.rows = nil
 	}
 	return seqs

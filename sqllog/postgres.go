@@ -184,12 +184,11 @@ func (p *postgres) empty(ctx context.Context, seqs []uint64) error {
 	for i, seq := range seqs {
 		list[i] = strconv.FormatUint(seq, 10)
 	}
-	_, err := p.db.ExecContext(ctx, p.tables(`update {log} u set frame = '' where u.seq in (
+	_, err := p.db.ExecContext(ctx, p.tables(`update {log} u set frame = '' where u.seq = any(array(
 		select o.seq from unnest(string_to_array($1::text, ',')::bigint[]) as r(seq)
-		cross join lateral (select n.subject, n.key from {log} n where n.seq = r.seq offset 0) as n
-		cross join lateral (select o.seq from {log} o
-			where o.subject = n.subject and o.key = n.key and length(o.frame) > 0 and o.seq < r.seq
-			order by o.seq for update skip locked) as o)`), strings.Join(list, ","))
+		cross join lateral (select n.prev from {log} n where n.seq = r.seq offset 0) as n
+		cross join lateral (select o.seq from {log} o where o.seq = n.prev and length(o.frame) > 0 for update skip locked) as o))`),
+		strings.Join(list, ","))
 	return err
 }
 

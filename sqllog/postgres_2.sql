@@ -13,10 +13,11 @@ alter table {inbox}
 	add column key text check (octet_length(key) between 1 and {max_name}),
 	add column dedup_key text check (octet_length(dedup_key) between 1 and {max_name});
 
--- The frame of a row that was replaced becomes empty after some seconds. The row stays, since clients
--- may hold its position.
+-- prev is the sequence of the row that one with a key replaces. The frame of that row becomes empty
+-- after some seconds. The row stays, since clients may hold its position.
 alter table {log}
-	add column key text collate "C";
+	add column key text collate "C",
+	add column prev bigint;
 
 drop index {log}_subject_seq_idx;
 
@@ -226,19 +227,21 @@ begin
 		select k.*, previous.seq + count(*) filter (where k.is_new) over (order by k.part, k.n) as seq
 		from known k
 	), new as (
-		select p.seq, p.chk, p.subject, p.frame, p.key, p.dedup_key,
+		select p.seq, p.chk, p.subject, p.frame, p.key,
+			case when p.key is not null then coalesce(lag(p.seq) over same, old.seq) end as prev,
 			octet_length(p.subject) + octet_length(p.frame) + coalesce(octet_length(p.key), 0) + {overhead}
-			- case when p.key is null then 0 else coalesce(
-				lag(octet_length(p.frame)) over (partition by p.subject, p.key order by p.seq),
-				(select octet_length(o.frame) from {log} o
-					where o.subject = p.subject and o.key = p.key and length(o.frame) > 0 order by o.seq desc limit 1),
-				0) end as grows
-		from placed p where p.is_new
+			- case when p.key is not null then coalesce(lag(octet_length(p.frame)) over same, old.size, 0) else 0 end as grows
+		from placed p
+		left join lateral (
+			select o.seq, octet_length(o.frame) as size from {log} o
+			where o.subject = p.subject and o.key = p.key and length(o.frame) > 0 order by o.seq desc limit 1
+		) as old on true
+		where p.is_new window same as (partition by p.subject, p.key order by p.seq)
 	), counted as (
 		select w.*, previous.net + sum(w.grows) over (order by w.seq) as net from new w
 	), added as (
-		insert into {log} (seq, chk, at, total, subject, key, frame)
-		select c.seq, c.chk, now_at, greatest(previous.total, max(c.net) over (order by c.seq)), c.subject, c.key, c.frame
+		insert into {log} (seq, chk, at, total, subject, key, prev, frame)
+		select c.seq, c.chk, now_at, greatest(previous.total, max(c.net) over (order by c.seq)), c.subject, c.key, c.prev, c.frame
 		from counted c
 		returning seq, total
 	), remembered as (

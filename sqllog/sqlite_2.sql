@@ -1,9 +1,11 @@
 -- Version 2 of the log in SQLite 3.35 or later: keys, and keys against repeats. The names in braces
 -- are replaced. Statements end with a semicolon before a blank line.
 
--- The frame of a row that was replaced becomes empty after some seconds. The row stays, since clients
--- may hold its position.
 alter table {log} add column key text check (length(cast(key as blob)) between 1 and {max_name});
+
+-- prev is the sequence of the row that one with a key replaces. The frame of that row becomes empty
+-- after some seconds. The row stays, since clients may hold its position.
+alter table {log} add column prev integer;
 
 -- net is total without the frames that were replaced. total never falls, since rows are removed by
 -- it: it is the highest value that net has had. Rows of version 1 have no net.
