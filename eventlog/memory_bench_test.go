@@ -4,6 +4,7 @@ package eventlog_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,26 @@ func BenchmarkMemoryLogAppend(b *testing.B) {
 		if _, err := log.Append(b.Context(), record); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkMemoryLogAppendKeys updates keys of one subject, of which each has an entry.
+func BenchmarkMemoryLogAppendKeys(b *testing.B) {
+	for _, keys := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprint(keys), func(b *testing.B) {
+			log := newMemoryLog(b, eventlog.MemoryLogConfig{EventsPerSubject: 2 * keys})
+			records := make([]eventlog.Record, keys)
+			for n := range records {
+				records[n] = eventlog.Record{Subject: "topic:prices", Key: fmt.Sprint("item", n), Frame: make([]byte, 100)}
+			}
+			random := rand.New(rand.NewPCG(1, 2))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := log.Append(b.Context(), records[random.IntN(keys)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -47,11 +47,7 @@ func startOf(t testing.TB, log eventlog.Log) eventlog.Cursor {
 
 func TestMemoryLogFreesReplacedEntries(t *testing.T) {
 	t.Parallel()
-	const keys = 10_000
-	updates := 1_000_000
-	if testing.Short() {
-		updates = 100_000
-	}
+	const keys, updates = 10_000, 100_000
 	log := newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: keys + 1})
 	appendTo(t, log, eventlog.Record{Subject: "topic:t"})
 	for n := range keys {

@@ -111,7 +111,7 @@ func (h *testHistory) check(t *testing.T) {
 
 func TestHistoryUsesTheSlotsOfRemovedEntriesAgain(t *testing.T) { // not parallel: it counts allocations
 	h := testHistory{Rand: rand.New(rand.NewPCG(1, 2))}
-	for phase := range 400 {
+	for phase := range 200 {
 		grows := phase%2 == 0
 		for range h.IntN(300) {
 			if grows == (h.IntN(10) > 0) {

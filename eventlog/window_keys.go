@@ -17,17 +17,13 @@ func newWindowKeys() windowKeys {
 	return windowKeys{newest: make(map[subjectKey]*WindowEntry), replaced: make(map[string]int)}
 }
 
-// newerThan returns the newest entry of an entry's key that readers see, if that is another one
-// and held.
-func (k *windowKeys) newerThan(e *Entry) *WindowEntry {
+// isReplaced reports whether a newer entry of an entry's key is held, up to a sequence.
+func (k *windowKeys) isReplaced(e *Entry, end uint64) bool {
 	if e.Key == "" {
-		return nil
+		return false
 	}
 	newest := k.newest[subjectKey{e.Subject, e.Key}]
-	if newest == nil || newest.At.Seq <= e.At.Seq {
-		return nil
-	}
-	return newest
+	return newest != nil && newest.At.Seq > e.At.Seq && newest.At.Seq <= end
 }
 
 // forget forgets an entry that is removed from the list of its subject.
@@ -87,49 +83,57 @@ func (w *Window) emptyEntryLocked(e *WindowEntry) {
 	}
 }
 
-// leaveOut removes from a page of the store the entries of which readers see a newer one. The first
-// held entries are not the store's. It reports false if the page is full, and nothing is left: the
-// caller reads on.
-func (w *Window) leaveOut(q *Query, page *Page, held int) (ok bool) {
+// leaveOut removes from a page of the store the entries that were replaced, as far as the window
+// knows. The first held entries are not the store's. It reports false if the page is full, and
+// nothing is left: the caller reads on.
+//
+// The store was asked up to head. If entries with keys came meanwhile, the store may have removed
+// what they replaced. So leaveOut extends the page by what is in memory.
+func (w *Window) leaveOut(q *Query, head Cursor, page *Page, held int) (ok bool) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	if page.Through.Epoch != w.epoch {
+	if head.Epoch != w.epoch {
 		return true // the window was reset meanwhile
 	}
+	end := head.Seq
+	extend := !page.More && w.hasKeysAfter(q, end)
+	if extend {
+		if extend, _ = w.place(page.Through); extend {
+			end = w.head
+		}
+	}
 	kept, bytes := page.Entries[:held], 0
-	late := false // a newer one is not on this page
 	for _, e := range page.Entries[held:] {
-		newer := w.keys.newerThan(e)
-		late = late || newer != nil && newer.At.Seq > page.Through.Seq
-		if newer == nil && (!q.Latest || e.Key != "") {
+		if (!q.Latest || e.Key != "") && !w.keys.isReplaced(e, end) {
 			kept = append(kept, e)
 			bytes += len(e.Block)
 		}
 	}
 	clear(page.Entries[len(kept):])
 	page.Entries = kept
-	n := len(kept) - held
 	switch {
-	case page.More && n == 0:
+	case page.More && len(kept) == held:
 		return false
 	case page.More:
 		page.Through = kept[len(kept)-1].At
-	case late:
-		w.readLate(q, page, n, bytes)
+	case extend:
+		rest, longer := *q, *page
+		rest.After = page.Through
+		if w.readOn(&rest, w.cursor(w.head), &longer, len(kept)-held, bytes); longer.Gap == "" {
+			*page = longer
+		}
 	}
 	return true
 }
 
-// readLate extends a page of the store, which has n entries, to the present head. It leaves the page
-// if that is not possible.
-func (w *Window) readLate(q *Query, page *Page, n, bytes int) {
-	if held, _ := w.place(page.Through); !held {
-		return
+// hasKeysAfter reports whether readers see an entry with a key after a sequence.
+func (w *Window) hasKeysAfter(q *Query, seq uint64) bool {
+	for _, subject := range q.Subjects {
+		for _, e := range w.after(subject, seq) {
+			if e.Key != "" && e.At.Seq <= w.head {
+				return true
+			}
+		}
 	}
-	rest := *q
-	rest.After = page.Through
-	longer := *page
-	if w.readOn(&rest, w.cursor(w.head), &longer, n, bytes); longer.Gap == "" {
-		*page = longer
-	}
+	return false
 }

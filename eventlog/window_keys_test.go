@@ -253,6 +253,24 @@ func newKeyedSource(keys ...string) *fakeKeyedSource {
 	return s
 }
 
+// While the store is asked, a window with little memory loses what followed the page.
+func TestWindowKeepsThePageThatItCannotExtend(t *testing.T) {
+	t.Parallel()
+	var w *Window
+	source := newKeyedSource("k", "o", "k")
+	w = newTestWindow(t, WindowConfig{Store: &fakeStore{older: func(ctx context.Context, q Query, head Cursor, dst []*Entry) (Page, error) {
+		addEntries(w, "all", 4, 5, 6)
+		w.Add(keyedEntry(7, "all", "o"))
+		return ReadSource(ctx, source, q, head, dst)
+	}}}, WindowBounds{})
+	w.Reset(testCursor(3), WindowBounds{Bytes: 2 * WindowEntryOverhead})
+	w.ConfirmContact()
+	got, page := readLatest(t, w, Cursor{Epoch: 7}, "all")
+	if !slices.Equal(got, []uint64{2, 3}) || page.Through != testCursor(3) || page.More {
+		t.Errorf("read %v through %+v, more %v", got, page.Through, page.More)
+	}
+}
+
 func TestReadSourceLeavesOutReplacedEntries(t *testing.T) {
 	t.Parallel()
 	s := newKeyedSource("k", "", "o", "k", "o", "", "k")

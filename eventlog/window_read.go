@@ -102,7 +102,7 @@ func (w *Window) readOlder(ctx context.Context, q Query, head Cursor, dst []*Ent
 	return w.readStore(ctx, func(ctx context.Context) (Page, error) {
 		for {
 			page, err := w.cfg.Store.ReadOlder(ctx, q, head, dst)
-			if err != nil || page.Gap != "" || w.leaveOut(&q, &page, len(dst)) {
+			if err != nil || page.Gap != "" || w.leaveOut(&q, head, &page, len(dst)) {
 				return page, err
 			}
 			q.After = page.Through

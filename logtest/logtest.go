@@ -165,8 +165,8 @@ func (s Suite) cases() []conformance {
 		conformance{"keys_replace_entries_of_peers", clauseKeys, peersReplace},
 		conformance{"repeats_of_peers_are_known", clauseRepeatAt, peersKnowRepeats})
 	add(!s.WithoutKeys && s.Reopen != nil,
-		conformance{"keys_are_known_to_a_reopened_log", clauseKeys, reopenedKeepsKeys},
-		conformance{"repeats_are_known_to_a_reopened_log", clauseRepeatAt, reopenedKnowsRepeats})
+		conformance{"reopened_log_keeps_keys", clauseKeys, reopenedKeepsKeys},
+		conformance{"reopened_log_knows_repeats", clauseRepeatAt, reopenedKnowsRepeats})
 	add(s.Insert != nil, conformance{"inserted_entries_are_read_and_watched", clauseOtherWriters, insertedEntries})
 	add(
 		s.Begin != nil,

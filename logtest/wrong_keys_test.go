@@ -41,11 +41,11 @@ func keyMutants() []wrongLog {
 	const (
 		replace, bytesOnly, load  = "keys_replace_earlier_entries", "keys_are_equal_if_their_bytes_are", "keys_hold_under_load"
 		noGap, latest, latestGaps = "keys_make_no_gap", "keys_latest_is_read", "keys_latest_has_no_gap"
-		commit, peers, reopened   = "keys_replace_by_the_commit", "keys_replace_entries_of_peers", "keys_are_known_to_a_reopened_log"
+		commit, peers, reopened   = "keys_replace_by_the_commit", "keys_replace_entries_of_peers", "reopened_log_keeps_keys"
 		start, startGap           = "start_is_before_the_first_entry", "start_is_a_gap_after_trimming"
 
 		once, onceBytes, atOnce            = "repeats_are_stored_once", "repeats_are_equal_if_their_bytes_are", "repeats_at_the_same_time_are_stored_once"
-		inTx, ofPeers, knownWhenItReopened = "repeats_in_transactions_are_stored_once", "repeats_of_peers_are_known", "repeats_are_known_to_a_reopened_log"
+		inTx, ofPeers, knownWhenItReopened = "repeats_in_transactions_are_stored_once", "repeats_of_peers_are_known", "reopened_log_knows_repeats"
 	)
 	return []wrongLog{
 		{"replaced_entries_are_read", replace, faulty(faultReplacedIsRead)},
