@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// emptyAfter is after when the frame of a row is removed that was replaced. A node that has read
-	// less up to then may miss it.
+	// emptyAfter is how long the frame of a row stays that was replaced. A node that lags by more does
+	// not deliver it. It delivers the newer one.
 	emptyAfter = 10 * time.Second
 	// maxKeyed bounds the rows with keys that are remembered. Older ones are forgotten: what they have
 	// replaced stays until it is trimmed.
 	maxKeyed = 1 << 18
 )
 
-// keyed holds the rows with keys that the tail has read lately. What they have replaced becomes empty
-// after emptyAfter.
+// keyed holds the rows with keys that the tail has read lately. The trimmer takes them after
+// emptyAfter, and empties what they have replaced.
 type keyed struct {
-	mu   sync.Mutex
-	rows []keyedRow
+	mu   sync.Mutex // guards rows
+	rows []keyedRow // in the order in which they were read
 }
 
 type keyedRow struct {

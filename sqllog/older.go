@@ -120,11 +120,14 @@ func (s store) page(ctx context.Context, db queries, q eventlog.Query, head even
 	var each []string
 	for _, subject := range q.Subjects {
 		args = append(args, subject)
+		var both []string
 		for _, kind := range kinds {
-			each = append(each, fmt.Sprintf(`select p.seq, p.chk, p.at, p.subject, p.key, p.frame from (
+			both = append(both, fmt.Sprintf(`select p.seq, p.chk, p.at, p.subject, p.key, p.frame from (
 				select e.seq, e.chk, e.at, e.subject, e.key, e.frame from {log} e
 				where e.subject = $%d and %s and e.seq > $1 and e.seq <= $2 order by e.seq limit $3) as p`, len(args), kind))
 		}
+		// SQLite takes 500 terms of one union.
+		each = append(each, `select b.seq, b.chk, b.at, b.subject, b.key, b.frame from (`+strings.Join(both, " union all ")+`) as b`)
 	}
 	// The database adds up the sizes, so that frames beyond the bound are not sent.
 	query := s.replacer.Replace(fmt.Sprintf(`select seq, chk, at, subject, coalesce(key, ''), frame from (select u.seq, u.chk, u.at, u.subject, u.key, u.frame,

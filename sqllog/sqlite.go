@@ -329,16 +329,28 @@ func (s *sqlite) insert(ctx context.Context, db queries, batch []*pendingRecord)
 	return nil
 }
 
-// empty implements dialect.
+// empty implements dialect. An update in place would leave the pages as they are, with room that no
+// other row takes. When a row moves, SQLite joins pages that have become nearly empty.
 func (s *sqlite) empty(ctx context.Context, seqs []uint64) error {
 	args := make([]any, len(seqs))
 	for i, seq := range seqs {
 		args[i] = seq
 	}
 	list := strings.TrimSuffix(strings.Repeat("?, ", len(seqs)), ", ")
-	_, err := s.db.ExecContext(ctx, s.tables(`update {log} set frame = x'' where seq in (
-		select n.prev from {log} n where n.seq in (`+list+`) and n.prev is not null) and length(frame) > 0`), args...)
-	return err
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // returns it to the pool
+	return transact(ctx, conn, func() error {
+		_, err := conn.ExecContext(ctx, s.tables(`update {log} set frame = x'', seq = -seq where length(frame) > 0 and seq in (
+			select n.prev from {log} n where n.seq in (`+list+`) and n.prev is not null)`), args...)
+		if err != nil {
+			return err
+		}
+		_, err = conn.ExecContext(ctx, s.tables(`update {log} set seq = -seq where seq < 0`))
+		return err
+	})
 }
 
 // newCheck returns a random check that is not 0. It fits an integer of Postgres.

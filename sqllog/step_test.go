@@ -343,6 +343,49 @@ func TestUncommittedEventsDoNotSlowDownSteps(t *testing.T) {
 	}
 }
 
+// TestOldTransactionDoesNotSlowDownKeys keeps a transaction open while one key is updated many times, so
+// that the database keeps all old versions of rows.
+func TestOldTransactionDoesNotSlowDownKeys(t *testing.T) {
+	t.Parallel()
+	db := openURL(t, newDatabase(t))
+	log := inPostgres.openLog(t, db, sqllog.Config{})
+	log.Close()
+	update := func(count int) time.Duration {
+		if _, err := db.ExecContext(t.Context(), `insert into ginsse_inbox (subject, key, dedup_key, frame)
+			select 'user:alice', 'k', gen_random_uuid()::text, convert_to(E'data: x\n\n', 'UTF8') from generate_series(1, $1::integer)`, count); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		run(t, db, `select last from ginsse_step(null, null, null, null, null, null, true)`)
+		return time.Since(began)
+	}
+	one := func() time.Duration {
+		least := time.Hour
+		for range 20 {
+			least = min(least, update(1))
+		}
+		return least
+	}
+	before := one()
+	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(t.Context(), `select pg_current_xact_id()`); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		update(4000)
+		run(t, db, `update ginsse_log set frame = '' where length(frame) > 0 and seq < (select max(seq) from ginsse_log)`,
+			`delete from ginsse_repeats`)
+	}
+	after := one()
+	if t.Logf("a step takes %v, and %v with the open transaction", before, after); after > 5*before+5*time.Millisecond {
+		t.Error("a step looks at old versions of rows")
+	}
+}
+
 // TestSubjectsAndFramesAreBounded has rows that the log's index or memory could not take: they would
 // keep out all others.
 func TestSubjectsAndFramesAreBounded(t *testing.T) {
