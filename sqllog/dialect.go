@@ -33,6 +33,9 @@ type dialect interface {
 	// empty removes the frames of rows that rows with these sequences have replaced. It does not wait
 	// for another node that does the same.
 	empty(ctx context.Context, seqs []uint64) error
+	// forEach returns a query for the rows of all subjects, of which rowsOf returns that for an
+	// expression of one, and its parameters, which follow others.
+	forEach(subjects []string, rowsOf func(subject string) string, others []any) (query string, args []any)
 	// post stores messages in order, with ids above all earlier ones.
 	post(ctx context.Context, batch []message) error
 	// checkRights refuses tables on which the role lacks rights.

@@ -98,7 +98,8 @@ const (
 	// keyedRows are those that are the newest of their key at the end. Those that were replaced earlier
 	// have no frame, and are not in the index.
 	keyedRows = `e.key is not null and length(e.frame) > 0 and e.seq = (select n.seq from {log} n
-		where n.subject = e.subject and n.key = e.key and length(n.frame) > 0 and n.seq <= $2 order by n.seq desc limit 1)`
+		where n.subject = e.subject and n.key = e.key and length(n.frame) > 0 and n.seq <= $2 order by n.seq desc limit 1)
+		and e.at > $4`
 )
 
 // page reads the entries of a query. Each subject is read by the indexes, up to the bound of the
@@ -110,31 +111,29 @@ func (s store) page(ctx context.Context, db queries, q eventlog.Query, head even
 	}
 	q.MaxEntries = max(q.MaxEntries, 1)
 	most := q.MaxEntries + 1 // one more shows that there is more
-	// $1 and $2 are the positions before and at the end, $3 is a limit.
-	args := []any{q.After.Seq, head.Seq, most}
+	// $1 and $2 are the positions before and at the end, $3 is a limit, and $4 a time.
+	args := []any{q.After.Seq, head.Seq, most, 0}
 	kinds := []string{plainRows, keyedRows}
 	if q.Latest {
-		args = append(args, time.Now().Add(-s.cfg.MaxAge).UnixMicro())
-		kinds = []string{keyedRows + ` and e.at > $4`}
+		args[3] = time.Now().Add(-s.cfg.MaxAge).UnixMicro()
+		kinds = []string{keyedRows}
 	}
-	var each []string
-	for _, subject := range q.Subjects {
-		args = append(args, subject)
-		var both []string
+	rowsOf := func(subject string) string {
+		var parts []string
 		for _, kind := range kinds {
-			both = append(both, fmt.Sprintf(`select p.seq, p.chk, p.at, p.subject, p.key, p.frame from (
+			parts = append(parts, `select p.seq, p.chk, p.at, p.subject, p.key, p.frame from (
 				select e.seq, e.chk, e.at, e.subject, e.key, e.frame from {log} e
-				where e.subject = $%d and %s and e.seq > $1 and e.seq <= $2 order by e.seq limit $3) as p`, len(args), kind))
+				where e.subject = `+subject+` and `+kind+` and e.seq > $1 and e.seq <= $2 order by e.seq limit $3) as p`)
 		}
-		// SQLite takes 500 terms of one union.
-		each = append(each, `select b.seq, b.chk, b.at, b.subject, b.key, b.frame from (`+strings.Join(both, " union all ")+`) as b`)
+		return strings.Join(parts, " union all ")
 	}
+	each, args := s.dialect.forEach(q.Subjects, rowsOf, args)
 	// The database adds up the sizes, so that frames beyond the bound are not sent.
 	query := s.replacer.Replace(fmt.Sprintf(`select seq, chk, at, subject, coalesce(key, ''), frame from (select u.seq, u.chk, u.at, u.subject, u.key, u.frame,
 		row_number() over (order by u.seq) as n,
 		sum(length(u.frame) + %[1]d) over (order by u.seq) - length(u.frame) - %[1]d as before
 		from (%[2]s) as u) as sized where before <= %[3]d or n <= 2 order by seq limit $3`,
-		eventlog.BlockOverhead, strings.Join(each, " union all "), q.MaxBytes))
+		eventlog.BlockOverhead, each, q.MaxBytes))
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return page, err

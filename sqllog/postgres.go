@@ -192,6 +192,14 @@ func (p *postgres) empty(ctx context.Context, seqs []uint64) error {
 	return err
 }
 
+// forEach implements dialect. To plan a query for each of many subjects would take longer than to run it.
+func (p *postgres) forEach(subjects []string, rowsOf func(subject string) string, others []any) (query string, args []any) {
+	args = append(others, strings.Join(subjects, "\n")) // no subject has a line break
+	return fmt.Sprintf(`select b.seq, b.chk, b.at, b.subject, b.key, b.frame
+		from unnest(string_to_array($%d::text, E'\n')) as s(name) cross join lateral (%s) as b`,
+		len(args), rowsOf("s.name")), args
+}
+
 func (p *postgres) post(ctx context.Context, batch []message) error {
 	var receivers, sizes strings.Builder
 	bodies := []byte{} // not nil, which would be null

@@ -356,6 +356,17 @@ func (s *sqlite) empty(ctx context.Context, seqs []uint64) error {
 // newCheck returns a random check that is not 0. It fits an integer of Postgres.
 func newCheck() uint32 { return 1 + rand.Uint32N(1<<31-1) }
 
+// forEach implements dialect. SQLite takes 500 terms of one union.
+func (s *sqlite) forEach(subjects []string, rowsOf func(subject string) string, others []any) (query string, args []any) {
+	var each []string
+	args = others
+	for _, subject := range subjects {
+		args = append(args, subject)
+		each = append(each, `select b.seq, b.chk, b.at, b.subject, b.key, b.frame from (`+rowsOf(fmt.Sprint("$", len(args)))+`) as b`)
+	}
+	return strings.Join(each, " union all "), args
+}
+
 func (s *sqlite) post(ctx context.Context, batch []message) error {
 	args := make([]any, 0, 3*len(batch)+1)
 	for i, m := range batch {
