@@ -9,7 +9,7 @@ import (
 
 // dialect is what differs between databases. The statements that all of them take are in this
 // package's other files. They write parameters as $1; for SQLite, a namer makes ?1 of it.
-type dialect interface {
+type dialect interface { //nolint:interfacebloat // two implementations here, and no other ones
 	// check refuses a database with settings that the log cannot work with.
 	check(ctx context.Context) error
 	// explain adds the remedy to an error of the database, if it knows one.

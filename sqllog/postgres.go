@@ -194,7 +194,8 @@ func (p *postgres) empty(ctx context.Context, seqs []uint64) error {
 
 // forEach implements dialect. To plan a query for each of many subjects would take longer than to run it.
 func (p *postgres) forEach(subjects []string, rowsOf func(subject string) string, others []any) (query string, args []any) {
-	args = append(others, strings.Join(subjects, "\n")) // no subject has a line break
+	args = others
+	args = append(args, strings.Join(subjects, "\n")) // no subject has a line break
 	return fmt.Sprintf(`select b.seq, b.chk, b.at, b.subject, b.key, b.frame
 		from unnest(string_to_array($%d::text, E'\n')) as s(name) cross join lateral (%s) as b`,
 		len(args), rowsOf("s.name")), args
