@@ -8,8 +8,8 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// pending is a record that waits for its place in the log.
-type pending struct {
+// pendingRecord is a record that waits for its place in the log.
+type pendingRecord struct {
 	record eventlog.Record
 	check  uint32
 	seq    uint64
@@ -38,10 +38,8 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	defer cancel()
 	generation, epoch := l.window.Generation(), l.window.Tip().Epoch
 	// The frame belongs to the caller again when Append returns, which may be before it is stored.
-	p := &pending{
-		record: eventlog.Record{Subject: r.Subject, Frame: append([]byte(nil), r.Frame...)},
-		done:   make(chan error, 1),
-	}
+	p := &pendingRecord{record: r, done: make(chan error, 1)}
+	p.record.Frame = append([]byte(nil), r.Frame...)
 	select {
 	case l.waiting <- p:
 	case <-ctx.Done():
@@ -60,7 +58,7 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	switch at, err := l.window.Wait(ctx, generation, p.seq, p.check); {
 	case err == nil:
 		return at, nil
-	case errors.Is(err, eventlog.ErrNotHeld):
+	case errors.Is(err, eventlog.ErrNotHeld): // for example, of a repeat that has left the memory
 		return eventlog.Cursor{Epoch: epoch, Seq: p.seq, Check: p.check}, nil
 	case errors.Is(err, eventlog.ErrClosed):
 		return eventlog.Cursor{}, ErrClosed
@@ -84,8 +82,8 @@ func (l *Log) appender() {
 }
 
 // gather returns the records that wait.
-func (l *Log) gather(first *pending) []*pending {
-	batch, bytes := []*pending{first}, len(first.record.Frame)
+func (l *Log) gather(first *pendingRecord) []*pendingRecord {
+	batch, bytes := []*pendingRecord{first}, len(first.record.Frame)
 	for len(batch) < maxBatch && bytes < maxBatchBytes {
 		select {
 		case p := <-l.waiting:
@@ -97,7 +95,7 @@ func (l *Log) gather(first *pending) []*pending {
 	return batch
 }
 
-func (l *Log) storeBatch(batch []*pending) {
+func (l *Log) storeBatch(batch []*pendingRecord) {
 	ctx, cancel := context.WithTimeout(l.life, l.cfg.AppendTimeout)
 	defer cancel()
 	db, err := l.appending.get(ctx)

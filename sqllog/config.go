@@ -23,8 +23,9 @@ type Config struct {
 	// MaxAge is how long an event is kept, by the clock of the database, at least 100 ms. Nodes
 	// compare that time with their own clocks, which should differ by far less. Default 1 hour.
 	MaxAge time.Duration
-	// MaxBytes bounds the bytes of all events. Each counts with 64 bytes beside its frame and
-	// subject. Above the bound, the oldest events are removed first, once a second. Default 1 GiB.
+	// MaxBytes bounds the bytes of all events. Each counts with 64 bytes beside its frame, subject and
+	// key. When another event has replaced it by its key, its frame no longer counts. Above the bound,
+	// the oldest events are removed first, once a second. Default 1 GiB.
 	MaxBytes int64
 	// RecentBytes bounds the memory for the newest events on this node, each counted with 320 bytes
 	// of bookkeeping. Opening reads them from the database. The newest event is always held. The
@@ -126,6 +127,16 @@ const (
 	maxStep = 4000
 )
 
+func checkKey(field, key string) error {
+	if key == "" {
+		return nil
+	}
+	if err := eventlog.CheckName(key); err != nil {
+		return fmt.Errorf("%w: %s %w", eventlog.ErrInvalidRecord, field, err)
+	}
+	return nil
+}
+
 // check refuses a record that the log cannot hold.
 func (c *Config) check(r eventlog.Record) error {
 	if _, _, ok := eventlog.SplitSubject(r.Subject); !ok {
@@ -134,10 +145,16 @@ func (c *Config) check(r eventlog.Record) error {
 	if err := eventlog.CheckFrame(r.Frame); err != nil {
 		return err
 	}
+	if err := checkKey("Key", r.Key); err != nil {
+		return err
+	}
+	if err := checkKey("DedupKey", r.DedupKey); err != nil {
+		return err
+	}
 	if len(r.Frame) > maxFrame {
 		return fmt.Errorf("%w: the frame has %d bytes, more than %d", eventlog.ErrTooLarge, len(r.Frame), maxFrame)
 	}
-	if size := int64(len(r.Frame) + len(r.Subject) + rowOverhead); size > c.MaxBytes {
+	if size := int64(len(r.Frame) + len(r.Subject) + len(r.Key) + rowOverhead); size > c.MaxBytes {
 		return fmt.Errorf("%w: it counts %d bytes, more than Config.MaxBytes, %d", eventlog.ErrTooLarge, size, c.MaxBytes)
 	}
 	return nil

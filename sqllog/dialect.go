@@ -3,11 +3,13 @@ package sqllog
 import (
 	"context"
 	"database/sql"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // dialect is what differs between databases. The statements that all of them take are in this
 // package's other files. They write parameters as $1; for SQLite, a namer makes ?1 of it.
-type dialect interface {
+type dialect interface { //nolint:interfacebloat // two implementations here, and no other ones
 	// check refuses a database with settings that the log cannot work with.
 	check(ctx context.Context) error
 	// explain adds the remedy to an error of the database, if it knows one.
@@ -23,17 +25,27 @@ type dialect interface {
 	// unchanged reports whether it is certain that the database has not changed since the last call
 	// that asked for its state on a connection. Only the tail calls it.
 	unchanged(ctx context.Context, conn *sql.Conn) (bool, error)
-	// append stores records in one transaction, in order, and sets their sequences and checks.
-	append(ctx context.Context, db queries, batch []*pending) error
-	// put returns the statement that puts a subject and a frame into a transaction.
-	put() string
+	// append stores records in one transaction, in order, and sets their sequences and checks. Those of
+	// a repeat are the first one's.
+	append(ctx context.Context, db *sql.Conn, batch []*pendingRecord) error
+	// put puts a record into a transaction, with a function that runs a statement in it.
+	put(ctx context.Context, exec execFunc, r eventlog.Record) error
+	// empty removes the frames of rows that rows with these sequences have replaced. It does not wait
+	// for another node that does the same.
+	empty(ctx context.Context, seqs []uint64) error
+	// forEach returns a query for the rows of all subjects, of which rowsOf returns that for an
+	// expression of one, and its parameters, which follow others.
+	forEach(subjects []string, rowsOf func(subject string) string, others []any) (query string, args []any)
 	// post stores messages in order, with ids above all earlier ones.
 	post(ctx context.Context, batch []message) error
 	// checkRights refuses tables on which the role lacks rights.
 	checkRights(ctx context.Context) error
 }
 
-// queries is a *sql.DB or a *sql.Conn.
+// execFunc runs a statement, with parameters written as $1.
+type execFunc func(ctx context.Context, statement string, args ...any) error
+
+// queries is a *sql.DB, a *sql.Conn or a *sql.Tx.
 type queries interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row

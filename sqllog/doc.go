@@ -31,8 +31,8 @@
 //
 // # Names in the database
 //
-// With the default [Config.TablePrefix] the tables are ginsse_log, ginsse_meta and ginsse_messages,
-// and on Postgres ginsse_inbox and ginsse_steps. The log makes them, unless [Config.SkipMigrations]
-// is set. The functions ginsse_publish and ginsse_disconnect on Postgres send events from SQL: see
-// docs/database.md.
+// With the default [Config.TablePrefix] the tables are ginsse_log, ginsse_meta, ginsse_messages and
+// ginsse_repeats, and on Postgres ginsse_inbox and ginsse_steps. The log makes them, unless
+// [Config.SkipMigrations] is set. The functions ginsse_publish, ginsse_disconnect, ginsse_grant,
+// ginsse_revoke and ginsse_revoke_topic on Postgres send from SQL: see docs/database.md.
 package sqllog

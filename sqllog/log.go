@@ -24,17 +24,17 @@ type Log struct {
 	dialect dialect
 	*namer
 	window    *eventlog.Window // has a lock of its own
-	putSQL    string           // of outboxes
 	reading   heldConn         // the tail's
 	appending heldConn         // the appender's
 
-	waiting chan *pending // records for the appender
-	kicked  chan struct{} // has room for one: the tail is to read at once
-	hurried chan struct{} // has room for one: the tail is to poll more often
+	waiting chan *pendingRecord // records for the appender
+	kicked  chan struct{}       // has room for one: the tail is to read at once
+	hurried chan struct{}       // has room for one: the tail is to poll more often
 	opened  time.Time
 	lastPut atomic.Int64 // when a record was last put into a transaction, since opened
 
 	messages messages
+	keyed    keyed
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc
@@ -62,8 +62,7 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 		db:      db,
 		dialect: d,
 		namer:   names,
-		putSQL:  names.tables(d.put()),
-		waiting: make(chan *pending),
+		waiting: make(chan *pendingRecord),
 		kicked:  make(chan struct{}, 1),
 		hurried: make(chan struct{}, 1),
 		opened:  time.Now(),

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // Migration brings the tables of the log from one version to the next.
@@ -18,39 +20,57 @@ type Migration struct {
 }
 
 var (
-	//go:embed postgres.sql
-	postgresSchema string
-	//go:embed sqlite.sql
-	sqliteSchema string
+	//go:embed postgres_1.sql
+	postgres1 string
+	//go:embed postgres_2.sql
+	postgres2 string
+	//go:embed sqlite_1.sql
+	sqlite1 string
+	//go:embed sqlite_2.sql
+	sqlite2 string
 )
 
 // schemaVersion is the version of the tables of this package.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // PostgresMigrations returns the migrations of the log's tables for [Config.TablePrefix], all of them,
 // starting from an empty database. An application whose own tool makes tables runs them there, and sets
 // [Config.SkipMigrations].
 func PostgresMigrations(tablePrefix string) ([]Migration, error) {
-	return migrations(postgresSchema, tablePrefix)
+	return migrations(tablePrefix, postgres1, postgres2)
 }
 
 // SQLiteMigrations is [PostgresMigrations] for SQLite.
 func SQLiteMigrations(tablePrefix string) ([]Migration, error) {
-	return migrations(sqliteSchema, tablePrefix)
+	return migrations(tablePrefix, sqlite1, sqlite2)
 }
 
-func migrations(schema, prefix string) ([]Migration, error) {
+// migrations returns the migrations of schemas, one for each version.
+func migrations(prefix string, schemas ...string) (list []Migration, err error) {
 	cfg := Config{TablePrefix: prefix}
 	if err := cfg.resolve(); err != nil {
 		return nil, err
 	}
 	names := newNamer(cfg.TablePrefix)
-	_, schema, _ = strings.Cut(schema, "\n\n") // its first lines are for readers of the file
-	m := Migration{Version: schemaVersion}
-	for statement := range strings.SplitSeq(schema, ";\n\n") {
-		m.Statements = append(m.Statements, names.replacer.Replace(strings.TrimSuffix(strings.TrimSpace(statement), ";")))
+	for i, schema := range schemas {
+		_, schema, _ = strings.Cut(schema, "\n\n") // its first lines are for readers of the file
+		m := Migration{Version: i + 1}
+		for statement := range strings.SplitSeq(schema, ";\n\n") {
+			m.Statements = append(m.Statements, names.replacer.Replace(strings.TrimSuffix(strings.TrimSpace(statement), ";")))
+		}
+		list = append(list, m)
 	}
-	return []Migration{m}, nil
+	return list, nil
+}
+
+// pending returns the statements that bring tables of a version to this package's.
+func pending(list []Migration, has int) (statements []string) {
+	for _, m := range list {
+		if m.Version > has {
+			statements = append(statements, m.Statements...)
+		}
+	}
+	return statements
 }
 
 // namer puts the names of the log's tables and functions into statements.
@@ -73,8 +93,12 @@ func newNamer(prefix string, more ...string) *namer {
 	names := append([]string{
 		"{overhead}", strconv.Itoa(rowOverhead), "{channel}", channel(prefix), "{max_subject}", strconv.Itoa(maxSubject),
 		"{max_frame}", strconv.Itoa(maxFrame), "{max_step}", strconv.Itoa(maxStep),
+		"{max_name}", strconv.Itoa(eventlog.MaxNameBytes), "{dedup_window}", strconv.FormatInt(eventlog.DedupWindow.Microseconds(), 10),
 	}, more...)
-	for _, name := range []string{"log", "meta", "messages", "inbox", "steps", "server", "fresh", "step", "post", "publish", "disconnect"} {
+	for _, name := range []string{
+		"log", "meta", "messages", "inbox", "steps", "repeats", "server", "fresh", "spans", "step", "post",
+		"publish", "disconnect", "grant", "revoke", "revoke_topic", "command", "check_name",
+	} {
 		names = append(names, "{"+name+"}", prefix+name)
 	}
 	return &namer{replacer: strings.NewReplacer(names...)}
@@ -93,7 +117,7 @@ func (l *Log) prepare(ctx context.Context) error {
 	}
 	if !l.cfg.SkipMigrations {
 		if err := l.dialect.migrate(ctx, schemaVersion); err != nil {
-			return fmt.Errorf("making the tables: %w", l.dialect.explain(err))
+			return fmt.Errorf("making the tables, or bringing them to version %d: %w", schemaVersion, l.dialect.explain(err))
 		}
 	}
 	var version int

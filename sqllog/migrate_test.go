@@ -1,11 +1,13 @@
 package sqllog_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/sqllog"
 	"github.com/ginsse/ginsse/sqllog/pgxlog"
 )
@@ -99,21 +101,30 @@ func TestOwnMigrations(t *testing.T) {
 	}
 }
 
+// allStatements returns the statements of all migrations on Postgres.
+func allStatements(t testing.TB, prefix string) (statements []string) {
+	t.Helper()
+	list, err := sqllog.PostgresMigrations(prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range list {
+		statements = append(statements, m.Statements...)
+	}
+	return statements
+}
+
 // TestEventInTheTransactionOfTheMigrations has a tool run all migrations in one transaction, one of
 // which sends an event. Another transaction ends meanwhile.
 func TestEventInTheTransactionOfTheMigrations(t *testing.T) {
 	t.Parallel()
 	db := openURL(t, newDatabase(t))
-	list, err := sqllog.PostgresMigrations("ginsse_")
-	if err != nil {
-		t.Fatal(err)
-	}
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
-	for i, statement := range slices.Concat([]string{`create table before (n int)`}, list[0].Statements, []string{`select ginsse_publish('all', 'e', '1')`}) {
+	for i, statement := range slices.Concat([]string{`create table before (n int)`}, allStatements(t, "ginsse_"), []string{`select ginsse_publish('all', 'e', '1')`}) {
 		if i == 1 {
 			run(t, db, `create table elsewhere (n int)`)
 		}
@@ -146,5 +157,127 @@ func TestLongestNames(t *testing.T) {
 	log = inPostgres.openLog(t, db, sqllog.Config{TablePrefix: strings.Repeat("p", 29)}) // beside it
 	if at, err := log.Append(t.Context(), record("all", "1")); err != nil || at.Seq != 1 {
 		t.Errorf("the first event of another log is at %v, %v", at, err)
+	}
+}
+
+// TestTablesOfVersion1AreMigrated has tables with contents, and a node of version 1 that is open.
+func TestTablesOfVersion1AreMigrated(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		kind
+		migrations func(string) ([]sqllog.Migration, error)
+		add        string // as version 1 does, 'all' with the frame $1 and the check $2
+		poll       string
+	}{
+		"postgres": {
+			inPostgres, sqllog.PostgresMigrations,
+			`select last from ginsse_step('all', length($1::bytea)::text, $2::text, $1::bytea, true)`,
+			`select last from ginsse_step(null::text, null::text, null::text, null::bytea, true)`,
+		},
+		"sqlite": {
+			inSQLite, sqllog.SQLiteMigrations,
+			`insert into ginsse_log (subject, chk, frame, total) values ('all', cast($2 as integer), $1, 100 + coalesce((select max(total) from ginsse_log), 0))`,
+			`insert into ginsse_log (subject, frame, total) values ('all', x'00', 1)`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := test.make(t)
+			db := test.open(t, address)
+			list, err := test.migrations("ginsse_")
+			if err != nil {
+				t.Fatal(err)
+			}
+			run(t, db, list[0].Statements...)
+			var want []string
+			for i := range 20 {
+				want = append(want, fmt.Sprint(i))
+				if _, err := db.ExecContext(t.Context(), test.add, event(fmt.Sprint(i)), fmt.Sprint(100+i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if name == "postgres" {
+				run(t, db, `insert into ginsse_inbox (subject, frame) values ('all', convert_to(E'data: put\n\n', 'UTF8'))`)
+				want = append(want, "put")
+			}
+			old := make(chan error)
+			if name == "postgres" {
+				polling := test.open(t, address)
+				go func() { // as an open node
+					for {
+						// A call in progress fails too.
+						if _, err := polling.Exec(test.poll); err != nil && !strings.Contains(err.Error(), "ginsse_fresh") {
+							old <- err
+							return
+						}
+					}
+				}()
+			}
+			log := test.openLog(t, db, sqllog.Config{RecentBytes: 1})
+			if name == "sqlite" {
+				go func() {
+					_, err := db.Exec(test.poll)
+					old <- err
+				}()
+			}
+			if err := <-old; err == nil || !strings.Contains(err.Error(), "have version 2") {
+				t.Errorf("a node of version 1: %v", err)
+			}
+			if got := contents(t, log); !slices.Equal(got, want) {
+				t.Errorf("the log has %q, want %q", got, want)
+			}
+			head, err := log.Head(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			tenth := eventlog.Cursor{Epoch: head.Epoch, Seq: 10, Check: 109}
+			if got := readAfter(t, log, tenth, false, "all"); !slices.Equal(got, want[10:]) {
+				t.Errorf("after the tenth event, read %q", got)
+			}
+			commit(t, begin(t, db, log, "new"))
+			until(t, "the new event", func() bool {
+				got := readAfter(t, log, tenth, false, "all")
+				return got[len(got)-1] == "new"
+			})
+			for _, data := range []string{"a", "b"} {
+				appendRecord(t, log, keyedRecord("all", "k", data))
+			}
+			if got := readAfter(t, log, tenth, true, "all"); !slices.Equal(got, []string{"b"}) {
+				t.Errorf("read %q with keys", got)
+			}
+			if n := scan[int](t, db, `select version from ginsse_meta`); n != 2 {
+				t.Errorf("the tables have version %d", n)
+			}
+			_ = test.openLog(t, test.open(t, address), sqllog.Config{}).Close() // again
+		})
+	}
+}
+
+// TestMigrationDoesNotWaitForever has a transaction open that has sent an event.
+func TestMigrationDoesNotWaitForever(t *testing.T) {
+	t.Parallel()
+	db := openURL(t, newDatabase(t))
+	list, err := sqllog.PostgresMigrations("ginsse_")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, db, list[0].Statements...)
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(t.Context(), `select ginsse_publish('all', 'e', '"open"')`); err != nil {
+		t.Fatal(err)
+	}
+	if log, err := sqllog.OpenPostgres(t.Context(), db, sqllog.Config{}); err == nil || !strings.Contains(err.Error(), "transaction that has sent events is open") {
+		if err == nil {
+			_ = log.Close()
+		}
+		t.Errorf("opening: %v", err)
+	}
+	commit(t, tx)
+	if got := contents(t, inPostgres.openLog(t, db, sqllog.Config{})); !slices.Equal(got, []string{`"open"`}) {
+		t.Errorf("the log has %q", got)
 	}
 }

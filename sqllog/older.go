@@ -55,7 +55,7 @@ func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cu
 		return eventlog.Page{}, fmt.Errorf("waiting for a connection of the pool: %w", err)
 	}
 	defer conn.Close() //nolint:errcheck // returns it to the pool
-	gap, err := s.verify(ctx, conn, q.After, head)
+	gap, err := s.verify(ctx, conn, q.After, head, q.Latest)
 	if err != nil || gap != "" {
 		return eventlog.Page{Entries: dst, Through: head, Gap: gap}, err
 	}
@@ -63,7 +63,7 @@ func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cu
 	if err != nil {
 		return eventlog.Page{}, err
 	}
-	gap, err = s.verify(ctx, conn, q.After, head)
+	gap, err = s.verify(ctx, conn, q.After, head, q.Latest)
 	if err != nil || gap != "" {
 		return eventlog.Page{Entries: dst, Through: head, Gap: gap}, err
 	}
@@ -74,25 +74,35 @@ func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cu
 var errReplaced = errors.New("the database is another one, or was rolled back")
 
 // verify returns why entries after a position may be missing. For the position before the first
-// entry, it looks for the first entry.
-func (s store) verify(ctx context.Context, db queries, at, head eventlog.Cursor) (eventlog.GapReason, error) {
+// entry, it looks for the first entry. With latest, no entry that is gone matters.
+func (s store) verify(ctx context.Context, db queries, at, head eventlog.Cursor, latest bool) (eventlog.GapReason, error) {
 	now, err := s.poll(ctx, db, max(at.Seq, 1))
 	switch {
 	case err != nil:
 		return "", err
 	case now.epoch != at.Epoch || now.last < head.Seq:
 		return "", errReplaced
-	case !now.check.Valid,
-		time.Since(time.UnixMicro(now.at.V)) >= s.cfg.MaxAge,
-		now.newest.V-now.total.V > s.cfg.MaxBytes:
+	case !latest && (!now.check.Valid ||
+		time.Since(time.UnixMicro(now.at.V)) >= s.cfg.MaxAge ||
+		now.newest.V-now.total.V > s.cfg.MaxBytes):
 		return eventlog.GapTrimmed, nil
-	case at.Seq > 0 && now.check.V != at.Check:
+	case at.Seq > 0 && now.check.Valid && now.check.V != at.Check:
 		return eventlog.GapUnknown, nil
 	}
 	return "", nil
 }
 
-// page reads the entries of a query. Each subject is read by the index, up to the bound of the
+// Each kind of rows has an index by subject and sequence. The condition is that of the index.
+const (
+	plainRows = `e.key is null`
+	// keyedRows are those that are the newest of their key at the end. Those that were replaced earlier
+	// have no frame, and are not in the index.
+	keyedRows = `e.key is not null and length(e.frame) > 0 and e.seq = (select n.seq from {log} n
+		where n.subject = e.subject and n.key = e.key and length(n.frame) > 0 and n.seq <= $2 order by n.seq desc limit 1)
+		and e.at > $4`
+)
+
+// page reads the entries of a query. Each subject is read by the indexes, up to the bound of the
 // page.
 func (s store) page(ctx context.Context, db queries, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (eventlog.Page, error) {
 	page := eventlog.Page{Entries: dst, Through: head}
@@ -101,21 +111,29 @@ func (s store) page(ctx context.Context, db queries, q eventlog.Query, head even
 	}
 	q.MaxEntries = max(q.MaxEntries, 1)
 	most := q.MaxEntries + 1 // one more shows that there is more
-	// $1 and $2 are the positions before and at the end, $3 is a limit.
-	args := []any{q.After.Seq, head.Seq, most}
-	var each []string
-	for _, subject := range q.Subjects {
-		args = append(args, subject)
-		each = append(each, fmt.Sprintf(`select p.seq, p.chk, p.at, p.subject, p.frame from (
-			select e.seq, e.chk, e.at, e.subject, e.frame from {log} e
-			where e.subject = $%d and e.seq > $1 and e.seq <= $2 order by e.seq limit $3) as p`, len(args)))
+	// $1 and $2 are the positions before and at the end, $3 is a limit, and $4 a time.
+	args := []any{q.After.Seq, head.Seq, most, 0}
+	kinds := []string{plainRows, keyedRows}
+	if q.Latest {
+		args[3] = time.Now().Add(-s.cfg.MaxAge).UnixMicro()
+		kinds = []string{keyedRows}
 	}
+	rowsOf := func(subject string) string {
+		var parts []string
+		for _, kind := range kinds {
+			parts = append(parts, `select p.seq, p.chk, p.at, p.subject, p.key, p.frame from (
+				select e.seq, e.chk, e.at, e.subject, e.key, e.frame from {log} e
+				where e.subject = `+subject+` and `+kind+` and e.seq > $1 and e.seq <= $2 order by e.seq limit $3) as p`)
+		}
+		return strings.Join(parts, " union all ")
+	}
+	each, args := s.dialect.forEach(q.Subjects, rowsOf, args)
 	// The database adds up the sizes, so that frames beyond the bound are not sent.
-	query := s.replacer.Replace(fmt.Sprintf(`select seq, chk, at, subject, frame from (select u.seq, u.chk, u.at, u.subject, u.frame,
+	query := s.replacer.Replace(fmt.Sprintf(`select seq, chk, at, subject, coalesce(key, ''), frame from (select u.seq, u.chk, u.at, u.subject, u.key, u.frame,
 		row_number() over (order by u.seq) as n,
 		sum(length(u.frame) + %[1]d) over (order by u.seq) - length(u.frame) - %[1]d as before
 		from (%[2]s) as u) as sized where before <= %[3]d or n <= 2 order by seq limit $3`,
-		eventlog.BlockOverhead, strings.Join(each, " union all "), q.MaxBytes))
+		eventlog.BlockOverhead, each, q.MaxBytes))
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return page, err
@@ -127,7 +145,7 @@ func (s store) page(ctx context.Context, db queries, q eventlog.Query, head even
 		at := eventlog.Cursor{Epoch: head.Epoch}
 		var stored int64
 		var r eventlog.Record
-		if err := rows.Scan(&at.Seq, &at.Check, &stored, &r.Subject, &r.Frame); err != nil {
+		if err := rows.Scan(&at.Seq, &at.Check, &stored, &r.Subject, &r.Key, &r.Frame); err != nil {
 			return page, err
 		}
 		found++

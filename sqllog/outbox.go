@@ -16,7 +16,7 @@ type Execer interface {
 
 // Tx returns an outbox that puts events into a transaction, for ginsse's Registry.In. The
 // transaction is on the log's database, also on another connection or by another driver. Its role
-// needs the right to insert into the inbox, or on SQLite into the log.
+// needs the right to insert into the inbox.
 //
 // The events become visible a few milliseconds after the commit.
 func (l *Log) Tx(tx Execer) eventlog.Outbox {
@@ -42,7 +42,7 @@ func (l *Log) TxFunc(exec func(ctx context.Context, statement string, args ...an
 
 type outbox struct {
 	log  *Log
-	exec func(ctx context.Context, statement string, args ...any) error
+	exec execFunc
 }
 
 var (
@@ -64,7 +64,7 @@ func (o outbox) Put(ctx context.Context, r eventlog.Record) error {
 	if err := o.log.cfg.check(r); err != nil {
 		return err
 	}
-	if err := o.exec(ctx, o.log.putSQL, r.Subject, r.Frame); err != nil {
+	if err := o.log.dialect.put(ctx, o.exec, r); err != nil {
 		return err
 	}
 	o.log.expectCommit()

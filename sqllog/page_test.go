@@ -17,7 +17,7 @@ func TestPageAfterRowsThatAreNotEvents(t *testing.T) {
 		insert string
 	}{
 		"postgres": {inPostgres, `insert into ginsse_inbox (subject, frame) values ('user:alice', $1)`},
-		"sqlite":   {inSQLite, `insert into ginsse_log (total, subject, frame) values (0, 'user:alice', $1)`},
+		"sqlite":   {inSQLite, `insert into ginsse_log (total, net, subject, frame) values (0, 0, 'user:alice', $1)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -52,7 +52,7 @@ func TestRecordsOfTheLoggerHoldNoEvent(t *testing.T) {
 		insert string
 	}{
 		"postgres": {inPostgres, `insert into ginsse_inbox (subject, frame) values ('all', $1)`},
-		"sqlite":   {inSQLite, `insert into ginsse_log (total, subject, frame) values (0, 'all', $1)`},
+		"sqlite":   {inSQLite, `insert into ginsse_log (total, net, subject, frame) values (0, 0, 'all', $1)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // OpenPostgres returns the log in a PostgreSQL database, version 13 or later. It makes the tables,
@@ -81,14 +83,15 @@ func (p *postgres) migrate(ctx context.Context, version int) (err error) {
 	if has, err = p.version(ctx, tx); err != nil {
 		return err
 	}
-	for _, m := range list {
-		if m.Version <= has {
-			continue
+	if has > 0 {
+		// The application's transactions wait behind the migration, which waits for those that are open.
+		if _, err := tx.ExecContext(ctx, `set local lock_timeout = '10s'`); err != nil {
+			return err
 		}
-		for _, statement := range m.Statements {
-			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return err
-			}
+	}
+	for _, statement := range pending(list, has) {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
 		}
 	}
 	return tx.Commit()
@@ -109,7 +112,7 @@ func (p *postgres) fence() string { return strconv.FormatBool(!p.cfg.Synchronous
 
 func (p *postgres) state(poll bool) string {
 	if poll {
-		return `{step}(null::text, null::text, null::text, null::bytea, ` + p.fence() + `)`
+		return `{step}(null::text, null::text, null::text, null::text, null::text, null::bytea, ` + p.fence() + `)`
 	}
 	return `(select n.epoch, n.seq as last, coalesce((select g.id from {messages} g order by g.id desc limit 1), 0) as message
 		from {steps} n order by n.id desc limit 1)`
@@ -117,35 +120,85 @@ func (p *postgres) state(poll bool) string {
 
 func (p *postgres) unchanged(context.Context, *sql.Conn) (bool, error) { return false, nil }
 
-func (p *postgres) put() string { return `insert into {inbox} (subject, frame) values ($1, $2)` }
+// put implements dialect. A role may have the right to the first two columns alone.
+func (p *postgres) put(ctx context.Context, exec execFunc, r eventlog.Record) error {
+	if r.Key == "" && r.DedupKey == "" {
+		return exec(ctx, p.tables(`insert into {inbox} (subject, frame) values ($1, $2)`), r.Subject, r.Frame)
+	}
+	return exec(ctx, p.tables(`insert into {inbox} (subject, frame, key, dedup_key) values ($1, $2, nullif($3::text, ''), nullif($4::text, ''))`),
+		r.Subject, r.Frame, r.Key, r.DedupKey)
+}
 
 // append implements dialect. The batch is one parameter of each kind, so that the statement is
 // always the same, and any driver can send it.
-func (p *postgres) append(ctx context.Context, db queries, batch []*pending) error {
-	var subjects, sizes, checks strings.Builder
+func (p *postgres) append(ctx context.Context, db *sql.Conn, batch []*pendingRecord) error {
+	var subjects, sizes, checks, keys, dedupKeys strings.Builder
 	var frames []byte
 	for i, one := range batch {
 		if i > 0 {
-			subjects.WriteByte('\n') // no subject has one
+			subjects.WriteByte('\n') // no subject or key has one
 			sizes.WriteByte(',')
 			checks.WriteByte(',')
+			keys.WriteByte('\n')
+			dedupKeys.WriteByte('\n')
 		}
-		one.check = newCheck()
 		subjects.WriteString(one.record.Subject)
 		sizes.WriteString(strconv.Itoa(len(one.record.Frame)))
-		checks.WriteString(strconv.FormatUint(uint64(one.check), 10))
+		checks.WriteString(strconv.FormatUint(uint64(newCheck()), 10))
+		keys.WriteString(one.record.Key)
+		dedupKeys.WriteString(one.record.DedupKey)
 		frames = append(frames, one.record.Frame...)
 	}
-	var last uint64
-	err := db.QueryRowContext(ctx, p.tables(`select s.last from {step}($1::text, $2::text, $3::text, $4::bytea, `+p.fence()+`) s`),
-		subjects.String(), sizes.String(), checks.String(), frames).Scan(&last)
+	var seqs, placedChecks string
+	err := db.QueryRowContext(ctx, p.tables(`select s.batch_seqs, s.batch_checks
+		from {step}($1::text, $2::text, $3::text, $4::text, $5::text, $6::bytea, `+p.fence()+`) s`),
+		subjects.String(), sizes.String(), checks.String(), keys.String(), dedupKeys.String(), frames).Scan(&seqs, &placedChecks)
 	if err != nil {
 		return err
 	}
-	for i, one := range batch { // the batch comes last
-		one.seq = last - uint64(len(batch)-1-i)
+	return place(batch, strings.Split(seqs, ","), strings.Split(placedChecks, ","))
+}
+
+// place sets the sequences and checks of a batch.
+func place(batch []*pendingRecord, seqs, checks []string) error {
+	if len(seqs) != len(batch) || len(checks) != len(batch) {
+		return fmt.Errorf("the database says where %d records of %d are", len(seqs), len(batch))
+	}
+	for i, one := range batch {
+		seq, err := strconv.ParseUint(seqs[i], 10, 64)
+		if err != nil {
+			return err
+		}
+		check, err := strconv.ParseUint(checks[i], 10, 32)
+		if err != nil {
+			return err
+		}
+		one.seq, one.check = seq, uint32(check)
 	}
 	return nil
+}
+
+// empty implements dialect. Rows that another node empties or removes are skipped.
+func (p *postgres) empty(ctx context.Context, seqs []uint64) error {
+	list := make([]string, len(seqs))
+	for i, seq := range seqs {
+		list[i] = strconv.FormatUint(seq, 10)
+	}
+	_, err := p.db.ExecContext(ctx, p.tables(`update {log} u set frame = '' where u.seq = any(array(
+		select o.seq from unnest(string_to_array($1::text, ',')::bigint[]) as r(seq)
+		cross join lateral (select n.prev from {log} n where n.seq = r.seq offset 0) as n
+		cross join lateral (select o.seq from {log} o where o.seq = n.prev and length(o.frame) > 0 for update skip locked) as o))`),
+		strings.Join(list, ","))
+	return err
+}
+
+// forEach implements dialect. To plan a query for each of many subjects would take longer than to run it.
+func (p *postgres) forEach(subjects []string, rowsOf func(subject string) string, others []any) (query string, args []any) {
+	args = others
+	args = append(args, strings.Join(subjects, "\n")) // no subject has a line break
+	return fmt.Sprintf(`select b.seq, b.chk, b.at, b.subject, b.key, b.frame
+		from unnest(string_to_array($%d::text, E'\n')) as s(name) cross join lateral (%s) as b`,
+		len(args), rowsOf("s.name")), args
 }
 
 func (p *postgres) post(ctx context.Context, batch []message) error {
@@ -168,8 +221,9 @@ func (p *postgres) post(ctx context.Context, batch []message) error {
 func (p *postgres) checkRights(ctx context.Context) error {
 	var lacking string
 	err := p.db.QueryRowContext(ctx, p.tables(`select coalesce(string_agg(v.allowed || ' on ' || v.name, ', '), '')
-		from (select t.name, a.allowed from unnest(array['{log}', '{inbox}', '{steps}', '{messages}']) as t(name),
-			unnest(array['select', 'insert', 'delete']) as a(allowed)) as v
+		from (select t.name, a.allowed from unnest(array['{log}', '{inbox}', '{steps}', '{messages}', '{repeats}']) as t(name),
+			unnest(array['select', 'insert', 'delete']) as a(allowed)
+			union all select '{log}', 'update' union all select '{repeats}', 'update') as v
 		where not has_table_privilege(v.name, v.allowed)`)).Scan(&lacking)
 	if err == nil && lacking != "" {
 		err = fmt.Errorf("the role lacks the right to %s: grant it, as docs/database.md says", lacking)
@@ -182,6 +236,8 @@ func (p *postgres) explain(err error) error {
 	switch text := err.Error(); {
 	case strings.Contains(text, "prepared statement"):
 		return fmt.Errorf("%w (through pgbouncer, pgx needs default_query_exec_mode=simple_protocol)", err)
+	case strings.Contains(text, "lock timeout"):
+		return fmt.Errorf("%w (a transaction that has sent events is open; open the log again when it has ended)", err)
 	case strings.Contains(text, "permission denied"):
 		return fmt.Errorf("%w (docs/database.md lists the rights; if the role may make no tables, have another one run the statements of PostgresMigrations, and set Config.SkipMigrations)", err)
 	}

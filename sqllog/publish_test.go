@@ -2,10 +2,12 @@ package sqllog_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,23 +41,28 @@ func TestPublishFromSQL(t *testing.T) {
 		}
 	}
 	for statement, want := range map[string]string{
-		`select ginsse_publish('alice', 'c', '1')`:                                                            "subject 'alice'",
-		`select ginsse_publish(null, 'c', '1')`:                                                               "subject null",
-		`select ginsse_publish('user:', 'c', '1')`:                                                            "1 to 256 bytes",
-		`select ginsse_publish('user', 'c', '1')`:                                                             "subject 'user'",
-		`select ginsse_publish('command:alice', 'c', '1')`:                                                    "subject 'command:alice'",
-		`select ginsse_publish('all:x', 'c', '1')`:                                                            "subject 'all:x'",
-		`select ginsse_publish('user:' || repeat('ä', 129), 'c', '1')`:                                        "1 to 256 bytes",
-		"select ginsse_publish(E'user:a\\nb', 'c', '1')":                                                      "control characters",
-		"select ginsse_publish(E'user:a\\u0085b', 'c', '1')":                                                  "control characters",
-		"select ginsse_publish('all', E'c\\nd', '1')":                                                         "line break",
-		"select ginsse_publish('all', E'c\\rd', '1')":                                                         "line break",
-		`select ginsse_publish('all', 'sse.gap', '1')`:                                                        "reserved",
-		`select ginsse_publish('all', 'c', null::json)`:                                                       "null",
-		`select ginsse_publish('all', 'c', 'not json')`:                                                       "json",
-		`select ginsse_publish('all', 'c', to_json(repeat('x', 1 << 20)))`:                                    "more than 1048576",
-		`select ginsse_disconnect('', 'signed-out')`:                                                          "1 to 256 bytes",
-		`begin isolation level serializable; select * from ginsse_step(null, null, null, null, true); commit`: "read committed",
+		`select ginsse_publish('alice', 'c', '1')`:                         "subject 'alice'",
+		`select ginsse_publish(null, 'c', '1')`:                            "subject null",
+		`select ginsse_publish('user:', 'c', '1')`:                         "1 to 256 bytes",
+		`select ginsse_publish('user', 'c', '1')`:                          "subject 'user'",
+		`select ginsse_publish('command:alice', 'c', '1')`:                 "subject 'command:alice'",
+		`select ginsse_publish('all:x', 'c', '1')`:                         "subject 'all:x'",
+		`select ginsse_publish('user:' || repeat('ä', 129), 'c', '1')`:     "1 to 256 bytes",
+		"select ginsse_publish(E'user:a\\nb', 'c', '1')":                   "control characters",
+		"select ginsse_publish(E'user:a\\u0085b', 'c', '1')":               "control characters",
+		"select ginsse_publish('all', E'c\\nd', '1')":                      "line break",
+		"select ginsse_publish('all', E'c\\rd', '1')":                      "line break",
+		`select ginsse_publish('all', 'sse.gap', '1')`:                     "reserved",
+		`select ginsse_publish('all', 'c', null::json)`:                    "null",
+		`select ginsse_publish('all', 'c', 'not json')`:                    "json",
+		`select ginsse_publish('all', 'c', to_json(repeat('x', 1 << 20)))`: "more than 1048576",
+		`select ginsse_publish('all', 'c', '1', '')`:                       "key '' must have 1 to 256 bytes",
+		`select ginsse_grant('alice', '')`:                                 "topic '' must have 1 to 256 bytes",
+		`select ginsse_grant(null, 'news')`:                                "user ID null",
+		`select ginsse_revoke('', 'news')`:                                 "user ID ''",
+		`select ginsse_revoke_topic(null)`:                                 "topic null",
+		`select ginsse_disconnect('', 'signed-out')`:                       "1 to 256 bytes",
+		`begin isolation level serializable; select * from ginsse_step(null, null, null, null, null, null, true); commit`: "read committed",
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", statement, err, want)
@@ -66,6 +73,91 @@ func TestPublishFromSQL(t *testing.T) {
 	}
 	if got := r.next(t, 1); len(got) != 1 {
 		t.Errorf("what was refused was delivered: %q", got)
+	}
+}
+
+// TestPublishWithKey replaces events from SQL.
+func TestPublishWithKey(t *testing.T) {
+	t.Parallel()
+	db := openURL(t, newDatabase(t))
+	log := inPostgres.openLog(t, db, sqllog.Config{})
+	for _, statement := range []string{
+		`select ginsse_publish('user:alice', 'unread', '1', 'unread')`,
+		`select ginsse_publish('user:alice', 'unread', json_build_object('n', 2), key => 'unread')`,
+		`select ginsse_publish('user:alice', 'other', to_jsonb(3), 'other')`,
+		`select ginsse_publish('user:alice', 'plain', '4', null)`,
+		`select ginsse_publish('user:alice', 'unread', '5', 'unread')`,
+	} {
+		run(t, db, statement)
+	}
+	until(t, "the newest events alone", func() bool { return slices.Equal(contents(t, log), []string{"3", "4", "5"}) })
+}
+
+// TestCommandsFromSQL compares the commands that SQL sends with the kit's.
+func TestCommandsFromSQL(t *testing.T) {
+	t.Parallel()
+	db := openURL(t, newDatabase(t))
+	log := inPostgres.openLog(t, db, sqllog.Config{})
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer registry.Close()
+	topic := `post:"7" <ü>`
+	subjects := []string{"command:alice", "revocation:all"}
+	read := func(at eventlog.Cursor) (entries []*eventlog.Entry) {
+		t.Helper()
+		until(t, "four commands", func() bool {
+			page, err := log.Read(t.Context(), eventlog.Query{Subjects: subjects, After: at, MaxEntries: 10, MaxBytes: 1 << 20}, nil)
+			entries = page.Entries
+			return err == nil && len(entries) == 4
+		})
+		return entries
+	}
+	send := func(fn func(tx *sql.Tx) error) []*eventlog.Entry {
+		t.Helper()
+		at, err := log.Head(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		if err := fn(tx); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, tx)
+		return read(at)
+	}
+	want := send(func(tx *sql.Tx) error {
+		in := registry.In(log.Tx(tx))
+		return errors.Join(in.Grant(t.Context(), "alice", topic), in.Revoke(t.Context(), "alice", topic),
+			in.RevokeTopic(t.Context(), topic), in.Disconnect(t.Context(), "alice", "bye"))
+	})
+	got := send(func(tx *sql.Tx) error {
+		exec := func(statement string, args ...any) error {
+			_, err := tx.ExecContext(t.Context(), statement, args...)
+			return err
+		}
+		return errors.Join(exec(`select ginsse_grant('alice', $1::text)`, topic), exec(`select ginsse_revoke('alice', $1::text)`, topic),
+			exec(`select ginsse_revoke_topic($1::text)`, topic), exec(`select ginsse_disconnect('alice', 'bye')`))
+	})
+	for i := range want {
+		var data [2]any
+		var lines [2][]string
+		for j, e := range []*eventlog.Entry{want[i], got[i]} {
+			if lines[j] = strings.Split(string(e.Block), "\n"); len(lines[j]) != 5 {
+				t.Fatalf("a command is %q", e.Block)
+			}
+			if err := json.Unmarshal([]byte(strings.TrimPrefix(lines[j][1], "data: ")), &data[j]); err != nil {
+				t.Errorf("the data of %q: %v", e.Block, err)
+			}
+		}
+		if got[i].Subject != want[i].Subject || lines[0][0] != lines[1][0] || !reflect.DeepEqual(data[0], data[1]) {
+			t.Errorf("SQL sends %q to %s, and the kit %q to %s", got[i].Block, got[i].Subject, want[i].Block, want[i].Subject)
+		}
 	}
 }
 
@@ -115,6 +207,12 @@ func TestPublishRefusesWhatTheKitRefuses(t *testing.T) {
 				want := eventlog.CheckName(name)
 				same(fmt.Sprintf("topic %q", name), try(`select ginsse_publish('topic:' || $1::text, 'e', '1'::json)`, name), want)
 				same(fmt.Sprintf("disconnecting %q", name), try(`select ginsse_disconnect($1::text, 'r')`, name), want)
+				same(fmt.Sprintf("key %q", name), try(`select ginsse_publish('all', 'e', '1'::json, $1::text)`, name), want)
+				same(fmt.Sprintf("granting topic %q", name), try(`select ginsse_grant('alice', $1::text)`, name), want)
+				same(fmt.Sprintf("granting to %q", name), try(`select ginsse_grant($1::text, 'news')`, name), want)
+				same(fmt.Sprintf("revoking topic %q", name), try(`select ginsse_revoke('alice', $1::text)`, name), want)
+				same(fmt.Sprintf("revoking from %q", name), try(`select ginsse_revoke($1::text, 'news')`, name), want)
+				same(fmt.Sprintf("revoking %q from all", name), try(`select ginsse_revoke_topic($1::text)`, name), want)
 			}
 			for _, kind := range types {
 				_, want := registry.Broadcast(t.Context(), ginsse.Event{Type: kind, Data: 1})

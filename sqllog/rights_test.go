@@ -65,11 +65,7 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
 	admin := openURL(t, url)
-	list, err := sqllog.PostgresMigrations("ginsse_")
-	if err != nil {
-		t.Fatal(err)
-	}
-	run(t, admin, list[0].Statements...)
+	run(t, admin, allStatements(t, "ginsse_")...)
 	node, sender := newRole(t, admin, url, "node"), newRole(t, admin, url, "sender")
 	nodeGrants, senderGrants := documentedGrants(t)
 	run(t, admin, nodeGrants, senderGrants)
@@ -79,7 +75,16 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	r.next(t, 1)
 	commit(t, putAs(t, sender, log, record("user:alice", "2")))
 	r.next(t, 1)
-	run(t, sender, `select ginsse_disconnect('bob', 'signed out')`)
+	run(t, sender, `select ginsse_disconnect('bob', 'signed out')`, `select ginsse_grant('bob', 'news')`, `select ginsse_revoke('bob', 'news')`, `select ginsse_revoke_topic('news')`)
+	keyed := record("user:alice", "replaced")
+	for _, keyed.DedupKey = range []string{"1", "2", "2"} { // a row with frame, and one without
+		keyed.Key = "k"
+		commit(t, putAs(t, sender, log, keyed))
+	}
+	r.next(t, 1)
+	until(t, "the end of a replaced frame", func() bool {
+		return scan[int](t, admin, `select count(*) from ginsse_log where key = 'k' and length(frame) = 0`) == 1
+	})
 	if _, err := log.Append(t.Context(), record("user:alice", "3")); err != nil {
 		t.Fatal(err)
 	}
@@ -94,9 +99,9 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	// Each step would add a row of a transaction of the future again.
 	wantDenied(t, sender,
 		`insert into ginsse_inbox (xid, subject, frame) values ('999999999999', 'user:alice', convert_to(E'data: 1\n\n', 'UTF8'))`,
-		`select last from ginsse_step('all', '1', '1', 'x', true)`, `select frame from ginsse_log`, `delete from ginsse_inbox`)
+		`select last from ginsse_step('all', '1', '1', '', '', 'x', true)`, `select frame from ginsse_log`, `delete from ginsse_inbox`)
 	run(t, admin, `revoke create on schema public from public`)
-	_, err = sqllog.OpenPostgres(t.Context(), sender, sqllog.Config{TablePrefix: "other_"})
+	_, err := sqllog.OpenPostgres(t.Context(), sender, sqllog.Config{TablePrefix: "other_"})
 	if err == nil || !strings.Contains(err.Error(), "PostgresMigrations") {
 		t.Errorf("a role that may make no tables: %v", err)
 	}
@@ -108,11 +113,7 @@ func TestDocumentedRightsSufficeInASchema(t *testing.T) {
 	url := newDatabase(t)
 	admin := openURL(t, url)
 	run(t, admin, `create schema events`)
-	list, err := sqllog.PostgresMigrations("events.ginsse_")
-	if err != nil {
-		t.Fatal(err)
-	}
-	run(t, admin, list[0].Statements...)
+	run(t, admin, allStatements(t, "events.ginsse_")...)
 	node, sender := newRole(t, admin, url, "schema_node"), newRole(t, admin, url, "schema_sender")
 	run(t, admin, `grant usage on schema events to schema_node, schema_sender`)
 	nodeGrants, senderGrants := documentedGrants(t)
@@ -152,6 +153,8 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	for _, test := range []struct{ revoke, want string }{
 		{`revoke delete on ginsse_log from lacking_node`, "delete on ginsse_log"},
 		{`revoke insert, select on ginsse_messages from lacking_node`, "insert on ginsse_messages"},
+		{`revoke update on ginsse_log from lacking_node`, "update on ginsse_log"},
+		{`revoke update on ginsse_repeats from lacking_node`, "update on ginsse_repeats"},
 		{`revoke all on ginsse_meta from lacking_node`, "ginsse_meta"},
 	} {
 		run(t, admin, strings.ReplaceAll(nodeGrants, "to node", "to lacking_node"))
@@ -282,7 +285,7 @@ func TestFunctionsOfOtherRolesAreNotCalled(t *testing.T) {
 	other := newRole(t, admin, url, "maker")
 	run(t, admin, `grant create on schema public to maker`)
 	run(t, other, `create table loot (who text)`, `grant all on loot to public`,
-		`create function ginsse_step(subjects text, sizes text, checks text, frames text, fence boolean, out epoch integer, out last bigint, out message bigint)
+		`create function ginsse_step(subjects text, sizes text, checks text, keys text, dedup_keys text, frames text, fence boolean, out epoch integer, out last bigint, out message bigint)
 		language plpgsql as $$ begin
 			insert into public.loot values (current_user);
 			select s.epoch, s.seq, 0 into epoch, last, message from ginsse_steps s order by id desc limit 1;

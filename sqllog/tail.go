@@ -170,9 +170,9 @@ func (p *position) continues(at eventlog.Cursor) bool {
 // none.
 func (l *Log) readTail(ctx context.Context, db queries, tip eventlog.Cursor) (now position, added int, err error) {
 	rows, err := db.QueryContext(ctx, l.tables(`select s.epoch, s.last, s.message,
-		(select t.chk from {log} t where t.seq = $1), e.seq, e.chk, e.at, e.subject, e.frame
+		(select t.chk from {log} t where t.seq = $1), e.seq, e.chk, e.at, e.subject, coalesce(e.key, ''), e.frame
 		from `+l.dialect.state(false)+` s left join
-		(select n.seq, n.chk, n.at, n.subject, n.frame from {log} n where n.seq > $1 order by n.seq limit $2) e on true
+		(select n.seq, n.chk, n.at, n.subject, n.key, n.frame from {log} n where n.seq > $1 order by n.seq limit $2) e on true
 		order by e.seq`), tip.Seq, tailPage)
 	if err != nil {
 		return now, 0, err
@@ -184,7 +184,7 @@ func (l *Log) readTail(ctx context.Context, db queries, tip eventlog.Cursor) (no
 		var at sql.Null[int64]
 		var r eventlog.Record
 		var subject sql.Null[string]
-		if err := rows.Scan(&now.epoch, &now.last, &now.message, &now.check, &seq, &check, &at, &subject, &r.Frame); err != nil {
+		if err := rows.Scan(&now.epoch, &now.last, &now.message, &now.check, &seq, &check, &at, &subject, &r.Key, &r.Frame); err != nil {
 			return now, added, err
 		}
 		if !seq.Valid || !now.continues(tip) {
@@ -192,6 +192,7 @@ func (l *Log) readTail(ctx context.Context, db queries, tip eventlog.Cursor) (no
 		}
 		r.Subject = subject.V
 		l.window.Add(l.entry(eventlog.Cursor{Epoch: now.epoch, Seq: seq.V, Check: check.V}, at.V, r))
+		l.keyed.add(seq.V, r)
 		added++
 	}
 	return now, added, rows.Err()
@@ -225,13 +226,18 @@ func (l *Log) reset(ctx context.Context, db queries) error {
 	return nil
 }
 
-// entry returns a row as an entry. The entry of a row that is not an event has no block.
+// entry returns a row as an entry. The entry of a row that was replaced, or is not an event, has no
+// block.
 func (l *Log) entry(at eventlog.Cursor, stored int64, r eventlog.Record) *eventlog.WindowEntry {
 	e := &eventlog.WindowEntry{
 		Entry: eventlog.Entry{At: at, Subject: r.Subject},
 		Time:  time.UnixMicro(stored),
 		Tag:   at.Check,
 	}
+	if len(r.Frame) == 0 && r.Key != "" {
+		return e // what it has replaced has gone too, or goes when this node reads the newer row
+	}
+	e.Key = r.Key // it replaces earlier ones in any case, as in [store.ReadOlder]
 	if err := l.cfg.check(r); err != nil {
 		l.warned.Do(func() {
 			l.cfg.Logger.Warn("a row of the log is not an event, and is not delivered", slog.Uint64("seq", at.Seq), slog.Any("error", err))

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 const (
@@ -23,14 +25,14 @@ const (
 func (l *Log) trimmer() {
 	ticker := time.NewTicker(min(trimInterval, l.cfg.MaxAge/8))
 	defer ticker.Stop()
-	var first uint64
+	var first firstRows
 	for failed := false; ; {
 		select {
 		case <-ticker.C:
 		case <-l.life.Done():
 			return
 		}
-		err := l.trim(l.life, &first)
+		err := errors.Join(l.trim(l.life, &first), l.emptyReplaced(l.life))
 		switch {
 		case err != nil && !failed && l.life.Err() == nil:
 			l.cfg.Logger.Warn("cannot remove old events", slog.Any("error", err))
@@ -41,41 +43,53 @@ func (l *Log) trimmer() {
 	}
 }
 
-// trim removes old messages, the entries that are too old, and the oldest ones if there are too
+// firstRows says before which rows none is left.
+type firstRows struct {
+	seq      uint64 // of the log
+	repeatAt int64  // time of a repeat
+}
+
+// trim removes old messages and repeats, the entries that are too old, and the oldest ones if there are too
 // many. The newest entry stays, so that its position is known. Entries are removed in order,
 // whatever their clocks say: [store.ReadOlder] relies on it.
 //
-// first is a sequence before which no entry is left. Rows that were removed are skipped by it.
-// Otherwise the database would go through all of them, for as long as an old transaction keeps
-// them.
-func (l *Log) trim(ctx context.Context, first *uint64) error {
+// Rows that were removed are skipped by first. Otherwise the database would go through all of them,
+// for as long as an old transaction keeps them.
+func (l *Log) trim(ctx context.Context, first *firstRows) error {
 	tip := l.window.Tip().Seq
-	if *first > tip { // the database is another one
-		*first = 0
+	if first.seq > tip { // the database is another one
+		*first = firstRows{}
 	}
 	var keep uint64
 	err := l.db.QueryRowContext(ctx, l.tables(`select e.seq from {log} e where e.seq >= $1 and e.at > $2
 		and e.total >= (select n.total from {log} n order by n.seq desc limit 1) - $3 order by e.seq limit 1`),
-		*first, time.Now().Add(-l.cfg.MaxAge).UnixMicro(), l.cfg.MaxBytes).Scan(&keep)
+		first.seq, time.Now().Add(-l.cfg.MaxAge).UnixMicro(), l.cfg.MaxBytes).Scan(&keep)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		keep = tip // newer ones came after the query
 	case err != nil:
 		return err
 	}
-	if err := l.remove(ctx, "{log}", "seq", "seq >= $1 and seq < $2 and seq < (select max(n.seq) from {log} n)", *first, keep); err != nil {
+	if err := l.remove(ctx, "{log}", "seq", "seq", "seq >= $1 and seq < $2 and seq < (select max(n.seq) from {log} n)", first.seq, keep); err != nil {
 		return err
 	}
-	*first = keep
+	first.seq = keep
+	// The database's clock says what is a repeat, and may differ from this one.
+	old := time.Now().Add(-2 * eventlog.DedupWindow).UnixMicro()
+	if err := l.remove(ctx, "{repeats}", "subject, key", "at", "at >= $1 and at < $2", first.repeatAt, old); err != nil {
+		return err
+	}
+	first.repeatAt = old
 	newest := l.messages.seen.Load()
-	return l.remove(ctx, "{messages}", "id", "id < $1", int64(newest)-keepMessages.Microseconds())
+	return l.remove(ctx, "{messages}", "id", "id", "id < $1", int64(newest)-keepMessages.Microseconds())
 }
 
-// remove removes rows of a table, which a condition selects, in batches by the order of a key.
-// Nothing that it was to remove is left afterwards.
-func (l *Log) remove(ctx context.Context, table, key, where string, args ...any) error {
+// remove removes rows of a table, which a condition selects, in batches in an order. Nothing that it
+// was to remove is left afterwards.
+func (l *Log) remove(ctx context.Context, table, key, order, where string, args ...any) error {
 	rows := "from " + table + " where " + where
-	batch := l.tables(fmt.Sprintf("delete from %s where (%s) in (select %s %s order by %s limit $%d)", table, key, key, rows, key, len(args)+1))
+	// The condition is repeated for rows that change meanwhile.
+	batch := l.tables(fmt.Sprintf("delete from %s where (%s) in (select %s %s order by %s limit $%d) and %s", table, key, key, rows, order, len(args)+1, where))
 	for {
 		done, err := l.db.ExecContext(ctx, batch, append(slices.Clone(args), trimBatch)...)
 		if err != nil {

@@ -1,5 +1,5 @@
--- The log in SQLite 3.35 or later. The names in braces are replaced. Statements end with a
--- semicolon before a blank line, and may be repeated.
+-- Version 1 of the log in SQLite. sqlite_2.sql has what followed. The names in braces are replaced.
+-- Statements end with a semicolon before a blank line.
 
 -- SQLite has one writer at a time, so the order of the keys is that of the commits. A key is one more
 -- than the highest. The newest row is never removed, so no key is given twice, but for one that was

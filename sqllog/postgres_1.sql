@@ -1,5 +1,5 @@
--- The log in PostgreSQL 13 or later. The names in braces are replaced. Statements end with a
--- semicolon before a blank line.
+-- Version 1 of the log in PostgreSQL. postgres_2.sql has what followed. The names in braces are
+-- replaced. Statements end with a semicolon before a blank line.
 
 create table {meta} (version integer not null);
 
