@@ -13,7 +13,7 @@ import (
 
 // readsTopicCommands reports whether a stream looks for commands that change topics with q.
 func readsTopicCommands(q eventlog.Query) bool {
-	return len(q.Subjects) == 2 && q.Subjects[1] == "revocation:all"
+	return len(q.Subjects) == 2 && q.Subjects[1] == "revoke:all"
 }
 
 // A stream that cannot check a grant reads it again, with the events beside it.

@@ -22,7 +22,7 @@ const (
 	// KindCommand: commands to the streams of one user, such as to end.
 	KindCommand Kind = "command"
 	// KindRevocation: commands to the streams of all users that take a topic away.
-	KindRevocation Kind = "revocation"
+	KindRevocation Kind = "revoke"
 	// KindRun: what one run has sent, and commands to it. Streams read none of these.
 	KindRun Kind = "run"
 	// KindAll: events for every stream. This kind has no name.
@@ -51,7 +51,7 @@ func Subject(kind Kind, name string) string {
 }
 
 // SplitSubject is the inverse of [Subject]. Subjects are "all", and "user:", "topic:", "command:" or
-// "revocation:" or "run:" followed by a name. ok is false for any other text.
+// "revoke:" or "run:" followed by a name. ok is false for any other text.
 func SplitSubject(subject string) (kind Kind, name string, ok bool) {
 	if subject == SubjectAll {
 		return KindAll, "", true

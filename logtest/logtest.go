@@ -69,10 +69,6 @@ type Suite struct {
 	// every gap.
 	Inexact bool
 
-	// WithoutKeys leaves out the cases of keys, of repeats and of the position before the first
-	// entry, for a log that does not have them yet. This field will be removed.
-	WithoutKeys bool
-
 	patience time.Duration // how long an expected effect may take; 0 is defaultPatience
 }
 
@@ -142,7 +138,7 @@ func (s Suite) cases() []conformance {
 		conformance{"trimming_of_any_subject_is_a_gap", clauseGaps, trimOfAnySubject},
 	)
 	add(
-		!s.WithoutKeys,
+		true,
 		conformance{"keys_replace_earlier_entries", clauseKeys, keysReplace},
 		conformance{"keys_are_equal_if_their_bytes_are", clauseKeys, keysAreBytes},
 		conformance{"keys_hold_under_load", clauseKeys, keysUnderLoad},
@@ -153,18 +149,18 @@ func (s Suite) cases() []conformance {
 		conformance{"start_is_before_the_first_entry", clauseStart, startIsBeforeTheFirst},
 	)
 	add(
-		!s.WithoutKeys && !s.NoSubjectBound,
+		!s.NoSubjectBound,
 		conformance{"keys_make_no_gap", clauseKeys, keysAreNoGap},
 		conformance{"keys_latest_has_no_gap", clauseLatest, latestIsNoGap},
 		conformance{"start_is_a_gap_after_trimming", clauseGaps, startIsAGap},
 	)
-	add(!s.WithoutKeys && s.Begin != nil,
+	add(s.Begin != nil,
 		conformance{"keys_replace_by_the_commit", clauseCommit, transactionsReplace},
 		conformance{"repeats_in_transactions_are_stored_once", clausePutRepeat, transactionsKnowRepeats})
-	add(!s.WithoutKeys && s.Peer != nil,
+	add(s.Peer != nil,
 		conformance{"keys_replace_entries_of_peers", clauseKeys, peersReplace},
 		conformance{"repeats_of_peers_are_known", clauseRepeatAt, peersKnowRepeats})
-	add(!s.WithoutKeys && s.Reopen != nil,
+	add(s.Reopen != nil,
 		conformance{"reopened_log_keeps_keys", clauseKeys, reopenedKeepsKeys},
 		conformance{"reopened_log_knows_repeats", clauseRepeatAt, reopenedKnowsRepeats})
 	add(s.Insert != nil, conformance{"inserted_entries_are_read_and_watched", clauseOtherWriters, insertedEntries})

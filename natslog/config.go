@@ -148,7 +148,7 @@ func dedupWindow(maxAge time.Duration) time.Duration {
 
 // subjects returns the NATS subjects of the stream. Behind a subject of the log there may be a key.
 func (c *Config) subjects() []string {
-	return c.prefixed("all", "all.*", "user.>", "topic.>", "command.>", "revocation.>", "run.>")
+	return c.prefixed("all", "all.*", "user.>", "topic.>", "command.>", "revoke.>", "run.>")
 }
 
 // earlierSubjects returns the NATS subjects of a stream of v0.1.0, which had no keys.

@@ -85,7 +85,7 @@
 //
 // With the default names, a node publishes to
 //
-//	ginsse.all  ginsse.all.*  ginsse.user.>  ginsse.topic.>  ginsse.command.>  ginsse.revocation.>  ginsse.run.>
+//	ginsse.all  ginsse.all.*  ginsse.user.>  ginsse.topic.>  ginsse.command.>  ginsse.revoke.>  ginsse.run.>
 //	ginsse.nodes  ginsse.node.*
 //	$JS.API.STREAM.INFO.GINSSE  $JS.API.STREAM.MSG.GET.GINSSE
 //	$JS.API.CONSUMER.CREATE.GINSSE.*  $JS.API.CONSUMER.MSG.NEXT.GINSSE.*
@@ -109,7 +109,7 @@
 // version adds them, and the events stay where they are. For this the node also publishes to
 // $JS.API.STREAM.UPDATE.GINSSE. An operator can add the subjects before:
 //
-//	nats stream edit GINSSE --subjects 'ginsse.all,ginsse.all.*,ginsse.user.>,ginsse.topic.>,ginsse.command.>,ginsse.revocation.>,ginsse.run.>'
+//	nats stream edit GINSSE --subjects 'ginsse.all,ginsse.all.*,ginsse.user.>,ginsse.topic.>,ginsse.command.>,ginsse.revoke.>,ginsse.run.>'
 //
 // Nodes of v0.1.0 that are running continue to run. They skip events with a key, revocations and runs,
 // and they cannot open the stream again. So deploy all nodes before the application uses these.

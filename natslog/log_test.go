@@ -373,7 +373,7 @@ func TestOpenRefusesAStreamItCannotUse(t *testing.T) {
 	nc := connect(t, newServer(t).ClientURL())
 	js := jet(t, nc)
 	subjects := func(name string) []string {
-		return []string{name + ".all", name + ".all.*", name + ".user.>", name + ".topic.>", name + ".command.>", name + ".revocation.>", name + ".run.>"}
+		return []string{name + ".all", name + ".all.*", name + ".user.>", name + ".topic.>", name + ".command.>", name + ".revoke.>", name + ".run.>"}
 	}
 	for field, cfg := range map[string]jetstream.StreamConfig{
 		"Subjects":    {Subjects: []string{"other.>"}},

@@ -144,7 +144,7 @@ func TestStreamOfTheFirstVersionIsUpgraded(t *testing.T) {
 		for _, log := range logs {
 			t.Cleanup(func() { log.Close() })
 		}
-		for n, subject := range []string{alice, "revocation:x", "command:alice", "topic:x", all} {
+		for n, subject := range []string{alice, "revoke:x", "command:alice", "topic:x", all} {
 			addKeyed(t, logs[0], subject, "k", 4+n)
 		}
 		r := newReader(t, logs[1], alice, all)

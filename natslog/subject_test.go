@@ -15,7 +15,7 @@ func FuzzSubjectRoundTrip(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		valid := eventlog.CheckName(name) == nil
-		for _, subject := range []string{"all", "user:a", "user:" + name, "topic:" + name, "command:" + name, "revocation:" + name, "run:" + name} {
+		for _, subject := range []string{"all", "user:a", "user:" + name, "topic:" + name, "command:" + name, "revoke:" + name, "run:" + name} {
 			for _, key := range []string{"", "k", name} {
 				nats, err := natsSubject("p.q", subject, key)
 				if err != nil {

@@ -28,7 +28,7 @@ import (
 // The subjects that a node may publish to, and those of a node that creates the stream.
 var (
 	nodeMay = []string{
-		"ginsse.all", "ginsse.all.*", "ginsse.user.>", "ginsse.topic.>", "ginsse.command.>", "ginsse.revocation.>", "ginsse.run.>", // events
+		"ginsse.all", "ginsse.all.*", "ginsse.user.>", "ginsse.topic.>", "ginsse.command.>", "ginsse.revoke.>", "ginsse.run.>", // events
 		"ginsse.nodes", "ginsse.node.*", // messages between nodes
 		"$JS.API.STREAM.INFO.GINSSE",
 		"$JS.API.STREAM.MSG.GET.GINSSE",
@@ -117,7 +117,7 @@ func TestNodeNeedsFewPermissions(t *testing.T) {
 	}
 	add(t, here, "topic:x", 0)
 	r.want(t, 1, 2, 3)
-	for subject := range strings.FieldsSeq("all user:alice topic:x command:x revocation:x run:x") {
+	for subject := range strings.FieldsSeq("all user:alice topic:x command:x revoke:x run:x") {
 		addKeyed(t, here, subject, "k", 4)
 	}
 	r.want(t, 4, 4)

@@ -142,7 +142,6 @@ func (k kind) conform(t *testing.T, cfg sqllog.Config, without ...string) {
 		return nodes[log]
 	}
 	logtest.Run(t, logtest.Suite{
-		WithoutKeys: true,
 		New: func(t *testing.T, b logtest.Bounds) eventlog.Log {
 			if slices.Contains(without, strings.Split(t.Name(), "/")[1]) && interleavings == 0 {
 				t.Skip("other tests run it")

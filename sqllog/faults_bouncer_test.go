@@ -38,7 +38,6 @@ func TestConformancePostgresThroughPgbouncer(t *testing.T) {
 		return nodes[log]
 	}
 	logtest.Run(t, logtest.Suite{
-		WithoutKeys: true,
 		New: func(t *testing.T, bounds logtest.Bounds) eventlog.Log {
 			for _, name := range chosen {
 				if strings.Contains(t.Name(), name) {

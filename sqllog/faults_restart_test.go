@@ -47,7 +47,6 @@ func TestConformancePostgresWithFaults(t *testing.T) {
 		return nodes[log]
 	}
 	logtest.Run(t, logtest.Suite{
-		WithoutKeys: true,
 		New: func(t *testing.T, b logtest.Bounds) eventlog.Log {
 			c := new(contents)
 			switch {

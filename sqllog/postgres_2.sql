@@ -378,7 +378,7 @@ create function {revoke_topic}(topic text) returns void
 language plpgsql as $$
 begin
 	perform {check_name}('topic', topic);
-	perform {command}('revocation:all', 'revoke', json_build_object('topic', topic));
+	perform {command}('revoke:all', 'revoke', json_build_object('topic', topic));
 end
 $$;
 

@@ -104,7 +104,7 @@ func TestCommandsFromSQL(t *testing.T) {
 	}
 	defer registry.Close()
 	topic := `post:"7" <ü>`
-	subjects := []string{"command:alice", "revocation:all"}
+	subjects := []string{"command:alice", "revoke:all"}
 	read := func(at eventlog.Cursor) (entries []*eventlog.Entry) {
 		t.Helper()
 		until(t, "four commands", func() bool {
