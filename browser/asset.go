@@ -21,6 +21,8 @@ var (
 	module         = sync.OnceValue(func() *asset { return newAsset(moduleText, javaScript) })
 	sourceMap      = sync.OnceValue(func() *asset { return newAsset(sourceMapText, mapping) })
 	eventSource    = sync.OnceValue(func() *asset { return newAsset(eventSourceText, javaScript) })
+	controlModule  = sync.OnceValue(func() *asset { return newAsset(controlText, javaScript) })
+	controlMap     = sync.OnceValue(func() *asset { return newAsset(controlMapText, mapping) })
 	eventSourceMap = sync.OnceValue(func() *asset { return newAsset(eventSourceMapText, mapping) })
 )
 

@@ -16,12 +16,15 @@ export const root = fileURLToPath(new URL(".", import.meta.url));
 export const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
 /** The modules of the package: those of these that have a source. */
-export const entries = ["ginsse", "eventsource", "react", "vue", "testing"].filter((name) => existsSync(join(root, `src/${name}.ts`)));
+export const entries = ["ginsse", "control", "eventsource", "react", "vue", "testing"].filter((name) => existsSync(join(root, `src/${name}.ts`)));
 
 /** What the page's module may weigh, in bytes after gzip -9. */
 const limit = 5120;
 
-const internal = ["opened", "received", "ended", "replaced", "save", "position", "begin", "want", "hurry", "check"];
+const internal = ["opened", "received", "ended", "replaced", "save", "position", "begin", "want", "hurry", "check", "update", "ask"];
+
+/** Their short names: letters that are frequent in the code come first. */
+const letters = "tensroaicludbfghjkmpqvwxyz";
 
 /** What the unit tests are built with too. */
 export const options = {
@@ -33,7 +36,7 @@ export const options = {
   // Names that no page and no other tab sees, short and the same in all modules. A name of the browser
   // must not be among them.
   mangleProps: new RegExp(`^(${internal.join("|")})$`),
-  mangleCache: Object.fromEntries(internal.map((name, i) => [name, "abcdefghijklmnopqrstuvwxyz"[i]])),
+  mangleCache: Object.fromEntries(internal.map((name, i) => [name, letters[i]])),
   logLevel: "warning",
 };
 
@@ -47,6 +50,7 @@ export async function build() {
     outdir: "dist", // the paths in the source maps are relative to it
     write: false,
     sourcemap: true,
+    minifySyntax: true,
     plugins: [{ name: "one copy of ginsse.js", setup: shareGinsse }],
   });
   const text = (name) => outputFiles.find(({ path }) => path === join(root, "dist", name)).text;
@@ -55,7 +59,7 @@ export async function build() {
     const { code, map } = await minify({ [name]: text(name) }, {
       ecma: 2022,
       module: true,
-      compress: { passes: 3, pure_getters: true, unsafe_arrows: true, reduce_funcs: false, directives: false }, // keeps "use client"
+      compress: { passes: 3, pure_getters: true, unsafe_arrows: true, directives: false }, // keeps "use client"
       format: { preamble: `/*! ${manifest.name} ${manifest.version} | ${manifest.license} */` },
       sourceMap: { content: text(`${name}.map`), filename: name, url: `${name}.map`, includeSources: true },
     });

@@ -29,6 +29,12 @@ var eventSourceText string
 //go:embed dist/eventsource.js.map
 var eventSourceMapText string
 
+//go:embed dist/control.js
+var controlText string
+
+//go:embed dist/control.js.map
+var controlMapText string
+
 // Handler returns a handler that serves ginsse.js and its source map. One route is enough, at any
 // path:
 //
@@ -60,6 +66,13 @@ func Handler() gin.HandlerFunc { return serve(module(), sourceMap()) }
 //
 //	r.GET("/eventsource.js", browser.EventSourceHandler())
 func EventSourceHandler() gin.HandlerFunc { return serve(eventSource(), eventSourceMap()) }
+
+// ControlModuleHandler returns a handler for the module control.js, with which ginsse.js changes the
+// topics of an open stream and asks for its state. Its requests go to the kit's
+// [github.com/ginsse/ginsse.Registry.ControlHandler]. What [Handler] says holds for it too.
+//
+//	r.GET("/control.js", browser.ControlModuleHandler())
+func ControlModuleHandler() gin.HandlerFunc { return serve(controlModule(), controlMap()) }
 
 func serve(js, jsMap *asset) gin.HandlerFunc {
 	return func(c *gin.Context) {

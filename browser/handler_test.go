@@ -441,11 +441,12 @@ func readFile(t *testing.T, name string) string {
 	return string(content)
 }
 
-func TestEventSourceHandlerServesItsOwnModule(t *testing.T) {
+func TestOtherModulesHaveHandlersOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	engine := gin.New()
 	engine.GET("/ginsse.js", browser.Handler())
 	engine.GET("/eventsource.js", browser.EventSourceHandler())
+	engine.GET("/control.js", browser.ControlModuleHandler())
 	get := func(path string) string {
 		w := httptest.NewRecorder()
 		engine.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, http.NoBody))
@@ -454,10 +455,12 @@ func TestEventSourceHandlerServesItsOwnModule(t *testing.T) {
 		}
 		return w.Body.String()
 	}
-	if body := get("/eventsource.js"); !strings.Contains(body, "as eventSource") || body == get("/ginsse.js") {
-		t.Errorf("the module is %.200s", body)
-	}
-	if body := get("/eventsource.js?map"); !strings.Contains(body, "eventsource.ts") {
-		t.Errorf("its source map is %.200s", body)
+	for path, exported := range map[string]string{"/eventsource.js": "as eventSource", "/control.js": "as control"} {
+		if body := get(path); !strings.Contains(body, exported) || body == get("/ginsse.js") {
+			t.Errorf("the module %s is %.200s", path, body)
+		}
+		if body := get(path + "?map"); !strings.Contains(body, strings.TrimPrefix(path, "/")) {
+			t.Errorf("the source map of %s is %.200s", path, body)
+		}
 	}
 }

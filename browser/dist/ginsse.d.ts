@@ -1,2 +1,2 @@
 export { connect } from "./stream.js";
-export type { AnyEvent, EventMap, Handler, ListenOptions, Options, ServerEvent, State, StateDetail, Stream, Topics, TypeOf, } from "./types.js";
+export type { AnyEvent, Control, EventMap, Handler, KitEvents, Listened, ListenOptions, Options, ServerEvent, State, StateDetail, Stream, Topics, TypeOf, } from "./types.js";

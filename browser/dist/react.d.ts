@@ -1,4 +1,4 @@
-import type { EventMap, Handler, State, StateDetail, Stream, TypeOf } from "./types.js";
+import type { EventMap, Handler, Listened, State, StateDetail, Stream, TypeOf } from "./types.js";
 /** The state of a stream, and why it is in this state. */
 export interface StreamState extends StateDetail {
     readonly state: State;
@@ -12,7 +12,7 @@ export declare function useStream(stream: Stream<any> | null | undefined): Strea
  * Calls handler for each event of a type while the component is mounted. It is the handler of the
  * last render, so it needs no useCallback.
  */
-export declare function useEvent<Events extends EventMap, Type extends TypeOf<Events>>(stream: Stream<Events> | null | undefined, type: Type, handler: Handler<Events, Type>): void;
+export declare function useEvent<Events extends EventMap, Type extends TypeOf<Listened<Events>>>(stream: Stream<Events> | null | undefined, type: Type, handler: Handler<Listened<Events>, Type>): void;
 /**
  * Calls fn when the component must fetch its state again: see `Stream.onStale`. A component that
  * mounts later is not told of what was before, so fetch when it mounts too.

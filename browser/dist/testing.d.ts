@@ -6,6 +6,13 @@ export interface FakeServerOptions {
     retry?: number;
     /** The query parameter that carries each topic. Default "topic". */
     topicParameter?: string;
+    /** Reports whether the person may read a topic. Default: all. */
+    allowTopic?: (topic: string) => boolean;
+    /**
+     * Returns the state that the server sends first, as pairs of event type and data: for "" what is the
+     * person's own, and for each topic. Default: the server sends no state.
+     */
+    state?: (topic: string) => [type: string, data: unknown][];
 }
 /** A request for a stream, as the server saw it. */
 export interface FakeRequest {
@@ -14,6 +21,15 @@ export interface FakeRequest {
     readonly topics: readonly string[];
     /** The position to resume from; "" if the request has none. */
     readonly lastEventID: string;
+}
+/** A request to change a stream, as the server saw it. */
+export interface FakeControl {
+    readonly url: URL;
+    readonly headers: Headers;
+    readonly stream: string;
+    readonly add: readonly string[];
+    readonly remove: readonly string[];
+    readonly state: boolean;
 }
 export interface Refusal {
     /** 302 is a redirect to a page to sign in, which fetch follows; 200 is a page too. */
@@ -32,6 +48,8 @@ export interface FakeServer<Events extends EventMap = Record<string, any>> {
     readonly fetch: typeof fetch;
     /** All requests so far. */
     readonly requests: readonly FakeRequest[];
+    /** All requests of `control()` so far: those with POST, to any URL. */
+    readonly controls: readonly FakeControl[];
     /** How many streams are open. */
     readonly connections: number;
     /** Resolves when a stream is open and its client knows, with its request. */
@@ -48,6 +66,10 @@ export interface FakeServer<Events extends EventMap = Record<string, any>> {
      * reason is "trimmed".
      */
     gap(reason?: string): Promise<void>;
+    /** The open streams read a topic, as by the kit's Grant. */
+    grant(topic: string): Promise<void>;
+    /** The open streams read a topic no more, as by the kit's Revoke. */
+    revoke(topic: string): Promise<void>;
     /** Ends the open streams with sse.close. The default reason is "disconnected". */
     close(reason?: string): Promise<void>;
     /** Ends the open streams with sse.reconnect. The default reason is "shutdown". */
@@ -61,8 +83,10 @@ export interface FakeServer<Events extends EventMap = Record<string, any>> {
     offline(offline: boolean): void;
     /** Keeps the open connections open but silent, as if the network had forgotten them. */
     freeze(): void;
-    /** Refuses the next requests. */
+    /** Refuses the next requests for a stream. */
     refuse(refusal: Refusal): void;
+    /** Refuses the next requests of `control()`. */
+    refuseControl(refusal: Refusal): void;
 }
 /**
  * Returns a server in memory. The page's own code runs, and the real client:

@@ -15,4 +15,6 @@ export interface Transport {
     listen?(type: string): void;
 }
 export declare const newFetchTransport: (options: Options) => Transport;
+/** Milliseconds from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3); else 0. */
+export declare const retryAfter: (value: string) => number;
 export {};

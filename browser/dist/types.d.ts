@@ -1,6 +1,50 @@
 import type { Transport } from "./transport.js";
 /** Event types and what the `data` of each is, after JSON.parse. */
 export type EventMap = object;
+/** Events of the kit that the page may listen to. A loop does not get them. */
+export interface KitEvents {
+    /**
+     * The stream was opened, for the first time or again: who is present follows anew. `topics` are those
+     * that it reads.
+     */
+    "sse.open": {
+        stream: string;
+        resumed: boolean;
+        heartbeat?: number;
+        topics?: string[];
+    };
+    /** The stream reads other topics from here on. */
+    "sse.topics": {
+        /** All topics that the stream reads. */
+        topics: string[];
+        added?: string[];
+        removed?: string[];
+        /** Topics that were asked for, and are not read. */
+        refused?: string[];
+    };
+    /** Who is present at a topic. */
+    "sse.present": {
+        topic: string;
+        count: number;
+        users: {
+            user: string;
+            value?: any;
+        }[];
+    };
+    "sse.join": {
+        topic: string;
+        user: string;
+        value?: any;
+        count: number;
+    };
+    "sse.leave": {
+        topic: string;
+        user: string;
+        count: number;
+    };
+}
+/** The events that the page may listen to, by their types. */
+export type Listened<Events extends EventMap> = Events & KitEvents;
 /** The event types of a map. */
 export type TypeOf<Events> = keyof Events & string;
 /** One event of the application. */
@@ -42,6 +86,18 @@ export interface ListenOptions {
     /** Removes the handler when it is aborted. */
     signal?: AbortSignal;
 }
+/**
+ * Changes an open stream by requests: see `control()` of ginsse/control. Each stream needs one of its
+ * own.
+ */
+export interface Control {
+    /**
+     * Asks the server to keep the stream as long as the credential of now allows, which the server
+     * checks as it does for a stream. Call it in each tab or in one, when the page has renewed the
+     * credential. Each other request does the same.
+     */
+    renew(): void;
+}
 export interface Options {
     /** Topics to begin with. See `Stream.topics`. */
     topics?: Iterable<string>;
@@ -72,6 +128,11 @@ export interface Options {
      * `headers` and without `identity`, because the tabs may be of different persons.
      */
     share?: boolean;
+    /**
+     * Changes the topics of the open stream, and asks for the state, by requests:
+     * `control("/events/control")` of ginsse/control. Without it, the stream is opened again.
+     */
+    control?: Control;
     /** What reads the stream instead of fetch: `eventSource()` of ginsse/eventsource. */
     transport?: Transport;
     /** Whether cookies go to other origins. Default "same-origin". */
@@ -85,7 +146,8 @@ export interface Options {
 export interface Topics extends Iterable<string> {
     /**
      * Adds a topic. The promise resolves when the stream reads it: fetch the state after that. It
-     * rejects if the stream ends first. Each add needs a delete of its own.
+     * rejects if the stream ends first, or if the server refuses the topic. The topic counts all the
+     * same, and is asked for again at the next change or connection: each add needs a delete of its own.
      */
     add(topic: string): Promise<void>;
     /** Takes back one add. After the last one, the stream reads the topic no more. */
@@ -95,9 +157,9 @@ export interface Topics extends Iterable<string> {
 /** An event stream. All of its functions may be used without the object. */
 export interface Stream<Events extends EventMap = Record<string, any>> extends AsyncIterable<AnyEvent<Events>> {
     /** Calls fn for each event of a type. The result removes the handler. A handler that throws does not stop the others. */
-    on<Type extends TypeOf<Events>>(type: Type, fn: Handler<Events, Type>, options?: ListenOptions): () => void;
+    on<Type extends TypeOf<Listened<Events>>>(type: Type, fn: Handler<Listened<Events>, Type>, options?: ListenOptions): () => void;
     /** Calls fn for the next event of a type. */
-    once<Type extends TypeOf<Events>>(type: Type, fn: Handler<Events, Type>, options?: ListenOptions): () => void;
+    once<Type extends TypeOf<Listened<Events>>>(type: Type, fn: Handler<Listened<Events>, Type>, options?: ListenOptions): () => void;
     /**
      * Calls fn when events are missing or this is the first visit: the page must fetch its state.
      * The reason is "new", or that of the server's sse.gap.

@@ -1,5 +1,5 @@
 import type { ComputedRef, MaybeRefOrGetter, Ref } from "vue";
-import type { EventMap, Handler, State, Stream, TypeOf } from "./types.js";
+import type { EventMap, Handler, Listened, State, Stream, TypeOf } from "./types.js";
 /** The state of a stream, and why it is in this state: see `StateDetail`. */
 export interface StreamState {
     readonly state: ComputedRef<State>;
@@ -15,7 +15,7 @@ export declare function useStream(stream: MaybeRefOrGetter<Stream<any> | null | 
  * Calls handler for each event of a type until the component or effect scope ends. The result
  * removes the handler earlier.
  */
-export declare function useEvent<Events extends EventMap, Type extends TypeOf<Events>>(stream: MaybeRefOrGetter<Stream<Events> | null | undefined>, type: MaybeRefOrGetter<Type>, handler: Handler<Events, Type>): () => void;
+export declare function useEvent<Events extends EventMap, Type extends TypeOf<Listened<Events>>>(stream: MaybeRefOrGetter<Stream<Events> | null | undefined>, type: MaybeRefOrGetter<Type>, handler: Handler<Listened<Events>, Type>): () => void;
 /**
  * Calls fn when the component must fetch its state again: see `Stream.onStale`. A component that
  * is created later is not told of what was before, so fetch when it is created too. The result

@@ -1,8 +1,12 @@
 // The connection to the server: when it is opened, given up and opened again.
 
 import type { Block } from "./decoder.js";
+import type { Link, TopicChange } from "./link.js";
 import type { Transport } from "./transport.js";
 import type { Options, State } from "./types.js";
+
+/** What is known about the open connection. */
+type Open = ["open", id: string, topics: string[], heartbeat: number, user: string];
 
 /**
  * What a stream learns from its connection, in order. Messages go to other tabs too, so they are
@@ -10,13 +14,16 @@ import type { Options, State } from "./types.js";
  */
 export type Message =
   | ["event", type: string, text: string, id: string] // without a type only the position has moved
-  | ["stale", reason: string, text: "", id?: undefined]
-  | ["open", id: string, topics: string[], heartbeat: number, user: string]
+  | ["stale", reason: string, text: "" | "?", id?: undefined] // with "?" no state follows by itself
+  | [...Open, refused: string[]]
   | ["state", state: State, reason: string, status?: number | undefined];
 
 export interface Connection {
-  /** Connects at a position. If quiet, the page believes to be live: it hears of a delay only. */
-  begin(at: string, topics: string[], quiet: boolean): void;
+  /**
+   * Connects at a position, by default the page's. If quiet, the page believes to be live: it hears of
+   * a delay only.
+   */
+  begin(topics: string[], quiet: boolean, at?: string): void;
   stop(): void;
   /** Sets the topics. An open connection is opened again at its position if they have changed. */
   want(topics: string[]): void;
@@ -49,14 +56,16 @@ export function newConnection(
   address: URL,
   transport: Transport,
   options: Options,
-  mayConnect: () => boolean,
+  mayConnect: () => unknown,
   emit: (messages: Message[]) => void,
+  here: () => string, // the position of the page
 ): Connection {
-  let position = "";
+  const control = options.control as Link | undefined;
+  let position: string;
   let topics: string[] = [];
-  let sent: string[] = []; // those of the open connection
+  let sent: string[] = []; // those in the URL of the open connection
   let fresh = false; // it was opened without a position
-  let open: Message | undefined; // what was emitted for it
+  let open: Open | undefined;
   let running: AbortController | undefined;
   let live = false;
   let waiting = false; // for the next attempt
@@ -155,24 +164,34 @@ export function newConnection(
     const out: Message[] = [];
     for (const { type, text, id } of blocks) {
       position = id;
-      if (type && !type.startsWith("sse.")) {
+      if (!/^(sse\.(open|topics|heartbeat|gap|close|reconnect))?$/.test(type)) {
         opened(out).push(["event", type, text, id]);
         continue;
       }
-      const { stream = "", user = "", heartbeat: interval = 0, reason = "", retry = delay } = parse(text) ?? {};
+      const data = parse(text) ?? {};
+      const { stream = "", user, heartbeat: interval = 0, reason = "", retry = delay } = data;
       if (type === "sse.open") {
         heartbeat = interval;
         tick();
         if (changed()) change();
-        out.push((open = ["open", stream, sent, interval, user]));
-        opened(out);
+        open = ["open", stream, sent, interval, user];
+        control?.update(data, sent);
+        opened(settle(data, out));
         if (fresh) out.push(["stale", "new", ""]); // otherwise sse.gap says what is missing
       } else if (type === "sse.gap") out.push(["stale", reason, ""]);
-      out.push(["event", "", "", id]); // the position comes last: a tab that is there has the rest
-      if (type === "sse.close" || type === "sse.reconnect") {
+      else if (type === "sse.topics") {
+        control?.update(data);
+        settle(data, out);
+      }
+      // The position comes last: a tab that is there has the rest.
+      out.push(["event", /open|topics/.test(type) ? type : "", text, id]);
+      if (type === "sse.close") {
         emit(out);
-        if (type === "sse.close") end("closed", reason);
-        else if (running) pause(reason, Math.max(LEAST_DELAY, retry));
+        return end("closed", reason);
+      }
+      if (type === "sse.reconnect") {
+        emit(out);
+        if (running) pause(reason, Math.max(LEAST_DELAY, retry));
         return;
       }
     }
@@ -249,13 +268,22 @@ export function newConnection(
 
   const changed = () => topics.join("\n") !== sent.join("\n");
 
-  /** Opens the connection again if the topics have changed. One that is being opened opens first. */
+  /** Adds to out that the open connection reads other topics. */
+  function settle({ added = [], removed = [], refused = [] }: TopicChange, out: Message[] = []) {
+    if (open) {
+      open[2] = [...open[2].filter((topic) => !removed.includes(topic)), ...added];
+      out.push([...open, refused]);
+    }
+    return out;
+  }
+
+  /** Asks for the topics if they have changed, or opens the connection again. One that is being opened opens first. */
   function change() {
     readTimer ||= setTimeout(() => {
       readTimer = undefined;
       if (!live) return;
-      if (changed()) reopen();
-      else if (open) emit([open]); // they were changed back
+      if (control?.want(topics, (change) => emit(settle(change)), change) ?? changed()) reopen();
+      else emit(settle({})); // they were changed back
     }, MOMENT);
   }
 
@@ -294,7 +322,7 @@ export function newConnection(
   }
 
   return {
-    begin(at, wanted, quiet) {
+    begin(wanted, quiet, at = here()) {
       stop();
       position = at;
       topics = wanted;
@@ -302,9 +330,8 @@ export function newConnection(
       delay = FIRST_DELAY;
       renewed = false;
       running = new AbortController();
-      const { signal } = running;
-      globalThis.addEventListener?.("online", () => (waiting ? hurry() : reopen()), { signal });
-      globalThis.document?.addEventListener("visibilitychange", awake, { signal });
+      globalThis.addEventListener?.("online", () => (waiting ? hurry() : reopen()), running);
+      globalThis.document?.addEventListener("visibilitychange", awake, running);
       if (quiet) report(QUIET_TIME);
       tick();
       connect();

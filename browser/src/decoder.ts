@@ -43,9 +43,7 @@ export function newDecoder(id: string, retry: (milliseconds: number) => void) {
   };
 
   function field() {
-    const colon = line.indexOf(":");
-    const name = colon < 0 ? line : line.slice(0, colon);
-    const value = colon < 0 ? "" : line.slice(colon + (line[colon + 1] === " " ? 2 : 1));
+    const [, name, value = ""] = /^([^:]*):? ?([^]*)/.exec(line)!;
     if (name === "data") data.push(value);
     else if (name === "event") type = value;
     else if (name === "id" && !value.includes("\0")) id = value;

@@ -13,7 +13,7 @@ export type { Transport } from "./transport.js";
  * another origin.
  */
 export function eventSource({ withCredentials = false, ...options }: { withCredentials?: boolean; fetch?: typeof fetch } = {}): Transport {
-  const types = new Set(["message", "sse.open", "sse.heartbeat", "sse.gap", "sse.reconnect", "sse.close"]);
+  const types = new Set(["message", "sse.open", "sse.heartbeat", "sse.gap", "sse.topics", "sse.reconnect", "sse.close"]);
   let listen: ((type: string) => void) | undefined;
   const ask = newFetchTransport({ ...options, ...(withCredentials && { credentials: "include" }) });
 

@@ -1,4 +1,4 @@
 export { connect } from "./stream.js";
 export type {
-  AnyEvent, EventMap, Handler, ListenOptions, Options, ServerEvent, State, StateDetail, Stream, Topics, TypeOf,
+  AnyEvent, Control, EventMap, Handler, KitEvents, Listened, ListenOptions, Options, ServerEvent, State, StateDetail, Stream, Topics, TypeOf,
 } from "./types.js";

@@ -1,6 +1,6 @@
 // The topics of a component, for the hooks.
 
-import type { State, Stream } from "./types.js";
+import type { KitEvents, State, Stream } from "./types.js";
 
 /**
  * Returns a function that replaces the topics which a component holds of a stream. It calls read
@@ -14,6 +14,7 @@ export function newHold(stream: Stream<any>) {
     replaced.abort();
     replaced = new AbortController();
     const { signal } = replaced;
+    let refusedIn: State | undefined;
     // The new topics come first. Then a topic of both sets is never missing.
     for (const topic of topics) if (!held.has(topic)) held.set(topic, stream.topics.add(topic));
     for (const topic of [...held.keys()]) {
@@ -22,9 +23,9 @@ export function newHold(stream: Stream<any>) {
       stream.topics.delete(topic);
     }
 
-    /** After the end of the stream, asks again when it reconnects. */
+    /** After the end of the stream, or a refusal, asks again when it reconnects. */
     const retry = (state: State) => {
-      if (state === "closed" || state === "signed-out") return;
+      if (state === "closed" || state === "signed-out" || state === refusedIn) return;
       for (const topic of topics) {
         held.set(topic, stream.topics.add(topic));
         stream.topics.delete(topic); // the add before still counts
@@ -33,7 +34,14 @@ export function newHold(stream: Stream<any>) {
     };
     Promise.all(held.values()).then(
       () => signal.aborted || read(),
-      () => signal.aborted || stream.onState(retry, { signal }),
+      () => {
+        if (signal.aborted) return;
+        refusedIn = stream.state; // final after the end
+        // The application may grant a topic that it has refused.
+        const granted = ({ added }: KitEvents["sse.topics"]) => added?.some((topic) => topics.includes(topic)) && retry("connecting");
+        stream.on("sse.topics", granted, { signal });
+        stream.onState(retry, { signal });
+      },
     );
   };
 }

@@ -11,33 +11,25 @@ export interface Memory {
 }
 
 export function newMemory({ href, origin }: URL, topics: string[], { identity = "", headers, persist }: Options): Memory {
-  // Functions, because to name a storage that is forbidden throws.
-  const tab = () => sessionStorage;
-  const browser = () => localStorage;
   const attempt = <T>(action: () => T) => {
     try {
       return action();
-    } catch {} // forbidden, full, or written by another script
+    } catch {} // storage is forbidden or full
     return undefined;
   };
-  const place = `ginsse ${href} ${topics}`; // streams that begin with other topics have other positions
-  const saved = (storage: () => Storage) =>
-    attempt(() => {
-      const [owner, position] = JSON.parse(storage().getItem(place)!);
-      return owner === identity && (position as string);
-    });
-  const save = (storage: () => Storage, position: string) => attempt(() => storage().setItem(place, JSON.stringify([identity, position])));
+  const place = `ginsse ${href} ${identity} ${topics}`; // streams that begin with other topics have other positions
 
   // Cookies are of an origin, so it has one person at a time.
-  const person = () => attempt(() => localStorage.getItem(`ginsse ${origin}`));
+  const origins = `ginsse ${origin}`;
+  const person = () => attempt(() => localStorage[origins]);
   const personal = identity && !headers;
-  if (personal) attempt(() => localStorage.setItem(`ginsse ${origin}`, identity));
+  if (personal) attempt(() => (localStorage[origins] = identity));
   const current = person();
   return {
-    position: () => saved(tab) || (persist && saved(browser)) || "",
+    position: () => attempt(() => sessionStorage[place]) || (persist && attempt(() => localStorage[place])) || "",
     save(position) {
-      save(tab, position);
-      if (persist) save(browser, position);
+      attempt(() => (sessionStorage[place] = position));
+      if (persist) attempt(() => (localStorage[place] = position));
     },
     replaced: () => !!personal && person() !== current,
   };

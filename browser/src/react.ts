@@ -4,7 +4,7 @@
 
 import { useCallback, useEffect, useInsertionEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { newHold } from "./hold.js";
-import type { EventMap, Handler, State, StateDetail, Stream, TypeOf } from "./types.js";
+import type { EventMap, Handler, Listened, State, StateDetail, Stream, TypeOf } from "./types.js";
 
 /** The state of a stream, and why it is in this state. */
 export interface StreamState extends StateDetail {
@@ -27,10 +27,10 @@ export function useStream(stream: Stream<any> | null | undefined): StreamState {
  * Calls handler for each event of a type while the component is mounted. It is the handler of the
  * last render, so it needs no useCallback.
  */
-export function useEvent<Events extends EventMap, Type extends TypeOf<Events>>(
+export function useEvent<Events extends EventMap, Type extends TypeOf<Listened<Events>>>(
   stream: Stream<Events> | null | undefined,
   type: Type,
-  handler: Handler<Events, Type>,
+  handler: Handler<Listened<Events>, Type>,
 ): void {
   const latest = useLatest(handler);
   useEffect(() => stream?.on(type, (data, event) => latest.current(data, event)), [stream, type, latest]);

@@ -12,7 +12,7 @@
 import { isFinal, MISSED_HEARTBEATS, type Connection, type Message } from "./connection.js";
 
 /** What a stream reads from: its own connection, or that of another tab. */
-export type Source = Pick<Connection, "stop" | "want" | "reconnect"> & { begin(topics: string[], quiet: boolean): void };
+export type Source = Pick<Connection, "begin" | "stop" | "want" | "reconnect">;
 
 // All times are in milliseconds.
 const COLLECT_TIME = 60; // for the hellos to a new leader
@@ -63,7 +63,7 @@ export function newShare(
   let recent: Placed[] = [];
   let recentText = 0;
   let state: Message = ["state", "connecting", ""];
-  let open: Extract<Message, ["open", ...unknown[]]> = ["open", "", [], 0, ""];
+  let open: Extract<Message, ["open", ...unknown[]]> = ["open", "", [], 0, "", []];
   let lastEvent = ""; // its ID
 
   // As a follower:
@@ -200,8 +200,8 @@ export function newShare(
       if (mine !== leading) return;
       const here = position();
       const [there = ""] = [...unanswered.values()].map(({ at }) => at![0]).filter(Boolean);
-      if (!here && there) receive([["stale", "new", ""]]); // this tab alone has nothing yet
-      connection.begin(here || there, union(), state[1] === "live");
+      if (!here && there) receive([["stale", "new", "?"]]); // this tab alone has nothing yet
+      connection.begin(union(), state[1] === "live", here || there);
     }, COLLECT_TIME);
     setTimeout(() => {
       if (mine !== leading) return;
@@ -217,7 +217,7 @@ export function newShare(
     connection.stop();
   }
 
-  function fromLeader({ term: theirs, to, hello: number, messages }: FromLeader) {
+  function fromLeader({ term: theirs, to, messages }: FromLeader) {
     if (theirs < term) return; // it has been replaced
     hears();
     if (theirs > term) {
@@ -225,7 +225,7 @@ export function newShare(
       if (leading) return stepDown(); // stand says hello
       hello();
     }
-    if (to ? to !== tab || number !== awaited : awaited) return;
+    if (to ? to !== tab + awaited : awaited) return;
     awaited = 0;
     if (messages) take(messages);
     if (isFinal(state[1])) leave();
@@ -268,15 +268,15 @@ export function newShare(
 
   /** Answers a hello, unless its position may be ahead of this tab's, or its topics are not read yet. */
   function answer(message: ToLeader, last = false) {
-    const { tab: to, hello: number, topics: theirs, at } = message;
+    const { tab: from, hello: number, topics: theirs, at } = message;
     const [place, event] = at!;
     const after = (id: string) => id && recent.findLastIndex((message) => message[3] === id) + 1;
     const early = lacks(theirs!);
-    const from = !early && (after(place) || after(event));
-    if ((early || (!from && place)) && !last) return;
-    unanswered.delete(to);
-    const missed: Message[] = from ? recent.slice(from) : [["stale", place ? "unknown" : "new", ""], ["event", "", "", position()]];
-    broadcast({ to, hello: number!, messages: [open, state, ...missed] });
+    const begin = !early && (after(place) || after(event));
+    if ((early || (!begin && place)) && !last) return;
+    unanswered.delete(from);
+    const missed: Message[] = begin ? recent.slice(begin) : [["stale", place ? "unknown" : "new", "?"], ["event", "", "", position()]];
+    broadcast({ to: from + number, messages: [open, state, ...missed] });
   }
 
   /** Ends the search for the position of a hello, a while after the connection was opened. */
@@ -327,4 +327,4 @@ export function newShare(
 }
 
 const aborted = (controller: AbortController) =>
-  new Promise<void>((resolve) => controller.signal.addEventListener("abort", () => resolve()));
+  new Promise((resolve) => controller.signal.addEventListener("abort", resolve));

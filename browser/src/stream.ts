@@ -1,12 +1,13 @@
 // The stream as the page sees it: handlers, state and topics.
 
 import { isFinal, newConnection, parse, type Message } from "./connection.js";
+import type { Link } from "./link.js";
 import { newMemory } from "./position.js";
-import { newShare, type Source } from "./share.js";
+import { newShare } from "./share.js";
 import { newFetchTransport } from "./transport.js";
 import type { AnyEvent, EventMap, ListenOptions, Options, ServerEvent, State, StateDetail, Stream } from "./types.js";
 
-const PROTOCOL = 1; // of tabs among themselves; tabs of other versions do not share
+const PROTOCOL = 2; // of tabs among themselves; tabs of other versions do not share
 const MAX_BEHIND = 10_000; // events that a loop may be behind
 
 /**
@@ -22,6 +23,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   const address = new URL(url, document?.baseURI ?? "http://localhost");
   const wanted = new Map<string, number>(); // how many adds each topic has
   for (const topic of options.topics ?? []) wanted.set(topic, 1);
+  const control = options.control as Link | undefined;
   const memory = newMemory(address, [...wanted.keys()], options);
 
   let position = memory.position();
@@ -50,36 +52,35 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
   };
 
   const open = (emit: (messages: Message[]) => void) =>
-    newConnection(address, options.transport ?? newFetchTransport(options), options, sameIdentity, emit);
+    newConnection(address, options.transport ?? newFetchTransport(options), options, sameIdentity, emit, () => position);
   const source = mayShare(options)
     ? newShare(JSON.stringify(["ginsse", PROTOCOL, address, options.identity, options.credentials, options.topicParameter]), open, () => position, receive)
-    : alone(open(receive), () => position);
+    : open(receive);
 
   function receive(messages: Message[]) {
-    for (const message of messages) {
+    for (const [kind, first, second, third, fourth, refused] of messages as any[]) {
       if (!running) break; // a handler has closed the stream
-      const [kind, first] = message;
-      if (kind === "state") setState(first, message[2], message[3]);
+      if (kind === "state") setState(first, second, third);
       else if (kind === "open") {
         id = first;
-        if (message[4]) {
-          if (user && user !== message[4]) end("signed-out", "another person");
-          user = message[4];
+        if (fourth) {
+          if (user && user !== fourth) end("signed-out", "another person");
+          user = fourth;
         }
-        reading = new Set(message[2]);
-        emit("topics");
+        reading = new Set(second);
+        emit(kind, refused);
       } else if (kind === "stale") {
         if (emit(kind, first)) stale = first;
       } else {
-        const [, type, text, id] = message;
-        if (type) {
-          const event: ServerEvent = { type, data: parse(text), text, id };
-          emit(":" + type, event.data, event);
-          emit("event", event);
+        if (first) {
+          const event: ServerEvent = { type: first, data: parse(second), text: second, id: third };
+          emit(":" + first, event.data, event);
+          if (!first.startsWith("sse.")) emit("event", event);
         }
-        position = id;
+        position = third;
       }
     }
+    if (running) control?.received(messages);
     if (position !== saved) memory.save((saved = position));
   }
 
@@ -104,6 +105,7 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     if (!document && !options.fetch) return;
     running = new AbortController();
     const { signal } = running;
+    control?.begin(options, signal);
     setState("connecting", "");
     if (document) {
       addEventListener("pagehide", suspend, { signal });
@@ -134,15 +136,16 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
     if (sameIdentity() && suspended) start();
   }
 
-  /** Ends the stream if another person has signed in. */
+  /** Ends the stream if another person has signed in. The result is falsy if it has ended. */
   function sameIdentity() {
     if (memory.replaced()) end("signed-out", "another person");
-    return !!running;
+    return running;
   }
 
   /** Counts an add or a delete of a topic. */
   function count(topic: string, change: number) {
     const adds = (wanted.get(topic) ?? 0) + change;
+    if (!wanted.has(topic) && reading.has(topic)) control?.ask(); // another tab has its state
     if (adds > 0) wanted.set(topic, adds);
     else {
       wanted.delete(topic);
@@ -175,10 +178,10 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
         queue.length = 0;
         throw new Error(`ginsse: ${MAX_BEHIND} events behind`);
       },
-      async return() {
-        queue.length = 0;
+      return() {
         finish();
-        return { value: undefined, done: true };
+        queue.length = 0;
+        return this.next();
       },
       [Symbol.asyncIterator]: () => iterator,
     };
@@ -217,14 +220,14 @@ export function connect<Events extends EventMap = Record<string, any>>(url: stri
         count(topic, 1);
         const promise = new Promise<void>((resolve, reject) => {
           const over = new AbortController();
-          const check = () => {
+          const check = (refused?: string[]) => {
             if (reading.has(topic) || !wanted.has(topic)) resolve();
-            else if (isFinal(state)) reject(new Error(`ginsse: stream is ${state}: ${detail.reason}`));
+            else if (isFinal(state) || refused?.includes(topic)) reject(new Error(`ginsse: stream is ${state}: ${detail.reason || "topic refused"}`));
             else return;
             over.abort();
           };
-          listen("topics", check, over);
-          listen("state", check, over);
+          listen("open", check, over);
+          listen("state", () => check(), over);
           check();
         });
         promise.catch(() => {}); // the page may not wait for it
@@ -249,8 +252,4 @@ const mayShare = ({ transport, share, fetch, headers, identity }: Options) =>
   !transport &&
   (share ?? !(fetch || (headers && !identity)));
 
-/** A source with a connection of its own. */
-const alone = (connection: ReturnType<typeof newConnection>, position: () => string): Source => ({
-  ...connection,
-  begin: (topics, quiet) => connection.begin(position(), topics, quiet),
-});
+

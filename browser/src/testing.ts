@@ -9,6 +9,13 @@ export interface FakeServerOptions {
   retry?: number;
   /** The query parameter that carries each topic. Default "topic". */
   topicParameter?: string;
+  /** Reports whether the person may read a topic. Default: all. */
+  allowTopic?: (topic: string) => boolean;
+  /**
+   * Returns the state that the server sends first, as pairs of event type and data: for "" what is the
+   * person's own, and for each topic. Default: the server sends no state.
+   */
+  state?: (topic: string) => [type: string, data: unknown][];
 }
 
 /** A request for a stream, as the server saw it. */
@@ -18,6 +25,16 @@ export interface FakeRequest {
   readonly topics: readonly string[];
   /** The position to resume from; "" if the request has none. */
   readonly lastEventID: string;
+}
+
+/** A request to change a stream, as the server saw it. */
+export interface FakeControl {
+  readonly url: URL;
+  readonly headers: Headers;
+  readonly stream: string;
+  readonly add: readonly string[];
+  readonly remove: readonly string[];
+  readonly state: boolean;
 }
 
 export interface Refusal {
@@ -38,6 +55,8 @@ export interface FakeServer<Events extends EventMap = Record<string, any>> {
   readonly fetch: typeof fetch;
   /** All requests so far. */
   readonly requests: readonly FakeRequest[];
+  /** All requests of `control()` so far: those with POST, to any URL. */
+  readonly controls: readonly FakeControl[];
   /** How many streams are open. */
   readonly connections: number;
   /** Resolves when a stream is open and its client knows, with its request. */
@@ -54,6 +73,10 @@ export interface FakeServer<Events extends EventMap = Record<string, any>> {
    * reason is "trimmed".
    */
   gap(reason?: string): Promise<void>;
+  /** The open streams read a topic, as by the kit's Grant. */
+  grant(topic: string): Promise<void>;
+  /** The open streams read a topic no more, as by the kit's Revoke. */
+  revoke(topic: string): Promise<void>;
   /** Ends the open streams with sse.close. The default reason is "disconnected". */
   close(reason?: string): Promise<void>;
   /** Ends the open streams with sse.reconnect. The default reason is "shutdown". */
@@ -64,8 +87,10 @@ export interface FakeServer<Events extends EventMap = Record<string, any>> {
   offline(offline: boolean): void;
   /** Keeps the open connections open but silent, as if the network had forgotten them. */
   freeze(): void;
-  /** Refuses the next requests. */
+  /** Refuses the next requests for a stream. */
   refuse(refusal: Refusal): void;
+  /** Refuses the next requests of `control()`. */
+  refuseControl(refusal: Refusal): void;
 }
 
 interface Entry {
@@ -76,6 +101,8 @@ interface Entry {
 }
 
 interface Connection {
+  readonly id: string;
+  readonly topics: Set<string>;
   readonly request: FakeRequest;
   readonly frozen: boolean;
   readonly ending: boolean;
@@ -100,7 +127,7 @@ let servers = 0; // no server takes the position of another one for its own
  * run, or set `heartbeat: 0`: the client would take the connection for dead.
  */
 export function newFakeServer<Events extends EventMap = Record<string, any>>(options: FakeServerOptions = {}): FakeServer<Events> {
-  const { heartbeat = 15_000, retry = 100, topicParameter = "topic" } = options;
+  const { heartbeat = 15_000, retry = 100, topicParameter = "topic", allowTopic = () => true, state } = options;
   const epoch = ++servers;
   const log: Entry[] = [];
   let head = 0; // the sequence number of the newest event
@@ -109,30 +136,38 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
   let streams = 0; // opened so far
   let offline = false;
   let refusal: Refusal = { status: 503, times: 0 };
+  let controlRefusal = refusal;
   const requests: FakeRequest[] = [];
+  const controls: FakeControl[] = [];
   const connections = new Set<Connection>();
   const waiting = new Set<() => void>(); // called after each change
 
   const idAt = (seq: number) => `${epoch}-${seq}`;
 
   /** Returns the first blocks of a stream. */
-  function open({ lastEventID, topics }: FakeRequest): string {
+  function open({ lastEventID }: FakeRequest, stream: string, topics: Set<string>): string {
     const [, theirs, seq = ""] = /^(\d+)-(\d+)$/.exec(lastEventID) ?? [];
     const known = theirs === String(epoch) && +seq <= head;
     const gap = !lastEventID ? "" : !known ? "unknown" : +seq < lost ? lostReason : "";
     const resumed = lastEventID !== "" && !gap;
     const at = resumed ? +seq : head;
-    const data = { stream: `stream-${++streams}`, resumed, ...(heartbeat && { heartbeat }) };
-    // Only the gap carries the new position: without it, the client must get the gap again.
+    const first = resumed ? "" : stateOf("", ...topics);
+    const data = { stream, resumed, ...(heartbeat && { heartbeat }), ...(topics.size && { topics: [...topics].sort() }) };
+    // Only what comes last carries the new position: without it, the client must get all again.
     return (
       `retry: ${retry}\n` +
-      block("sse.open", data, gap ? "" : idAt(at)) +
-      (gap && block("sse.gap", { reason: gap }, idAt(at))) +
+      block("sse.open", data, gap || first ? "" : idAt(at)) +
+      (gap && block("sse.gap", { reason: gap }, first ? "" : idAt(at))) +
+      first +
+      (first && block("sse.heartbeat", "", idAt(at))) +
       log.filter((entry) => entry.seq > at && reads(topics, entry)).map(blockOf).join("")
     );
   }
 
-  const reads = (topics: readonly string[], { topic }: Entry) => topic === undefined || topics.includes(topic);
+  /** Returns the state of topics, without an ID. */
+  const stateOf = (...topics: string[]) => topics.flatMap((topic) => state?.(topic) ?? []).map(([type, data]) => block(type, data)).join("");
+
+  const reads = (topics: Set<string>, { topic }: Entry) => topic === undefined || topics.has(topic);
   const blockOf = ({ type, text, seq }: Entry) => block(type, text, idAt(seq));
 
   function accept(request: FakeRequest, signal: AbortSignal | null | undefined): Response {
@@ -190,7 +225,10 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
       (timer as unknown as { unref?(): void }).unref?.(); // it does not keep a test's process alive
     }
 
+    const topics = new Set(request.topics.filter(allowTopic));
     const connection: Connection = {
+      id: `stream-${++streams}`,
+      topics,
       request,
       get frozen() {
         return frozen;
@@ -217,7 +255,7 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
     };
     signal?.addEventListener("abort", abort);
     connections.add(connection);
-    connection.send(open(request));
+    connection.send(open(request, connection.id, topics));
     return new Response(body, { headers: { "Content-Type": "text/event-stream", "Cache-Control": "no-store" } });
   }
 
@@ -242,6 +280,29 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
   const sendAll = (blocks: string, last = false) => connections.forEach((connection) => connection.send(blocks, last));
   const dropAll = () => connections.forEach((connection) => connection.drop());
 
+  /** Has a stream read a topic, or read it no more. What the client asks for is answered in any case. */
+  function change({ topics, send }: Connection, topic: string, add: boolean, asked = false) {
+    const changes = topics.has(topic) !== add;
+    if (!changes && !(asked && add)) return;
+    if (add) topics.add(topic);
+    else topics.delete(topic);
+    const data = { topics: [...topics].sort(), ...(changes && { [add ? "added" : "removed"]: [topic] }) };
+    send(block("sse.topics", data, idAt(++head)) + (changes && add ? stateOf(topic) : ""));
+  }
+
+  /** Answers a request to change a stream. */
+  function carryOut({ stream, add, remove, state: wanted }: FakeControl): Response {
+    const accepted = add.filter(allowTopic);
+    const refused = add.filter((topic) => !accepted.includes(topic));
+    for (const connection of connections) {
+      if (connection.id !== stream) continue;
+      for (const topic of remove) change(connection, topic, false);
+      for (const topic of accepted) change(connection, topic, true, true);
+      if (wanted) connection.send(stateOf("", ...connection.topics) + block("sse.heartbeat", "", idAt(head)));
+    }
+    return new Response(JSON.stringify({ accepted, refused }), { status: 202, headers: { "Content-Type": "application/json" } });
+  }
+
   const server: FakeServer<Events> = {
     async fetch(input, init) {
       const from = typeof input === "object" && "url" in input ? input : undefined;
@@ -249,6 +310,16 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
       const headers = new Headers(init?.headers ?? from?.headers);
       const signal = init?.signal ?? from?.signal;
       signal?.throwIfAborted();
+      if ((init?.method ?? from?.method) === "POST") {
+        const { stream, add = [], remove = [], state = false } = JSON.parse(String(init?.body ?? (await from!.text())));
+        const control = { url, headers, stream, add, remove, state };
+        controls.push(control);
+        if (offline) throw new TypeError("network error");
+        const { status, retryAfter, times = 1 } = controlRefusal;
+        if (times < 1) return carryOut(control);
+        controlRefusal = { ...controlRefusal, times: times - 1 };
+        return refuse(status, retryAfter);
+      }
       const request: FakeRequest = {
         url,
         headers,
@@ -263,6 +334,7 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
       return refuse(status, retryAfter);
     },
     requests,
+    controls,
     get connections() {
       return [...connections].filter(({ ending }) => !ending).length;
     },
@@ -272,14 +344,25 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
       if (type.startsWith("sse.")) throw new Error(`ginsse: the type ${type} is reserved`);
       const entry: Entry = { seq: ++head, type, text: textOf(data), topic };
       log.push(entry);
-      for (const connection of connections) if (reads(connection.request.topics, entry)) connection.send(blockOf(entry));
+      for (const connection of connections) if (reads(connection.topics, entry)) connection.send(blockOf(entry));
       await server.settled();
       return idAt(entry.seq);
     },
     gap(reason = "trimmed") {
       lost = ++head;
       lostReason = reason;
-      sendAll(block("sse.gap", { reason }, idAt(head)));
+      for (const connection of connections) {
+        const first = stateOf("", ...connection.topics);
+        connection.send(block("sse.gap", { reason }, first ? "" : idAt(head)) + first + (first && block("sse.heartbeat", "", idAt(head))));
+      }
+      return server.settled();
+    },
+    grant(topic) {
+      connections.forEach((connection) => change(connection, topic, true));
+      return server.settled();
+    },
+    revoke(topic) {
+      connections.forEach((connection) => change(connection, topic, false));
       return server.settled();
     },
     close(reason = "disconnected") {
@@ -299,6 +382,9 @@ export function newFakeServer<Events extends EventMap = Record<string, any>>(opt
     freeze: () => connections.forEach((connection) => connection.freeze()),
     refuse(next) {
       refusal = next;
+    },
+    refuseControl(next) {
+      controlRefusal = next;
     },
   };
   return server;

@@ -50,4 +50,4 @@ export const newFetchTransport = (options: Options): Transport => (url, headers,
 };
 
 /** Milliseconds from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3); else 0. */
-const retryAfter = (value: string) => Math.max(0, +value * 1000 || Date.parse(value) - Date.now() || 0);
+export const retryAfter = (value: string) => Math.max(0, +value * 1000 || Date.parse(value) - Date.now() || 0);

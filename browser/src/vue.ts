@@ -3,7 +3,7 @@
 import { computed, getCurrentInstance, onMounted, readonly, ref, shallowRef, toValue, watch } from "vue";
 import type { ComputedRef, MaybeRefOrGetter, Ref } from "vue";
 import { newHold } from "./hold.js";
-import type { EventMap, Handler, State, StateDetail, Stream, TypeOf } from "./types.js";
+import type { EventMap, Handler, Listened, State, StateDetail, Stream, TypeOf } from "./types.js";
 
 /** The state of a stream, and why it is in this state: see `StateDetail`. */
 export interface StreamState {
@@ -48,10 +48,10 @@ export function useStream(stream: MaybeRefOrGetter<Stream<any> | null | undefine
  * Calls handler for each event of a type until the component or effect scope ends. The result
  * removes the handler earlier.
  */
-export function useEvent<Events extends EventMap, Type extends TypeOf<Events>>(
+export function useEvent<Events extends EventMap, Type extends TypeOf<Listened<Events>>>(
   stream: MaybeRefOrGetter<Stream<Events> | null | undefined>,
   type: MaybeRefOrGetter<Type>,
-  handler: Handler<Events, Type>,
+  handler: Handler<Listened<Events>, Type>,
 ): () => void {
   return follow(stream, type, (stream, type) => stream?.on(type, handler));
 }

@@ -95,19 +95,12 @@ export class Target extends EventTarget {
   }
 }
 
-class FakeStorage {
-  readonly items = new Map<string, string>();
-  getItem = (key: string) => this.items.get(key) ?? null;
-  setItem = (key: string, value: string) => void this.items.set(key, value);
-  removeItem = (key: string) => void this.items.delete(key);
-}
-
 /** A page at https://example.com/. */
 export class Page {
   readonly window = new Target();
   readonly document = Object.assign(new Target(), { hidden: false, baseURI: "https://example.com/page" });
-  readonly sessionStorage = new FakeStorage();
-  readonly localStorage = new FakeStorage();
+  readonly sessionStorage: Record<string, string> = {};
+  readonly localStorage: Record<string, string> = {};
 
   /** Puts the page in the place of globals. A reload has the storage of the page before it. */
   install(after?: Page) {

@@ -21,6 +21,7 @@ react.useEvent(stream, "comment", ({ text }, event) => {
 react.useEvent(maybe, "like", (likes) => likes satisfies number);
 react.useEvent(connect<{ done: boolean }>("/events"), "done", async (done) => done satisfies boolean);
 react.useEvent(connect("/events"), "anything", (data) => data.whatever);
+react.useEvent(stream, "sse.present", ({ count }) => count satisfies number);
 // @ts-expect-error: there is no such event
 react.useEvent(stream, "coment", () => {});
 // @ts-expect-error: the data is a number
@@ -41,6 +42,7 @@ vue.useEvent(stream, "comment", ({ text }, event) => {
 });
 vue.useEvent(shallowRef(maybe), ref("like" as const), (likes) => likes satisfies number);
 vue.useEvent(() => maybe, () => "like" as const, (likes) => likes satisfies number);
+vue.useEvent(() => maybe, "sse.leave", ({ user }) => user satisfies string);
 vue.useEvent(connect("/events"), "anything", (data) => data.whatever) satisfies () => void;
 // @ts-expect-error: there is no such event
 vue.useEvent(stream, "coment", () => {});

@@ -1,3 +1,4 @@
+import { control } from "../src/control.js";
 import { eventSource } from "../src/eventsource.js";
 // What the types allow and refuse. `npm run typecheck` compiles this file; nothing runs it.
 
@@ -55,6 +56,18 @@ async function loops(stream: Stream<Alias>) {
   for await (const event of stream.events({ signal: new AbortController().signal })) same<typeof event, AnyEvent<Alias>>(true);
 }
 
+function kit(stream: Stream<Interface>) {
+  stream.on("sse.topics", ({ topics, added }) => (same<typeof topics, string[]>(true), same<typeof added, string[] | undefined>(true)));
+  stream.once("sse.present", ({ users, count }) => (same<(typeof users)[0]["user"], string>(true), same<typeof count, number>(true)));
+  stream.on("sse.join", ({ topic, user }) => (same<typeof topic, string>(true), same<typeof user, string>(true)));
+  // @ts-expect-error: who leaves has no value any more
+  stream.on("sse.leave", ({ value }) => value);
+  stream.on("sse.open", ({ resumed }) => same<typeof resumed, boolean>(true));
+  // @ts-expect-error: it is about the connection
+  stream.on("sse.heartbeat", () => {});
+}
+
+void kit;
 typed(connect<Alias>("/events"));
 typed(connect<Interface>(new URL("https://example.com/events"))); // the same map
 void loops(connect<Interface>("/events"));
@@ -76,7 +89,9 @@ connect("/events", {
   auth: async () => false,
   share: false,
   transport: eventSource(),
+  control: control("/events/control"),
 });
+control(new URL("https://example.com/events/control")).renew();
 // @ts-expect-error: there is no such option
 connect("/events", { topic: "a" });
 // @ts-expect-error: there is no such transport

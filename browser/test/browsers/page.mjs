@@ -28,10 +28,12 @@ class Page {
    */
   async connect(options = this.options) {
     await until(() => this.tab.evaluate(() => !!window.connect), "the page has loaded");
-    await this.tab.evaluate(async ({ native, ...options }) => {
+    await this.tab.evaluate(async ({ native, state, ...options }) => {
       if (native) options.transport = (await import("/eventsource.js")).eventSource();
-      window.seen = { events: JSON.parse(sessionStorage.seen ?? "[]"), calls: [], topical: [], pause: 0, at: 0 };
-      window.stream = connect("/events", options);
+      if (options.control) options.control = (await import("/control.js")).control(options.control);
+      window.seen = { events: JSON.parse(sessionStorage.seen ?? "[]"), calls: [], topical: [], states: [], pause: 0, at: 0 };
+      window.stream = connect(state ? "/events?state=1" : "/events", options);
+      stream.on("state", (topic) => seen.states.push(topic));
       stream.onState((state, { reason, status }) => seen.calls.push([state, reason, status].filter(Boolean).join(" ")));
       stream.onStale((reason) => seen.calls.push("stale " + reason));
       stream.on("n", ({ n }) => {

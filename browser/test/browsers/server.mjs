@@ -70,6 +70,13 @@ class Server {
   /** Answers the next requests: { status, retryAfter, contentType, body, delay, times = 1 }. */
   refuse(parameters) { return this.#control("refuse", { times: 1, ...parameters }); }
 
+  /** Answers the next requests of control(), as refuse(). */
+  refuseControl(parameters) { return this.#control("refuse-control", { times: 1, ...parameters }); }
+
+  /** Has the open streams of a user read a topic, or read it no more: { user, topic }. */
+  grant(parameters) { return this.#control("grant", parameters); }
+  revoke(parameters) { return this.#control("revoke", parameters); }
+
   /** Puts a new registry in the place of the old one: { newLog }. */
   restart(parameters) { return this.#control("restart", parameters); }
 
@@ -77,7 +84,7 @@ class Server {
   stop(name) { return this.#control("stop", { name }); }
   start(name) { return this.#control("start", { name }); }
 
-  /** { open, most, opened, attempts, last }: see streamList in ../server/control.go. */
+  /** { open, most, opened, attempts, last, controls }: see streamList in ../server/control.go. */
   streams(parameters) { return this.#control("streams", parameters); }
 
   async close() {

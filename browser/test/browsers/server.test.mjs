@@ -94,6 +94,26 @@ test("streams says what was asked", async () => {
   assert.equal((await server.streams()).most, 0);
 });
 
+test("grant, revoke and requests change the topics of open streams", async () => {
+  const stream = await open("gina", "?topic=a&topic=private:b&state=1");
+  const authorization = { Authorization: `Bearer ${await token("gina")}` };
+  const change = async (body) => (await fetch(`${server.http}/events/control`, { method: "POST", headers: authorization, body: JSON.stringify(body) })).status;
+  await until(() => /event: state\ndata: a\n/.test(stream.text), "the state of the topic");
+  await server.grant({ user: "gina", topic: "c" });
+  await until(() => stream.text.includes('"added":["c"]'), "the topic is granted");
+  await server.revoke({ user: "gina", topic: "c" });
+  await until(() => stream.text.includes('"removed":["c"]'), "the topic is revoked");
+  const { length } = (await server.streams()).controls;
+  const [, id] = stream.text.match(/"stream":"([^"]+)"/);
+  await server.refuseControl({ status: 503 });
+  assert.equal(await change({ stream: id, add: ["d"] }), 503);
+  assert.equal(await change({ stream: id, add: ["d", "private:e"] }), 202);
+  await until(() => stream.text.includes('"added":["d"]'), "the topic is added");
+  assert.doesNotMatch(stream.text, /private/);
+  assert.deepEqual((await server.streams()).controls.slice(length).map(({ add }) => add.length), [1, 2]);
+  stream.close();
+});
+
 test("restart and disconnect end the streams", async () => {
   for (const [end, expected] of [
     [() => server.restart({ newLog: false }), /sse.reconnect[^]*shutdown/],

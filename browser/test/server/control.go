@@ -171,6 +171,27 @@ func (s *server) setRefusal(_ context.Context, p refusal) (none, error) {
 	return none{}, nil
 }
 
+// setControlRefusal refuses the next requests that change a stream.
+func (s *server) setControlRefusal(_ context.Context, p refusal) (none, error) {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	s.streams.controlRefusal = p
+	return none{}, nil
+}
+
+type topicOf struct {
+	User  string `json:"user"`
+	Topic string `json:"topic"`
+}
+
+func (s *server) grant(ctx context.Context, p topicOf) (none, error) {
+	return none{}, s.current().Grant(ctx, p.User, p.Topic)
+}
+
+func (s *server) revoke(ctx context.Context, p topicOf) (none, error) {
+	return none{}, s.current().Revoke(ctx, p.User, p.Topic)
+}
+
 type restarting struct {
 	NewLog bool `json:"newLog"` // loses all events, and so clients cannot resume
 }
@@ -220,6 +241,8 @@ type streamList struct {
 	Opened   uint64        `json:"opened"`   // since the start
 	Attempts int           `json:"attempts"` // requests since the start, also those that were refused
 	Last     *request      `json:"last"`     // the newest request; null before the first
+
+	Controls []json.RawMessage `json:"controls"` // the bodies of all requests that change a stream
 }
 
 type listing struct {
@@ -238,7 +261,7 @@ func (s *server) listStreams(_ context.Context, p listing) (streamList, error) {
 func (s *streams) list() streamList {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return streamList{Open: append([]*openStream{}, s.open...), Most: s.most, Attempts: s.attempts, Last: s.last}
+	return streamList{Open: append([]*openStream{}, s.open...), Most: s.most, Attempts: s.attempts, Last: s.last, Controls: append([]json.RawMessage{}, s.controls...)}
 }
 
 func (s *streams) resetMost() {

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,7 +17,10 @@ import (
 	"github.com/ginsse/ginsse"
 )
 
-const eventsPath = "/events"
+const (
+	eventsPath  = "/events"
+	controlPath = "/events/control"
+)
 
 // streams are the requests for the event stream.
 type streams struct {
@@ -23,6 +30,9 @@ type streams struct {
 	last     *request   // the newest request
 	open     []*openStream
 	refusal  refusal
+
+	controls       []json.RawMessage // the bodies of all requests that change a stream
+	controlRefusal refusal
 }
 
 // request is what a test can know about a request.
@@ -58,11 +68,24 @@ func (s *streams) take(c *gin.Context) (refusal, bool) {
 	defer s.mu.Unlock()
 	s.attempts++
 	s.last = describe(c)
-	refused := s.refusal.Times != 0
-	if s.refusal.Times > 0 {
-		s.refusal.Times--
+	return next(&s.refusal)
+}
+
+// takeControl is take for a request that changes a stream.
+func (s *streams) takeControl(body []byte) (refusal, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.controls = append(s.controls, body)
+	return next(&s.controlRefusal)
+}
+
+// next counts a request, and reports whether it is to be refused.
+func next(r *refusal) (refusal, bool) {
+	refused := r.Times != 0
+	if r.Times > 0 {
+		r.Times--
 	}
-	return s.refusal, refused
+	return *r, refused
 }
 
 func describe(c *gin.Context) *request {
@@ -80,30 +103,42 @@ func describe(c *gin.Context) *request {
 
 // refuse answers the request if /test/refuse has said so.
 func (s *server) refuse(c *gin.Context) {
-	refusal, refused := s.streams.take(c)
-	if !refused {
-		return
+	if refusal, refused := s.streams.take(c); refused {
+		refusal.answer(c)
 	}
-	if refusal.Delay > 0 {
+}
+
+// refuseControl answers the request if /test/refuse-control has said so.
+func (s *server) refuseControl(c *gin.Context) {
+	body, _ := io.ReadAll(c.Request.Body)
+	c.Request.Body = io.NopCloser(bytes.NewReader(body))
+	if refusal, refused := s.streams.takeControl(body); refused {
+		refusal.answer(c)
+	}
+}
+
+func (r refusal) answer(c *gin.Context) {
+	if r.Delay > 0 {
 		select {
-		case <-time.After(time.Duration(refusal.Delay) * time.Millisecond):
+		case <-time.After(time.Duration(r.Delay) * time.Millisecond):
 		case <-c.Request.Context().Done():
 		}
 	}
-	if refusal.Status == 0 {
+	if r.Status == 0 {
 		panic(http.ErrAbortHandler)
 	}
-	if refusal.RetryAfter != "" {
-		c.Header("Retry-After", refusal.RetryAfter)
+	if r.RetryAfter != "" {
+		c.Header("Retry-After", r.RetryAfter)
 	}
-	if refusal.ContentType == "" {
-		refusal.ContentType = "text/plain"
+	if r.ContentType == "" {
+		r.ContentType = "text/plain"
 	}
-	c.Data(refusal.Status, refusal.ContentType, []byte(refusal.Body))
+	c.Data(r.Status, r.ContentType, []byte(r.Body))
 	c.Abort()
 }
 
-// events serves the stream. It has the topics that the request names.
+// events serves the stream. It has the topics that the request names and that are allowed, and with
+// ?state= a state.
 func (s *server) events(c *gin.Context) {
 	user := ginsse.UserID(c)
 	topics := c.QueryArray("topic")
@@ -115,8 +150,25 @@ func (s *server) events(c *gin.Context) {
 		conn.streams.Add(1)
 		defer conn.streams.Add(-1)
 	}
-	_ = s.current().Serve(c, ginsse.WithTopics(topics...))
+	var options []ginsse.ServeOption
+	if c.Query("state") != "" {
+		options = append(options, ginsse.WithState(sendState))
+	}
+	_ = s.current().Serve(c, options...)
 }
+
+// sendState sends an event with the name of the topic.
+func sendState(_ context.Context, state *ginsse.State) error {
+	return state.Send(ginsse.Event{Type: "state", Data: state.Topic()})
+}
+
+// allowTopic allows all topics but those of others.
+func allowTopic(_ *gin.Context, topic string) (bool, error) {
+	return !strings.HasPrefix(topic, "private:"), nil
+}
+
+// change changes an open stream.
+func (s *server) change(c *gin.Context) { s.current().ControlHandler()(c) }
 
 func (s *streams) add(opened *openStream) {
 	s.mu.Lock()

@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) 
 			MaxStreamsPerUser: *perUser,
 			MaxOpensPerMinute: -1, // tests reconnect often
 			ShutdownWindow:    -1, // there is one node
+			AllowTopicFunc:    allowTopic,
 		},
 	})
 	if err != nil {
