@@ -34,6 +34,8 @@ type appConfig struct {
 	// Proxies are the addresses and networks of trusted proxies. Only their X-Forwarded-For
 	// headers are read. Default: none.
 	Proxies []string
+	// Admins are the names of users who may announce a maintenance. They must exist.
+	Admins []string
 	// SessionLifetime is how long a token is valid. Default: defaultSessionLifetime.
 	SessionLifetime time.Duration
 	// Stream configures the event streams. Default: the defaults of ginsse.
@@ -64,6 +66,7 @@ type app struct {
 	signOuts  *signOuts
 	logger    *slog.Logger
 	demo      []string // names of the demo users; read-only after setUp
+	admins    []string // IDs of the administrators; read-only after setUp
 	stopping  atomic.Bool
 }
 
@@ -97,20 +100,32 @@ func (a *app) setUp(ctx context.Context, cfg appConfig) (err error) {
 			return err
 		}
 	}
+	for _, name := range cfg.Admins {
+		admin, err := a.store.AccountNamed(ctx, name)
+		if err != nil {
+			return fmt.Errorf("administrator %q: %w", name, err)
+		}
+		a.admins = append(a.admins, admin.ID)
+	}
 	engine := gin.New()
 	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // proxies do not overwrite other headers of the client
 	if err := engine.SetTrustedProxies(cfg.Proxies); err != nil {
 		return fmt.Errorf("proxies must be IP addresses or networks such as 10.0.0.0/8: %w", err)
 	}
-	a.addRoutes(engine)
-	a.Handler = engine
+	a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{
+		Log: a.log, Stream: cfg.Stream, AllowTopicFunc: a.allowTopic, ConnectFunc: a.streamOpened, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	a.store.sending = sending{a.registry, a.log, a.sendFailed}
 	a.signOuts = newSignOuts(a.sessions.lifetime, func(ctx context.Context, userID string) error {
 		_, err := a.registry.Disconnect(ctx, userID, ginsse.ReasonReauthenticate)
 		return err
 	})
-	a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{Log: a.log, Stream: cfg.Stream, ConnectFunc: a.streamOpened, Logger: cfg.Logger})
-	a.store.sending = sending{a.registry, a.log, a.sendFailed}
-	return err
+	a.addRoutes(engine)
+	a.Handler = engine
+	return nil
 }
 
 // stop closes all streams, and ends the retries of sign-outs. From then on /readyz answers 503.
@@ -149,13 +164,15 @@ func (a *app) addRoutes(r *gin.Engine) {
 	r.NoRoute(noStore, func(c *gin.Context) { fail(c, errNoSuchRoute) })
 
 	addPageRoutes(r)
-	r.Match(readMethods, "/ginsse.js", browser.Handler()) // reads the stream in the page
+	r.Match(readMethods, "/ginsse.js", browser.Handler())               // reads the stream in the page
+	r.Match(readMethods, "/control.js", browser.ControlModuleHandler()) // changes its topics
 	r.Match(readMethods, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	r.Match(readMethods, "/readyz", a.ready)
 
 	// ginsse.Middleware verifies the token and sets the headers of a stream. requireSession
-	// refuses tokens that were signed out. The handler checks the topics and serves the stream.
+	// refuses tokens that were signed out. The second route changes the topics of an open stream.
 	r.GET("/events", limitBody, ginsse.Middleware(a.sessions.auth), a.sessions.requireSession, a.events)
+	r.POST("/events", noStore, refuseCrossSite(), limitBody, a.sessions.auth.RequireUser(), a.sessions.requireSession, a.registry.ControlHandler())
 
 	public := r.Group("/api", noStore, refuseCrossSite(), limitBody)
 	public.Match(readMethods, "/session", a.getSession)
@@ -173,11 +190,15 @@ func (a *app) addRoutes(r *gin.Engine) {
 	get("/posts/:id", a.getPost)
 	get("/posts/:id/comments", a.listComments)
 	api.POST("/posts/:id/comments", a.addComment)
+	api.POST("/posts/:id/typing", a.typing)
 	api.POST("/posts/:id/reactions", a.addReaction)
 	api.DELETE("/posts/:id/reactions/:kind", a.removeReaction)
 
 	get("/notifications", a.listNotifications)
 	api.POST("/notifications/read", a.readNotifications)
+
+	api.PUT("/maintenance", a.requireAdmin, a.announceMaintenance)
+	api.DELETE("/maintenance", a.requireAdmin, a.endMaintenance)
 }
 
 // ready answers 200 if this process can serve requests, and 503 otherwise. A load balancer

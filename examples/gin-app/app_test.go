@@ -99,10 +99,11 @@ func newTLSSite(t *testing.T) *visitor {
 	return &visitor{t: t, url: server.URL, client: server.Client()}
 }
 
-// demo returns a site with the demo users, and a signed-in visitor for each.
+// demo returns a site with the demo users, and a signed-in visitor for each. Carol is an
+// administrator.
 func demo(t *testing.T) (s *site, alice, bob, carol *visitor) {
 	t.Helper()
-	s = newSite(t, appConfig{Demo: true})
+	s = newSite(t, appConfig{Demo: true, Admins: []string{"carol"}})
 	return s, s.signedIn("alice"), s.signedIn("bob"), s.signedIn("carol")
 }
 
@@ -225,8 +226,7 @@ func (v *visitor) open(path string, options ...ssetest.Option) *ssetest.Stream {
 // inboxAnswer is the body of a response to GET /api/notifications.
 type inboxAnswer struct {
 	Notifications []notification
-	ReadThrough   int64 `json:"read_through"`
-	Unread        int
+	readState
 }
 
 func (v *visitor) inbox() (list []notification, unread int) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,65 +16,55 @@ import (
 // The types of the events that this application sends. ginsse adds its own, which begin with
 // "sse.". The first two are also the types of notifications.
 const (
-	eventComment           = "comment"            // to the author of a post: notificationData
-	eventReaction          = "reaction"           // to the author of a post: notificationData
-	eventPost              = "post"               // to topic "feed": post
-	eventPostComment       = "post.comment"       // to topic "post:ID": comment
-	eventNotificationsRead = "notifications.read" // to all tabs of a user: readState
+	eventComment     = "comment"      // to the author of a post: notificationData
+	eventReaction    = "reaction"     // to the author of a post: notificationData
+	eventUnread      = "unread"       // to all tabs of a user, the newest only: readState
+	eventPost        = "post"         // to topic "feed": post
+	eventPostComment = "post.comment" // to topic "post:ID": comment
+	eventTyping      = "typing"       // to topic "post:ID", for now only: typist
+	eventMaintenance = "maintenance"  // to everybody, the newest only: banner
 )
 
 // lookupTimeout is the time limit for reading an account when a stream opens.
 const lookupTimeout = 5 * time.Second
 
-// maxTopics is how many topics a stream can have. ginsse refuses more.
-const maxTopics = 64
-
 // feedTopic is the topic of new posts.
 const feedTopic = "feed"
 
-// postPrefix and the ID of a post make the topic of new comments on it.
+// postPrefix and the ID of a post make the topic of those who have it open: new comments, who is
+// reading, and who is typing.
 const postPrefix = "post:"
 
 func postTopic(id int64) string { return postPrefix + strconv.FormatInt(id, 10) }
 
-// events serves the event stream of the signed-in user. Each ?topic= adds a topic: "feed" or
-// "post:ID".
-//
-// The client chooses the topics, so check them before you pass them to [ginsse.WithTopics].
+// events serves the event stream of the signed-in user. The page names topics with ?topic= and
+// changes them by POST /events; allowTopic checks both. The user is present at the posts that the
+// stream reads. A page that opens gets the badge and the banner, which are events with a key.
 func (a *app) events(c *gin.Context) {
-	topics, err := a.knownTopics(c.Request.Context(), c.QueryArray("topic"))
-	if err != nil {
-		fail(c, err)
-		return
+	reader := gin.H{"name": currentUser(c).Name}
+	present := func(topic string) any {
+		if strings.HasPrefix(topic, postPrefix) {
+			return reader
+		}
+		return nil // the feed does not show who reads it
 	}
-	_ = a.registry.Serve(c, ginsse.WithTopics(topics...)) // the client has its response, and the registry logs the error
+	_ = a.registry.Serve(c, ginsse.WithLatest(), ginsse.WithPresence(present)) // the client has its response, and the registry logs the error
 }
 
-// knownTopics returns those topics of a request that exist, at most maxTopics.
+// allowTopic reports whether a stream may read a topic: "feed", or "post:ID" of a post that exists.
 //
-// It ignores the others. All tabs of a browser share one stream, which has the topics of all of
-// them. If one old page asked for a post that is gone, a refusal would end the stream of every tab.
-func (a *app) knownTopics(ctx context.Context, asked []string) ([]string, error) {
-	var topics []string
-	var posts []int64
-	for _, topic := range asked {
-		if len(topics)+len(posts) == maxTopics {
-			break
-		}
-		if topic == feedTopic && !slices.Contains(topics, feedTopic) {
-			topics = append(topics, feedTopic)
-		}
-		text, isPost := strings.CutPrefix(topic, postPrefix)
-		id, err := postID(text)
-		if isPost && err == nil && !slices.Contains(posts, id) {
-			posts = append(posts, id)
-		}
+// The registry leaves out the others. All tabs of a browser share one stream, which has the topics
+// of all of them. If one old page asked for a post that is gone, a refusal would end the stream of
+// every tab.
+func (a *app) allowTopic(c *gin.Context, topic string) (bool, error) {
+	if topic == feedTopic {
+		return true, nil
 	}
-	posts, err := a.store.KnownPosts(ctx, posts)
-	for _, id := range posts {
-		topics = append(topics, postTopic(id))
+	id, err := postID(strings.TrimPrefix(topic, postPrefix))
+	if err != nil || topic != postTopic(id) {
+		return false, nil //nolint:nilerr // it is not the topic of a post
 	}
-	return topics, err
+	return a.store.PostExists(c.Request.Context(), id)
 }
 
 // streamOpened closes a stream whose user signed out while it was being opened. Such a stream

@@ -61,6 +61,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	natsAddress := flags.String("nats", "", "keep the events in the NATS server at this `URL` instead of the database, such as nats://127.0.0.1:4222; "+embedNATS+" or "+embedNATS+":PORT runs a NATS server in this process, by default on port 4222")
 	secure := flags.Bool("secure", false, "send the session cookie over HTTPS only; for use behind a proxy that speaks HTTPS")
 	proxies := flags.String("proxy", "", "trust X-Forwarded-For in requests from these `addresses` and networks of proxies, such as 127.0.0.1,10.0.0.0/8")
+	var admins []string
+	flags.Func("admin", "let the users with these `names`, such as dave,erin, announce a maintenance; they must have signed up", func(names string) error {
+		for name := range strings.SplitSeq(names, ",") {
+			admins = append(admins, strings.TrimSpace(name))
+		}
+		return nil
+	})
 	noDemo := flags.Bool("no-demo", false, "add no demo users, and refuse sign-ins of those that exist")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -86,7 +93,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	cfg := appConfig{Logger: logger, Database: *database, Postgres: *postgres, Demo: !*noDemo, Secure: *secure}
+	cfg := appConfig{Logger: logger, Database: *database, Postgres: *postgres, Demo: !*noDemo, Secure: *secure, Admins: admins}
 	if *proxies != "" {
 		cfg.Proxies = strings.Split(*proxies, ",")
 	}

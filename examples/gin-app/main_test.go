@@ -113,7 +113,7 @@ func testRestart(t *testing.T, file string) {
 	list, _ := alice.inbox()
 	alice.want(http.StatusOK, "POST", "/api/notifications/read", map[string]int64{"up_to": list[1].ID})
 	stream := alice.open("/events")
-	stream.NextOf("sse.open")
+	stream.NextOf("sse.heartbeat") // it has its position
 	position := stream.LastEventID()
 	first.stop()
 	// A POST is not retried on a connection that the first server has closed.
@@ -178,6 +178,7 @@ func TestRunRefusesInvalidArguments(t *testing.T) {
 		"unexpected_argument": {[]string{"nonsense"}, `unexpected argument "nonsense"`},
 		"bad_address":         {[]string{"-addr", "nonsense", "-db", inMemory}, "choose another address with -addr"},
 		"no_such_folder":      {[]string{"-db", "/nonsense/feed.db"}, "opening the database /nonsense/feed.db: "},
+		"no_such_admin":       {[]string{"-db", inMemory, "-admin", "carol, nobody"}, `administrator "nobody"`},
 		"two_databases":       {[]string{"-db", "feed.db", "-postgres", "postgres://127.0.0.1:1/feed"}, "choose one database"},
 		"two_logs":            {[]string{"-nats", "embed", "-postgres", "postgres://127.0.0.1:1/feed"}, "leave out -nats"},
 		"not_a_database":      {[]string{"-db", "main_test.go"}, "opening the database main_test.go: "},

@@ -28,12 +28,13 @@ func newNodes(t *testing.T) (first, second *site) {
 			t.Fatal(err)
 		}
 		address = n.url
-		sites[i] = newSite(t, appConfig{Demo: true, Database: file, Log: n})
+		sites[i] = newSite(t, appConfig{Demo: true, Database: file, Log: n, Admins: []string{"carol"}})
 	}
 	return sites[0], sites[1]
 }
 
-// eachKindOfNodes runs a test with two sites that share their events by each kind of log.
+// eachKindOfNodes runs a test with two sites that share their events by each kind of log. Carol is an
+// administrator.
 func eachKindOfNodes(t *testing.T, test func(t *testing.T, first, second *site)) {
 	t.Helper()
 	t.Run("nats", func(t *testing.T) {
@@ -41,7 +42,10 @@ func eachKindOfNodes(t *testing.T, test func(t *testing.T, first, second *site))
 		first, second := newNodes(t)
 		test(t, first, second)
 	})
-	eachDatabase(t, func(t *testing.T, cfg appConfig) { test(t, newSite(t, cfg), newSite(t, cfg)) })
+	eachDatabase(t, func(t *testing.T, cfg appConfig) {
+		cfg.Admins = []string{"carol"}
+		test(t, newSite(t, cfg), newSite(t, cfg))
+	})
 }
 
 // nats returns the node's connection to NATS, and its server if it runs in the node.

@@ -21,7 +21,10 @@ func (a *app) listNotifications(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, gin.H{"notifications": list, "read_through": state.UpTo, "unread": state.Unread})
+	c.JSON(http.StatusOK, struct {
+		Notifications []notification `json:"notifications"`
+		readState
+	}{list, state})
 }
 
 // readNotifications marks all notifications up to the ID up_to as read.

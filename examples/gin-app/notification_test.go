@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/ginsse/ginsse/ssetest"
 )
 
 func TestNotificationsAreListedNewestFirst(t *testing.T) {
@@ -27,7 +30,7 @@ func TestNotificationsAreListedNewestFirst(t *testing.T) {
 		t.Errorf("after the second: %s", answer.body)
 	}
 	none := bob.want(http.StatusOK, "GET", "/api/notifications", nil)
-	if string(none.body) != `{"notifications":[],"read_through":0,"unread":0}` {
+	if string(none.body) != `{"notifications":[],"unread":0,"up_to":0,"newest":0}` {
 		t.Errorf("bob has %s", none.body)
 	}
 }
@@ -45,30 +48,81 @@ func TestMarkingAsReadUpdatesOtherTabs(t *testing.T) {
 	readUpTo := func(id int64) readState {
 		return read[readState](alice.want(http.StatusOK, "POST", "/api/notifications/read", map[string]int64{"up_to": id}))
 	}
-	want := readState{UpTo: list[1].ID, Unread: 1}
+	want := readState{UpTo: list[1].ID, Unread: 1, Newest: list[0].ID}
 	if got := readUpTo(list[1].ID); got != want {
 		t.Errorf("state is %+v, want %+v", got, want)
 	}
 	inbox := read[inboxAnswer](alice.want(http.StatusOK, "GET", "/api/notifications", nil))
-	if inbox.ReadThrough != want.UpTo || inbox.Unread != want.Unread {
-		t.Errorf("the list says %d and %d, want %+v", inbox.ReadThrough, inbox.Unread, want)
+	if inbox.readState != want {
+		t.Errorf("the list says %+v, want %+v", inbox.readState, want)
 	}
-	event := otherTab.NextOf("notifications.read")
-	if got := parse[readState](t, []byte(event.Data)); got != want {
-		t.Errorf("the other tab got %+v, want %+v", got, want)
-	}
-	wantKeys(t, event.Data, "up_to", "unread")
+	wantUnread(t, otherTab, readState{Unread: 3, Newest: list[0].ID}) // it had the badge at once
+	wantUnread(t, otherTab, want)
 	readUpTo(list[2].ID) // less than is read: no news
 	readUpTo(1 << 40)    // more than there is: all there is
-	end := readState{UpTo: list[0].ID}
-	if got := parse[readState](t, []byte(otherTab.NextOf("notifications.read").Data)); got != end {
-		t.Errorf("the other tab got %+v, want %+v", got, end)
-	}
+	wantUnread(t, otherTab, readState{UpTo: list[0].ID, Newest: list[0].ID})
 	bob.want(http.StatusCreated, "POST", path+"/comments", textRequest{"later"})
 	list, unread := alice.inbox()
 	if unread != 1 || list[0].Read || !list[1].Read {
 		t.Errorf("%d unread after one more: %+v", unread, list)
 	}
+	wantUnread(t, otherTab, readState{Unread: 1, UpTo: list[1].ID, Newest: list[0].ID})
+}
+
+// wantUnread reads a stream until the badge and checks it.
+func wantUnread(t *testing.T, stream *ssetest.Stream, want readState) {
+	t.Helper()
+	event := stream.NextOf("unread")
+	if got := parse[readState](t, []byte(event.Data)); got != want {
+		t.Errorf("the badge is %+v, want %+v", got, want)
+	}
+	wantKeys(t, event.Data, "up_to", "unread", "newest")
+}
+
+// Requests at the same time change the badge. Its versions only grow, and the last one is true.
+func TestBadgeIsInOrder(t *testing.T) {
+	t.Parallel()
+	eachKindOfNodes(t, func(t *testing.T, first, second *site) {
+		alice, bob := first.signedIn("alice"), second.signedIn("bob")
+		stream := alice.open("/events")
+		var wg sync.WaitGroup
+		const comments = 20
+		for i := range comments {
+			wg.Go(func() {
+				bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{fmt.Sprint(i)})
+				if i%4 == 0 {
+					alice.want(http.StatusOK, "POST", "/api/notifications/read", map[string]int64{"up_to": int64(i)})
+				}
+			})
+		}
+		wg.Wait()
+		want := read[inboxAnswer](alice.want(http.StatusOK, "GET", "/api/notifications", nil)).readState
+		_, inNATS := first.app.log.(*nodes) // whose order may differ from that of the transactions
+		for shown := (readState{}); shown != want; {
+			got := parse[readState](t, []byte(stream.NextOf("unread").Data))
+			switch older := got.UpTo < shown.UpTo || got.Newest < shown.Newest; {
+			case older && !inNATS:
+				t.Errorf("%+v came after %+v", got, shown)
+			case !older:
+				shown = got
+			}
+		}
+	})
+}
+
+// A page that opens gets the newest badge, and not those before it.
+func TestNewPageGetsTheNewestBadge(t *testing.T) {
+	t.Parallel()
+	_, alice, bob, _ := demo(t)
+	for i := range 3 {
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{fmt.Sprint(i)})
+	}
+	list, _ := alice.inbox()
+	stream := alice.open("/events")
+	wantUnread(t, stream, readState{Unread: 3, Newest: list[0].ID})
+	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"one more"})
+	list, _ = alice.inbox()
+	wantUnread(t, stream, readState{Unread: 4, Newest: list[0].ID})
 }
 
 func TestInboxKeepsNewestNotifications(t *testing.T) {

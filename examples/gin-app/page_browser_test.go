@@ -108,10 +108,13 @@ func TestPageAcceptsAReadStateBeforeItsNotifications(t *testing.T) {
 	p.run(`const { Inbox } = await import("/inbox.js");
 		const inbox = new Inbox({ attempt: (action) => action(), show() {} });
 		const notice = { type: "reaction", kind: "like", post_id: 1, actor: { id: "b", name: "bob" }, created_at: "2026-01-02T03:04:05Z" };
-		inbox.markRead(7);
+		inbox.setReadState({ unread: 0, up_to: 7, newest: 7 });
 		inbox.arrived({ ...notice, id: 7 });
 		document.body.dataset.read = unread.textContent + " " + toasts.childElementCount;
+		inbox.setReadState({ unread: 1, up_to: 7, newest: 8 });
 		inbox.arrived({ ...notice, id: 8 });
+		inbox.setReadState({ unread: 5, up_to: 3, newest: 8 }); // these two are older
+		inbox.setReadState({ unread: 0, up_to: 7, newest: 7 });
 		document.body.dataset.unread = unread.textContent + " " + toasts.childElementCount`)
 	p.until("what was read is not unread", `document.body.dataset.read === "0 0"`)
 	p.until("what was not is", `document.body.dataset.unread === "1 1"`)

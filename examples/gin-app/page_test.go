@@ -31,14 +31,16 @@ func TestPageHasStrictPolicyAndNothingInline(t *testing.T) {
 	}
 }
 
-// The page imports this module.
-func TestPageHasTheModuleOfTheKit(t *testing.T) {
+// The page imports these modules.
+func TestPageHasTheModulesOfTheKit(t *testing.T) {
 	t.Parallel()
 	v := newSite(t, appConfig{}).visitor()
 	for _, method := range readMethods {
-		got := v.want(http.StatusOK, method, "/ginsse.js", nil)
-		if got.header.Get("Content-Type") != "text/javascript; charset=utf-8" || got.header.Get("ETag") == "" {
-			t.Errorf("%s: the headers are %v", method, got.header)
+		for _, path := range []string{"/ginsse.js", "/control.js"} {
+			got := v.want(http.StatusOK, method, path, nil)
+			if got.header.Get("Content-Type") != "text/javascript; charset=utf-8" || got.header.Get("ETag") == "" {
+				t.Errorf("%s %s: the headers are %v", method, path, got.header)
+			}
 		}
 	}
 }

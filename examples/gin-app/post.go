@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -113,6 +114,42 @@ func (a *app) addComment(c *gin.Context) {
 		return
 	}
 	c.JSON(http.StatusCreated, made)
+}
+
+// typist is a user who is writing a comment on a post.
+type typist struct {
+	PostID int64 `json:"post_id"`
+	User   user  `json:"user"`
+}
+
+// typing tells those who are reading a post that the user is writing a comment. It is not told to the
+// user's own stream, whose ID the page sends.
+func (a *app) typing(c *gin.Context) {
+	id, err := postID(c.Param("id"))
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	exists, err := a.store.PostExists(c.Request.Context(), id)
+	if err == nil && !exists {
+		err = errNoSuchPost
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	writer := currentUser(c)
+	_, err = a.registry.Publish(c.Request.Context(), postTopic(id), ginsse.Event{
+		Type: eventTyping, Key: "typing:" + writer.ID, Data: typist{id, writer}, Transient: true, Except: c.GetHeader("Stream-ID"),
+	})
+	if errors.Is(err, ginsse.ErrInvalidEvent) {
+		err = badRequest("Stream-ID must be the ID of an event stream")
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.Status(http.StatusNoContent)
 }
 
 // reactionKinds are the valid kinds of reactions.

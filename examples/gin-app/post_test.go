@@ -66,7 +66,7 @@ func TestResponsesHaveTheFieldsOfThePage(t *testing.T) {
 	list := read[struct{ Notifications []json.RawMessage }](alice.want(http.StatusOK, "GET", "/api/notifications", nil)).Notifications
 	wantKeys(t, string(list[1]), "id", "type", "read", "post_id", "post_excerpt", "actor", "body", "created_at")
 	wantKeys(t, string(list[0]), "id", "type", "read", "post_id", "post_excerpt", "actor", "kind", "created_at")
-	wantKeys(t, string(alice.want(http.StatusOK, "POST", "/api/notifications/read", `{"up_to":1}`).body), "up_to", "unread")
+	wantKeys(t, string(alice.want(http.StatusOK, "POST", "/api/notifications/read", `{"up_to":1}`).body), "up_to", "unread", "newest")
 }
 
 func TestTextOfMaximumLengthIsAccepted(t *testing.T) {

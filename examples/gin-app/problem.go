@@ -24,6 +24,7 @@ var (
 	errWrongLogin   = &problem{http.StatusUnauthorized, "wrong_credentials", "the name or the password is wrong"}
 	errSignedOut    = &problem{http.StatusUnauthorized, "invalid_token", "the session was signed out; sign in again"}
 	errCrossSite    = &problem{http.StatusForbidden, "cross_site_request", "the request comes from a page of another site"}
+	errNotAdmin     = &problem{http.StatusForbidden, "forbidden", "only an administrator may do this"}
 	errNoSuchRoute  = &problem{http.StatusNotFound, "not_found", "there is nothing at this address"}
 	errPostNotFound = &problem{http.StatusNotFound, "not_found", "there is no such post"}
 	errKindNotFound = &problem{http.StatusNotFound, "not_found", "there is no such kind of reaction; use like, love or laugh"}

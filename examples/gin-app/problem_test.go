@@ -157,6 +157,8 @@ func TestCrossSiteWriteIsRefused(t *testing.T) {
 			{"POST", path + "/reactions", `{"kind":"like"}`},
 			{"DELETE", path + "/reactions/like", nil},
 			{"POST", "/api/notifications/read", `{"up_to":1}`},
+			{"POST", path + "/typing", nil},
+			{"POST", "/events", `{"stream":"any"}`},
 			{"DELETE", "/api/session", nil},
 		} {
 			wantError(t, v.want(http.StatusForbidden, test.method, test.path, test.body), "cross_site_request")
@@ -191,13 +193,14 @@ func TestInternalErrorHidesItsCause(t *testing.T) {
 	if _, err := s.app.store.write.ExecContext(t.Context(), "ALTER TABLE posts RENAME TO lost"); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/api/posts", "/api/posts/1", "/events?topic=post:1"} {
+	for _, path := range []string{"/api/posts", "/api/posts/1"} {
 		got := alice.want(http.StatusInternalServerError, "GET", path, nil)
 		wantError(t, got, "internal")
 		if string(got.body) != `{"error":{"code":"internal","message":"something went wrong here"}}` {
 			t.Errorf("%s says %s", path, got.body)
 		}
 	}
+	wantReconnect(t, alice.open("/events?topic=post:1"), "overloaded") // its page tries again later
 }
 
 func TestPanicIsAnsweredWith500(t *testing.T) {

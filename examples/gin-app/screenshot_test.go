@@ -32,14 +32,20 @@ func TestScreenshots(t *testing.T) {
 
 	b := newBrowser(t)
 	desktop := b.open(s.url)
-	desktop.do(emulation.SetDeviceMetricsOverride(1000, 760, 1, false))
+	desktop.do(emulation.SetDeviceMetricsOverride(1000, 1000, 1, false))
 	desktop.signIn("alice")
 	desktop.click(`[data-post="1"] .toggle`)
 	desktop.live()
 	react(bob, "1", "like")
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Which tune?"})
+	for _, reader := range []*visitor{bob, carol} {
+		reader.open("/events?topic=post:1")
+	}
 	desktop.says("#unread", "4")
 	desktop.says(`[data-post="1"] .comments`, "Which tune?")
+	desktop.says(`[data-post="1"] .readers`, "bob and carol are reading")
+	carol.want(http.StatusNoContent, "POST", "/api/posts/1/typing", nil)
+	desktop.says(`[data-post="1"] .typists`, "carol is typing…")
 	desktop.shoot("desktop.png")
 
 	phone := b.open(s.url)

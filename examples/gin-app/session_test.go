@@ -323,6 +323,7 @@ func TestRequestForAnotherUserIsRefused(t *testing.T) {
 		{"POST", "/api/notifications/read", `{"up_to":1}`},
 		{"DELETE", "/api/session", nil},
 		{"GET", "/events", nil},
+		{"POST", "/events", `{"stream":"any"}`},
 	} {
 		got := page.want(http.StatusConflict, test.method, test.path, test.body)
 		wantError(t, got, "other_user")

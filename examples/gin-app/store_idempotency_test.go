@@ -33,7 +33,7 @@ func TestRepeatedCommentIsAddedAndSentOnce(t *testing.T) {
 	// Events arrive in order: a second "once" would come before "twice".
 	for _, stream := range streams {
 		for _, want := range []string{"once", "twice", "thrice"} {
-			if event := nextOfApp(stream); parse[textRequest](t, []byte(event.Data)).Body != want {
+			if event := nextOf(stream, "comment", "post.comment"); parse[textRequest](t, []byte(event.Data)).Body != want {
 				t.Errorf("event is %s %s, want %q", event.Type, event.Data, want)
 			}
 		}

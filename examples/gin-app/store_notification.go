@@ -43,10 +43,13 @@ type notification struct {
 	notificationData
 }
 
-// readState is which notifications a user has read. All tabs of the user get it as an event.
+// readState is the badge: how many notifications a user has not read. All tabs of the user get it as
+// an event. A log that is not in the database may get two of them in the wrong order. Both IDs only
+// grow, so they are the version: of two states, the one with a lower ID is older.
 type readState struct {
-	UpTo   int64 `json:"up_to"` // notifications up to this ID are read
 	Unread int   `json:"unread"`
+	UpTo   int64 `json:"up_to"`  // notifications up to this ID are read
+	Newest int64 `json:"newest"` // ID of the newest notification, or 0
 }
 
 // Notifications returns the notifications of a user with IDs higher than after, newest first, and
@@ -86,8 +89,9 @@ func notificationsIn(ctx context.Context, tx *sql.Tx, userID string, after, read
 
 // readStateIn returns the read state of a user, or [errNoSuchUser].
 func readStateIn(ctx context.Context, tx *sql.Tx, userID string) (state readState, err error) {
-	err = tx.QueryRowContext(ctx, "SELECT read_through, (SELECT count(*) FROM notifications n WHERE n.recipient_id = a.id AND n.id > a.read_through) "+
-		"FROM accounts a WHERE a.id = $1", userID).Scan(&state.UpTo, &state.Unread)
+	err = tx.QueryRowContext(ctx, "SELECT read_through, (SELECT count(*) FROM notifications n WHERE n.recipient_id = a.id AND n.id > a.read_through), "+
+		"(SELECT coalesce(max(id), 0) FROM notifications n WHERE n.recipient_id = a.id) FROM accounts a WHERE a.id = $1", userID).
+		Scan(&state.UpTo, &state.Unread, &state.Newest)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errNoSuchUser
 	}
@@ -106,26 +110,26 @@ func (s *store) ReadNotifications(ctx context.Context, userID string, upTo int64
 		if err != nil {
 			return err
 		}
-		var newest int64
-		err = tx.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM notifications WHERE recipient_id = $1", userID).Scan(&newest)
-		if err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, "UPDATE accounts SET read_through = $1 WHERE id = $2", max(before.UpTo, min(upTo, newest)), userID)
+		_, err = tx.ExecContext(ctx, "UPDATE accounts SET read_through = $1 WHERE id = $2", max(before.UpTo, min(upTo, before.Newest)), userID)
 		if err != nil {
 			return err
 		}
 		state, err = readStateIn(ctx, tx.Tx, userID)
-		if err != nil || state.Unread == before.Unread {
+		if err != nil || state == before {
 			return err
 		}
-		return tx.events.SendTo(ctx, userID, ginsse.Event{Type: eventNotificationsRead, Data: state})
+		return sendUnread(ctx, tx, userID, state)
 	})
 	return state, err
 }
 
-// notifyIn adds a notification for the author of a post, and sends it. It does nothing if the actor
-// is the author. It deletes the oldest if there are more than maxNotifications.
+// sendUnread sends a user's read state to all tabs of the user. The log keeps only the newest.
+func sendUnread(ctx context.Context, tx *transaction, userID string, state readState) error {
+	return tx.events.SendTo(ctx, userID, ginsse.Event{Type: eventUnread, Key: eventUnread, Data: state})
+}
+
+// notifyIn adds a notification for the author of a post, and sends it with the new read state. It does
+// nothing if the actor is the author. It deletes the oldest if there are more than maxNotifications.
 func notifyIn(ctx context.Context, tx *transaction, about postHead, eventType string, data notificationData) error {
 	recipientID := about.AuthorID
 	if recipientID == data.Actor.ID {
@@ -147,5 +151,12 @@ func notifyIn(ctx context.Context, tx *transaction, about postHead, eventType st
 	if err != nil {
 		return err
 	}
-	return tx.events.SendTo(ctx, recipientID, ginsse.Event{Type: eventType, Data: data})
+	if err := tx.events.SendTo(ctx, recipientID, ginsse.Event{Type: eventType, Data: data}); err != nil {
+		return err
+	}
+	state, err := readStateIn(ctx, tx.Tx, recipientID)
+	if err != nil {
+		return err
+	}
+	return sendUnread(ctx, tx, recipientID, state)
 }

@@ -96,25 +96,10 @@ func (s *store) Post(ctx context.Context, viewerID string, id int64) (found post
 	return found, err
 }
 
-// KnownPosts returns those of the IDs that are of posts.
-func (s *store) KnownPosts(ctx context.Context, ids []int64) (known []int64, err error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	in, args := placeholders(1, ids)
-	rows, err := s.read.QueryContext(ctx, "SELECT id FROM posts WHERE id IN ("+in+")", args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		known = append(known, id)
-	}
-	return known, rows.Err()
+// PostExists reports whether there is a post with an ID.
+func (s *store) PostExists(ctx context.Context, id int64) (exists bool, err error) {
+	err = s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM posts WHERE id = $1)", id).Scan(&exists)
+	return exists, err
 }
 
 // AddReaction adds a reaction, and notifies the author of the post. If the reaction exists,

@@ -1,10 +1,13 @@
 // The page: it keeps the signed-in user, and connects the stream to the parts of the page.
 
+import { control } from "/control.js";
 import { connect } from "/ginsse.js";
 import { api, beginSession, endSession, onAnswer, onSessionLost, SessionOver } from "./api.js";
 import { $, dismiss, element, toast } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Inbox } from "./inbox.js";
+import { showMaintenance } from "./maintenance.js";
+import { Readers } from "./readers.js";
 import { onRetry, showNotice, showState } from "./status.js";
 import { coalesce, ignoreWhileBusy } from "./work.js";
 
@@ -25,13 +28,17 @@ const removeOfflineToasts = () => dismiss((tag) => tag === "offline");
 onAnswer(removeOfflineToasts);
 
 let stream = null; // of the signed-in user
+let readers = null; // by that stream
 
 // openStream opens the event stream of the user. All tabs of the user share one connection. The
-// server refuses it if the cookie is that of another user.
+// server refuses it if the cookie is that of another user. Topics change by POST requests to the
+// same address.
 function openStream(user) {
-  stream = connect(`/events?user=${user.id}`, {
+  const address = `/events?user=${user.id}`;
+  stream = connect(address, {
     identity: user.id,
     topics: ["feed"],
+    control: control(address),
     auth: async () => (await api("GET", "/api/session")).user?.id === user.id, // this also renews the cookie
   });
   for (const type of ["comment", "reaction"]) stream.on(type, (data) => {
@@ -40,7 +47,10 @@ function openStream(user) {
   });
   stream.on("post", (post) => feed.arrived(post));
   stream.on("post.comment", (comment) => feed.commented(comment));
-  stream.on("notifications.read", (data) => inbox.markRead(data.up_to));
+  stream.on("unread", (state) => inbox.setReadState(state));
+  stream.on("typing", (data) => feed.typing(data));
+  stream.on("maintenance", showMaintenance);
+  readers = new Readers(stream, user.id, (changed) => { if (changed === topic) showReaders(); });
   stream.onStale(() => refetch());
   stream.onState((state, detail) => { if (me === user) streamChanged(state, detail); });
 }
@@ -71,8 +81,8 @@ onRetry(() => stream?.reconnect());
 
 let topic = null; // of the open post
 
-// watch has the stream read the comments on a post, or on none if it is null. What other tabs
-// watch arrives here as well.
+// watch has the stream read the topic of a post, or of none if it is null. What other tabs watch
+// arrives here as well.
 function watch(post) {
   if (!stream) return;
   if (topic) stream.topics.delete(topic);
@@ -82,9 +92,16 @@ function watch(post) {
   // in between may be neither in the first response nor an event.
   const refresh = () => feed.refresh(post).catch(refetchLater);
   stream.topics.add(topic).then(refresh, () => {}); // an error says that the stream has ended
+  showReaders(); // another tab may have the post open
 }
 
-const feed = new Feed({ attempt, opened: watch });
+const showReaders = () => feed.open?.showReaders(readers.describe(topic));
+
+// typed tells the others who have a post open that the user is writing a comment. If it fails, they
+// do not see it.
+const typed = (post) => api("POST", `/api/posts/${post}/typing`, null, { "Stream-ID": stream.id }).catch(() => {});
+
+const feed = new Feed({ attempt, opened: watch, typed });
 
 const inbox = new Inbox({ attempt, show: (notification) => attempt(async () => {
   const focused = document.activeElement;
@@ -151,7 +168,8 @@ function clearUser() {
   clearTimeout(refetchTimer);
   endSession();
   stream?.close();
-  stream = topic = null;
+  stream = readers = topic = null;
+  showMaintenance({});
   feed.clear();
   inbox.clear();
   $("toasts").replaceChildren();

@@ -10,7 +10,8 @@ import { ignoreWhileBusy, nextRequestNumber } from "./work.js";
 const PAGE = 20;
 
 // Feed is the list of posts. One post may be open, with its comments. Feed calls opened(id or
-// null) when another post is opened or closed, and attempt(action) for an action of the user.
+// null) when another post is opened or closed, typed(id) while the user writes a comment, and
+// attempt(action) for an action of the user.
 export class Feed {
   #posts = new Map(); // PostView by ID
   #newest = 0;
@@ -19,8 +20,8 @@ export class Feed {
   open = null; // PostView
   viewer = ""; // ID of the signed-in user
 
-  constructor({ opened, attempt }) {
-    Object.assign(this, { opened, attempt });
+  constructor({ opened, typed, attempt }) {
+    Object.assign(this, { opened, typed, attempt });
     $("more").addEventListener("click", ignoreWhileBusy(() => attempt(() => this.#older())));
     connectTextForm($("new-post"), attempt, async (body, key) =>
       this.arrived(await api("POST", "/api/posts", { body }, { "Idempotency-Key": key })));
@@ -109,4 +110,7 @@ export class Feed {
   // commented adds a comment from an event to the post that is open. The comment may be on another
   // post, which is open in another tab.
   commented(comment) { if (this.open?.id === comment.post_id) this.open.commented(comment); }
+
+  // typing shows that a user is writing a comment. The user may be the viewer, on another device.
+  typing({ post_id: post, user }) { if (this.open?.id === post && user.id !== this.viewer) this.open.typing(user); }
 }

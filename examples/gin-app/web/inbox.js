@@ -6,27 +6,28 @@ import { icon, KINDS } from "./icon.js";
 import { ignoreWhileBusy } from "./work.js";
 
 const MAX_NOTIFICATIONS = 200; // the server keeps as many
+const NOTHING = { unread: 0, up_to: 0, newest: 0 };
 
 // Inbox is the list of notifications. It calls show(notification) when the user chooses one, and
 // attempt(action) for an action of the user.
 //
 // Responses and events may arrive in any order. So Inbox keeps notifications by their ID, and the
-// highest ID up to which a response or an event says that they are read.
+// newest read state.
 export class Inbox {
   #entries = new Map(); // {notification, row} by ID
-  #readThrough = 0;
+  #state = NOTHING;
 
   constructor({ show, attempt }) {
     this.show = show;
     const read = ignoreWhileBusy(() => attempt(async () => {
-      if (this.#unread() > 0) this.markRead((await api("POST", "/api/notifications/read", { up_to: Math.max(...this.#entries.keys()) })).up_to);
+      if (this.#state.unread > 0) this.setReadState(await api("POST", "/api/notifications/read", { up_to: Math.max(0, ...this.#entries.keys()) }));
     }));
     $("mark-read").addEventListener("click", read);
   }
 
   clear() {
     this.#entries.clear();
-    this.#readThrough = 0;
+    this.#state = NOTHING;
     $("notifications").replaceChildren();
     $("inbox").hidePopover();
     this.#render();
@@ -34,9 +35,10 @@ export class Inbox {
 
   // refetch gets all notifications. It returns whether the list lacked any of them.
   async refetch() {
-    const { notifications, read_through: readThrough } = await api("GET", "/api/notifications");
+    const { notifications, ...state } = await api("GET", "/api/notifications");
     const missing = notifications.filter((one) => this.#add(one));
-    this.markRead(readThrough);
+    this.setReadState(state);
+    this.#render();
     return missing.length > 0;
   }
 
@@ -44,12 +46,15 @@ export class Inbox {
   arrived(notification) {
     if (!this.#add(notification)) return;
     this.#render();
-    if (notification.id > this.#readThrough) toast(describe(notification), { onClick: () => this.show(notification), tag: notification.id });
+    if (notification.id > this.#state.up_to) toast(describe(notification), { onClick: () => this.show(notification), tag: notification.id });
   }
 
-  markRead(upTo) {
-    this.#readThrough = Math.max(this.#readThrough, upTo);
-    dismiss((tag) => tag <= this.#readThrough);
+  // setReadState shows how many notifications are unread, unless it has a newer state. Both IDs of a
+  // state only grow.
+  setReadState(state) {
+    if (state.up_to < this.#state.up_to || state.newest < this.#state.newest) return;
+    this.#state = state;
+    dismiss((tag) => tag <= state.up_to);
     this.#render();
   }
 
@@ -76,11 +81,9 @@ export class Inbox {
     return true;
   }
 
-  #unread() { return [...this.#entries.keys()].filter((id) => id > this.#readThrough).length; }
-
   #render() {
-    const unread = this.#unread();
-    for (const [id, { row }] of this.#entries) row.className = id > this.#readThrough ? "unread" : "";
+    const { unread, up_to: readThrough } = this.#state;
+    for (const [id, { row }] of this.#entries) row.className = id > readThrough ? "unread" : "";
     $("inbox-empty").hidden = this.#entries.size > 0;
     $("unread").textContent = unread > 99 ? "99+" : unread;
     $("unread").hidden = unread === 0;

@@ -6,12 +6,17 @@ import { connectTextForm } from "./form.js";
 import { icon, KINDS } from "./icon.js";
 import { coalesce, ignoreWhileBusy, nextRequestNumber } from "./work.js";
 
+const TYPING_INTERVAL = 2000; // between requests which say that the user is typing, in milliseconds
+const TYPING_TIME = 3000; // how long a user is shown as typing
+
 export class PostView {
   #comments = new Map(); // {comment, item} by ID
   #earlierCount = 0; // number of comments older than those
   #newestAnswered = 0; // ID of the newest comment in a response; events may leave holes after it
   #requestNumber = 0; // number of the request whose response is shown
   #buttons = {};
+  #typists = new Map(); // {name, timer} by user ID
+  #typed = 0; // when the server was told that the viewer is typing
 
   constructor(post, feed, requestNumber) {
     this.id = post.id;
@@ -37,7 +42,15 @@ export class PostView {
       this.#render();
     });
 
-    this.details = element("div", { className: "details", hidden: true }, this.more, this.list, form);
+    field.addEventListener("input", () => {
+      if (field.value === "" || Date.now() - this.#typed < TYPING_INTERVAL) return;
+      this.#typed = Date.now();
+      feed.typed(this.id);
+    });
+
+    this.readers = element("p", { className: "hint present readers", ariaLive: "polite" });
+    this.typists = element("p", { className: "hint present typists", ariaLive: "polite" });
+    this.details = element("div", { className: "details", hidden: true }, this.readers, this.more, this.list, this.typists, form);
     this.node = element("article", {},
       element("p", { id: `byline-${post.id}` }, element("b", {}, post.author.name), " ", time(post.created_at)),
       element("p", { className: "body" }, post.body),
@@ -111,8 +124,30 @@ export class PostView {
     await this.refresh();
   }
 
+  // showReaders shows who else has the post open.
+  showReaders(text) { if (this.readers.textContent !== text) this.readers.textContent = text; }
+
+  // typing shows for a while that a user is writing a comment.
+  typing({ id, name }) {
+    clearTimeout(this.#typists.get(id)?.timer);
+    this.#typists.set(id, { name, timer: setTimeout(() => this.#stoppedTyping(id), TYPING_TIME) });
+    this.#showTypists();
+  }
+
+  #stoppedTyping(id) {
+    clearTimeout(this.#typists.get(id)?.timer);
+    if (this.#typists.delete(id)) this.#showTypists();
+  }
+
+  #showTypists() {
+    const names = [...this.#typists.values()].map(({ name }) => name);
+    const text = names.length === 0 ? "" : `${names.length > 2 ? "Several people" : names.join(" and ")} ${names.length === 1 ? "is" : "are"} typing…`;
+    if (this.typists.textContent !== text) this.typists.textContent = text;
+  }
+
   // commented adds a comment from an event, and has screen readers read it.
   commented(comment) {
+    this.#stoppedTyping(comment.author.id);
     if (!this.#add(comment)) return;
     this.#render();
     if ([comment.author.id, this.post.author.id].includes(this.feed.viewer)) return; // the author knows, and the post's author gets a notification
