@@ -22,3 +22,19 @@ func TestFrozenNodeCatchesUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) { nodetest.FreezeNode(t, newFleet(t, 0), least, 500) })
 	}
 }
+
+func TestLiveTopicsHoldWithFaultyNodes(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault  nodetest.Fault
+		rounds int
+	}{
+		"killed":    {nodetest.Kill, 4},
+		"suspended": {nodetest.Freeze(3 * time.Second), 2},
+		"cut_off":   {nodetest.Cut(3 * time.Second), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nodetest.LiveTopics(t, newCutFleet(t), test.fault, test.rounds, 100)
+		})
+	}
+}

@@ -20,7 +20,7 @@ type nodeOptions struct {
 }
 
 func serveNode(o nodeOptions) error {
-	nc, err := nats.Connect(o.Brokers, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	nc, err := nats.Connect(o.Brokers, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.IgnoreDiscoveredServers())
 	if err != nil {
 		return err
 	}
@@ -38,5 +38,21 @@ func newFleet(t *testing.T, recentBytes int) *nodetest.Fleet {
 	t.Helper()
 	c := newCluster(t)
 	c.startAll(t)
-	return nodetest.NewFleet(t, nodetest.Config{Variable: nodeVariable, Options: nodeOptions{c.urls(), recentBytes}})
+	return nodetest.NewFleet(t, nodetest.Config{
+		Variable: nodeVariable,
+		Options:  func(int) any { return nodeOptions{c.urls(), recentBytes} },
+	})
+}
+
+// newCutFleet is newFleet with a proxy between each node and one of the servers.
+func newCutFleet(t *testing.T) *nodetest.Fleet {
+	t.Helper()
+	c := newCluster(t)
+	c.startAll(t)
+	cfg := nodetest.Config{Variable: nodeVariable, NoRevokeTopic: true}
+	for i := range cfg.Proxies {
+		cfg.Proxies[i] = nodetest.NewProxy(t, c.servers[i].Addr().String())
+	}
+	cfg.Options = func(node int) any { return nodeOptions{"nats://" + cfg.Proxies[node].Address(), 0} }
+	return nodetest.NewFleet(t, cfg)
 }

@@ -89,3 +89,22 @@ func TestFrozenNodeCatchesUp(t *testing.T) {
 		})
 	}
 }
+
+func TestLiveTopicsHoldWithFaultyNodes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		kind   kind
+		fault  nodetest.Fault
+		rounds int
+	}{
+		"postgres_killed":    {inPostgres, nodetest.Kill, 4},
+		"postgres_suspended": {inPostgres, nodetest.Freeze(3 * time.Second), 2},
+		"postgres_cut_off":   {inPostgres, nodetest.Cut(3 * time.Second), 2},
+		"sqlite_killed":      {inSQLite, nodetest.Kill, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nodetest.LiveTopics(t, newCutFleet(t, test.kind), test.fault, test.rounds, 100)
+		})
+	}
+}

@@ -104,7 +104,7 @@ func newFleet(t *testing.T, k kind, recentBytes int) *nodetest.Fleet {
 	}
 	return nodetest.NewFleet(t, nodetest.Config{
 		Variable: processVariable,
-		Options:  o,
+		Options:  func(int) any { return o },
 		Route: func(n int) string {
 			if committed(n) {
 				return "/commit"
@@ -113,6 +113,24 @@ func newFleet(t *testing.T, k kind, recentBytes int) *nodetest.Fleet {
 		},
 		Complete: func(t testing.TB, acked map[int]string, tabs []*nodetest.Tab) { addRows(t, db, acked, tabs) },
 	})
+}
+
+// newCutFleet starts the nodes on a database of their own. Between each and a server is a proxy.
+func newCutFleet(t *testing.T, k kind) *nodetest.Fleet {
+	t.Helper()
+	address := k.make(t)
+	cfg := nodetest.Config{Variable: processVariable, Options: func(int) any {
+		return processOptions{Driver: "sqlite", Address: fileAddress(address)}
+	}}
+	if strings.HasPrefix(address, "postgres:") {
+		var through [nodetest.Nodes]string
+		for i := range cfg.Proxies {
+			p := newProxy(t, address)
+			cfg.Proxies[i], through[i] = p.Proxy, p.through(address)
+		}
+		cfg.Options = func(node int) any { return processOptions{Driver: "pgx", Address: through[node]} }
+	}
+	return nodetest.NewFleet(t, cfg)
 }
 
 // committed reports whether an event is part of a transaction. It alternates every four events, so

@@ -10,6 +10,9 @@
 // end [Senders.Verify] compares: no tab may miss an event, or receive one out of order, twice, or
 // without being its recipient. [KillNodes] and [FreezeNode] are tests of that kind.
 //
+// [LiveTopics] does the same with topics that are granted and revoked, states and presence, while nodes
+// have a [Fault]. What its pages receive is compared with a database in the test's process.
+//
 // A [Proxy] is a faulty network between a node and the log's server.
 //
 // Concurrency: functions and methods that take a testing.TB are called on the test's goroutine. All

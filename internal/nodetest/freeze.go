@@ -22,7 +22,7 @@ func FreezeNode(t testing.TB, f *Fleet, least time.Duration, events int) {
 	returning := f.Open(t, &Tab{User: bob, Node: frozen, News: true})
 	var daves []*Tab
 	for i := range Nodes {
-		daves = append(daves, f.Open(t, &Tab{User: "dave", Node: i, News: true}))
+		daves = append(daves, f.Open(t, &Tab{User: dave, Node: i, News: true}))
 	}
 	streams := map[*Tab]int64{waiting: 1, daves[frozen]: 1, returning: 3}
 	s := f.StartSenders(t)
@@ -34,7 +34,7 @@ func FreezeNode(t testing.TB, f *Fleet, least time.Duration, events int) {
 	returning.move(Roaming)
 	// The live node delivers all events up to this one before it disconnects the user.
 	before := s.mark(t, live)
-	f.disconnect(t, live, "dave")
+	f.disconnect(t, live, dave)
 	daves[live].wantSignedOut(t)
 	s.Await(t, events)
 	s.mark(t, Roaming, returning)
@@ -63,5 +63,19 @@ func FreezeNode(t testing.TB, f *Fleet, least time.Duration, events int) {
 		if got := tb.opened.Load(); got < want || want == 1 && got > 1 {
 			t.Errorf("%v has had %d streams, want %d", tb, got, want)
 		}
+	}
+}
+
+// Freeze returns the [Fault] of a node that is stopped, for some time at least.
+func Freeze(least time.Duration) Fault {
+	return func(t testing.TB, f *Fleet, node int, await func()) {
+		f.Signal(t, node, syscall.SIGSTOP)
+		began := time.Now()
+		time.Sleep(noticed)
+		f.SetOut(node, true)
+		await()
+		time.Sleep(least - time.Since(began))
+		f.Signal(t, node, syscall.SIGCONT)
+		f.SetOut(node, false)
 	}
 }

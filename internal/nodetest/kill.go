@@ -13,7 +13,7 @@ import (
 func KillNodes(t testing.TB, f *Fleet, rounds int, events func() int) {
 	others := []*Tab{
 		f.Open(t, &Tab{User: bob, Node: Roaming, News: true}),
-		f.Open(t, &Tab{User: "carol", Node: Roaming, News: true}),
+		f.Open(t, &Tab{User: carol, Node: Roaming, News: true}),
 	}
 	alices := []*Tab{f.Open(t, &Tab{User: alice, Node: Roaming})}
 	for i := range Nodes { // each returns to its node, with a position from before the crash

@@ -21,10 +21,15 @@ import (
 // The routes function may add routes to the application; it may be nil. With the environment
 // variable GINSSE_TEST_COMPACT the node's streams are compact.
 func ServeNode(log eventlog.SharedLog, routes func(r *gin.Engine, registry *ginsse.Registry)) error {
-	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log, Stream: ginsse.StreamConfig{
-		HeartbeatInterval: 250 * time.Millisecond, ReconnectionTime: 50 * time.Millisecond,
-		Compact: os.Getenv("GINSSE_TEST_COMPACT") != "",
-	}})
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{
+		Log: log,
+		Stream: ginsse.StreamConfig{
+			HeartbeatInterval: 250 * time.Millisecond, ReconnectionTime: 50 * time.Millisecond,
+			Compact: os.Getenv("GINSSE_TEST_COMPACT") != "",
+		},
+		AllowTopicFunc: mayRead, TopicParameter: "room",
+		MaxOpensPerMinute: -1,
+	})
 	if err != nil {
 		return err
 	}
@@ -64,13 +69,14 @@ func newEngine(registry *ginsse.Registry) (*gin.Engine, error) {
 	})
 	// The subject is as the log has it. The answer is the event's id, once it is acknowledged.
 	r.POST("/send/:subject", func(c *gin.Context) {
-		ctx, e := c.Request.Context(), ginsse.Event{Type: c.Query("type"), Data: c.Query("n")}
+		ctx := c.Request.Context()
+		e := ginsse.Event{Type: c.Query("type"), Data: c.Query("n"), Key: c.Query("key"), Transient: c.Query("transient") != ""}
 		var receipt ginsse.Receipt
 		var err error
-		switch kind, name, _ := strings.Cut(c.Param("subject"), ":"); kind {
-		case "user":
+		switch kind, name, _ := strings.Cut(c.Param("subject"), ":"); eventlog.Kind(kind) {
+		case eventlog.KindUser:
 			receipt, err = registry.SendTo(ctx, name, e)
-		case "topic":
+		case eventlog.KindTopic:
 			receipt, err = registry.Publish(ctx, name, e)
 		default:
 			receipt, err = registry.Broadcast(ctx, e)
@@ -86,6 +92,7 @@ func newEngine(registry *ginsse.Registry) (*gin.Engine, error) {
 			c.String(http.StatusServiceUnavailable, "%v", err)
 		}
 	})
+	addTopicRoutes(r, registry, auth)
 	return r, nil
 }
 

@@ -3,7 +3,6 @@ package nodetest
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -38,8 +37,8 @@ type Failure struct {
 // destinations are the subjects of the events: number n has the one at n modulo their count.
 var destinations = [...]string{"user:" + alice, "user:" + bob, "topic:news", "all"}
 
-// The users to whom events are sent.
-const alice, bob = "alice", "bob"
+// The users. Events are sent to alice and bob alone.
+const alice, bob, carol, dave = "alice", "bob", "carol", "dave"
 
 // StartSenders starts six senders. They use the nodes that the balancer chooses, until
 // [Senders.Stop] or the end of the test.
@@ -96,16 +95,7 @@ func (s *Senders) post(ctx context.Context, url string) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	response, err := s.http.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("status %d: %s", response.StatusCode, body)
-	}
-	return string(body), err
+	return do(s.http, request)
 }
 
 // Stop stops the senders and waits for their requests. It may be repeated.

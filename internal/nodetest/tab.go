@@ -126,12 +126,18 @@ func (tb *Tab) take(e client.Event) {
 	case e.Type == "n":
 		n, _ := strconv.Atoi(e.Data)
 		tb.seen = append(tb.seen, arrival{n, e.LastEventID, stream})
-	case e.Type == "sse.gap", e.Type == "sse.open" && tb.here && !resumed(e):
+	case e.Type == typeGap, e.Type == typeOpen && tb.here && !resumed(e):
 		tb.wrong = append(tb.wrong, fmt.Sprintf("%s %s on stream %d", e.Type, e.Data, stream))
-	case e.Type == "sse.open":
+	case e.Type == typeOpen:
 		tb.here = true
 	}
 }
+
+// Types of the kit's events.
+const (
+	typeOpen = "sse.open"
+	typeGap  = "sse.gap"
+)
 
 func resumed(open client.Event) bool {
 	var data struct{ Resumed bool }
