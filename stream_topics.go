@@ -132,12 +132,22 @@ func (s *Stream) tooManyTopics() bool {
 
 // addTopic has the stream read a topic from its position on.
 func (s *Stream) addTopic(subject string) {
+	if head := s.registry.transients.head.Load(); head > 0 {
+		s.newTopics = append(s.newTopics, newTopic{subject, head})
+	}
 	s.registry.subscribers.addSubject(s, subject)
 	s.registry.joinTopic(s, subject[len(topicPrefix):])
 }
 
+// newTopic is a topic that the stream has begun to read, and the head of the transient events then.
+type newTopic struct {
+	subject string
+	after   uint64
+}
+
 // removeTopic has the stream read a topic no more.
 func (s *Stream) removeTopic(subject string, revoked bool) {
+	s.newTopics = slices.DeleteFunc(s.newTopics, func(n newTopic) bool { return n.subject == subject })
 	s.registry.subscribers.removeSubject(s, subject)
 	s.registry.leaveTopic(s, subject[len(topicPrefix):], revoked)
 }
