@@ -417,7 +417,10 @@ func (r *Registry) encode(b *buffer, e Event) error {
 	if err != nil {
 		return err
 	}
-	if attributes != (eventlog.Attributes{}) {
+	if e.Transient {
+		attributes.Seen = r.head.Load()
+	}
+	if e.Transient || attributes != (eventlog.Attributes{}) {
 		b.bytes = attributes.Append(b.bytes)
 	}
 	frame, err := e.appendTo(b.bytes)

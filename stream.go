@@ -146,7 +146,7 @@ type Stream struct {
 	// The fields up to mu are the writer's.
 	at          eventlog.Cursor // the position that it has read through
 	transient   eventlog.Cursor // the same among transient events
-	newTopics   []newTopic      // of which it gets later transient events only
+	granted     []grantedTopic  // topics that it has got since its opening
 	sent        uint64          // sequence of the last event ID sent
 	more        bool            // there is more to write than one turn takes, or the stream must look again
 	lookedAgain bool            // an ended stream has looked once more

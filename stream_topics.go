@@ -3,6 +3,7 @@ package ginsse
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/ginsse/ginsse/eventlog"
 )
@@ -132,22 +133,36 @@ func (s *Stream) tooManyTopics() bool {
 
 // addTopic has the stream read a topic from its position on.
 func (s *Stream) addTopic(subject string) {
-	if head := s.registry.transients.head.Load(); head > 0 {
-		s.newTopics = append(s.newTopics, newTopic{subject, head})
-	}
+	s.granted = append(s.granted, grantedTopic{subject, s.at.Seq})
 	s.registry.subscribers.addSubject(s, subject)
 	s.registry.joinTopic(s, subject[len(topicPrefix):])
 }
 
-// newTopic is a topic that the stream has begun to read, and the head of the transient events then.
-type newTopic struct {
+// grantedTopic is the subject of a topic that the stream has got since its opening, and the position
+// then.
+type grantedTopic struct {
 	subject string
-	after   uint64
+	at      uint64
+}
+
+// predates reports whether a transient event was sent before the stream had its topic: its message may
+// be late.
+func (s *Stream) predates(e *eventlog.Entry) bool {
+	if e.Attributes == nil || !strings.HasPrefix(e.Subject, topicPrefix) {
+		return false
+	}
+	since := s.opening.Seq
+	for _, topic := range s.granted {
+		if topic.subject == e.Subject {
+			since = topic.at
+		}
+	}
+	return e.Attributes.Seen < since
 }
 
 // removeTopic has the stream read a topic no more.
 func (s *Stream) removeTopic(subject string, revoked bool) {
-	s.newTopics = slices.DeleteFunc(s.newTopics, func(n newTopic) bool { return n.subject == subject })
+	s.granted = slices.DeleteFunc(s.granted, func(g grantedTopic) bool { return g.subject == subject })
 	s.registry.subscribers.removeSubject(s, subject)
 	s.registry.leaveTopic(s, subject[len(topicPrefix):], revoked)
 }

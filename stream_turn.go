@@ -184,13 +184,9 @@ func (s *Stream) readTransients(ctx context.Context, t *turn) (more bool) {
 // appendTransients appends the transient events of the turn, without IDs.
 func (t *turn) appendTransients(s *Stream) {
 	for _, e := range t.transient {
-		old := func(n newTopic) bool { return n.subject == e.Subject && e.At.Seq <= n.after }
-		if s.mayHave(e) && !slices.ContainsFunc(s.newTopics, old) {
+		if s.mayHave(e) && !s.predates(e) {
 			t.own = e.AppendFrame(t.own)
 		}
-	}
-	if len(s.newTopics) > 0 {
-		s.newTopics = slices.DeleteFunc(s.newTopics, func(n newTopic) bool { return n.after <= s.transient.Seq })
 	}
 }
 

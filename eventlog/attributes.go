@@ -17,6 +17,8 @@ type Attributes struct {
 	// Expires is the time from which on no stream gets the entry, in milliseconds since 1970; 0 for
 	// never.
 	Expires int64 `json:"expires,omitempty"`
+	// Seen is the sequence up to which the sender of a transient event had seen the log.
+	Seen uint64 `json:"seen,omitempty"`
 	// Command names what streams do when they reach the entry; "" for an event.
 	Command string `json:"command,omitempty"`
 }

@@ -49,7 +49,7 @@ func newCutFleet(t *testing.T) *nodetest.Fleet {
 	t.Helper()
 	c := newCluster(t)
 	c.startAll(t)
-	cfg := nodetest.Config{Variable: nodeVariable, NoRevokeTopic: true}
+	cfg := nodetest.Config{Variable: nodeVariable}
 	for i := range cfg.Proxies {
 		cfg.Proxies[i] = nodetest.NewProxy(t, c.servers[i].Addr().String())
 	}

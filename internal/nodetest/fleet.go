@@ -23,15 +23,6 @@ type Config struct {
 	// Proxies are between the nodes and the log's server, for [Cut]. Other faults need none.
 	Proxies [Nodes]*Proxy
 
-	// Keys says that the log replaces events that have the same key.
-	Keys bool
-
-	// Transients says that [LiveTopics] sends transient events, too.
-	Transients bool
-
-	// NoRevokeTopic says that the log does not take revocations for all users.
-	NoRevokeTopic bool
-
 	// Route returns the path to which [Senders] post an event. Each number is used for one event.
 	// Nil is /send, a route of [ServeNode].
 	Route func(n int) string

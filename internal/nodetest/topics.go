@@ -151,13 +151,9 @@ func (l *liveTopics) write(ctx context.Context, topic string) {
 	case n < 80:
 		l.publish(ctx, topic)
 	case n < 84:
-		if l.fleet.cfg.Transients {
-			l.publishTransient(ctx, topic)
-		}
+		l.publishTransient(ctx, topic)
 	case n < 86:
-		if l.fleet.cfg.Keys {
-			l.replace(ctx, topic)
-		}
+		l.replace(ctx, topic)
 	case n < 92:
 		l.change(ctx, topic, true, user)
 	case n < 98:
@@ -165,7 +161,7 @@ func (l *liveTopics) write(ctx context.Context, topic string) {
 			l.change(ctx, topic, false, user)
 		}
 	case n < 99:
-		if topic != lobby && !l.fleet.cfg.NoRevokeTopic {
+		if topic != lobby {
 			l.change(ctx, topic, false, liveUsers...)
 		}
 	default:
@@ -271,9 +267,7 @@ func (l *liveTopics) verify(t testing.TB) {
 	}
 	for _, topic := range liveNames {
 		Until(t, "the last event of "+topic, func() bool { return l.publish(t.Context(), topic) })
-		if l.fleet.cfg.Keys {
-			Until(t, "the last value of "+topic, func() bool { return l.replace(t.Context(), topic) })
-		}
+		Until(t, "the last value of "+topic, func() bool { return l.replace(t.Context(), topic) })
 	}
 	for _, p := range l.pages {
 		if p.state && p.node == Roaming {

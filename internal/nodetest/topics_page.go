@@ -141,9 +141,7 @@ func (p *page) newRequest(ctx context.Context, method, address string, body []by
 	request.Header.Set(databaseHeader, p.load.db.url)
 	if p.state {
 		request.Header.Set(stateHeader, "true")
-		if p.load.fleet.cfg.Keys {
-			request.Header.Set(latestHeader, "true")
-		}
+		request.Header.Set(latestHeader, "true")
 	}
 	return request, nil
 }
