@@ -203,24 +203,35 @@ func (r *Registry) tryAddFollower(s *Stream) (oldest *Stream, after time.Duratio
 	}
 	list := r.followers.byUser[s.user]
 	full := r.cfg.MaxStreamsPerUser > 0 && len(list) >= r.cfg.MaxStreamsPerUser
-	switch streams, _ := r.subscribers.totals(); {
-	case full && r.cfg.RefuseNewest:
+	if full && r.cfg.RefuseNewest {
 		return nil, 0, fmt.Errorf("%w: the user follows %d runs", ErrTooManyStreams, len(list))
-	case full:
+	}
+	streams, _ := r.subscribers.totals()
+	if err := r.admission.checkTotal(streams+r.followers.total, full); err != nil {
+		return nil, 0, err
+	}
+	if full {
 		oldest = list[0]
 		list = slices.Delete(list, 0, 1)
 		r.followers.total--
-	case r.cfg.MaxStreams > 0 && streams+r.followers.total >= r.cfg.MaxStreams:
-		return nil, 0, fmt.Errorf("%w: %w: RegistryConfig.MaxStreams allows no more than %d", ReasonOverloaded, ErrTooManyStreams, r.cfg.MaxStreams)
 	}
 	r.followers.byUser[s.user] = append(list, s)
 	r.followers.total++
+	r.admission.served++
 	r.active++
 	return oldest, 0, nil
 }
 
+// followersOf returns the streams of a user that follow runs on this node.
+func (r *Registry) followersOf(user string) []*Stream {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.followers.byUser[user])
+}
+
 func (r *Registry) removeFollower(s *Stream) {
 	r.mu.Lock()
+	r.admission.served--
 	list := r.followers.byUser[s.user]
 	if i := slices.Index(list, s); i >= 0 {
 		r.followers.total--
