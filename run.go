@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -97,6 +98,7 @@ type Run struct {
 	// The fields below are those of the goroutine that appends.
 	life       context.Context // ends a moment after the registry's
 	appended   time.Time       // when the log took the last entry
+	alive      time.Time       // when it last appended a sign of life, or began
 	flushed    time.Time       // when events were last appended
 	looked     time.Time       // when commands were last read
 	commandsAt eventlog.Cursor // read through
@@ -245,7 +247,8 @@ func (run *Run) start(ctx context.Context) error {
 	run.id, run.commandsAt = newRunID(head), head
 	run.subject, run.control = run.id.subjects(run.user)
 	_, err = run.registry.append(ctx, eventlog.Record{Subject: run.subject, Frame: append(appendRunHeader(nil, runHeader{kind: runBegin}), '\n')})
-	run.appended, run.looked = time.Now(), time.Now()
+	now := time.Now()
+	run.appended, run.alive, run.looked = now, now, now
 	return err
 }
 
@@ -382,8 +385,8 @@ var errRunExited = errors.New("ginsse: the function of a run did not return")
 // The ctx of the run's function ends then, with the cause [ErrRunStopped], and the run ends when the
 // function has returned. A run that has ended stays as it is.
 //
-// Errors: [ErrRunNotFound]; [ErrRunGone] if the log was recreated since; [ErrInvalidSubject];
-// [ErrClosed]; or the log's.
+// Errors: [ErrRunNotFound]; [ErrRunGone] if the log was recreated since, or has lost what it had of
+// the run; [ErrInvalidSubject]; [ErrClosed]; or the log's.
 func (r *Registry) StopRun(ctx context.Context, userID, runID string) error {
 	if ctx == nil {
 		return errNilContext
@@ -396,7 +399,7 @@ func (r *Registry) StopRun(ctx context.Context, userID, runID string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.find(ctx, head); err != nil {
+	if err := f.findForStop(ctx, head); err != nil {
 		return err
 	}
 	_, err = r.append(ctx, eventlog.Record{Subject: f.control, Frame: append(appendRunHeader(nil, runHeader{kind: runStop}), '\n')})
@@ -405,13 +408,20 @@ func (r *Registry) StopRun(ctx context.Context, userID, runID string) error {
 
 // StopRunHandler returns a handler that stops the run whose ID is a parameter of the route, for the
 // user of the request. [Auth.RequireUser] must run before it. Its answers are 204, 404 for a run that
-// the user does not have, 410 for one that is gone, and 503 if the log cannot take the command.
+// the user does not have, 410 for one that is gone, 429 if the user asks more often than
+// [RegistryConfig.MaxOpensPerMinute], and 503 if the log cannot take the command. Requests to
+// [Registry.ControlHandler] count together with these.
 //
 //	r.DELETE("/runs/:id", auth.RequireUser(), registry.StopRunHandler("id"))
 func (r *Registry) StopRunHandler(param string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if UserID(c) == "" {
 			r.refuseWithoutUser(c)
+			return
+		}
+		if after := r.mayControl(UserID(c)); after > 0 {
+			c.Header("Retry-After", strconv.FormatInt(int64(after/time.Second)+1, 10))
+			abortJSON(c, http.StatusTooManyRequests, "too_many_requests", "the runs of this user are stopped too often")
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), headTimeout)
