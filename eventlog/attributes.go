@@ -17,8 +17,6 @@ type Attributes struct {
 	// Expires is the time from which on no stream gets the entry, in milliseconds since 1970; 0 for
 	// never.
 	Expires int64 `json:"expires,omitempty"`
-	// Command names what streams do when they reach the entry; "" for an event.
-	Command string `json:"command,omitempty"`
 }
 
 // HasExpired reports whether no stream gets the entry any more.
