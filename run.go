@@ -20,14 +20,15 @@ import (
 // means off.
 type RunConfig struct {
 	// MaxRuns is the most runs at a time on this node, and MaxRunsPerUser the most of one user. Beyond
-	// them, Run returns [ErrTooManyRuns]. Defaults 1,000 and 16.
+	// them, Run returns [ErrTooManyRuns]. Defaults 1,000 and 8.
 	MaxRuns        int
 	MaxRunsPerUser int
 
 	// MaxBytes is the most that one run may send, in wire form. Beyond it, [Run.Send] returns
 	// [ErrRunTooLarge], and the events from before are kept. The log has its own bounds: an
-	// [eventlog.MemoryLog] of the default size holds 16 MiB of one run, and 64 MiB of everything.
-	// Default 4 MiB.
+	// [eventlog.MemoryLog] of the default size holds 16 MiB of one run, and 64 MiB of everything. With
+	// the defaults, the runs of one user at a time send 8 x 1 MiB, an eighth of that. Those that have
+	// ended stay in the log, so limit how often a user may start one. Default 1 MiB.
 	MaxBytes int
 
 	// FlushInterval is for how long events of a run are gathered into one entry of the log. After a
@@ -38,8 +39,8 @@ type RunConfig struct {
 
 const (
 	defaultMaxRuns        = 1000
-	defaultMaxRunsPerUser = 16
-	defaultMaxRunBytes    = 4 << 20
+	defaultMaxRunsPerUser = 8
+	defaultMaxRunBytes    = 1 << 20
 	defaultFlushInterval  = 50 * time.Millisecond
 )
 

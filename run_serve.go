@@ -121,6 +121,9 @@ func isComplete(end error) bool {
 // event's ID, or with "" from the beginning, and then what comes. Each event has an ID; Data is a
 // string, or nil. It is for handlers that answer in a form of their own.
 //
+// For an event stream, use ServeRun. [ServeSeq] answers 200 before it knows the run, and ends the
+// stream with [DoneID] also after an error. A run that is unknown or has failed would look complete.
+//
 // The sequence ends when the run is done. Otherwise the last pair has an error: [ErrRunStopped],
 // [ErrRunFailed], [ErrRunNotFound], [ErrRunGone], [ErrClosed], the cause of ctx's end, or if the log
 // cannot be read at the beginning, its error. The sequence may be used several times, and each use
