@@ -30,7 +30,7 @@ func newAdmission(cfg RegistryConfig) admission {
 }
 
 // check reports why a stream is not let in. others are the user's streams, total is the number of
-// all. If the user has as many streams as allowed, check returns the oldest, which the new one
+// all, also those that follow runs. If the user has as many streams as allowed, check returns the oldest, which the new one
 // replaces.
 func (a *admission) check(s *Stream, others []*Stream, total int) (oldest *Stream, err error) {
 	if held := len(others) + a.heldBy[s.user]; a.maxPerUser > 0 && held >= a.maxPerUser {
@@ -41,17 +41,26 @@ func (a *admission) check(s *Stream, others []*Stream, total int) (oldest *Strea
 			return nil, fmt.Errorf("%w: %w: hooks of the user's streams have not returned", ReasonOverloaded, ErrTooManyStreams)
 		}
 	}
+	if err := a.checkTotal(total, oldest != nil); err != nil {
+		return nil, err
+	}
+	return oldest, nil
+}
+
+// checkTotal reports why a stream does not get in beside the total of those that there are. replaces
+// says that one of them ends for it.
+func (a *admission) checkTotal(total int, replaces bool) error {
 	// Ended streams may still write to slow clients: there may be as many again.
 	switch held := total + a.held; {
 	case a.maxStreams <= 0:
-	case held >= a.maxStreams && oldest == nil:
-		return nil, fmt.Errorf("%w: %w: the registry has %d; RegistryConfig.MaxStreams allows no more",
+	case held >= a.maxStreams && !replaces:
+		return fmt.Errorf("%w: %w: the registry has %d; RegistryConfig.MaxStreams allows no more",
 			ReasonOverloaded, ErrTooManyStreams, held)
 	case a.served >= 2*a.maxStreams:
-		return nil, fmt.Errorf("%w: %w: the registry writes %d, of which many have ended; it does so for twice "+
+		return fmt.Errorf("%w: %w: the registry writes %d, of which many have ended; it does so for twice "+
 			"RegistryConfig.MaxStreams", ReasonOverloaded, ErrTooManyStreams, a.served)
 	}
-	return oldest, nil
+	return nil
 }
 
 // oldestWithoutHooks returns the oldest stream whose place becomes free when it ends.
@@ -117,7 +126,7 @@ func (r *Registry) tryAttach(s *Stream) (replaced *Stream, err error) {
 		return nil, ReasonShutdown
 	}
 	total, _ := r.subscribers.totals()
-	replaced, err = r.admission.check(s, r.Streams(s.user), total)
+	replaced, err = r.admission.check(s, r.Streams(s.user), total+r.followers.total)
 	if err != nil {
 		return nil, err
 	}

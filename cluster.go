@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/presence"
 )
 
 // cluster is what a registry exchanges with those of other nodes beside the log: messages, which
@@ -61,8 +63,11 @@ func (c *cluster) handle(kind byte, fn func(message []byte)) {
 	c.handlers[kind] = fn
 }
 
+// maxMessageBytes is the most bytes of a message: see [eventlog.SharedLog]. A larger one is forged.
+const maxMessageBytes = 64 << 10
+
 func (c *cluster) dispatch(message []byte) {
-	if len(message) == 0 {
+	if len(message) == 0 || len(message) > maxMessageBytes {
 		return
 	}
 	c.mu.RLock()
@@ -82,9 +87,10 @@ type transients struct {
 
 	held atomic.Int64 // above 0 if an event waits
 
-	mu         sync.Mutex // guards the fields below; held while events are added to log
-	later      []heldTransient
+	mu         sync.Mutex      // guards the fields below; held while events are added to log
+	later      []heldTransient // by the time when they expire
 	laterBytes int
+	next       uint64 // no event of later can go on before this sequence, unless one expires
 }
 
 // heldTransient is an event of another node that has seen more of the registry's log than this
@@ -140,11 +146,13 @@ func (t *transients) addAfter(node string, r eventlog.Record, after uint64, seen
 	defer t.mu.Unlock()
 	t.later = append(t.later, heldTransient{node, r, after, time.Now().Add(transientAge)})
 	t.laterBytes += len(r.Frame)
+	t.next = min(t.next, after)
 	t.held.Store(1) // before seen: who raises it from here on calls release
 	t.releaseLocked(seen())
 	if len(t.later) > maxHeld || t.laterBytes > transientBytes {
 		t.laterBytes -= len(t.later[0].record.Frame)
 		t.later = slices.Delete(t.later, 0, 1)
+		t.next = 0 // the next event of the same node may go on
 	}
 }
 
@@ -160,17 +168,22 @@ func (t *transients) release(seen uint64) {
 
 func (t *transients) releaseLocked(seen uint64) {
 	now := time.Now()
-	var waiting []string // nodes
+	if len(t.later) == 0 || seen < t.next && now.Before(t.later[0].until) {
+		return
+	}
+	t.next = math.MaxUint64
+	waiting := make(map[string]bool) // nodes
 	t.later = slices.DeleteFunc(t.later, func(held heldTransient) bool {
 		switch {
 		case !now.Before(held.until):
-		case held.after <= seen && !slices.Contains(waiting, held.node):
-			t.add(held.record)
-		default:
-			if !slices.Contains(waiting, held.node) {
-				waiting = append(waiting, held.node)
-			}
+		case waiting[held.node]:
 			return false
+		case held.after > seen:
+			waiting[held.node] = true
+			t.next = min(t.next, held.after)
+			return false
+		default:
+			t.add(held.record)
 		}
 		t.laterBytes -= len(held.record.Frame)
 		return true
@@ -225,17 +238,37 @@ func (r *Registry) receiveTransient(message []byte) {
 		lines[i], rest = string(line), after
 	}
 	record := eventlog.Record{Subject: lines[2], Key: lines[3], Frame: rest}
-	if lines[0] == r.cluster.node { // it is delivered already
+	if lines[0] == r.cluster.node || !presence.IsNode(lines[0]) { // the node's own is delivered already
 		return
 	}
 	seen, err := eventlog.ParseCursor(lines[1])
 	kind, _, ok := eventlog.SplitSubject(record.Subject)
 	if err != nil || !ok || !kind.HasEvents() || len(record.Frame) > maxTransientBytes ||
-		record.Key != "" && eventlog.CheckName(record.Key) != nil || eventlog.CheckFrame(record.Frame) != nil {
+		record.Key != "" && eventlog.CheckName(record.Key) != nil || !isFrameOfApplication(record.Frame) {
 		return
 	}
 	if seen.Epoch != r.epoch.Load() {
 		seen.Seq = 0 // of a log that was recreated
 	}
 	r.transients.addAfter(lines[0], record, seen.Seq, r.head.Load)
+}
+
+// isFrameOfApplication reports whether a frame is that of an event which an application can have sent:
+// the event has no ID, and no type of the kit's own.
+func isFrameOfApplication(frame []byte) bool {
+	if eventlog.CheckFrame(frame) != nil {
+		return false
+	}
+	for line := range bytes.Lines(frame) {
+		name, value, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(":"))
+		switch string(name) {
+		case "id":
+			return false
+		case "event":
+			if bytes.HasPrefix(bytes.TrimPrefix(value, []byte(" ")), []byte(reservedTypes)) {
+				return false
+			}
+		}
+	}
+	return true
 }

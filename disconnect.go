@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
@@ -12,7 +13,7 @@ import (
 const disconnectPatience = 250 * time.Millisecond
 
 // Disconnect ends all streams of a user, on every node, and returns how many there were on this
-// node. Events sent before the call are delivered, later ones are not. Streams that are opened after
+// node, not counting those that follow runs. Events sent before the call are delivered, later ones are not. Streams that are opened after
 // it stay open.
 //
 // The client gets sse.close with the reason, or sse.reconnect for a reason of the kit's that asks
@@ -33,9 +34,9 @@ func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason)
 	if err := checkName("user ID", userID); err != nil {
 		return 0, err
 	}
-	streams := r.Streams(userID)
+	streams, followers := r.Streams(userID), r.followersOf(userID)
 	end := func() {
-		for _, s := range streams {
+		for _, s := range slices.Concat(streams, followers) {
 			s.Disconnect(reason)
 		}
 	}
@@ -46,7 +47,7 @@ func (r *Registry) Disconnect(ctx context.Context, userID string, reason Reason)
 		end()
 		return len(streams), err
 	}
-	for _, s := range streams {
+	for _, s := range streams { // followers find the command's place themselves
 		s.endAt(reason.orDisconnected(), at.Seq)
 	}
 	return len(streams), nil

@@ -49,8 +49,9 @@ type RegistryConfig struct {
 
 	// MaxOpensPerMinute is how often one user may open a stream on this node. A client beyond it
 	// is asked to come back later, with [ReasonThrottled]. So clients of one user that keep
-	// replacing each other cost little. Default: eight times MaxStreamsPerUser, which is 128; off
-	// if that is off.
+	// replacing each other cost little. Requests to [Registry.ControlHandler] and
+	// [Registry.StopRunHandler] have the same bound, together. Default: eight times
+	// MaxStreamsPerUser, which is 128; off if that is off.
 	MaxOpensPerMinute int
 
 	// MaxEventBytes is the most bytes of one event in wire form. The log may allow less. All

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -19,14 +20,15 @@ import (
 // means off.
 type RunConfig struct {
 	// MaxRuns is the most runs at a time on this node, and MaxRunsPerUser the most of one user. Beyond
-	// them, Run returns [ErrTooManyRuns]. Defaults 1,000 and 16.
+	// them, Run returns [ErrTooManyRuns]. Defaults 1,000 and 8.
 	MaxRuns        int
 	MaxRunsPerUser int
 
 	// MaxBytes is the most that one run may send, in wire form. Beyond it, [Run.Send] returns
 	// [ErrRunTooLarge], and the events from before are kept. The log has its own bounds: an
-	// [eventlog.MemoryLog] of the default size holds 16 MiB of one run, and 64 MiB of everything.
-	// Default 4 MiB.
+	// [eventlog.MemoryLog] of the default size holds 16 MiB of one run, and 64 MiB of everything. With
+	// the defaults, the runs of one user at a time send 8 x 1 MiB, an eighth of that. Those that have
+	// ended stay in the log, so limit how often a user may start one. Default 1 MiB.
 	MaxBytes int
 
 	// FlushInterval is for how long events of a run are gathered into one entry of the log. After a
@@ -37,8 +39,8 @@ type RunConfig struct {
 
 const (
 	defaultMaxRuns        = 1000
-	defaultMaxRunsPerUser = 16
-	defaultMaxRunBytes    = 4 << 20
+	defaultMaxRunsPerUser = 8
+	defaultMaxRunBytes    = 1 << 20
 	defaultFlushInterval  = 50 * time.Millisecond
 )
 
@@ -97,6 +99,7 @@ type Run struct {
 	// The fields below are those of the goroutine that appends.
 	life       context.Context // ends a moment after the registry's
 	appended   time.Time       // when the log took the last entry
+	alive      time.Time       // when it last appended a sign of life, or began
 	flushed    time.Time       // when events were last appended
 	looked     time.Time       // when commands were last read
 	commandsAt eventlog.Cursor // read through
@@ -245,7 +248,8 @@ func (run *Run) start(ctx context.Context) error {
 	run.id, run.commandsAt = newRunID(head), head
 	run.subject, run.control = run.id.subjects(run.user)
 	_, err = run.registry.append(ctx, eventlog.Record{Subject: run.subject, Frame: append(appendRunHeader(nil, runHeader{kind: runBegin}), '\n')})
-	run.appended, run.looked = time.Now(), time.Now()
+	now := time.Now()
+	run.appended, run.alive, run.looked = now, now, now
 	return err
 }
 
@@ -382,8 +386,8 @@ var errRunExited = errors.New("ginsse: the function of a run did not return")
 // The ctx of the run's function ends then, with the cause [ErrRunStopped], and the run ends when the
 // function has returned. A run that has ended stays as it is.
 //
-// Errors: [ErrRunNotFound]; [ErrRunGone] if the log was recreated since; [ErrInvalidSubject];
-// [ErrClosed]; or the log's.
+// Errors: [ErrRunNotFound]; [ErrRunGone] if the log was recreated since, or has lost what it had of
+// the run; [ErrInvalidSubject]; [ErrClosed]; or the log's.
 func (r *Registry) StopRun(ctx context.Context, userID, runID string) error {
 	if ctx == nil {
 		return errNilContext
@@ -396,7 +400,7 @@ func (r *Registry) StopRun(ctx context.Context, userID, runID string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.find(ctx, head); err != nil {
+	if err := f.findForStop(ctx, head); err != nil {
 		return err
 	}
 	_, err = r.append(ctx, eventlog.Record{Subject: f.control, Frame: append(appendRunHeader(nil, runHeader{kind: runStop}), '\n')})
@@ -405,13 +409,20 @@ func (r *Registry) StopRun(ctx context.Context, userID, runID string) error {
 
 // StopRunHandler returns a handler that stops the run whose ID is a parameter of the route, for the
 // user of the request. [Auth.RequireUser] must run before it. Its answers are 204, 404 for a run that
-// the user does not have, 410 for one that is gone, and 503 if the log cannot take the command.
+// the user does not have, 410 for one that is gone, 429 if the user asks more often than
+// [RegistryConfig.MaxOpensPerMinute], and 503 if the log cannot take the command. Requests to
+// [Registry.ControlHandler] count together with these.
 //
 //	r.DELETE("/runs/:id", auth.RequireUser(), registry.StopRunHandler("id"))
 func (r *Registry) StopRunHandler(param string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if UserID(c) == "" {
 			r.refuseWithoutUser(c)
+			return
+		}
+		if after := r.mayControl(UserID(c)); after > 0 {
+			c.Header("Retry-After", strconv.FormatInt(int64(after/time.Second)+1, 10))
+			abortJSON(c, http.StatusTooManyRequests, "too_many_requests", "the runs of this user are stopped too often")
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), headTimeout)

@@ -21,8 +21,8 @@ const (
 	runEntries  = 1000
 	runDoubling = 220
 
-	// aliveInterval is the longest silence of the node of a run. Other nodes could not tell a longer
-	// one from a crash.
+	// aliveInterval is how often the node of a run appends a sign of life. Other nodes could not tell
+	// a longer silence from a crash. They also find the run by it when its beginning has left the log.
 	aliveInterval = 10 * time.Second
 	// runPatience is for how long a run tries to append to a log that fails. Then the run fails. It
 	// is over before another node declares the run lost.
@@ -57,11 +57,11 @@ func (run *Run) write() {
 			due = run.interval() - now.Sub(run.flushed)
 		}
 		if run.registry.presence != nil && !failed {
-			if now.Sub(run.appended) >= aliveInterval {
+			if now.Sub(run.alive) >= aliveInterval {
 				run.beAlive()
 				continue
 			}
-			due = min(due, aliveInterval-now.Sub(run.appended))
+			due = min(due, aliveInterval-now.Sub(run.alive))
 		}
 		if now.Sub(run.looked) >= controlInterval {
 			run.readCommands()
@@ -116,7 +116,9 @@ func (run *Run) flush() {
 
 // beAlive appends a sign of life.
 func (run *Run) beAlive() {
-	if err := run.append(runAlive, append(appendRunHeader(nil, runHeader{kind: runAlive}), '\n')); err != nil {
+	err := run.append(runAlive, append(appendRunHeader(nil, runHeader{kind: runAlive}), '\n'))
+	run.alive = time.Now() // not before: a log that hangs must not keep the run from reading commands
+	if err != nil {
 		run.mu.Lock()
 		defer run.mu.Unlock()
 		run.failLocked(err)

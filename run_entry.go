@@ -50,6 +50,10 @@ const (
 	runFailed  = "failed"
 )
 
+// maxRunEvents is more than the number of the events of a run. Larger numbers are forged, and could
+// overflow.
+const maxRunEvents = 1 << 50
+
 // runSeparator stands between the events of an entry.
 const runSeparator = ":\n"
 
@@ -77,7 +81,7 @@ func parseRunEntry(e *eventlog.Entry) (h runHeader, events [][]byte) {
 	h.kind = fields[0][1:]
 	if len(fields) > 1 {
 		first, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil {
+		if err != nil || first < 0 || first > maxRunEvents {
 			return runHeader{}, nil
 		}
 		h.first = first
@@ -159,7 +163,7 @@ func parseRunEventID(text string) (id runEventID, ok bool) {
 	}
 	next, err := strconv.ParseInt(number, 10, 64)
 	id = runEventID{after, next}
-	return id, err == nil && next > 0 && id.String() == text
+	return id, err == nil && next > 0 && next <= maxRunEvents && id.String() == text
 }
 
 // parseEvent returns the event of a block in wire form that the kit has encoded, without its blank

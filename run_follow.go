@@ -163,20 +163,43 @@ var errRunPosition = fmt.Errorf("%w: the last event ID is not one of the run's",
 // find returns an error unless the user has the run, or may have had it for so long that the log has
 // lost its beginning.
 func (f *follower) find(ctx context.Context, head eventlog.Cursor) error {
+	_, err := f.readFirst(ctx, head)
+	return err
+}
+
+// readFirst reads the first entry of the run. Without an error, there is an entry or GapTrimmed.
+func (f *follower) readFirst(ctx context.Context, head eventlog.Cursor) (eventlog.Page, error) {
 	if f.run.begin.Epoch == head.Epoch && f.run.begin.Seq > head.Seq {
-		return ErrRunNotFound
+		return eventlog.Page{}, ErrRunNotFound
 	}
 	page, err := f.r.log.Read(ctx, eventlog.Query{Subjects: []string{f.subject}, After: f.run.begin, MaxEntries: 1, MaxBytes: 1}, nil)
 	switch {
-	case err != nil:
-		return err
-	case page.Gap == eventlog.GapTrimmed, len(page.Entries) > 0:
-		return nil
+	case err != nil, page.Gap == eventlog.GapTrimmed, len(page.Entries) > 0:
+		return page, err
 	case page.Gap == eventlog.GapEpoch:
-		return fmt.Errorf("%w: %s", ErrRunGone, page.Gap)
+		return page, fmt.Errorf("%w: %s", ErrRunGone, page.Gap)
 	default:
-		return ErrRunNotFound
+		return page, ErrRunNotFound
 	}
+}
+
+// findForStop is find for a command to the run. A run whose beginning the log has lost must run on
+// this node, or have given a sign of life since: each made-up ID would be another subject of the log.
+func (f *follower) findForStop(ctx context.Context, head eventlog.Cursor) error {
+	if f.r.wakers.has(f.control) {
+		return nil
+	}
+	page, err := f.readFirst(ctx, head)
+	if err != nil || len(page.Entries) > 0 {
+		return err
+	}
+	page, err = f.r.log.Read(ctx, eventlog.Query{
+		Subjects: []string{f.subject}, After: eventlog.Cursor{Epoch: head.Epoch}, Latest: true, MaxEntries: 1, MaxBytes: 1,
+	}, nil)
+	if err == nil && len(page.Entries) == 0 {
+		err = fmt.Errorf("%w: %s", ErrRunGone, eventlog.GapTrimmed)
+	}
+	return err
 }
 
 // follow delivers events until the run, or the right to follow it, has ended.

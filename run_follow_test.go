@@ -120,7 +120,10 @@ func TestFollowerResumesAfterEachEventOfAnEntry(t *testing.T) {
 func TestEightTabsFollowARunAndASlowOneDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		registry := newRegistry(t, ginsse.RegistryConfig{Stream: ginsse.StreamConfig{WriteTimeout: -1}})
+		registry := newRegistry(t, ginsse.RegistryConfig{
+			Stream: ginsse.StreamConfig{WriteTimeout: -1},
+			Run:    ginsse.RunConfig{MaxBytes: 4 << 20},
+		})
 		server := ssetest.NewServer(t, newRunEngine(t, registry))
 		const count = 300
 		run := startRun(t, registry, func(_ context.Context, run *ginsse.Run) error {

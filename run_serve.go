@@ -121,6 +121,9 @@ func isComplete(end error) bool {
 // event's ID, or with "" from the beginning, and then what comes. Each event has an ID; Data is a
 // string, or nil. It is for handlers that answer in a form of their own.
 //
+// For an event stream, use ServeRun. [ServeSeq] answers 200 before it knows the run, and ends the
+// stream with [DoneID] also after an error. A run that is unknown or has failed would look complete.
+//
 // The sequence ends when the run is done. Otherwise the last pair has an error: [ErrRunStopped],
 // [ErrRunFailed], [ErrRunNotFound], [ErrRunGone], [ErrClosed], the cause of ctx's end, or if the log
 // cannot be read at the beginning, its error. The sequence may be used several times, and each use
@@ -203,24 +206,35 @@ func (r *Registry) tryAddFollower(s *Stream) (oldest *Stream, after time.Duratio
 	}
 	list := r.followers.byUser[s.user]
 	full := r.cfg.MaxStreamsPerUser > 0 && len(list) >= r.cfg.MaxStreamsPerUser
-	switch streams, _ := r.subscribers.totals(); {
-	case full && r.cfg.RefuseNewest:
+	if full && r.cfg.RefuseNewest {
 		return nil, 0, fmt.Errorf("%w: the user follows %d runs", ErrTooManyStreams, len(list))
-	case full:
+	}
+	streams, _ := r.subscribers.totals()
+	if err := r.admission.checkTotal(streams+r.followers.total, full); err != nil {
+		return nil, 0, err
+	}
+	if full {
 		oldest = list[0]
 		list = slices.Delete(list, 0, 1)
 		r.followers.total--
-	case r.cfg.MaxStreams > 0 && streams+r.followers.total >= r.cfg.MaxStreams:
-		return nil, 0, fmt.Errorf("%w: %w: RegistryConfig.MaxStreams allows no more than %d", ReasonOverloaded, ErrTooManyStreams, r.cfg.MaxStreams)
 	}
 	r.followers.byUser[s.user] = append(list, s)
 	r.followers.total++
+	r.admission.served++
 	r.active++
 	return oldest, 0, nil
 }
 
+// followersOf returns the streams of a user that follow runs on this node.
+func (r *Registry) followersOf(user string) []*Stream {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.followers.byUser[user])
+}
+
 func (r *Registry) removeFollower(s *Stream) {
 	r.mu.Lock()
+	r.admission.served--
 	list := r.followers.byUser[s.user]
 	if i := slices.Index(list, s); i >= 0 {
 		r.followers.total--

@@ -546,7 +546,7 @@ func TestLongRunIsCompleteForLateComers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &countingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{MaxAge: 48 * time.Hour})}
-		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log, Run: ginsse.RunConfig{MaxBytes: 4 << 20}})
 		server := ssetest.NewServer(t, newRunEngine(t, registry))
 		const count = 24 * 3600 // one each second
 		run := startRun(t, registry, func(_ context.Context, run *ginsse.Run) error {

@@ -169,7 +169,8 @@ func (a *answers) missing(nodes []string) (n int) {
 	return n
 }
 
-// add adds a part of an answer. One that is repeated or not valid is ignored.
+// add adds a part of an answer. One that is repeated or not valid is ignored, and so are names that no
+// stream can have.
 func (a *answers) add(encoded []byte) {
 	var part answer
 	if json.Unmarshal(encoded, &part) != nil || part.Count < 0 || !presence.IsNode(part.Node) {
@@ -189,9 +190,10 @@ func (a *answers) add(encoded []byte) {
 		a.parts[part.Node] = nil
 	}
 	for _, s := range part.Streams {
-		if eventlog.CheckName(s.UserID) != nil || len(s.ID) > maxStreamIDBytes {
+		if eventlog.CheckName(s.UserID) != nil || eventlog.CheckName(s.ID) != nil || len(s.ID) > maxStreamIDBytes {
 			continue
 		}
+		s.Topics = slices.DeleteFunc(s.Topics, func(topic string) bool { return eventlog.CheckName(topic) != nil })
 		s.Node = part.Node
 		a.streams = append(a.streams, s)
 	}

@@ -50,6 +50,13 @@ func (m *wakers) add(subject string, w *waker) (remove func()) {
 	}
 }
 
+// has reports whether anything waits for entries of a subject. Only a run waits for commands to it.
+func (m *wakers) has(subject string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.bySubject[subject]) > 0
+}
+
 // wake wakes up what waits for entries of a subject, or with "" of any.
 func (m *wakers) wake(subject string) {
 	m.mu.RLock()

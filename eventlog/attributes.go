@@ -19,8 +19,6 @@ type Attributes struct {
 	Expires int64 `json:"expires,omitempty"`
 	// Seen is the sequence up to which the sender of a transient event had seen the log.
 	Seen uint64 `json:"seen,omitempty"`
-	// Command names what streams do when they reach the entry; "" for an event.
-	Command string `json:"command,omitempty"`
 }
 
 // HasExpired reports whether no stream gets the entry any more.

@@ -78,7 +78,7 @@ func (e *Entry) extraCost() (bytes int) {
 		bytes += len(e.Key) + overhead
 	}
 	if a := e.Attributes; a != nil {
-		bytes += len(a.Except) + len(a.Command) + overhead
+		bytes += len(a.Except) + overhead
 	}
 	return bytes
 }

@@ -72,7 +72,7 @@ func TestMemoryLogFreesReplacedEntries(t *testing.T) {
 // What an entry counts for is given back, also if its frame had attributes.
 func TestMemoryLogCountsWhatItHolds(t *testing.T) {
 	t.Parallel()
-	attributes := eventlog.Attributes{Except: "stream", Command: "end", Expires: 1}
+	attributes := eventlog.Attributes{Except: "stream", Expires: 1}
 	frame := append(attributes.Append(nil), "data: x\n\n"...)
 	log := newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: 2})
 	appendTo(t, log, eventlog.Record{Subject: "topic:t", Key: "k", Frame: frame})
