@@ -147,6 +147,9 @@ func (f *follower) begin(ctx context.Context, lastID string) (end, err error) {
 		return nil, nil
 	}
 	if lastID == "" {
+		if f.at.Epoch == head.Epoch && f.at.Seq < head.Seq {
+			return nil, errRunUnread
+		}
 		return ErrRunNotFound, nil
 	}
 	switch err := f.find(ctx, head); {
@@ -178,10 +181,15 @@ func (f *follower) readFirst(ctx context.Context, head eventlog.Cursor) (eventlo
 		return page, err
 	case page.Gap == eventlog.GapEpoch:
 		return page, fmt.Errorf("%w: %s", ErrRunGone, page.Gap)
+	case page.Through.Seq < head.Seq && !page.More:
+		return page, errRunUnread
 	default:
 		return page, ErrRunNotFound
 	}
 }
+
+// errRunUnread: the node has lost its log since it has asked for the head.
+var errRunUnread = errors.New("ginsse: the run could not be read up to the head of the log")
 
 // findForStop is find for a command to the run. A run whose beginning the log has lost must run on
 // this node, or have given a sign of life since: each made-up ID would be another subject of the log.
