@@ -312,6 +312,7 @@ func sharedMutants() []wrongLog {
 		{"readers_skip_a_backlog_at_the_peer", load, faulty(faultPeerSkipsBacklog)},
 		{"readers_resume_nothing_of_others", load, faulty(faultPeerHasItsOwnPositions)},
 
+		{"followers_at_the_peer_not_woken", "runs_are_followed_at_all_nodes", faulty(faultPeerIsNotWoken)},
 		{"streams_at_the_peer_not_woken", share, faulty(faultPeerIsNotWoken)},
 		{"streams_at_the_peer_have_other_ids", share, faulty(faultPeerHasItsOwnPositions)},
 		{"streams_skip_a_backlog", keep, faulty(faultPeerSkipsBacklog)},
@@ -345,6 +346,8 @@ func sharedMutants() []wrongLog {
 		{"restart_leaves_the_head", restart, faulty(faultHeadWhilePartitioned)},
 		{"restart_moves_streams_back", open, faulty(faultPartitionMovesBack)},
 		{"restart_is_a_gap_of_streams", open, partitionIsAGap()},
+		{"restart_forgets_an_entry_of_a_run", "runs_outlive_a_restart", faulty(faultRestartForgets)},
+		{"restart_is_a_gap_of_followers", "runs_outlive_a_restart", partitionIsAGap()},
 		{"restart_forgets_receivers", messages, faulty(faultRestartForgetsReceivers)},
 		{"restart_hides_a_command", ends, faulty(faultReconnectIsNotReported)},
 
