@@ -153,7 +153,7 @@ func (r *run) resumeSQLite(ctx context.Context) (err error) {
 	return r.withFilled(ctx, db, sqllog.OpenSQLite, []string{
 		// 186 is what a row counts, about.
 		fmt.Sprintf(`with recursive rows (n) as (values (1) union all select n + 1 from rows where n < %d)
-			insert into ginsse_log (subject, frame, total) select %s, cast('data: ' || substr(n || '%s', 1, 100) || char(10, 10) as blob), 186 * n from rows`,
+			insert into ginsse_log (subject, frame, total, net) select %s, cast('data: ' || substr(n || '%s', 1, 100) || char(10, 10) as blob), 186 * n, 186 * n from rows`,
 			total, subjects("cast"), string(data(0))[1:]),
 		`pragma wal_checkpoint(truncate)`,
 	}, func(recent, old *sqllog.Log) error { return r.resume(ctx, "Resuming on SQLite", recent, old, db) })

@@ -151,7 +151,7 @@ func (a *application) withLog(ctx context.Context, open func(context.Context, *s
 // moveAll moves all of the inbox into the log, in steps.
 const moveAll = `do $$ begin
 	loop
-		perform ginsse_step(null::text, null::text, null::text, null::bytea, true);
+		perform ginsse_step(null::text, null::text, null::text, null::text, null::text, null::bytea, true);
 		commit;
 		exit when not exists (select from ginsse_inbox);
 	end loop;
