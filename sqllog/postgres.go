@@ -62,7 +62,17 @@ func (p *postgres) check(ctx context.Context) error {
 	return nil
 }
 
-func (p *postgres) migrate(ctx context.Context, version int) (err error) {
+func (p *postgres) migrate(ctx context.Context, version int) error {
+	for attempt := 1; ; attempt++ {
+		err := p.tryMigrate(ctx, version)
+		// Open nodes and senders may take the same locks in another order. Postgres ends one of the two.
+		if err == nil || attempt == 3 || !strings.Contains(err.Error(), "deadlock detected") {
+			return err
+		}
+	}
+}
+
+func (p *postgres) tryMigrate(ctx context.Context, version int) (err error) {
 	has, err := p.version(ctx, p.db)
 	if err != nil || has >= version {
 		return err
