@@ -43,7 +43,8 @@ func TestHandlersOfReplacedStreamsAreBounded(t *testing.T) {
 	for range 6 * most {
 		stalledGet(t, server, "/events", http.Header{"X-User": {"alice"}, "Last-Event-Id": {first.ID}})
 	}
-	if n := peak.Load(); n > 2*most+2 {
+	// The handlers of refused ones may return a moment after the client has its answer.
+	if n := peak.Load(); n > 3*most {
 		t.Errorf("%d handlers at a time, with MaxStreams %d", n, most)
 	}
 }

@@ -249,6 +249,10 @@ func (c *course) follow(t *testing.T) {
 			}
 		}
 		stream.Close()
+		rest, _ := stream.WaitEnd() // its last event ID is after them
+		for _, e := range rest {
+			c.take(t, page, e)
+		}
 		lastEventID = stream.LastEventID()
 		c.pause(20_000)
 	}
