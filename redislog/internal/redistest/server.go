@@ -4,7 +4,6 @@ package redistest
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -147,13 +146,11 @@ func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	s.Kill(t)
 	s.start(t)
-	client := s.Client(t)
-	defer client.Close()
 	until(t, "an answer of the server", func() bool {
 		if s.ended() {
 			t.Fatalf("the server has ended:\n%s", s.stopped())
 		}
-		return client.Ping(t.Context()).Err() == nil
+		return s.try(t, "PING").Err() == nil
 	})
 }
 
@@ -210,7 +207,7 @@ func (s *Server) end(t testing.TB, signal syscall.Signal) {
 		t.Error(err)
 	}
 	if text := s.stopped(); t.Failed() {
-		t.Logf("the server at %s wrote:\n%s", s.Addr(), lastLines(text, 30))
+		t.Logf("the server at %s wrote:\n%s", s.Addr(), lastLines(text, 12))
 	}
 	s.frozen = false
 }
@@ -265,11 +262,19 @@ func (s *Server) ClientThrough(t testing.TB, address string) *redis.Client {
 // do sends a command to the server.
 func (s *Server) do(t testing.TB, command ...any) {
 	t.Helper()
-	client := s.Client(t)
-	defer client.Close()
-	if err := client.Do(t.Context(), command...).Err(); err != nil {
+	if err := s.try(t, command...).Err(); err != nil {
 		t.Fatalf("%v: %v", command, err)
 	}
+}
+
+// try sends a command to the server once.
+func (s *Server) try(t testing.TB, command ...any) *redis.Cmd {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{
+		Addr: s.Addr(), Password: s.password, MaxRetries: -1, DialerRetries: 1, ReadTimeout: time.Second,
+	})
+	defer client.Close()
+	return client.Do(t.Context(), command...)
 }
 
 // Set changes a setting of the server while it runs.
@@ -305,11 +310,7 @@ func (s *Server) Promote(t testing.TB) {
 // Info returns a field of the server's INFO; "" if the server does not answer.
 func (s *Server) Info(t testing.TB, field string) string {
 	t.Helper()
-	client := s.Client(t)
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	text, _ := client.Info(ctx).Result()
+	text, _ := s.try(t, "INFO", "everything").Text()
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), field+":"); ok {
 			return value

@@ -1,0 +1,56 @@
+//go:build linux
+
+package redistest_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/ginsse/ginsse/redislog/internal/redistest"
+)
+
+func TestSentinelsPromoteTheReplica(t *testing.T) {
+	const password = "requirepass secret\nmasterauth secret"
+	master, replica := redistest.Start(t, password), redistest.Start(t, password)
+	replica.Follow(t, master.Addr())
+	sentinels := redistest.StartSentinels(t, master, 1)
+	client := sentinels.Client(t)
+	set(t, client, "k")
+	if replies, err := client.Wait(t.Context(), 1, 0).Result(); err != nil || replies != 1 {
+		t.Fatal(replies, err)
+	}
+	master.Kill(t)
+	sentinels.AwaitMaster(t, replica)
+	if !has(t, client, "k") {
+		t.Error("the key is not there")
+	}
+	master.Restart(t)
+	master.AwaitLink(t) // Sentinel has it follow the new master
+	if role := master.Info(t, "role"); role != "slave" {
+		t.Errorf("the old master has the role %q", role)
+	}
+}
+
+func TestClusterHasAllSlots(t *testing.T) {
+	for _, program := range redistest.Programs(t) {
+		client := redistest.StartClusterProgram(t, program, false).Client(t)
+		for i := range 20 {
+			set(t, client, fmt.Sprint("k", i))
+		}
+	}
+}
+
+func TestClusterPromotesTheReplica(t *testing.T) {
+	c := redistest.StartCluster(t, true)
+	client := c.Client(t)
+	set(t, client, "{x}k")
+	owner := c.Owner(t, "{x}k")
+	if replies, err := c.Masters[owner].Client(t).Wait(t.Context(), 1, 0).Result(); err != nil || replies != 1 {
+		t.Fatal(replies, err)
+	}
+	c.Masters[owner].Kill(t)
+	c.AwaitFailover(t, owner)
+	if fresh := c.Client(t); !has(t, fresh, "{x}k") {
+		t.Error("the key is not there")
+	}
+}
