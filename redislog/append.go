@@ -1,0 +1,266 @@
+package redislog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/ginsse/ginsse/eventlog"
+)
+
+// pendingRecord is a record that waits for its place in the log.
+type pendingRecord struct {
+	record   eventlog.Record
+	deadline time.Time // until when its caller waits
+
+	at   eventlog.Cursor
+	done chan error // has room for one
+}
+
+const (
+	// maxBatch is the most records of a batch.
+	maxBatch = 256
+	// maxBatchBytes is the size of a batch that takes no more records.
+	maxBatchBytes = 1 << 20
+	// keepBatch is how long Redis knows the last batch of a node. It is not sent again later.
+	keepBatch = eventlog.DedupWindow
+	// keepKeysLonger is how much longer the newest entries of keys are known than they are kept.
+	keepKeysLonger = time.Minute
+)
+
+// Append implements [eventlog.Log]. Calls that wait at the same time share a request. Append waits
+// until Redis has the event, with [Config.Wait] until replicas have it, and until this node has read
+// it. The end of ctx ends the wait. If ctx has no deadline, [Config.AppendTimeout] is one. The event is
+// stored once, however often it has to be sent.
+//
+// Errors: [ErrUnavailable], after which it is not known whether the event was stored;
+// [ErrNotVisible]; [ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge]
+// nothing was stored.
+func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
+	if err := l.cfg.check(r); err != nil {
+		return eventlog.Cursor{}, err
+	}
+	ctx, cancel := bound(ctx, l.cfg.AppendTimeout)
+	defer cancel()
+	generation := l.window.Generation()
+	// The frame belongs to the caller again when Append returns, which may be before it is stored.
+	p := &pendingRecord{record: r, done: make(chan error, 1)}
+	p.record.Frame = append([]byte(nil), r.Frame...)
+	p.deadline, _ = ctx.Deadline()
+	select {
+	case l.waiting <- p:
+	case <-ctx.Done():
+		return eventlog.Cursor{}, fmt.Errorf("%w: appending: %w", ErrUnavailable, ctx.Err())
+	case <-l.life.Done():
+		return eventlog.Cursor{}, ErrClosed
+	}
+	select {
+	case err := <-p.done:
+		if err != nil {
+			return eventlog.Cursor{}, err
+		}
+	case <-ctx.Done():
+		return eventlog.Cursor{}, fmt.Errorf("%w: appending: %w", ErrUnavailable, ctx.Err())
+	}
+	return l.awaitEntry(ctx, generation, p.at)
+}
+
+// awaitEntry waits until Read sees an entry that Redis has.
+func (l *Log) awaitEntry(ctx context.Context, generation uint64, at eventlog.Cursor) (eventlog.Cursor, error) {
+	for {
+		visible, err := l.window.Wait(ctx, generation, at.Seq, at.Check)
+		switch now := l.window.Generation(); {
+		case err == nil:
+			return visible, nil
+		case errors.Is(err, eventlog.ErrNotHeld): // for example, a repeat that has left the memory
+			return at, nil
+		case errors.Is(err, eventlog.ErrReplaced) && now != generation:
+			generation = now // the entry may be of the log that the window has now
+		case errors.Is(err, eventlog.ErrClosed):
+			return eventlog.Cursor{}, ErrClosed
+		default:
+			return eventlog.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
+		}
+	}
+}
+
+// appender stores records, all that wait in one batch. While a batch is on its way, the next records
+// gather.
+func (l *Log) appender() {
+	for number := 1; ; number++ {
+		select {
+		case p := <-l.waiting:
+			batch := l.gather(p)
+			err := l.storeBatch(number, batch)
+			for _, p := range batch {
+				p.done <- err
+			}
+		case <-l.life.Done():
+			return
+		}
+	}
+}
+
+// gather returns the records that wait.
+func (l *Log) gather(first *pendingRecord) []*pendingRecord {
+	batch, bytes := []*pendingRecord{first}, len(first.record.Frame)
+	for len(batch) < maxBatch && bytes < maxBatchBytes {
+		select {
+		case p := <-l.waiting:
+			batch, bytes = append(batch, p), bytes+len(p.record.Frame)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// storeBatch sends a batch until Redis has it, or until no caller waits for it any more. By its number,
+// Redis knows one that it has.
+func (l *Log) storeBatch(number int, batch []*pendingRecord) error {
+	deadline := time.Now().Add(keepBatch / 2)
+	if last := latest(batch); last.Before(deadline) {
+		deadline = last
+	}
+	ctx, cancel := context.WithDeadline(l.life, deadline)
+	defer cancel()
+	a := l.newAppend(l.keys.batch, number)
+	for _, p := range batch {
+		a.add(p.record)
+	}
+	call := appendScript.call(a.keys, a.args...)
+	for {
+		ids, err := l.sendBatch(ctx, call)
+		switch {
+		case err == nil && len(ids) == len(batch):
+			for i, p := range batch {
+				p.at = ids[i]
+			}
+			return nil
+		case err == nil:
+			return fmt.Errorf("%w: appending: %w", ErrUnavailable, errForm)
+		case errors.Is(err, ErrNotVisible) && ctx.Err() != nil, !isTemporary(err):
+			return fmt.Errorf("%w: appending: %w", ErrUnavailable, err)
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			switch {
+			case l.life.Err() != nil:
+				return ErrClosed
+			case errors.Is(err, ErrNotVisible):
+				return err
+			}
+			return fmt.Errorf("%w: appending: %w: %w", ErrUnavailable, ctx.Err(), err)
+		}
+	}
+}
+
+func latest(batch []*pendingRecord) (last time.Time) {
+	for _, p := range batch {
+		if p.deadline.After(last) {
+			last = p.deadline
+		}
+	}
+	return last
+}
+
+// sendBatch sends a batch once. It returns the positions of its records.
+func (l *Log) sendBatch(ctx context.Context, call []any) (at []eventlog.Cursor, err error) {
+	err = l.server.do(ctx, func(ctx context.Context, client *redis.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		var wait [][]any
+		if l.cfg.Wait > 0 {
+			wait = [][]any{{"wait", l.cfg.Wait, (requestTimeout / 2).Milliseconds()}}
+		}
+		answer, rest, err := appendScript.run(ctx, client, call, wait...)
+		if err != nil {
+			return err
+		}
+		if at, err = l.parsePositions(answer); err != nil {
+			return err
+		}
+		if l.cfg.Wait > 0 {
+			if have, _ := rest[0].(int64); have < int64(l.cfg.Wait) {
+				return fmt.Errorf("%w: %d replicas have it, and Config.Wait is %d", ErrNotVisible, have, l.cfg.Wait)
+			}
+		}
+		return nil
+	})
+	return at, err
+}
+
+// parsePositions reads the answer of append.lua.
+func (l *Log) parsePositions(answer any) ([]eventlog.Cursor, error) {
+	pair, _ := answer.([]any)
+	if len(pair) != 2 {
+		return nil, errForm
+	}
+	epoch, _ := pair[0].(string)
+	ids, _ := pair[1].([]any)
+	at := make([]eventlog.Cursor, len(ids))
+	for i, id := range ids {
+		text, _ := id.(string)
+		var err error
+		if at[i], err = parseID(l.epochOf(epoch), text); err != nil {
+			return nil, err
+		}
+	}
+	return at, nil
+}
+
+// appendCall holds the keys and the arguments of append.lua.
+type appendCall struct {
+	log  *Log
+	keys []string
+	args []any
+	at   map[string]int // index of a key in keys, from 1
+}
+
+// newAppend returns a call without records; with number 0 for a transaction.
+func (l *Log) newAppend(batch string, number int) *appendCall {
+	a := &appendCall{log: l, keys: []string{l.keys.entries, l.keys.state, batch}, at: make(map[string]int)}
+	var of any = number
+	if number == 0 {
+		of = ""
+	}
+	a.args = append(a.args, newEpochText(), of, keepBatch.Milliseconds(), (l.cfg.MaxAge + keepKeysLonger).Milliseconds(), l.first.Load())
+	return a
+}
+
+func (a *appendCall) add(r eventlog.Record) {
+	newest, repeat := 0, 0
+	if r.Key != "" {
+		newest = a.index(a.log.keys.newest(r.Subject))
+	}
+	if r.DedupKey != "" {
+		repeat = a.index(a.log.keys.repeat(r.Subject, r.DedupKey))
+	}
+	check := max(rand.Uint32(), 1)
+	a.args = append(a.args, r.Subject, r.Key, r.Frame, check, newest, repeat)
+}
+
+// index returns the index of a key.
+func (a *appendCall) index(key string) int {
+	if a.at[key] == 0 {
+		a.keys = append(a.keys, key)
+		a.at[key] = len(a.keys)
+	}
+	return a.at[key]
+}
+
+// newest is the key of the newest entries of a subject's keys: a sorted set of keys by number.
+func (k *keys) newest(subject string) string { return k.prefix + "keys:" + subject }
+
+// repeat is the key of a record with a DedupKey: the ID of its entry.
+func (k *keys) repeat(subject, dedupKey string) string {
+	hash := sha256.Sum256([]byte(subject + "\x00" + dedupKey)) // neither has a zero byte
+	return k.prefix + "repeat:" + hex.EncodeToString(hash[:16])
+}

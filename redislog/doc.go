@@ -1,0 +1,2 @@
+// Package redislog is an [eventlog.Log] on Redis Streams.
+package redislog

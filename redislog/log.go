@@ -1,0 +1,203 @@
+package redislog
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/ginsse/ginsse/eventlog"
+)
+
+// Log is an [eventlog.SharedLog] in Redis. It lives until [Log.Close].
+//
+// Concurrency: all methods may be called from several goroutines.
+//
+// Errors: [ErrUnavailable] while Redis does not answer, [ErrClosed] after Close.
+type Log struct {
+	cfg    Config // defaults filled in
+	server *server
+	keys   keys
+	window *eventlog.Window // has a lock of its own
+	older  older
+
+	waiting  chan *pendingRecord // records for the appender
+	first    atomic.Uint64       // the first number that was left when the log was last trimmed
+	total    atomic.Int64        // bytes of all entries up to the last one that the tail has read
+	messages messages
+
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	running sync.WaitGroup // the log's goroutines, and reads from Redis
+	closing sync.Mutex     // held while the log is closed, and while a read begins
+
+	failure atomic.Pointer[error] // why Redis cannot be read; nil while it can
+	warned  sync.Once             // about entries that are not events
+}
+
+// keys are the names of the log's keys.
+type keys struct{ prefix, entries, state, batch string }
+
+const (
+	// contactTimeout is how long the node counts as connected after Redis has answered.
+	contactTimeout = 2 * time.Second
+	// requestTimeout bounds one request.
+	requestTimeout = time.Second
+	// storeReads is the most pages that are read from Redis at the same time.
+	storeReads = 4
+)
+
+// Open opens the log in the Redis of a client: a *redis.Client, also one of Sentinel, or a
+// *redis.ClusterClient. The log makes its keys if they are missing. It uses connections of its own,
+// with the addresses and credentials of the client, and a subscription of the client. The client
+// stays the caller's, who closes it after the log.
+//
+// Open returns when this node has read the recent events. The end of ctx ends it; without a deadline
+// it takes 30 s at most.
+//
+// Errors: [ErrUnavailable]; one that names a setting that is wrong; one for a Redis before 6.2, or
+// with a maxmemory-policy that may evict the log.
+func Open(ctx context.Context, client redis.UniversalClient, cfg Config) (_ *Log, err error) {
+	if err := cfg.resolve(); err != nil {
+		return nil, err
+	}
+	if client == nil {
+		return nil, errors.New("redislog: the client is nil")
+	}
+	name := func(key string) string { return cfg.Prefix + key }
+	l := &Log{
+		cfg:     cfg,
+		keys:    keys{prefix: cfg.Prefix, entries: name("log"), state: name("state"), batch: name("batch:" + rand.Text())},
+		waiting: make(chan *pendingRecord),
+	}
+	l.server = &server{application: client, key: l.keys.entries}
+	l.older.log = l
+	l.window = eventlog.NewWindow(eventlog.WindowConfig{Store: store{l}, ContactTimeout: contactTimeout, StoreReads: storeReads})
+	l.life, l.end = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			_ = l.Close()
+			err = fmt.Errorf("redislog: %w", err)
+		}
+	}()
+	ctx, cancel := bound(ctx, openTimeout)
+	defer cancel()
+	server, err := l.server.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkServer(ctx, server); err != nil {
+		return nil, err
+	}
+	if err := l.subscribe(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	caughtUp := make(chan struct{})
+	l.running.Go(func() { l.tail(sync.OnceFunc(func() { close(caughtUp) })) })
+	select {
+	case <-caughtUp:
+	case <-ctx.Done():
+		return nil, errors.Join(l.disconnected(), ctx.Err())
+	}
+	l.running.Go(l.appender)
+	l.running.Go(l.poster)
+	l.running.Go(l.trimmer)
+	return l, nil
+}
+
+// Close ends the log. It returns when the log no longer uses Redis. Calls of Append, Head and Read in
+// progress end with an error. Close may be repeated.
+func (l *Log) Close() error {
+	l.closing.Lock()
+	l.end()
+	l.closing.Unlock()
+	l.server.close()
+	l.unsubscribe()
+	l.running.Wait()
+	l.window.Close()
+	return nil
+}
+
+// Ready returns nil if Redis has answered within the last 2 s. Otherwise the error says why not. A
+// health endpoint returns it. Ready makes no request.
+func (l *Log) Ready() error {
+	switch {
+	case l.life.Err() != nil:
+		return ErrClosed
+	case !l.window.HasContact():
+		return l.disconnected()
+	}
+	return nil
+}
+
+func (l *Log) disconnected() error {
+	if err := l.failure.Load(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, *err)
+	}
+	return fmt.Errorf("%w: it does not answer", ErrUnavailable)
+}
+
+// setFailure notes why Redis cannot be read; nil if it can. It logs the first failure of several, and
+// their end.
+func (l *Log) setFailure(err error) {
+	before := l.failure.Load()
+	switch {
+	case err != nil:
+		l.failure.Store(&err)
+		if before == nil {
+			l.cfg.Logger.Warn("cannot read the log in Redis", slog.Any("error", err))
+		}
+	case before != nil:
+		l.failure.Store(nil)
+		l.cfg.Logger.Info("reading the log in Redis again")
+	}
+}
+
+// Head implements [eventlog.Log]. It asks Redis for its last number, and waits until this node has
+// read up to there, for 4 s at most. Calls share requests.
+//
+// Errors: [ErrUnavailable], at once without contact; [ErrClosed].
+func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
+	at, err := l.window.Head(ctx)
+	return at, l.wrap("asking for the head", err)
+}
+
+// Read implements [eventlog.Log]. Positions near the head are read from memory. For older ones, the
+// log reads all events since then, in parts that readers share. Read returns after about 4 s at most.
+// With [eventlog.Query.NoWait] it sends no request.
+//
+// Errors: [ErrUnavailable]; [eventlog.ErrWouldWait] with NoWait; [ErrClosed].
+func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
+	page, err := l.window.Read(ctx, q, dst)
+	if err != nil {
+		return eventlog.Page{}, l.wrap("reading", err)
+	}
+	return page, nil
+}
+
+// Watch implements [eventlog.Log]. fn runs on a goroutine of the log, under no lock.
+func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) { return l.window.Watch(fn) }
+
+// wrap returns an error of the window as one of the log.
+func (l *Log) wrap(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, eventlog.ErrClosed), l.life.Err() != nil:
+		return ErrClosed
+	case errors.Is(err, eventlog.ErrWouldWait):
+		return err // Redis was not asked
+	case errors.Is(err, eventlog.ErrDisconnected):
+		return l.disconnected()
+	default:
+		return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+	}
+}
+
+var _ eventlog.SharedLog = (*Log)(nil)

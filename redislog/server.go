@@ -1,0 +1,297 @@
+package redislog
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/ginsse/ginsse/eventlog"
+)
+
+// server finds the server that has the log, and connects to it: the master that the client of the
+// application knows, by its address, from Sentinel or from the cluster. The connections are not those
+// of the application, which may have other timeouts, and may be busy.
+type server struct {
+	application redis.UniversalClient
+	key         string // of the entries
+
+	mu     sync.Mutex // guards the fields below
+	client *redis.Client
+	closed bool
+}
+
+// poolSize is enough for the tail, the appender, the poster, the trimmer, Head and storeReads.
+const poolSize = 16
+
+// get returns a client of the server. Its requests end with their contexts, and are not repeated.
+func (s *server) get(ctx context.Context) (*redis.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if s.client != nil {
+		return s.client, nil
+	}
+	var of *redis.Client
+	switch application := s.application.(type) {
+	case *redis.Client:
+		of = application
+	case *redis.ClusterClient:
+		var err error
+		if of, err = application.MasterForKey(ctx, s.key); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("a client of type %T is not supported; give a *redis.Client or a *redis.ClusterClient", application)
+	}
+	options := *of.Options()
+	options.ContextTimeoutEnabled = true
+	options.MaxRetries = -1
+	options.Protocol = 2 // its answers have one form
+	options.PoolSize, options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = poolSize, 0, 0, 0
+	options.PoolTimeout, options.DialTimeout = requestTimeout, requestTimeout
+	options.ReadTimeout, options.WriteTimeout = requestTimeout, requestTimeout
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	s.client = redis.NewClient(&options)
+	return s.client, nil
+}
+
+// forget has get look for the server again, after an error of a client.
+func (s *server) forget(ctx context.Context, client *redis.Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client == nil || s.client != client {
+		return
+	}
+	_ = s.client.Close() // its connections are not used any more
+	s.client = nil
+	if cluster, ok := s.application.(*redis.ClusterClient); ok {
+		cluster.ReloadState(ctx)
+	}
+}
+
+func (s *server) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil {
+		_ = s.client.Close()
+	}
+	s.client, s.closed = nil, true
+}
+
+// do sends a request to the server.
+func (s *server) do(ctx context.Context, request func(ctx context.Context, client *redis.Client) error) error {
+	client, err := s.get(ctx)
+	if err != nil {
+		return err
+	}
+	if err = request(ctx, client); err != nil && isElsewhere(err) {
+		s.forget(ctx, client)
+	}
+	return err
+}
+
+// isElsewhere reports whether the error may be that the server does not have the log any more.
+func isElsewhere(err error) bool {
+	if errors.Is(err, errNoMaster) {
+		return true
+	}
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return !errors.Is(err, context.Canceled) // there was no answer
+	}
+	return isTemporary(err)
+}
+
+// isTemporary reports whether another attempt may succeed.
+func isTemporary(err error) bool {
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return true
+	}
+	for _, code := range []string{
+		"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "UNBLOCKED", "NOREPLICAS", "BUSY", "NOSCRIPT",
+	} {
+		if strings.Contains(answer.Error(), code+" ") { // in an error of a script, the code is not the first word
+			return true
+		}
+	}
+	return false
+}
+
+// script is a script with its SHA-1. A server that does not have it yet gets the text.
+type script struct{ *redis.Script }
+
+var (
+	//go:embed begin.lua
+	beginLua string
+	//go:embed state.lua
+	stateLua string
+	//go:embed append.lua
+	appendLua string
+	//go:embed trim.lua
+	trimLua string
+
+	stateScript  = script{redis.NewScript(beginLua + stateLua)}
+	appendText   = beginLua + appendLua
+	appendScript = script{redis.NewScript(appendText)}
+	trimScript   = script{redis.NewScript(trimLua)}
+)
+
+// call is the command that runs a script.
+func (s script) call(keys []string, args ...any) []any {
+	command := append(make([]any, 0, 3+len(keys)+len(args)), "evalsha", s.Hash(), len(keys))
+	for _, key := range keys {
+		command = append(command, key)
+	}
+	return append(command, args...)
+}
+
+// run runs a script together with other commands. It returns their answers.
+func (s script) run(ctx context.Context, client pipeliner, call []any, others ...[]any) (answer any, rest []any, err error) {
+	for loaded := false; ; loaded = true {
+		pipe := client.Pipeline()
+		first := pipe.Do(ctx, call...)
+		for _, other := range others {
+			pipe.Do(ctx, other...)
+		}
+		all, _ := pipe.Exec(ctx) // its error is that of one of the commands
+		answer, err = first.Result()
+		if !loaded && redis.HasErrorPrefix(err, "NOSCRIPT") {
+			if err := s.Load(ctx, client).Err(); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, one := range all[1:] {
+			if err := one.Err(); err != nil {
+				return nil, nil, err
+			}
+			rest = append(rest, one.(*redis.Cmd).Val()) //nolint:forcetypeassert // pipe.Do makes it
+		}
+		return answer, rest, nil
+	}
+}
+
+// pipeliner is a client, or one of its connections.
+type pipeliner interface {
+	redis.Scripter
+	Pipeline() redis.Pipeliner
+}
+
+// state is what a server says about the log and about itself.
+type state struct {
+	epoch  string // of the log
+	base   uint64 // the number before the first one
+	last   eventlog.Cursor
+	total  int64
+	replid string // of the server that took the log's last state, as the log knows it
+
+	server replication
+}
+
+// replication is what a server says about its place in replication.
+type replication struct {
+	id        string // of its history
+	before    string // of the history that it followed before it was promoted; zeros if it was not
+	appending bool   // it keeps its commands in a file
+}
+
+var (
+	errNoMaster = errors.New("the server is not the master")
+	errForm     = errors.New("Redis answers in an unknown form") //nolint:staticcheck // a name
+)
+
+// change is how askState changes the state of the log, if that is still as it was.
+type change struct {
+	of       state // that the caller has seen
+	newEpoch bool
+}
+
+// askState asks the server for the state of the log, and makes the log if it is missing.
+func (l *Log) askState(ctx context.Context, client pipeliner, c change) (now state, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	newEpoch := 0
+	if c.newEpoch {
+		newEpoch = 1
+	}
+	call := stateScript.call([]string{l.keys.entries, l.keys.state}, newEpochText(), c.of.epoch, c.of.replid, c.of.server.id, newEpoch)
+	answer, rest, err := stateScript.run(ctx, client, call, []any{"info", "replication"}, []any{"info", "persistence"})
+	if err != nil {
+		return now, err
+	}
+	info := parseInfo(fmt.Sprint(rest...))
+	if info["role"] != "master" {
+		return now, errNoMaster
+	}
+	fields, ok := answer.([]any)
+	if !ok || len(fields) != 6 {
+		return now, errForm
+	}
+	text := func(i int) string { t, _ := fields[i].(string); return t }
+	now = state{epoch: text(0), replid: text(5), server: replication{
+		id: info["master_replid"], before: info["master_replid2"], appending: info["aof_enabled"] == "1",
+	}}
+	now.last.Epoch = l.epochOf(now.epoch)
+	var check uint64
+	var errs [4]error
+	now.base, errs[0] = strconv.ParseUint(text(1), 10, 64)
+	now.last.Seq, errs[1] = strconv.ParseUint(text(2), 10, 64)
+	check, errs[2] = strconv.ParseUint(text(3), 10, 32)
+	now.total, errs[3] = strconv.ParseInt(text(4), 10, 64)
+	now.last.Check = uint32(check)
+	return now, errors.Join(errs[:]...)
+}
+
+// epochOf shortens the epoch of a log. It is never 0.
+func (l *Log) epochOf(epoch string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(l.cfg.Prefix + epoch))
+	return max(h.Sum32(), 1)
+}
+
+// parseInfo returns the fields of an answer of INFO.
+func parseInfo(text string) map[string]string {
+	fields := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields
+}
+
+var oldVersions = regexp.MustCompile(`^([0-5]\.|6\.[01]\.)`)
+
+// checkServer refuses a server that cannot hold the log.
+func checkServer(ctx context.Context, client *redis.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	pipe := client.Pipeline()
+	server, memory := pipe.Info(ctx, "server"), pipe.Info(ctx, "memory")
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if version := parseInfo(server.Val())["redis_version"]; oldVersions.MatchString(version) {
+		return fmt.Errorf("Redis has version %s, and the log needs 6.2 or later", version) //nolint:staticcheck // a name
+	}
+	if policy := parseInfo(memory.Val())["maxmemory_policy"]; policy != "noeviction" {
+		return fmt.Errorf("Redis has maxmemory-policy %s and may evict the log: set it to noeviction, or use another Redis", policy) //nolint:staticcheck // a name
+	}
+	return nil
+}

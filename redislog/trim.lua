@@ -1,0 +1,45 @@
+-- Removes the oldest entries: those that are too old, and those beyond the bound of bytes. The newest
+-- entry stays. Returns the number of the first entry that is left, and 1 if more are to be removed.
+--
+-- KEYS: the entries, the state. ARGV: the longest age in ms, the bound in bytes, the most entries to
+-- be removed.
+local entries, state = KEYS[1], KEYS[2]
+local s = redis.call('HMGET', state, 'seq', 'total')
+local first = redis.call('XRANGE', entries, '-', '+', 'COUNT', 1)[1]
+if not s[1] or not first then
+  return {0, 0}
+end
+local time = redis.call('TIME')
+local oldest = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - tonumber(ARGV[1])
+local least = tonumber(s[2]) - tonumber(ARGV[2])
+local function numberOf(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
+end
+-- Another writer may have added an entry without these fields: it goes with its neighbours.
+local function isOld(entry)
+  for i = 1, #entry[2], 2 do
+    local name, value = entry[2][i], tonumber(entry[2][i + 1])
+    if name == 't' and value and value <= oldest or name == 'n' and value and value <= least then
+      return true
+    end
+  end
+  return false
+end
+local from = numberOf(first)
+local last = tonumber(s[1])
+local low, high = from, math.min(last, from + tonumber(ARGV[3]))
+-- Times and sums grow with the numbers. All before low are old, and high is not, or is the bound.
+while low < high do
+  local middle = math.floor((low + high) / 2)
+  local entry = redis.call('XRANGE', entries, string.format('%d', middle), '+', 'COUNT', 1)[1]
+  if entry and isOld(entry) then
+    low = numberOf(entry) + 1
+  else
+    high = middle
+  end
+end
+low = math.min(low, last)
+if low > from then
+  redis.call('XTRIM', entries, 'MINID', string.format('%d', low))
+end
+return {string.format('%d', low), low == from + tonumber(ARGV[3]) and 1 or 0}
