@@ -145,7 +145,7 @@ func (l *Log) storeBatch(number int, batch []*pendingRecord) error {
 			return nil
 		case err == nil:
 			return fmt.Errorf("%w: appending: %w", ErrUnavailable, errForm)
-		case errors.Is(err, ErrNotVisible) && ctx.Err() != nil, !isTemporary(err):
+		case !isTemporary(err):
 			return fmt.Errorf("%w: appending: %w", ErrUnavailable, err)
 		}
 		select {

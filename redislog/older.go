@@ -243,7 +243,7 @@ type older struct {
 
 const (
 	// partSize is how many numbers a part has.
-	partSize = 512
+	partSize = 128
 	// partBytes bounds what is held of parts that no reader reads.
 	partBytes = 16 << 20
 )
@@ -268,7 +268,7 @@ func (o *older) part(ctx context.Context, client *redis.Client, seq uint64, head
 	key := partKey{head.Epoch, seq / partSize}
 	from, to := key.number*partSize, (key.number+1)*partSize-1
 	if to > head.Seq { // it is not complete yet
-		entries, err := o.log.entries(ctx, client, head.Epoch, seq, head.Seq, partSize)
+		entries, err := o.log.allEntries(ctx, client, head.Epoch, seq, head.Seq)
 		return &part{entries: entries}, err
 	}
 	o.mu.Lock()
@@ -283,7 +283,7 @@ func (o *older) part(ctx context.Context, client *redis.Client, seq uint64, head
 	}
 	o.mu.Unlock()
 	if !ok {
-		p.entries, p.err = o.log.entries(context.WithoutCancel(ctx), client, head.Epoch, from, to, partSize)
+		p.entries, p.err = o.log.allEntries(context.WithoutCancel(ctx), client, head.Epoch, from, to)
 		for _, e := range p.entries {
 			p.bytes += len(e.Block) + eventlog.WindowEntryOverhead
 		}
@@ -295,6 +295,19 @@ func (o *older) part(ctx context.Context, client *redis.Client, seq uint64, head
 		return p, p.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// allEntries reads the entries of the numbers from one to another, with several requests if they are
+// large.
+func (l *Log) allEntries(ctx context.Context, client *redis.Client, epoch uint32, from, to uint64) (all []storedEntry, err error) {
+	most := min(l.perRequest(), partSize)
+	for {
+		some, err := l.entries(ctx, client, epoch, from, to, most)
+		if all = append(all, some...); err != nil || len(some) < most || some[most-1].At.Seq >= to {
+			return all, err
+		}
+		from = some[most-1].At.Seq + 1
 	}
 }
 

@@ -96,7 +96,7 @@ func (s *server) do(ctx context.Context, request func(ctx context.Context, clien
 	if err != nil {
 		return err
 	}
-	if err = request(ctx, client); err != nil && isElsewhere(err) {
+	if err = request(ctx, client); err != nil && ctx.Err() == nil && isElsewhere(err) {
 		s.forget(ctx, client)
 	}
 	return err
@@ -107,14 +107,11 @@ func isElsewhere(err error) bool {
 	if errors.Is(err, errNoMaster) {
 		return true
 	}
-	var answer redis.Error
-	if !errors.As(err, &answer) {
-		return !errors.Is(err, context.Canceled) // there was no answer
-	}
 	return isTemporary(err)
 }
 
-// isTemporary reports whether another attempt may succeed.
+// isTemporary reports whether another attempt may succeed: there was no answer, or the server cannot
+// do it now.
 func isTemporary(err error) bool {
 	var answer redis.Error
 	if !errors.As(err, &answer) {

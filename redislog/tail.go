@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// tailPage is how many entries one request reads at most.
-	tailPage = 512
+	// mostEntries and mostBytes bound what one request reads, about.
+	mostEntries = 512
+	mostBytes   = 4 << 20
 	// checkInterval is the longest time between two looks at the state of the log, and how long a
 	// request waits for new entries.
 	checkInterval = 400 * time.Millisecond
@@ -89,7 +90,7 @@ func (t *tail) follow(ctx context.Context) error {
 func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
 	ctx, cancel := context.WithTimeout(ctx, checkInterval+requestTimeout)
 	defer cancel()
-	answer, err := t.conn.Do(ctx, "xread", "count", tailPage, "block", checkInterval.Milliseconds(),
+	answer, err := t.conn.Do(ctx, "xread", "count", t.perRequest(), "block", checkInterval.Milliseconds(),
 		"streams", t.keys.entries, strconv.FormatUint(tip.Seq, 10)+endOfNumber).Slice()
 	switch {
 	case errors.Is(err, redis.Nil):
@@ -112,7 +113,7 @@ func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
 	for _, e := range stored {
 		switch {
 		case e.At.Seq == tip.Seq+1 && tip.Check != 0 && e.previous != tip.Check:
-			return t.rollBack(ctx)
+			return t.rollBack(ctx, tip)
 		case e.At.Seq != tip.Seq+1 && e.At.Seq > t.target:
 			// Entries were trimmed before this node has read them, or the log is another one.
 			t.checked = time.Time{}
@@ -172,14 +173,14 @@ func (t *tail) adopt(ctx context.Context, now state) (state, error) {
 }
 
 // rollBack gives the log another epoch: an event does not continue what this node has.
-func (t *tail) rollBack(ctx context.Context) error {
-	t.cfg.Logger.Warn("the log in Redis was rolled back and continued: all streams get a gap")
+func (t *tail) rollBack(ctx context.Context, tip eventlog.Cursor) error {
+	t.checked = time.Time{}
 	now, err := t.askState(ctx, t.conn, change{})
-	if err != nil {
+	if err != nil || now.last.Epoch != tip.Epoch { // another node has noticed it, too
 		return err
 	}
+	t.cfg.Logger.Warn("the log in Redis was rolled back and continued: all streams get a gap")
 	_, err = t.askState(ctx, t.conn, change{of: now, newEpoch: true})
-	t.checked = time.Time{}
 	return err
 }
 
@@ -209,9 +210,20 @@ func (t *tail) reset(ctx context.Context, now state) error {
 	} else {
 		start = now.last // all were trimmed
 	}
+	t.base.Store(now.base)
+	t.total.Store(now.total)
 	t.older.reset()
 	t.window.Reset(start, bounds)
 	return nil
+}
+
+// perRequest returns how many entries of the average size one request reads.
+func (l *Log) perRequest() int {
+	count := l.window.Tip().Seq - l.base.Load()
+	if count == 0 || l.total.Load() <= 0 {
+		return mostEntries
+	}
+	return int(max(1, min(mostEntries, mostBytes*count/uint64(l.total.Load()))))
 }
 
 // entries reads entries of the numbers from one to another, at most so many.
