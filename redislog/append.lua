@@ -30,13 +30,15 @@ for i = 6, #ARGV, 6 do
     number = number + 1
     sum = sum + #subject + #key + #frame + 64
     id = string.format('%d-%s', number, own)
+    -- When it was stored, the check of the entry before, the bytes up to this one, and the subject.
+    local about = string.format('%d %s %d %s', at, check, sum, subject)
     if newest then
-      redis.call('XADD', entries, id, 's', subject, 'f', frame, 't', at, 'p', check, 'n', sum, 'k', key)
+      redis.call('XADD', entries, id, 'a', about, 'f', frame, 'k', key)
       redis.call('ZREMRANGEBYSCORE', newest, '-inf', '(' .. first)
       redis.call('ZADD', newest, number, key)
       redis.call('PEXPIRE', newest, keepKeys)
     else
-      redis.call('XADD', entries, id, 's', subject, 'f', frame, 't', at, 'p', check, 'n', sum)
+      redis.call('XADD', entries, id, 'a', about, 'f', frame)
     end
     check = own
     if repeated then

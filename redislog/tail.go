@@ -285,20 +285,21 @@ func (l *Log) parseEntry(epoch uint32, answer any) (s storedEntry, err error) {
 		name, _ := fields[i].(string)
 		value, _ := fields[i+1].(string)
 		switch name {
-		case "s":
-			r.Subject = value
+		case "a":
+			at, rest, _ := strings.Cut(value, " ")
+			previous, rest, _ := strings.Cut(rest, " ")
+			total, subject, _ := strings.Cut(rest, " ")
+			ms, err1 := strconv.ParseInt(at, 10, 64)
+			check, err2 := strconv.ParseUint(previous, 10, 32)
+			bytes, err3 := strconv.ParseInt(total, 10, 64)
+			if err := errors.Join(err1, err2, err3); err != nil {
+				return s, fmt.Errorf("%w: entry %.60q: %w", errForm, id, err)
+			}
+			e.Time, s.previous, s.total, r.Subject = time.UnixMilli(ms), uint32(check), bytes, subject
 		case "k":
 			r.Key = value
 		case "f":
 			r.Frame = []byte(value)
-		case "t":
-			ms, _ := strconv.ParseInt(value, 10, 64)
-			e.Time = time.UnixMilli(ms)
-		case "n":
-			s.total, _ = strconv.ParseInt(value, 10, 64)
-		case "p":
-			previous, _ := strconv.ParseUint(value, 10, 32)
-			s.previous = uint32(previous)
 		}
 	}
 	e.Entry = eventlog.Entry{At: at, Subject: r.Subject, Key: r.Key}

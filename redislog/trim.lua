@@ -15,15 +15,9 @@ local least = tonumber(s[2]) - tonumber(ARGV[2])
 local function numberOf(entry)
   return tonumber(string.match(entry[1], '^%d+'))
 end
--- Another writer may have added an entry without these fields: it goes with its neighbours.
 local function isOld(entry)
-  for i = 1, #entry[2], 2 do
-    local name, value = entry[2][i], tonumber(entry[2][i + 1])
-    if name == 't' and value and value <= oldest or name == 'n' and value and value <= least then
-      return true
-    end
-  end
-  return false
+  local at, sum = string.match(entry[2][2], '^(%d+) %d+ (%d+) ')
+  return at and (tonumber(at) <= oldest or tonumber(sum) <= least)
 end
 local from = numberOf(first)
 local last = tonumber(s[1])
