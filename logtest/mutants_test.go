@@ -24,6 +24,9 @@ func TestSuiteFailsForEachWrongLog(t *testing.T) {
 		Run(t, s)
 		return
 	}
+	if testing.Short() {
+		t.Skip("wrong logs take long")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

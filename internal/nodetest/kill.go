@@ -9,8 +9,11 @@ import (
 // each again. At the end it disconnects a user at one node.
 //
 // In a round each node is killed once. Before and after that, the test waits for as many events as
-// the events function returns.
+// the events function returns. With -short there is one round.
 func KillNodes(t testing.TB, f *Fleet, rounds int, events func() int) {
+	if testing.Short() {
+		rounds = 1
+	}
 	others := []*Tab{
 		f.Open(t, &Tab{User: bob, Node: Roaming, News: true}),
 		f.Open(t, &Tab{User: carol, Node: Roaming, News: true}),

@@ -49,7 +49,7 @@ func Cut(least time.Duration) Fault {
 }
 
 // LiveTopics has nodes change the topics of open streams while one node after the other has a fault.
-// A round is one fault.
+// A round is one fault. With -short there are half as many.
 //
 // A writer for each topic publishes numbered events, and grants and revokes the topic, by requests to
 // changing nodes. It commits to a database first, which the nodes ask whether a user may read a topic.
@@ -58,6 +58,9 @@ func Cut(least time.Duration) Fault {
 // was sent when the user was one was received, or is covered by a state or a gap; and all pages know
 // who is present.
 func LiveTopics(t testing.TB, f *Fleet, fault Fault, rounds, events int) {
+	if testing.Short() {
+		rounds = (rounds + 1) / 2
+	}
 	l := newLiveTopics(t, f)
 	l.await(t, events)
 	for i := range rounds {
