@@ -75,7 +75,7 @@ func oldestWithoutHooks(streams []*Stream) (oldest *Stream) {
 
 // hold changes the number of hooks of a stream that run, or will. While it is above 0, a
 // stream that has ended keeps its place.
-func (a *admission) hold(s *Stream, change int) {
+func (a *admission) hold(s *Stream, change int32) {
 	s.hooks += change
 	holds := s.detached && s.hooks > 0
 	switch {

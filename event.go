@@ -79,7 +79,7 @@ const maxStreamIDBytes = 64
 
 // attributes returns the attributes of the event's entry, or an error if the fields of a registry's
 // event are not valid.
-func (e Event) attributes(now time.Time) (eventlog.Attributes, error) {
+func (e Event) attributes() (eventlog.Attributes, error) {
 	none := eventlog.Attributes{}
 	switch {
 	case e.ID != "" || e.ResetID:
@@ -103,7 +103,7 @@ func (e Event) attributes(now time.Time) (eventlog.Attributes, error) {
 	}
 	a := eventlog.Attributes{Except: e.Except}
 	if e.TTL > 0 {
-		a.Expires = now.Add(e.TTL).UnixMilli()
+		a.Expires = time.Now().Add(e.TTL).UnixMilli()
 	}
 	return a, nil
 }

@@ -414,7 +414,7 @@ func (r *Registry) send(ctx context.Context, subject string, e Event) (Receipt, 
 
 // encode encodes an event, once for all streams.
 func (r *Registry) encode(b *buffer, e Event) error {
-	attributes, err := e.attributes(time.Now())
+	attributes, err := e.attributes()
 	if err != nil {
 		return err
 	}
