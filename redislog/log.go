@@ -29,7 +29,7 @@ type Log struct {
 
 	waiting  chan *pendingRecord // records for the appender
 	first    atomic.Uint64       // the first number that was left when the log was last trimmed
-	base     atomic.Uint64       // the number before the first one
+	average  atomic.Int64        // bytes of an entry, about
 	total    atomic.Int64        // bytes of all entries up to the last one that the tail has read
 	messages messages
 

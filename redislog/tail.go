@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	// mostEntries and mostBytes bound what one request reads, about.
+	// mostEntries and mostBytes bound what one request reads, about. A slow link has to carry that
+	// within requestTimeout.
 	mostEntries = 512
-	mostBytes   = 4 << 20
+	mostBytes   = 512 << 10
 	// checkInterval is the longest time between two looks at the state of the log, and how long a
 	// request waits for new entries.
 	checkInterval = 400 * time.Millisecond
@@ -34,13 +35,14 @@ func newEpochText() string { return rand.Text() }
 // tail reads new entries into the window until the log is closed. It calls caughtUp when the window
 // has what Redis had.
 func (l *Log) tail(caughtUp func()) {
-	for l.life.Err() == nil {
+	for most := mostEntries; l.life.Err() == nil; {
 		client, err := l.server.get(l.life)
 		if err == nil {
 			conn := client.Conn()
-			t := tail{Log: l, conn: conn, caughtUp: caughtUp}
+			t := tail{Log: l, conn: conn, caughtUp: caughtUp, most: most}
 			err = t.follow(l.life)
-			_ = conn.Close() // it may be broken
+			most = max(1, t.most/2) // the answer may have been too large for the link
+			_ = conn.Close()        // it may be broken
 			l.server.forget(l.life, client)
 		}
 		if l.life.Err() != nil {
@@ -64,6 +66,7 @@ type tail struct {
 
 	checked time.Time // when the state was looked at
 	target  uint64    // the last number at that time
+	most    int       // entries that one request reads
 }
 
 // follow reads until there is an error.
@@ -90,7 +93,7 @@ func (t *tail) follow(ctx context.Context) error {
 func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
 	ctx, cancel := context.WithTimeout(ctx, checkInterval+requestTimeout)
 	defer cancel()
-	answer, err := t.conn.Do(ctx, "xread", "count", t.perRequest(), "block", checkInterval.Milliseconds(),
+	answer, err := t.conn.Do(ctx, "xread", "count", min(t.perRequest(), t.most), "block", checkInterval.Milliseconds(),
 		"streams", t.keys.entries, strconv.FormatUint(tip.Seq, 10)+endOfNumber).Slice()
 	switch {
 	case errors.Is(err, redis.Nil):
@@ -109,6 +112,10 @@ func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
 	stored, err := t.parse(tip.Epoch, streams[1])
 	if err != nil {
 		return err
+	}
+	t.most = min(2*t.most, mostEntries)
+	if n := len(stored); n > 1 {
+		t.average.Store((stored[n-1].total - stored[0].total) / int64(n-1))
 	}
 	for _, e := range stored {
 		switch {
@@ -195,8 +202,9 @@ func (t *tail) reset(ctx context.Context, now state) error {
 	if len(oldest) > 0 {
 		first := oldest[0]
 		// Entries count for less in the log than in the window, so these are too many.
-		average := max(now.total-first.total, 0)/int64(now.last.Seq-first.At.Seq+1) + eventlog.WindowEntryOverhead - entryOverhead
-		most := uint64(int64(bounds.Bytes)/average) + 1
+		average := max(now.total-first.total, 0) / int64(now.last.Seq-first.At.Seq+1)
+		t.average.Store(average)
+		most := uint64(int64(bounds.Bytes)/(average+eventlog.WindowEntryOverhead-entryOverhead)) + 1
 		if start.Seq = first.At.Seq - 1; now.last.Seq-start.Seq > most {
 			start.Seq = now.last.Seq - most
 		}
@@ -210,7 +218,6 @@ func (t *tail) reset(ctx context.Context, now state) error {
 	} else {
 		start = now.last // all were trimmed
 	}
-	t.base.Store(now.base)
 	t.total.Store(now.total)
 	t.older.reset()
 	t.window.Reset(start, bounds)
@@ -219,11 +226,7 @@ func (t *tail) reset(ctx context.Context, now state) error {
 
 // perRequest returns how many entries of the average size one request reads.
 func (l *Log) perRequest() int {
-	count := l.window.Tip().Seq - l.base.Load()
-	if count == 0 || l.total.Load() <= 0 {
-		return mostEntries
-	}
-	return int(max(1, min(mostEntries, mostBytes*count/uint64(l.total.Load()))))
+	return int(max(1, min(mostEntries, mostBytes/max(1, l.average.Load()))))
 }
 
 // entries reads entries of the numbers from one to another, at most so many.
