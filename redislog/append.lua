@@ -21,6 +21,15 @@ if batch ~= '' then
 end
 local number, sum = tonumber(seq), tonumber(total)
 at = math.max(tonumber(at), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+-- Forgets the keys whose entries have left the log. The caller's number may be from before the log was
+-- rolled back: then the entry before it may be here, or it is not reached yet.
+first = tonumber(first)
+local function forgetKeys(newest)
+  if first > 0 and (first > number + 1 or #redis.call('XRANGE', entries, string.format('%d', first - 1), string.format('%d', first - 1)) > 0) then
+    first = 0
+  end
+  redis.call('ZREMRANGEBYSCORE', newest, '-inf', '(' .. string.format('%d', first))
+end
 local ids = {}
 for i = 6, #ARGV, 6 do
   local subject, key, frame, own = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
@@ -34,7 +43,7 @@ for i = 6, #ARGV, 6 do
     local about = string.format('%d %s %d %s', at, check, sum, subject)
     if newest then
       redis.call('XADD', entries, id, 'a', about, 'f', frame, 'k', key)
-      redis.call('ZREMRANGEBYSCORE', newest, '-inf', '(' .. first)
+      forgetKeys(newest)
       redis.call('ZADD', newest, number, key)
       redis.call('PEXPIRE', newest, keepKeys)
     else
