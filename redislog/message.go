@@ -17,12 +17,13 @@ import (
 
 // messages are the messages of a log.
 type messages struct {
-	waiting      chan message // for the poster
-	subscription *redis.PubSub
-	channel      string // prefix of the channels: a database has its own
+	waiting chan message // for the poster
+	channel string       // prefix of the channels: a database has its own
 
-	mu        sync.Mutex // guards receivers
-	receivers []*receiver
+	mu           sync.Mutex // guards the fields below
+	receivers    []*receiver
+	subscription *redis.PubSub
+	received     chan struct{} // closed when the messages of the subscription have been handed over
 }
 
 type message struct {
@@ -65,12 +66,48 @@ func (l *Log) subscribe(ctx context.Context) error {
 	if _, err := m.subscription.Receive(ctx); err != nil { // the confirmation
 		return err
 	}
-	messages := m.subscription.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(subscriptionCheck), redis.WithChannelSize(receivedMessages))
-	l.running.Go(func() { l.receive(messages) })
+	m.received = make(chan struct{})
+	close(m.received) // there was no subscription before
+	l.startReceiving()
 	return nil
 }
 
+// resubscribe replaces the subscription. The client does not notice that its connection is dead, or
+// is to a server that has been replaced, before the kernel gives it up.
+func (l *Log) resubscribe() {
+	m := &l.messages
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l.life.Err() != nil {
+		return
+	}
+	_ = m.subscription.Close()
+	channels := []string{m.channel}
+	for _, r := range m.receivers {
+		channels = append(channels, r.channel)
+	}
+	slices.Sort(channels)
+	m.subscription = l.server.application.Subscribe(l.life, slices.Compact(channels)...)
+	l.startReceiving()
+}
+
+// startReceiving has a goroutine hand over the messages of a new subscription, after those of the one
+// before.
+func (l *Log) startReceiving() {
+	m := &l.messages
+	messages := m.subscription.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(subscriptionCheck), redis.WithChannelSize(receivedMessages))
+	before, received := m.received, make(chan struct{})
+	m.received = received
+	l.running.Go(func() {
+		defer close(received)
+		<-before
+		l.receive(messages)
+	})
+}
+
 func (l *Log) unsubscribe() {
+	l.messages.mu.Lock()
+	defer l.messages.mu.Unlock()
 	if l.messages.subscription != nil {
 		_ = l.messages.subscription.Close()
 	}
@@ -104,10 +141,11 @@ func (l *Log) Receive(name string, fn func(message []byte)) (stop func()) {
 	r := &receiver{m.channel + name, fn, make(chan struct{})}
 	m.mu.Lock()
 	m.receivers = append(slices.Clone(m.receivers), r)
+	subscription := m.subscription
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(l.life, requestTimeout)
 	defer cancel()
-	if err := m.subscription.Subscribe(ctx, r.channel); err == nil {
+	if err := subscription.Subscribe(ctx, r.channel); err == nil {
 		select {
 		case <-r.ready:
 		case <-ctx.Done(): // it is subscribed to when the connection is there again

@@ -80,6 +80,9 @@ func (t *tail) follow(ctx context.Context) error {
 		tip := t.window.Tip()
 		if tip.Seq >= t.target {
 			t.window.ConfirmContact()
+			if t.failure.Load() != nil {
+				t.running.Go(t.resubscribe)
+			}
 			t.setFailure(nil)
 			t.caughtUp()
 		}
