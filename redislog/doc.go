@@ -21,6 +21,9 @@
 //     promotion gives a gap only if a node has seen an event that the new master lacks. WAIT is no
 //     consensus: a replica without the event may still be promoted. If the node that had sent the
 //     event ended at the same moment, nobody knows.
+//   - A server that was promoted, and restarted before any node has looked at it, is not told from one
+//     that came back by itself. What it lacks is then lost without a gap, unless a node or the client has
+//     seen it. Start the nodes again before the servers.
 //   - A log that was deleted, evicted or flushed, or whose server was restarted without an append-only
 //     file, is another log: all streams get a gap, within 1 s.
 //   - A server that others have cut off may take itself for the master and take events. They are lost
@@ -62,6 +65,7 @@
 //
 // With the default [Config.Prefix], the stream is {ginsse}:log, and the state {ginsse}:state.
 // {ginsse}:batch:… is the last batch of a node, {ginsse}:repeat:… an event with a DedupKey, and
-// {ginsse}:keys:… has the newest entries of a subject's keys. Messages between nodes are published to
+// {ginsse}:keys:… has the newest entries of a subject's keys. An operator deletes all of them or none:
+// without {ginsse}:keys:…, readers of the newest events do not get those, and nothing tells. Messages between nodes are published to
 // channels that begin with {ginsse}: and the number of the database.
 package redislog

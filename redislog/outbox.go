@@ -18,6 +18,9 @@ import (
 //		return registry.In(events.Tx(pipe)).SendTo(ctx, post.AuthorID, ginsse.Event{Type: "like"})
 //	})
 //
+// [Config.Wait] does not hold for transactions: an application that needs replicas sends WAIT itself,
+// on the same connection. Otherwise a failover can lose an event that no node has read, without a gap.
+//
 // Redis has no rollback: if one command of a transaction fails, the others are executed. In Redis
 // Cluster, the other keys of the transaction have the braces of [Config.Prefix] in their names.
 func (l *Log) Tx(pipe redis.Pipeliner) eventlog.Outbox { return outbox{l, pipe} }
