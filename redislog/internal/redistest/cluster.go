@@ -142,10 +142,7 @@ func (c *Cluster) Client(t testing.TB) *redis.ClusterClient {
 // Owner returns the index of the master that has begun with the slot of a key.
 func (c *Cluster) Owner(t testing.TB, key string) int {
 	t.Helper()
-	slot, err := c.Masters[0].try(t, "CLUSTER", "KEYSLOT", key).Int()
-	if err != nil {
-		t.Fatal(err)
-	}
+	slot := slotOf(key)
 	for i := range c.Masters {
 		if slot < (i+1)*slots/masters {
 			return i
@@ -153,6 +150,62 @@ func (c *Cluster) Owner(t testing.TB, key string) int {
 	}
 	t.Fatalf("no master has slot %d", slot)
 	return 0
+}
+
+// slotOf returns the slot of a key.
+func slotOf(key string) int {
+	if _, rest, ok := strings.Cut(key, "{"); ok {
+		if tag, _, ok := strings.Cut(rest, "}"); ok && tag != "" {
+			key = tag
+		}
+	}
+	var crc uint16 // CRC-16/XMODEM, as the specification of Redis Cluster says
+	for _, b := range []byte(key) {
+		crc ^= uint16(b) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+	}
+	return int(crc) % slots
+}
+
+// MoveSlot moves the slot of a key from one master to another, as redis-cli does: the keys of the slot
+// one by one, while clients use them.
+func (c *Cluster) MoveSlot(t testing.TB, key string, from, to int) {
+	t.Helper()
+	slot, source, target := slotOf(key), c.Masters[from], c.Masters[to]
+	var ids [masters]string
+	for i, s := range c.Masters {
+		id, err := s.try(t, "CLUSTER", "MYID").Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = id
+	}
+	target.do(t, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[from])
+	source.do(t, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+	until(t, "no keys in the slot", func() bool {
+		keys, err := source.try(t, "CLUSTER", "GETKEYSINSLOT", slot, 1).StringSlice()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			source.do(t, "MIGRATE", "127.0.0.1", target.port, key, 0, patience.Milliseconds())
+		}
+		return len(keys) == 0
+	})
+	for _, s := range []*Server{target, source} {
+		s.do(t, "CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+	}
+	for i, s := range c.Masters {
+		if i != from && i != to {
+			s.do(t, "CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+		}
+	}
 }
 
 // AwaitFailover waits until the replica with an index is a master, and all other servers know it.

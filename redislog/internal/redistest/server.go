@@ -28,8 +28,9 @@ const (
 
 // Settings of a server that tests often need.
 const (
-	// AOF has the server write each change into a file before it answers.
-	AOF = "appendonly yes\nappendfsync always"
+	// AOF has the server write each change into a file before it answers. The file is not synced to the
+	// disk, which only a power cut would show.
+	AOF = "appendonly yes\nappendfsync no"
 	// InMemory has the server begin empty after a restart. It is the default of these tests.
 	InMemory = "appendonly no"
 )
@@ -247,14 +248,7 @@ func (s *Server) Addr() string { return fmt.Sprint("127.0.0.1:", s.port) }
 // Client returns a client of the server. It is closed with the test.
 func (s *Server) Client(t testing.TB) *redis.Client {
 	t.Helper()
-	return s.ClientThrough(t, s.Addr())
-}
-
-// ClientThrough returns a client that reaches the server at another address, such as that of a
-// proxy. It is closed with the test.
-func (s *Server) ClientThrough(t testing.TB, address string) *redis.Client {
-	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: address, Password: s.password})
+	client := redis.NewClient(&redis.Options{Addr: s.Addr(), Password: s.password})
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }
@@ -273,7 +267,7 @@ func (s *Server) try(t testing.TB, command ...any) *redis.Cmd {
 	client := redis.NewClient(&redis.Options{
 		Addr: s.Addr(), Password: s.password, MaxRetries: -1, DialerRetries: 1, ReadTimeout: time.Second,
 	})
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	return client.Do(t.Context(), command...)
 }
 
@@ -317,6 +311,31 @@ func (s *Server) Info(t testing.TB, field string) string {
 		}
 	}
 	return ""
+}
+
+// Backup copies the files of a server that does not run. The function that it returns puts the copy
+// in their place, while the server does not run.
+func (s *Server) Backup(t testing.TB) (restore func()) {
+	t.Helper()
+	if s.run != nil {
+		t.Fatal("the server runs")
+	}
+	backup := t.TempDir()
+	if err := os.CopyFS(backup, os.DirFS(s.dir)); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if s.run != nil {
+			t.Fatal("the server runs")
+		}
+		if err := os.RemoveAll(s.dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(s.dir, os.DirFS(backup)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // until polls a condition.

@@ -80,3 +80,19 @@ func TestReplicaIsPromoted(t *testing.T) {
 	replica.Promote(t)
 	set(t, client, "k")
 }
+
+func TestBackupIsRestored(t *testing.T) {
+	s := redistest.Start(t, redistest.AOF)
+	client := s.Client(t)
+	set(t, client, "old")
+	s.Kill(t)
+	restore := s.Backup(t)
+	s.Restart(t)
+	set(t, client, "new")
+	s.Kill(t)
+	restore()
+	s.Restart(t)
+	if !has(t, client, "old") || has(t, client, "new") {
+		t.Error("the contents are not those of the backup")
+	}
+}
