@@ -72,7 +72,7 @@ func (c *Config) resolve() error {
 	}
 	switch {
 	case len(c.Prefix) > 64 || !prefixes.MatchString(c.Prefix):
-		return fmt.Errorf("redislog: Config.Prefix is %.80q; it may have at most 64 letters, digits and the characters : - _ and needs a part in braces, such as {ginsse}:", c.Prefix)
+		return fmt.Errorf("redislog: Config.Prefix is %.80q; it may have at most 64 letters, digits and the characters : - _ and needs a part in braces, as in {ginsse}", c.Prefix)
 	case c.MaxAge < 100*time.Millisecond:
 		return fmt.Errorf("redislog: Config.MaxAge is %v, less than 100 ms", c.MaxAge)
 	case c.MaxBytes < 0:

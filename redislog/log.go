@@ -50,6 +50,8 @@ const (
 	contactTimeout = 2 * time.Second
 	// requestTimeout bounds one request.
 	requestTimeout = time.Second
+	// longTimeout bounds the request for one entry that does not arrive within requestTimeout.
+	longTimeout = 4 * time.Second
 	// storeReads is the most pages that are read from Redis at the same time.
 	storeReads = 4
 )
@@ -84,7 +86,6 @@ func Open(ctx context.Context, client redis.UniversalClient, cfg Config) (_ *Log
 	defer func() {
 		if err != nil {
 			_ = l.Close()
-			err = fmt.Errorf("redislog: %w", err)
 		}
 	}()
 	ctx, cancel := bound(ctx, openTimeout)

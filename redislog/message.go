@@ -62,8 +62,8 @@ func (l *Log) subscribe(ctx context.Context) error {
 	m := &l.messages
 	m.waiting = make(chan message, waitingMessages)
 	m.channel = l.keys.prefix + strconv.Itoa(client.Options().DB) + ":"
-	m.subscription = l.server.application.Subscribe(l.life, m.channel)
-	if _, err := m.subscription.Receive(ctx); err != nil { // the confirmation
+	m.subscription = l.server.application.Subscribe(l.life, m.channel) //nolint:contextcheck // it lives as long as the log
+	if _, err := m.subscription.Receive(ctx); err != nil {             // the confirmation
 		return err
 	}
 	m.received = make(chan struct{})

@@ -3,6 +3,7 @@ package redislog
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,50 +95,25 @@ type olderReader struct {
 
 // all reads the entries after the position, of all subjects, and keeps those that the query wants.
 func (r *olderReader) all(ctx context.Context) error {
-	wanted := make(map[string]bool, len(r.q.Subjects))
-	for _, subject := range r.q.Subjects {
-		wanted[subject] = true
+	first, err := r.afterPosition(ctx)
+	if err != nil {
+		return err
 	}
-	after := r.q.After
-	if after.Seq == 0 { // before the first entry
-		now, err := r.askState(ctx, r.client, change{})
-		switch {
-		case err != nil:
-			return err
-		case now.last.Epoch != r.head.Epoch:
-			return errReplaced
-		}
-		after.Seq = now.base
-	}
-	for next := after.Seq + 1; next <= r.head.Seq; {
+	for next := first; next <= r.head.Seq; {
 		part, err := r.older.part(ctx, r.client, next, r.head)
 		if err != nil {
 			return err
 		}
 		entries := part.from(next)
-		if len(entries) == 0 || entries[0].At.Seq != next {
-			r.page.Gap = eventlog.GapTrimmed
-			return nil
-		}
-		if next == after.Seq+1 {
+		if next == first && len(entries) > 0 && entries[0].At.Seq == next {
 			if r.page.Gap = r.gapBefore(entries[0]); r.page.Gap != "" {
 				return nil
 			}
 		}
-		var kept []*eventlog.WindowEntry
-		for _, e := range entries {
-			if e.At.Seq != next {
-				r.page.Gap = eventlog.GapTrimmed // by an operator
-				return nil
-			}
-			if next++; !wanted[e.Subject] {
-				continue
-			}
-			if time.Since(e.Time) >= r.cfg.MaxAge {
-				r.page.Gap = eventlog.GapTrimmed
-				return nil
-			}
-			kept = append(kept, e.WindowEntry)
+		kept, complete := r.wanted(entries, next)
+		if len(entries) == 0 || !complete {
+			r.page.Gap = eventlog.GapTrimmed
+			return nil
 		}
 		if kept, err = r.leaveOutReplaced(ctx, kept); err != nil {
 			return err
@@ -147,12 +123,43 @@ func (r *olderReader) all(ctx context.Context) error {
 				return nil
 			}
 		}
+		next += uint64(len(entries))
 		if len(r.page.Entries) > r.held && next <= r.head.Seq && time.Now().After(r.stop) {
 			r.end()
 			return nil
 		}
 	}
 	return nil
+}
+
+// afterPosition returns the number after the position of the query.
+func (r *olderReader) afterPosition(ctx context.Context) (uint64, error) {
+	if r.q.After.Seq > 0 {
+		return r.q.After.Seq + 1, nil
+	}
+	now, err := r.askState(ctx, r.client, change{})
+	if err == nil && now.last.Epoch != r.head.Epoch {
+		err = errReplaced
+	}
+	return now.base + 1, err
+}
+
+// wanted returns the entries that the query wants, of some that begin with a number. complete is false
+// if a number is missing, or an entry that the query wants is too old.
+func (r *olderReader) wanted(entries []storedEntry, first uint64) (wanted []*eventlog.WindowEntry, complete bool) {
+	for i, e := range entries {
+		if e.At.Seq != first+uint64(i) {
+			return nil, false
+		}
+		if !slices.Contains(r.q.Subjects, e.Subject) {
+			continue
+		}
+		if time.Since(e.Time) >= r.cfg.MaxAge {
+			return nil, false
+		}
+		wanted = append(wanted, e.WindowEntry)
+	}
+	return wanted, true
 }
 
 // gapBefore returns why an entry may not continue the position of the query.

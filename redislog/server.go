@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type server struct {
 
 	mu     sync.Mutex // guards the fields below
 	client *redis.Client
+	moved  bool // the cluster is asked for the server again
 	closed bool
 }
 
@@ -40,7 +42,7 @@ func (s *server) get(ctx context.Context) (*redis.Client, error) {
 	if s.closed {
 		return nil, ErrClosed
 	}
-	if s.client != nil {
+	if s.client != nil && !s.moved {
 		return s.client, nil
 	}
 	var of *redis.Client
@@ -48,12 +50,23 @@ func (s *server) get(ctx context.Context) (*redis.Client, error) {
 	case *redis.Client:
 		of = application
 	case *redis.ClusterClient:
+		if s.moved {
+			application.ReloadState(ctx)
+		}
 		var err error
 		if of, err = application.MasterForKey(ctx, s.key); err != nil {
 			return nil, err
 		}
+		s.moved = false
+		switch {
+		case s.client == nil:
+		case s.client.Options().Addr == of.Options().Addr:
+			return s.client, nil
+		default:
+			_ = s.client.Close() // requests in progress fail, and are sent again
+		}
 	default:
-		return nil, fmt.Errorf("a client of type %T is not supported; give a *redis.Client or a *redis.ClusterClient", application)
+		return nil, fmt.Errorf("redislog: a client of type %T is not supported; give a *redis.Client or a *redis.ClusterClient", application)
 	}
 	options := *of.Options()
 	options.ContextTimeoutEnabled = true
@@ -61,23 +74,25 @@ func (s *server) get(ctx context.Context) (*redis.Client, error) {
 	options.Protocol = 2 // its answers have one form
 	options.PoolSize, options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = poolSize, 0, 0, 0
 	options.PoolTimeout, options.DialTimeout = requestTimeout, requestTimeout
-	options.ReadTimeout, options.WriteTimeout = requestTimeout, requestTimeout
+	options.ReadTimeout, options.WriteTimeout = longTimeout, longTimeout // contexts have shorter ones
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	s.client = redis.NewClient(&options)
 	return s.client, nil
 }
 
-// forget has get look for the server again, after an error of a client.
-func (s *server) forget(ctx context.Context, client *redis.Client) {
+// failed has get look for the server again, if the error of a client may be that another one has the
+// log now. After other errors, the client connects again by itself.
+func (s *server) failed(client *redis.Client, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.client == nil || s.client != client {
 		return
 	}
-	_ = s.client.Close() // its connections are not used any more
-	s.client = nil
-	if cluster, ok := s.application.(*redis.ClusterClient); ok {
-		cluster.ReloadState(ctx)
+	if _, ok := s.application.(*redis.ClusterClient); ok && isTemporary(err) {
+		s.moved = true
+	} else if errors.Is(err, errNoMaster) || hasCode(err, "READONLY") {
+		_ = s.client.Close() // requests in progress fail, and are sent again
+		s.client = nil
 	}
 }
 
@@ -96,35 +111,26 @@ func (s *server) do(ctx context.Context, request func(ctx context.Context, clien
 	if err != nil {
 		return err
 	}
-	if err = request(ctx, client); err != nil && ctx.Err() == nil && isElsewhere(err) {
-		s.forget(ctx, client)
+	if err = request(ctx, client); err != nil && ctx.Err() == nil {
+		s.failed(client, err)
 	}
 	return err
-}
-
-// isElsewhere reports whether the error may be that the server does not have the log any more.
-func isElsewhere(err error) bool {
-	if errors.Is(err, errNoMaster) {
-		return true
-	}
-	return isTemporary(err)
 }
 
 // isTemporary reports whether another attempt may succeed: there was no answer, or the server cannot
 // do it now.
 func isTemporary(err error) bool {
 	var answer redis.Error
-	if !errors.As(err, &answer) {
-		return true
-	}
-	for _, code := range []string{
-		"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "UNBLOCKED", "NOREPLICAS", "BUSY", "NOSCRIPT",
-	} {
-		if strings.Contains(answer.Error(), code+" ") { // in an error of a script, the code is not the first word
-			return true
-		}
-	}
-	return false
+	return !errors.As(err, &answer) || hasCode(err,
+		"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "UNBLOCKED", "NOREPLICAS", "BUSY", "NOSCRIPT")
+}
+
+// hasCode reports whether an error is an answer of Redis with one of some codes.
+func hasCode(err error, codes ...string) bool {
+	var answer redis.Error
+	return errors.As(err, &answer) && slices.ContainsFunc(codes, func(code string) bool {
+		return strings.Contains(answer.Error(), code+" ") // in an error of a script, the code is not the first word
+	})
 }
 
 // script is a script with its SHA-1. A server that does not have it yet gets the text.
@@ -285,10 +291,10 @@ func checkServer(ctx context.Context, client *redis.Client) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	if version := parseInfo(server.Val())["redis_version"]; oldVersions.MatchString(version) {
-		return fmt.Errorf("Redis has version %s, and the log needs 6.2 or later", version) //nolint:staticcheck // a name
+		return fmt.Errorf("redislog: Redis has version %s, and the log needs 6.2 or later", version)
 	}
 	if policy := parseInfo(memory.Val())["maxmemory_policy"]; policy != "noeviction" {
-		return fmt.Errorf("Redis has maxmemory-policy %s and may evict the log: set it to noeviction, or use another Redis", policy) //nolint:staticcheck // a name
+		return fmt.Errorf("redislog: Redis has maxmemory-policy %s and may evict the log: set it to noeviction, or use another Redis", policy)
 	}
 	return nil
 }

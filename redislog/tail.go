@@ -43,7 +43,7 @@ func (l *Log) tail(caughtUp func()) {
 			err = t.follow(l.life)
 			most = max(1, t.most/2) // the answer may have been too large for the link
 			_ = conn.Close()        // it may be broken
-			l.server.forget(l.life, client)
+			l.server.failed(client, err)
 		}
 		if l.life.Err() != nil {
 			return
@@ -94,7 +94,7 @@ func (t *tail) follow(ctx context.Context) error {
 
 // read adds the next entries to the window. If there are none, it waits.
 func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
-	ctx, cancel := context.WithTimeout(ctx, checkInterval+requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, checkInterval+timeoutOf(min(t.perRequest(), t.most)))
 	defer cancel()
 	answer, err := t.conn.Do(ctx, "xread", "count", min(t.perRequest(), t.most), "block", checkInterval.Milliseconds(),
 		"streams", t.keys.entries, strconv.FormatUint(tip.Seq, 10)+endOfNumber).Slice()
@@ -232,9 +232,17 @@ func (l *Log) perRequest() int {
 	return int(max(1, min(mostEntries, mostBytes/max(1, l.average.Load()))))
 }
 
+// timeoutOf bounds a request for a number of entries. A single one may be large.
+func timeoutOf(entries int) time.Duration {
+	if entries == 1 {
+		return longTimeout - checkInterval
+	}
+	return requestTimeout
+}
+
 // entries reads entries of the numbers from one to another, at most so many.
 func (l *Log) entries(ctx context.Context, client cmdable, epoch uint32, from, to uint64, most int) ([]storedEntry, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeoutOf(most))
 	defer cancel()
 	answer, err := client.Do(ctx, "xrange", l.keys.entries, from, strconv.FormatUint(to, 10)+endOfNumber, "count", most).Result()
 	if err != nil {
