@@ -3,7 +3,7 @@
 //
 // Start reading with the routes in app.go. Then store_comment.go shows a transaction that sends
 // events, and events.go the event stream. session.go has the sessions, store.go the database, and
-// nodes.go events by NATS.
+// nodes.go and nodes_redis.go events by NATS and by Redis.
 package main
 
 import (
@@ -59,6 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	postgres := flags.String("postgres", "", "keep all data in the Postgres database at this `URL`, such as postgres://app@db.example/feed, instead of a file; processes with the same URL share events")
 	h2c := flags.Bool("h2c", false, "also accept HTTP/2 without TLS, from a proxy")
 	natsAddress := flags.String("nats", "", "keep the events in the NATS server at this `URL` instead of the database, such as nats://127.0.0.1:4222; "+embedNATS+" or "+embedNATS+":PORT runs a NATS server in this process, by default on port 4222")
+	redisAddress := flags.String("redis", "", "keep the events in the Redis at this `URL` instead of the database, such as redis://127.0.0.1:6379/0")
 	secure := flags.Bool("secure", false, "send the session cookie over HTTPS only; for use behind a proxy that speaks HTTPS")
 	proxies := flags.String("proxy", "", "trust X-Forwarded-For in requests from these `addresses` and networks of proxies, such as 127.0.0.1,10.0.0.0/8")
 	var admins []string
@@ -86,6 +87,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return errors.New("choose one database: -db or -postgres")
 	case *postgres != "" && *natsAddress != "":
 		return errors.New("-postgres keeps the events in the database: leave out -nats")
+	case *postgres != "" && *redisAddress != "":
+		return errors.New("-postgres keeps the events in the database: leave out -redis")
+	case *natsAddress != "" && *redisAddress != "":
+		return errors.New("choose one place for the events: -nats or -redis")
 	case *postgres == "" && *database == "":
 		var err error
 		if *database, err = defaultDatabase(); err != nil {
@@ -97,12 +102,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if *proxies != "" {
 		cfg.Proxies = strings.Split(*proxies, ",")
 	}
-	if *natsAddress != "" {
+	switch {
+	case *natsAddress != "":
 		connected, err := openNodes(ctx, *natsAddress, *database, logger)
 		if err != nil {
 			return err
 		}
 		cfg.Log = connected
+	case *redisAddress != "":
+		log, err := openRedis(ctx, *redisAddress, *database, logger)
+		if err != nil {
+			return err
+		}
+		cfg.Log = log
 	}
 	application, err := newApp(ctx, cfg)
 	if err != nil {

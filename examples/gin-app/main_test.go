@@ -102,11 +102,15 @@ func TestDatabaseSurvivesARestart(t *testing.T) {
 		t.Parallel()
 		testRestart(t, newPostgres(t))
 	})
+	t.Run("events_in_redis", func(t *testing.T) {
+		t.Parallel()
+		testRestart(t, filepath.Join(t.TempDir(), "feed.db"), "-redis", newRedis(t).address)
+	})
 }
 
-func testRestart(t *testing.T, file string) {
+func testRestart(t *testing.T, file string, flags ...string) {
 	t.Helper()
-	first := newProcess(t, "127.0.0.1:0", file)
+	first := newProcess(t, "127.0.0.1:0", file, flags...)
 	alice, bob := first.visitor("alice"), first.visitor("bob")
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"one"})
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"two"})
@@ -119,12 +123,12 @@ func testRestart(t *testing.T, file string) {
 	// A POST is not retried on a connection that the first server has closed.
 	bob.client.CloseIdleConnections()
 
-	second := newProcess(t, first.addr, file)
+	second := newProcess(t, first.addr, file, flags...)
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"three"}) // with the token from before the restart
 	if got, unread := alice.inbox(); len(got) != 3 || unread != 2 || got[0].ID <= list[0].ID {
 		t.Errorf("alice has %d notifications, %d unread", len(got), unread)
 	}
-	// The stream goes on where it ended: the event log is in the database too.
+	// The stream goes on where it ended: the event log outlives the program too.
 	again := alice.open("/events", ssetest.LastEventID(position))
 	if got := again.NextOf("sse.open").Data; !parse[struct{ Resumed bool }](t, []byte(got)).Resumed {
 		t.Errorf("sse.open is %s", got)
@@ -181,6 +185,9 @@ func TestRunRefusesInvalidArguments(t *testing.T) {
 		"no_such_admin":       {[]string{"-db", inMemory, "-admin", "carol, nobody"}, `administrator "nobody"`},
 		"two_databases":       {[]string{"-db", "feed.db", "-postgres", "postgres://127.0.0.1:1/feed"}, "choose one database"},
 		"two_logs":            {[]string{"-nats", "embed", "-postgres", "postgres://127.0.0.1:1/feed"}, "leave out -nats"},
+		"redis_and_postgres":  {[]string{"-redis", "redis://127.0.0.1:1", "-postgres", "postgres://127.0.0.1:1/feed"}, "leave out -redis"},
+		"redis_and_nats":      {[]string{"-redis", "redis://127.0.0.1:1", "-nats", "embed"}, "choose one place for the events"},
+		"redis_without_file":  {[]string{"-redis", "redis://127.0.0.1:1", "-db", inMemory}, "choose a file with -db"},
 		"not_a_database":      {[]string{"-db", "main_test.go"}, "opening the database main_test.go: "},
 	} {
 		t.Run(name, func(t *testing.T) {

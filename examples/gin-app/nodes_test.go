@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -33,6 +34,51 @@ func newNodes(t *testing.T) (first, second *site) {
 	return sites[0], sites[1]
 }
 
+// newRedisNodes returns two sites that share a database and their events by Redis.
+func newRedisNodes(t *testing.T) (first, second *site, server *redisServer) {
+	t.Helper()
+	server = newRedis(t)
+	file := filepath.Join(t.TempDir(), "feed.db")
+	sites := make([]*site, 2)
+	for i := range sites {
+		log, err := openRedis(t.Context(), server.address, file, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sites[i] = newSite(t, appConfig{Demo: true, Database: file, Log: log, Admins: []string{"carol"}})
+	}
+	return sites[0], sites[1], server
+}
+
+// eachServerOfEvents runs a test with two sites whose events are in a server beside the database, which
+// the test can stop and start again.
+func eachServerOfEvents(t *testing.T, test func(t *testing.T, first, second *site, stop, start func())) {
+	t.Helper()
+	t.Run("nats", func(t *testing.T) {
+		t.Parallel()
+		first, second := newNodes(t)
+		broker := first.nats()
+		address, err := url.Parse(broker.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		folder := filepath.Join(broker.server.StoreDir(), "..")
+		test(t, first, second, func() {
+			broker.server.Shutdown()
+			broker.server.WaitForShutdown()
+		}, func() {
+			if err := broker.startServer(address.Port(), folder); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		first, second, server := newRedisNodes(t)
+		test(t, first, second, func() { server.stop(t) }, func() { server.start(t) })
+	})
+}
+
 // eachKindOfNodes runs a test with two sites that share their events by each kind of log. Carol is an
 // administrator.
 func eachKindOfNodes(t *testing.T, test func(t *testing.T, first, second *site)) {
@@ -40,6 +86,11 @@ func eachKindOfNodes(t *testing.T, test func(t *testing.T, first, second *site))
 	t.Run("nats", func(t *testing.T) {
 		t.Parallel()
 		first, second := newNodes(t)
+		test(t, first, second)
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		first, second, _ := newRedisNodes(t)
 		test(t, first, second)
 	})
 	eachDatabase(t, func(t *testing.T, cfg appConfig) {
@@ -87,23 +138,23 @@ func testEventsReachAllNodes(t *testing.T, first, second *site) {
 }
 
 // Comments and sign-outs succeed, without a long wait, while the nodes are partitioned.
-func TestRequestsSucceedWhileNATSIsDown(t *testing.T) {
+func TestRequestsSucceedWhileTheServerOfEventsIsDown(t *testing.T) {
 	t.Parallel()
-	first, second := newNodes(t)
-	alice := first.signedIn("alice")
-	stream := alice.open("/events")
-	first.nats().server.Shutdown()
-	first.nats().server.WaitForShutdown()
-	begun := time.Now()
-	second.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Is anybody there?"})
-	if took := time.Since(begun); took > 2*sendTimeout {
-		t.Errorf("a comment took %v", took)
-	}
-	alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
-	stream.NextOf("sse.close")
-	alice.want(http.StatusUnauthorized, "GET", "/api/me", nil)
-	again := &visitor{t: t, url: second.url, client: alice.client, token: alice.token}
-	again.want(http.StatusUnauthorized, "GET", "/api/me", nil)
+	eachServerOfEvents(t, func(t *testing.T, first, second *site, stop, _ func()) {
+		alice := first.signedIn("alice")
+		stream := alice.open("/events")
+		stop()
+		begun := time.Now()
+		second.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Is anybody there?"})
+		if took := time.Since(begun); took > 2*sendTimeout {
+			t.Errorf("a comment took %v", took)
+		}
+		alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
+		stream.NextOf("sse.close")
+		alice.want(http.StatusUnauthorized, "GET", "/api/me", nil)
+		again := &visitor{t: t, url: second.url, client: alice.client, token: alice.token}
+		again.want(http.StatusUnauthorized, "GET", "/api/me", nil)
+	})
 }
 
 func TestPageShowsEventsOfAnotherNode(t *testing.T) {
@@ -153,28 +204,41 @@ func TestNodesNeedADatabaseFileAndAValidPort(t *testing.T) {
 	}
 }
 
-// The streams at another node end when NATS is back, although the sign-out was answered before.
-func TestSignOutReachesOtherNodesWhenNATSIsBack(t *testing.T) {
+func TestRedisAddressErrorHidesThePassword(t *testing.T) {
 	t.Parallel()
-	first, second := newNodes(t)
-	alice := first.signedIn("alice")
-	stream := (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events")
-	broker := first.nats()
-	address, err := url.Parse(broker.url)
-	if err != nil {
-		t.Fatal(err)
+	for name, address := range map[string]string{
+		"no_server":      "redis://app:se-cret@127.0.0.1:1",
+		"slash":          "redis://app:se-cret/x@127.0.0.1:1",
+		"not_escaped":    "redis://app:%se-cret@127.0.0.1:1",
+		"another_scheme": "reddis://app:se-cret@127.0.0.1:1",
+		"bad_database":   "redis://app:x@127.0.0.1:1/se-cret",
+		"bad_option":     "redis://app:x@127.0.0.1:1?db=se-cret",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			_, err := openRedis(ctx, address, filepath.Join(t.TempDir(), "feed.db"), slog.New(slog.DiscardHandler))
+			if err == nil || strings.Contains(err.Error(), "cret") {
+				t.Errorf("error %v", err)
+			}
+		})
 	}
-	folder := filepath.Join(broker.server.StoreDir(), "..")
-	broker.server.Shutdown()
-	broker.server.WaitForShutdown()
+}
 
-	alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
-	if n := len(second.app.registry.Streams(alice.user.ID)); n != 1 {
-		t.Fatalf("%d streams are open at the other node, want 1", n)
-	}
-	if err := broker.startServer(address.Port(), folder); err != nil {
-		t.Fatal(err)
-	}
-	wantReconnect(t, stream, "reauthenticate")
-	(&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).want(http.StatusUnauthorized, "GET", "/events", nil)
+// The streams at another node end when the server is back, although the sign-out was answered before.
+func TestSignOutReachesOtherNodesWhenTheServerOfEventsIsBack(t *testing.T) {
+	t.Parallel()
+	eachServerOfEvents(t, func(t *testing.T, first, second *site, stop, start func()) {
+		alice := first.signedIn("alice")
+		stream := (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events")
+		stop()
+		alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
+		if n := len(second.app.registry.Streams(alice.user.ID)); n != 1 {
+			t.Fatalf("%d streams are open at the other node, want 1", n)
+		}
+		start()
+		wantReconnect(t, stream, "reauthenticate")
+		(&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).want(http.StatusUnauthorized, "GET", "/events", nil)
+	})
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // postgres is a PostgreSQL server of the tests' own, on loopback. TestMain stops it.
@@ -137,4 +139,76 @@ func stopPostgres() error {
 		err = errors.Join(err, os.RemoveAll(postgres.dir))
 	}
 	return err
+}
+
+// redisServer is the Redis server of a test, on loopback. It keeps its data when it is stopped.
+type redisServer struct {
+	address string
+	dir     string
+	port    int
+	process *exec.Cmd // nil while it is stopped
+}
+
+// newRedis starts a server that ends with the test. Without Redis the test is skipped, or fails with
+// SERVER_TESTS=required.
+func newRedis(t *testing.T) *redisServer {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("SERVER_TESTS") == "required" {
+			t.Fatal("SERVER_TESTS is required, and there is no redis-server")
+		}
+		t.Skip("there is no redis-server: install Debian's package of it")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &redisServer{dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.address = fmt.Sprintf("redis://127.0.0.1:%d/0", s.port)
+	t.Cleanup(func() { s.stop(t) })
+	s.start(t)
+	return s
+}
+
+// start starts the server, and waits until it answers.
+func (s *redisServer) start(t *testing.T) {
+	t.Helper()
+	s.process = exec.Command("redis-server", "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--appendonly", "yes", "--save", "")
+	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := s.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	options, err := redis.ParseURL(s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if err = client.Ping(t.Context()).Err(); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond) // a poll; nothing tells that it is ready
+	}
+}
+
+// stop stops the server as an administrator does. It may be repeated.
+func (s *redisServer) stop(t *testing.T) {
+	t.Helper()
+	if s.process == nil {
+		return
+	}
+	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	if err := s.process.Wait(); err != nil {
+		t.Errorf("redis-server: %v", err)
+	}
+	s.process = nil
 }
