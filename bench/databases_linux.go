@@ -14,7 +14,7 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/report"
 )
 
-// measureDatabases measures package sqllog, prints the results and, if there is a name, writes them.
+// measureDatabases measures package sqllog beside natslog and redislog, prints the results and, if there is a name, writes them.
 // parts are the parts to measure, or "" for all.
 func measureDatabases(o options, parts, name string) (err error) {
 	start := time.Now()
@@ -32,13 +32,16 @@ func measureDatabases(o options, parts, name string) (err error) {
 	facts := &report.Report{
 		Date: start, Command: strings.TrimSpace("go run ./bench " + strings.Join(os.Args[1:], " ")), Rounds: o.rounds,
 		Took: time.Since(start), Machine: machine(), Commit: commit(),
-		Versions: versionsOf("github.com/jackc/pgx/v5", "modernc.org/sqlite", "github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go"),
+		Versions: versionsOf("github.com/jackc/pgx/v5", "modernc.org/sqlite", "github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go", "github.com/redis/go-redis/v9"),
 	}
 	if found.Server != "" {
 		facts.Versions = append(facts.Versions, report.Version{Module: "PostgreSQL", Version: found.Server})
 	}
+	if found.Redis != "" {
+		facts.Versions = append(facts.Versions, report.Version{Module: "Redis", Version: found.Redis})
+	}
 	text := "# Databases, " + start.UTC().Format(time.DateOnly) + "\n\n" +
-		"`sqllog` in PostgreSQL and in SQLite. What these results mean:\n[BENCHMARKS.md](../../BENCHMARKS.md#databases).\n\n" +
+		"`sqllog` in PostgreSQL and in SQLite, `natslog` and `redislog`. What these results mean:\n[BENCHMARKS.md](../../BENCHMARKS.md#databases).\n\n" +
 		facts.MarkdownFacts() + "\n" +
 		"Figures are medians over the rounds, with the lowest and the highest. Ratios are to the first row, within each round.\n\n" +
 		found.Markdown()

@@ -11,11 +11,13 @@ require (
 	github.com/gin-gonic/gin v1.12.0
 	github.com/ginsse/ginsse v0.0.0
 	github.com/ginsse/ginsse/natslog v0.0.0
+	github.com/ginsse/ginsse/redislog v0.0.0
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/launchdarkly/eventsource v1.11.0
 	github.com/nats-io/nats-server/v2 v2.12.15
 	github.com/nats-io/nats.go v1.53.1
 	github.com/r3labs/sse/v2 v2.10.0
+	github.com/redis/go-redis/v9 v9.22.0
 	github.com/tmaxmax/go-sse v0.11.0
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.47.0
@@ -23,6 +25,7 @@ require (
 )
 
 require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dustin/go-humanize v1.0.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
@@ -30,6 +33,7 @@ require (
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/ncruces/go-strftime v1.0.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
+	go.uber.org/atomic v1.11.0 // indirect
 	golang.org/x/sync v0.22.0 // indirect
 	modernc.org/libc v1.75.6 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
@@ -87,3 +91,5 @@ require (
 )
 
 replace github.com/ginsse/ginsse/sqllog => ../sqllog
+
+replace github.com/ginsse/ginsse/redislog => ../redislog

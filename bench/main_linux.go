@@ -20,7 +20,7 @@
 // and cluster.go. What a shared log costs is measured by go test -bench Nodes: see
 // nodes_bench_linux_test.go.
 //
-// Package internal/databases measures package sqllog, with -databases.
+// Package internal/databases measures package sqllog beside natslog and redislog, with -databases.
 //
 // The exit status is 1 if the kit has failed a scenario. Failures of other contestants
 // are in the tables only.
@@ -56,7 +56,7 @@ func main() {
 	names := flag.String("contestants", "", "run only those whose names contain one of these, separated by commas; a whole name selects that one only")
 	write := flag.Bool("write", false, "write the results, with plots, to "+results+"/DATE.md, at the root of the repository")
 	flag.StringVar(&o.profiles, "profiles", "", "write CPU profiles of the servers to this `folder`")
-	flag.BoolVar(&o.databases, "databases", false, "measure package sqllog on databases instead; -scenarios chooses among "+strings.Join(databases.Parts, ", "))
+	flag.BoolVar(&o.databases, "databases", false, "measure the logs in databases, NATS and Redis instead; -scenarios chooses among "+strings.Join(databases.Parts, ", "))
 	role := flag.String("child", "", "internal: what the driver starts this process as: server, load or broker")
 	flag.Parse()
 	if err := run(o, *role, *only, *names, *write); err != nil {

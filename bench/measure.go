@@ -24,7 +24,7 @@ import (
 // options says what to measure.
 type options struct {
 	quick       bool
-	databases   bool // measure package sqllog instead
+	databases   bool // measure the logs in databases instead
 	rounds      int
 	scenarios   []scenario
 	contestants []servers.Contestant

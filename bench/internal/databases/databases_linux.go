@@ -1,5 +1,5 @@
 // Package databases measures package sqllog: what it costs an application's transactions to
-// publish, and how soon a client has the event.
+// publish, and how soon a client has the event. Beside it, it measures natslog and redislog.
 //
 // All figures of a table are taken in turn, round after round, on one server of PostgreSQL that the
 // run starts itself, on loopback. The process holds the application's clients, the nodes, and the
@@ -31,7 +31,7 @@ type Options struct {
 }
 
 // Parts are the names of the parts.
-var Parts = []string{"transactions", "delivery", "append", "open", "slow", "resume", "sqlite"}
+var Parts = []string{"transactions", "delivery", "append", "tails", "open", "slow", "resume", "memory", "sqlite"}
 
 // run is one run. Its tables are added in order.
 type run struct {
@@ -57,7 +57,7 @@ func Measure(ctx context.Context, o Options) (_ *Report, err error) {
 	if err := os.Chmod(r.dir, 0o755); err != nil { //nolint:gosec // the server may have another user
 		return nil, err
 	}
-	return r.report, errors.Join(r.postgres(ctx), r.onSQLite(ctx))
+	return r.report, errors.Join(r.postgres(ctx), r.onSQLite(ctx), r.onRedis(ctx))
 }
 
 // wants reports whether a part is to be measured.
@@ -73,8 +73,12 @@ func (r *run) span(d time.Duration) time.Duration {
 	return d
 }
 
+// notef adds a sentence to the report, each once.
 func (r *run) notef(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
+	if slices.Contains(r.report.Notes, text) {
+		return
+	}
 	log.Print(text)
 	r.report.Notes = append(r.report.Notes, text)
 }
@@ -92,6 +96,7 @@ func (r *run) postgres(ctx context.Context) error {
 			r.part("delivery", func() error { return r.delivery(ctx, s, "") }),
 			r.part("open", func() error { return r.openTransaction(ctx, s) }),
 			r.part("append", func() error { return r.appends(ctx, s) }),
+			r.part("tails", func() error { return r.tails(ctx, s) }),
 			r.part("resume", func() error { return r.resumePostgres(ctx, s) }),
 		)
 	}); err != nil || !r.wants("slow") {

@@ -12,6 +12,7 @@ import (
 // Report is what a run found.
 type Report struct {
 	Server string // version of PostgreSQL; "" without
+	Redis  string // version of Redis; "" without
 	Tables []*Table
 	Notes  []string // sentences about the run
 }
