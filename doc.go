@@ -45,8 +45,8 @@
 //     which asks it to come back, or sse.close, which asks it not to: see [Reason].
 //
 // The log is an [eventlog.Log]. By default it is in memory. A shared log connects several nodes: see
-// packages sqllog, in the application's database, and natslog. With sqllog an event can be part of a
-// transaction: see [Registry.In].
+// packages sqllog, in the application's database, natslog and redislog. With sqllog an event can be
+// part of a transaction: see [Registry.In].
 //
 // Topics are what several users watch. [RegistryConfig.AllowTopicFunc] decides which ones a page may
 // read, and [Registry.Grant] and [Registry.Revoke] change them while a stream is open. [WithState]
