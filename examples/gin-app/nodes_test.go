@@ -143,6 +143,7 @@ func TestRequestsSucceedWhileTheServerOfEventsIsDown(t *testing.T) {
 	eachServerOfEvents(t, func(t *testing.T, first, second *site, stop, _ func()) {
 		alice := first.signedIn("alice")
 		stream := alice.open("/events")
+		stream.NextOf("sse.heartbeat") // it has its position
 		stop()
 		begun := time.Now()
 		second.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Is anybody there?"})
@@ -232,6 +233,7 @@ func TestSignOutReachesOtherNodesWhenTheServerOfEventsIsBack(t *testing.T) {
 	eachServerOfEvents(t, func(t *testing.T, first, second *site, stop, start func()) {
 		alice := first.signedIn("alice")
 		stream := (&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).open("/events")
+		stream.NextOf("sse.heartbeat") // it has its position
 		stop()
 		alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
 		if n := len(second.app.registry.Streams(alice.user.ID)); n != 1 {
