@@ -27,7 +27,9 @@ func TestMain(m *testing.M) {
 			code = max(code, 1)
 		}
 		os.Exit(code)
-	}))
+	}),
+		// go-redis looks whether a server is back, and ends within 1 s after its client was closed.
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 // process is the program, run with a database file or a Postgres database.
