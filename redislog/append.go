@@ -231,7 +231,7 @@ func (l *Log) newAppend(batch string, number int) *appendCall {
 	if number == 0 {
 		of = ""
 	}
-	a.args = append(a.args, newEpochText(), of, keepBatch.Milliseconds(), (l.cfg.MaxAge + keepKeysLonger).Milliseconds(), l.first.Load())
+	a.args = append(a.args, newEpochText(), of, keepBatch.Milliseconds(), (l.cfg.MaxAge + keepKeysLonger).Milliseconds())
 	return a
 }
 

@@ -3,10 +3,9 @@
 --
 -- KEYS[3]: the last batch of the node. Further KEYS are those that records name by their index.
 -- ARGV[2]: the number of the batch; "" for none, in a transaction. ARGV[3]: how long it and repeats
--- are known, in ms. ARGV[4]: how long keys are kept, in ms. ARGV[5]: the first number that is still in
--- the log, or one before it. Then of each record: subject, key, frame, check, the index of the newest
--- entries of its subject's keys, and that of its repeat; 0 for none.
-local batch, keep, keepKeys, first = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+-- are known, in ms. ARGV[4]: how long keys are kept, in ms. Then of each record: subject, key, frame,
+-- check, the index of the newest entries of its subject's keys, and that of its repeat; 0 for none.
+local batch, keep, keepKeys = ARGV[2], ARGV[3], ARGV[4]
 if batch ~= '' then
   local last = redis.call('GET', KEYS[3])
   if last then
@@ -21,21 +20,12 @@ if batch ~= '' then
 end
 local number, sum = tonumber(seq), tonumber(total)
 at = math.max(tonumber(at), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
--- Forgets the keys whose entries have left the log. The caller's number may be from before the log was
--- rolled back: then the entry before it may be here, or it is not reached yet.
-first = tonumber(first)
-local function forgetKeys(newest)
-  if first > 0 and (first > number + 1 or #redis.call('XRANGE', entries, string.format('%d', first - 1), string.format('%d', first - 1)) > 0) then
-    first = 0
-  end
-  redis.call('ZREMRANGEBYSCORE', newest, '-inf', '(' .. string.format('%d', first))
-end
 local ids = {}
-for i = 6, #ARGV, 6 do
+for i = 5, #ARGV, 6 do
   local subject, key, frame, own = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local newest, repeated = KEYS[tonumber(ARGV[i + 4])], KEYS[tonumber(ARGV[i + 5])]
-  local id = repeated and redis.call('GET', repeated)
-  if not id or tonumber(string.match(id, '^%d+')) <= tonumber(base) then
+  local id, of = string.match(repeated and redis.call('GET', repeated) or '', '^(%S+) (%d+)$')
+  if not id or of ~= base then -- else it is a repeat, and not one of a log that is gone
     number = number + 1
     sum = sum + #subject + #key + #frame + 64
     id = string.format('%d-%s', number, own)
@@ -43,7 +33,9 @@ for i = 6, #ARGV, 6 do
     local about = string.format('%d %s %d %s', at, check, sum, subject)
     if newest then
       redis.call('XADD', entries, id, 'a', about, 'f', frame, 'k', key)
-      forgetKeys(newest)
+      if first then
+        redis.call('ZREMRANGEBYSCORE', newest, '-inf', '(' .. first)
+      end
       redis.call('ZADD', newest, number, key)
       redis.call('PEXPIRE', newest, keepKeys)
     else
@@ -51,7 +43,7 @@ for i = 6, #ARGV, 6 do
     end
     check = own
     if repeated then
-      redis.call('SET', repeated, id, 'PX', keep)
+      redis.call('SET', repeated, id .. ' ' .. base, 'PX', keep)
     end
   end
   ids[#ids + 1] = id

@@ -28,7 +28,6 @@ type Log struct {
 	older  older
 
 	waiting  chan *pendingRecord // records for the appender
-	first    atomic.Uint64       // the first number that was left when the log was last trimmed
 	average  atomic.Int64        // bytes of an entry, about
 	total    atomic.Int64        // bytes of all entries up to the last one that the tail has read
 	messages messages

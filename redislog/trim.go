@@ -3,7 +3,6 @@ package redislog
 import (
 	"context"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -48,18 +47,7 @@ func (l *Log) trim(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			pair, _ := answer.([]any)
-			if len(pair) != 2 {
-				return errForm
-			}
-			if first, ok := pair[0].(string); ok {
-				seq, err := strconv.ParseUint(first, 10, 64)
-				if err != nil {
-					return errForm
-				}
-				l.first.Store(seq)
-			}
-			more = pair[1] == int64(1)
+			more = answer == int64(1)
 			return nil
 		})
 		if err != nil {

@@ -1,5 +1,6 @@
 -- Removes the oldest entries: those that are too old, and those beyond the bound of bytes. The newest
--- entry stays. Returns the number of the first entry that is left, and 1 if more are to be removed.
+-- entry stays. The state notes the number of the first entry that is left. Returns 1 if more are to be
+-- removed.
 --
 -- KEYS: the entries, the state. ARGV: the longest age in ms, the bound in bytes, the most entries to
 -- be removed.
@@ -7,7 +8,7 @@ local entries, state = KEYS[1], KEYS[2]
 local s = redis.call('HMGET', state, 'seq', 'total')
 local first = redis.call('XRANGE', entries, '-', '+', 'COUNT', 1)[1]
 if not s[1] or not first then
-  return {0, 0}
+  return 0
 end
 local time = redis.call('TIME')
 local oldest = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - tonumber(ARGV[1])
@@ -35,5 +36,6 @@ end
 low = math.min(low, last)
 if low > from then
   redis.call('XTRIM', entries, 'MINID', string.format('%d', low))
+  redis.call('HSET', state, 'first', string.format('%d', low))
 end
-return {string.format('%d', low), low == from + tonumber(ARGV[3]) and 1 or 0}
+return low == from + tonumber(ARGV[3]) and 1 or 0
