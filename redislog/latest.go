@@ -18,6 +18,16 @@ const latestPage = 128
 // latest reads the newest entry of each key after the position.
 func (r *olderReader) latest(ctx context.Context) error {
 	after := r.q.After.Seq
+	if after > 0 {
+		known, err := r.entries(ctx, r.client, &r.older.pace, r.head.Epoch, after, after, 1)
+		if err != nil {
+			return err
+		}
+		if len(known) > 0 && known[0].At.Check != r.q.After.Check { // else it has left the log, which is no gap
+			r.page.Gap = eventlog.GapUnknown
+			return nil
+		}
+	}
 	for {
 		numbers, more, err := r.newestNumbers(ctx, after)
 		if err != nil {
