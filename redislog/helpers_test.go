@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -206,3 +208,23 @@ func head(t testing.TB, log *redislog.Log) (at eventlog.Cursor) {
 
 // soon is within which time a log notices that its contents are gone.
 const soon = time.Second
+
+// logged is a log handler's output that a test looks into.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func textLogger(records *logged) *slog.Logger { return slog.New(slog.NewTextHandler(records, nil)) }

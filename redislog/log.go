@@ -26,6 +26,7 @@ type Log struct {
 	keys   keys
 	window *eventlog.Window // has a lock of its own
 	older  older
+	newest pace // of the tail
 
 	waiting  chan *pendingRecord // records for the appender
 	average  atomic.Int64        // bytes of an entry, about
@@ -49,8 +50,10 @@ const (
 	contactTimeout = 2 * time.Second
 	// requestTimeout bounds one request.
 	requestTimeout = time.Second
-	// longTimeout bounds the request for one entry that does not arrive within requestTimeout.
-	longTimeout = 4 * time.Second
+	// dialTimeout bounds connecting, with Sentinel also the search for the master.
+	dialTimeout = 2 * time.Second
+	// longestRead bounds the answer to a request for entries that are large; see pace.
+	longestRead = (1 + mostHalvings) * requestTimeout
 	// storeReads is the most pages that are read from Redis at the same time.
 	storeReads = 4
 )
@@ -78,10 +81,10 @@ func Open(ctx context.Context, client redis.UniversalClient, cfg Config) (_ *Log
 		keys:    keys{prefix: cfg.Prefix, entries: name("log"), state: name("state"), batch: name("batch:" + rand.Text())},
 		waiting: make(chan *pendingRecord),
 	}
-	l.server = &server{application: client, key: l.keys.entries}
 	l.older.log = l
 	l.window = eventlog.NewWindow(eventlog.WindowConfig{Store: store{l}, ContactTimeout: contactTimeout, StoreReads: storeReads})
 	l.life, l.end = context.WithCancel(context.WithoutCancel(ctx))
+	l.server = &server{application: client, key: l.keys.entries, life: l.life}
 	defer func() {
 		if err != nil {
 			_ = l.Close()

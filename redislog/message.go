@@ -62,8 +62,8 @@ func (l *Log) subscribe(ctx context.Context) error {
 	m := &l.messages
 	m.waiting = make(chan message, waitingMessages)
 	m.channel = l.keys.prefix + strconv.Itoa(client.Options().DB) + ":"
-	m.subscription = l.server.application.Subscribe(l.life, m.channel) //nolint:contextcheck // it lives as long as the log
-	if _, err := m.subscription.Receive(ctx); err != nil {             // the confirmation
+	m.subscription = client.Subscribe(l.life, m.channel)   //nolint:contextcheck // it lives as long as the log
+	if _, err := m.subscription.Receive(ctx); err != nil { // the confirmation
 		return err
 	}
 	m.received = make(chan struct{})
@@ -75,11 +75,12 @@ func (l *Log) subscribe(ctx context.Context) error {
 // resubscribe replaces the subscription. The client does not notice that its connection is dead, or
 // is to a server that has been replaced, before the kernel gives it up.
 func (l *Log) resubscribe() {
+	client, err := l.server.get(l.life)
 	m := &l.messages
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if l.life.Err() != nil {
-		return
+	if err != nil || l.life.Err() != nil {
+		return // the next connection of the tail has it made again
 	}
 	_ = m.subscription.Close()
 	channels := []string{m.channel}
@@ -87,7 +88,7 @@ func (l *Log) resubscribe() {
 		channels = append(channels, r.channel)
 	}
 	slices.Sort(channels)
-	m.subscription = l.server.application.Subscribe(l.life, slices.Compact(channels)...)
+	m.subscription = client.Subscribe(l.life, slices.Compact(channels)...)
 	l.startReceiving()
 }
 
@@ -151,14 +152,12 @@ func (l *Log) Receive(name string, fn func(message []byte)) (stop func()) {
 		case <-ctx.Done(): // it is subscribed to when the connection is there again
 		}
 	}
-	return sync.OnceFunc(func() {
+	return func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		// The channel stays subscribed to: the call could wait as long as the server does not answer.
 		m.receivers = slices.DeleteFunc(slices.Clone(m.receivers), func(other *receiver) bool { return other == r })
-		if !slices.ContainsFunc(m.receivers, func(other *receiver) bool { return other.channel == r.channel }) {
-			_ = m.subscription.Unsubscribe(context.WithoutCancel(l.life), r.channel) // else its messages have no receiver
-		}
-	})
+	}
 }
 
 // receive hands messages to their receivers until the subscription is closed.

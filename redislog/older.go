@@ -3,6 +3,7 @@ package redislog
 import (
 	"context"
 	"errors"
+	"math/bits"
 	"slices"
 	"sync"
 	"time"
@@ -240,7 +241,8 @@ func (r *olderReader) awaitVisible(ctx context.Context, seq uint64) error {
 //
 // Concurrency: part may be called from several goroutines.
 type older struct {
-	log *Log
+	log  *Log
+	pace pace
 
 	mu    sync.Mutex // guards the fields below
 	parts map[partKey]*part
@@ -249,16 +251,19 @@ type older struct {
 }
 
 const (
-	// partSize is how many numbers a part has.
+	// partSize is how many numbers a part has, or fewer where entries are large.
 	partSize = 128
 	// partBytes bounds what is held of parts that no reader reads.
 	partBytes = 16 << 20
+	// partOverhead is what a part counts for beside its entries: clients can make up positions of parts
+	// that have none.
+	partOverhead = 8 << 10
 )
 
-// partKey names the entries of an epoch whose numbers, divided by partSize, are one number.
+// partKey names the entries of an epoch whose numbers, divided by a size, are one number.
 type partKey struct {
-	epoch  uint32
-	number uint64
+	epoch        uint32
+	size, number uint64
 }
 
 type part struct {
@@ -272,30 +277,18 @@ type part struct {
 
 // part returns the part with a number of an entry, up to the head.
 func (o *older) part(ctx context.Context, client *redis.Client, seq uint64, head eventlog.Cursor) (*part, error) {
-	key := partKey{head.Epoch, seq / partSize}
-	from, to := key.number*partSize, (key.number+1)*partSize-1
-	if to > head.Seq { // it is not complete yet
-		entries, err := o.log.allEntries(ctx, client, head.Epoch, seq, head.Seq)
+	most, _ := o.pace.limit(min(o.log.perRequest(), partSize))
+	key := partKey{epoch: head.Epoch, size: 1 << (bits.Len(uint(most)) - 1)}
+	key.number = seq / key.size
+	if (key.number+1)*key.size > head.Seq { // it is not complete yet
+		entries, err := o.log.entries(ctx, client, &o.pace, head.Epoch, seq, head.Seq, most)
 		return &part{entries: entries}, err
 	}
-	o.mu.Lock()
-	p, ok := o.parts[key]
-	if !ok {
-		p = &part{partKey: key, ready: make(chan struct{})}
-		if o.parts == nil {
-			o.parts = make(map[partKey]*part)
+	p := o.start(ctx, client, key)
+	if next := key; seq%key.size == 0 { // the reader came from the part before, and goes on to the next
+		if next.number++; (next.number+1)*next.size <= head.Seq {
+			o.start(ctx, client, next)
 		}
-		o.parts[key] = p
-		o.order = append(o.order, p)
-	}
-	o.mu.Unlock()
-	if !ok {
-		p.entries, p.err = o.log.allEntries(context.WithoutCancel(ctx), client, head.Epoch, from, to)
-		for _, e := range p.entries {
-			p.bytes += len(e.Block) + eventlog.WindowEntryOverhead
-		}
-		close(p.ready)
-		o.hold(p)
 	}
 	select {
 	case <-p.ready:
@@ -305,17 +298,29 @@ func (o *older) part(ctx context.Context, client *redis.Client, seq uint64, head
 	}
 }
 
-// allEntries reads the entries of the numbers from one to another, with several requests if they are
-// large.
-func (l *Log) allEntries(ctx context.Context, client *redis.Client, epoch uint32, from, to uint64) (all []storedEntry, err error) {
-	most := min(l.perRequest(), partSize)
-	for {
-		some, err := l.entries(ctx, client, epoch, from, to, most)
-		if all = append(all, some...); err != nil || len(some) < most || some[most-1].At.Seq >= to {
-			return all, err
-		}
-		from = some[most-1].At.Seq + 1
+// start returns a part that is held, or is being read.
+func (o *older) start(ctx context.Context, client *redis.Client, key partKey) *part {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p, ok := o.parts[key]; ok {
+		return p
 	}
+	p := &part{partKey: key, bytes: partOverhead, ready: make(chan struct{})}
+	if o.parts == nil {
+		o.parts = make(map[partKey]*part)
+	}
+	o.parts[key] = p
+	o.order = append(o.order, p)
+	ctx = context.WithoutCancel(ctx) // others may wait for it, too
+	o.log.running.Go(func() {
+		p.entries, p.err = o.log.entries(ctx, client, &o.pace, key.epoch, key.number*key.size, (key.number+1)*key.size-1, int(key.size))
+		for _, e := range p.entries {
+			p.bytes += len(e.Block) + eventlog.WindowEntryOverhead
+		}
+		o.hold(p)
+		close(p.ready) // not before it is counted: another call of hold may forget it
+	})
+	return p
 }
 
 // hold forgets parts until those that are left are within the bound. It forgets one that could not be

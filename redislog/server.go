@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -24,7 +25,8 @@ import (
 // of the application, which may have other timeouts, and may be busy.
 type server struct {
 	application redis.UniversalClient
-	key         string // of the entries
+	key         string          // of the entries
+	life        context.Context // of the log
 
 	mu     sync.Mutex // guards the fields below
 	client *redis.Client
@@ -73,9 +75,18 @@ func (s *server) get(ctx context.Context) (*redis.Client, error) {
 	options.MaxRetries = -1
 	options.Protocol = 2 // its answers have one form
 	options.PoolSize, options.MinIdleConns, options.MaxIdleConns, options.MaxActiveConns = poolSize, 0, 0, 0
-	options.PoolTimeout, options.DialTimeout = requestTimeout, requestTimeout
-	options.ReadTimeout, options.WriteTimeout = longTimeout, longTimeout // contexts have shorter ones
+	options.PoolTimeout, options.DialTimeout = requestTimeout, dialTimeout
+	options.ReadTimeout, options.WriteTimeout = checkInterval+longestRead, requestTimeout // contexts end earlier
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	options.DialerRetries = 1
+	// The dialer has the timeouts of the application. While a subscription connects, it is locked.
+	dial := options.Dialer
+	options.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		defer context.AfterFunc(s.life, cancel)() //nolint:contextcheck // the log may be closed first
+		return dial(ctx, network, address)
+	}
 	s.client = redis.NewClient(&options)
 	return s.client, nil
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -35,14 +37,13 @@ func newEpochText() string { return rand.Text() }
 // tail reads new entries into the window until the log is closed. It calls caughtUp when the window
 // has what Redis had.
 func (l *Log) tail(caughtUp func()) {
-	for most := mostEntries; l.life.Err() == nil; {
+	for l.life.Err() == nil {
 		client, err := l.server.get(l.life)
 		if err == nil {
 			conn := client.Conn()
-			t := tail{Log: l, conn: conn, caughtUp: caughtUp, most: most}
+			t := tail{Log: l, conn: conn, caughtUp: caughtUp}
 			err = t.follow(l.life)
-			most = max(1, t.most/2) // the answer may have been too large for the link
-			_ = conn.Close()        // it may be broken
+			_ = conn.Close() // it may be broken
 			l.server.failed(client, err)
 		}
 		if l.life.Err() != nil {
@@ -66,7 +67,6 @@ type tail struct {
 
 	checked time.Time // when the state was looked at
 	target  uint64    // the last number at that time
-	most    int       // entries that one request reads
 }
 
 // follow reads until there is an error.
@@ -94,9 +94,10 @@ func (t *tail) follow(ctx context.Context) error {
 
 // read adds the next entries to the window. If there are none, it waits.
 func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
-	ctx, cancel := context.WithTimeout(ctx, checkInterval+timeoutOf(min(t.perRequest(), t.most)))
+	count, timeout := t.newest.limit(t.perRequest())
+	ctx, cancel := context.WithTimeout(ctx, checkInterval+timeout)
 	defer cancel()
-	answer, err := t.conn.Do(ctx, "xread", "count", min(t.perRequest(), t.most), "block", checkInterval.Milliseconds(),
+	answer, err := t.conn.Do(ctx, "xread", "count", count, "block", checkInterval.Milliseconds(),
 		"streams", t.keys.entries, strconv.FormatUint(tip.Seq, 10)+endOfNumber).Slice()
 	switch {
 	case errors.Is(err, redis.Nil):
@@ -106,6 +107,7 @@ func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
 		t.checked = time.Time{} // a key that was deleted has no new entries
 		return nil
 	case err != nil:
+		t.newest.note(nil, err)
 		return err
 	}
 	streams, ok := answer[0].([]any)
@@ -116,7 +118,7 @@ func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
 	if err != nil {
 		return err
 	}
-	t.most = min(2*t.most, mostEntries)
+	t.newest.note(stored, nil)
 	if n := len(stored); n > 1 {
 		t.average.Store((stored[n-1].total - stored[0].total) / int64(n-1))
 	}
@@ -198,7 +200,7 @@ func (t *tail) rollBack(ctx context.Context, tip eventlog.Cursor) error {
 func (t *tail) reset(ctx context.Context, now state) error {
 	bounds := eventlog.WindowBounds{Bytes: int(min(int64(t.cfg.RecentBytes), t.cfg.MaxBytes)), MaxAge: t.cfg.MaxAge}
 	start := eventlog.Cursor{Epoch: now.last.Epoch, Seq: now.base}
-	oldest, err := t.entries(ctx, t.conn, now.last.Epoch, 0, now.last.Seq, 1)
+	oldest, err := t.entries(ctx, t.conn, &t.newest, now.last.Epoch, 0, now.last.Seq, 1)
 	if err != nil {
 		return err
 	}
@@ -211,7 +213,7 @@ func (t *tail) reset(ctx context.Context, now state) error {
 		if start.Seq = first.At.Seq - 1; now.last.Seq-start.Seq > most {
 			start.Seq = now.last.Seq - most
 		}
-		next, err := t.entries(ctx, t.conn, now.last.Epoch, start.Seq+1, start.Seq+1, 1)
+		next, err := t.entries(ctx, t.conn, &t.newest, now.last.Epoch, start.Seq+1, start.Seq+1, 1)
 		if err != nil {
 			return err
 		}
@@ -232,18 +234,45 @@ func (l *Log) perRequest() int {
 	return int(max(1, min(mostEntries, mostBytes/max(1, l.average.Load()))))
 }
 
-// timeoutOf bounds a request for a number of entries. A single one may be large.
-func timeoutOf(entries int) time.Duration {
-	if entries == 1 {
-		return longTimeout - checkInterval
+// pace is how much requests ask for, and how long their answers may take. The entries there may be much
+// larger than the average.
+//
+// Concurrency: its methods may be called from several goroutines.
+type pace struct{ halvings atomic.Int32 }
+
+// mostHalvings make 1 of mostEntries.
+const mostHalvings = 9
+
+// limit returns how many entries to ask for, if the average allows so many.
+func (p *pace) limit(most int) (count int, timeout time.Duration) {
+	halvings := p.halvings.Load()
+	return max(1, most>>halvings), requestTimeout * time.Duration(1+halvings)
+}
+
+// note has later requests ask for less after an answer that was too large, or took too long.
+func (p *pace) note(answer []storedEntry, err error) {
+	bytes := 0
+	for _, e := range answer {
+		bytes += len(e.Block)
 	}
-	return requestTimeout
+	var network net.Error
+	halvings := p.halvings.Load()
+	switch {
+	case errors.As(err, &network) && network.Timeout():
+		p.halvings.CompareAndSwap(halvings, min(halvings+2, mostHalvings))
+	case bytes > 2*mostBytes:
+		p.halvings.CompareAndSwap(halvings, min(halvings+1, mostHalvings))
+	case err == nil && bytes < mostBytes/8:
+		p.halvings.CompareAndSwap(halvings, max(halvings-1, 0))
+	}
 }
 
 // entries reads entries of the numbers from one to another, at most so many.
-func (l *Log) entries(ctx context.Context, client cmdable, epoch uint32, from, to uint64, most int) ([]storedEntry, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeoutOf(most))
+func (l *Log) entries(ctx context.Context, client cmdable, p *pace, epoch uint32, from, to uint64, most int) (entries []storedEntry, err error) {
+	_, timeout := p.limit(most)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	defer func() { p.note(entries, err) }()
 	answer, err := client.Do(ctx, "xrange", l.keys.entries, from, strconv.FormatUint(to, 10)+endOfNumber, "count", most).Result()
 	if err != nil {
 		return nil, err

@@ -36,6 +36,6 @@ end
 low = math.min(low, last)
 if low > from then
   redis.call('XTRIM', entries, 'MINID', string.format('%d', low))
-  redis.call('HSET', state, 'first', string.format('%d', low))
+  redis.pcall('HSET', state, 'first', string.format('%d', low)) -- not if there is no memory left
 end
 return low == from + tonumber(ARGV[3]) and 1 or 0
