@@ -82,16 +82,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return fmt.Errorf("unexpected argument %q: gin-app takes flags only, see -help", flags.Arg(0))
 	}
 
-	switch {
-	case *postgres != "" && *database != "":
-		return errors.New("choose one database: -db or -postgres")
-	case *postgres != "" && *natsAddress != "":
-		return errors.New("-postgres keeps the events in the database: leave out -nats")
-	case *postgres != "" && *redisAddress != "":
-		return errors.New("-postgres keeps the events in the database: leave out -redis")
-	case *natsAddress != "" && *redisAddress != "":
-		return errors.New("choose one place for the events: -nats or -redis")
-	case *postgres == "" && *database == "":
+	if err := checkPlaces(*database, *postgres, *natsAddress, *redisAddress); err != nil {
+		return err
+	}
+	if *postgres == "" && *database == "" {
 		var err error
 		if *database, err = defaultDatabase(); err != nil {
 			return fmt.Errorf("no default place for the database: %w; choose a file with -db", err)
@@ -138,6 +132,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		fmt.Fprintf(stdout, "Sign in as alice, bob or carol with password %q\n", demoPassword)
 	}
 	return serve(ctx, newServer(application, logger, *h2c), listener)
+}
+
+// checkPlaces refuses flags that name two places for the same data.
+func checkPlaces(database, postgres, nats, redis string) error {
+	switch {
+	case postgres != "" && database != "":
+		return errors.New("choose one database: -db or -postgres")
+	case postgres != "" && nats != "":
+		return errors.New("-postgres keeps the events in the database: leave out -nats")
+	case postgres != "" && redis != "":
+		return errors.New("-postgres keeps the events in the database: leave out -redis")
+	case nats != "" && redis != "":
+		return errors.New("choose one place for the events: -nats or -redis")
+	}
+	return nil
 }
 
 // defaultDatabase returns the name of the default database file. It creates the folder.

@@ -267,7 +267,7 @@ func (r *run) delivery(ctx context.Context, s *server, with string) error {
 		Title: "From the commit until the client has the event" + with,
 		About: fmt.Sprintf("%d transactions a second, at random times, insert a row and publish to a user at one node. The user has a stream "+
 			"over HTTP at another node. The time begins with the call of Commit, so the commit itself is part of it. Both nodes listen, or both only look.", deliveryRate),
-		Figures: []Figure{{Name: "p50", Unit: "ms"}, {Name: "p99", Unit: "ms"}},
+		Figures: latencies(),
 	}
 	if with == "" {
 		t.Aims = []Aim{

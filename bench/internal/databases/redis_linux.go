@@ -243,7 +243,7 @@ func (r *run) resumeRedis(ctx context.Context, s *redisServer) error {
 	return r.measure(&Table{
 		Title:   "Resuming 100,000 behind on Redis, up to the head",
 		About:   fmt.Sprintf("`log.Read` of all pages of %d for a user, a topic and all, one client after another.", resumePage),
-		Figures: []Figure{{Name: "p50", Unit: "ms"}, {Name: "p99", Unit: "ms"}},
+		Figures: latencies(),
 		Aims:    []Aim{{Text: "Resuming on Redis, 100,000 behind, up to the head: p50 at most 200 ms", Row: 1, Over: -1, Most: 200}},
 	}, []testCase{{"in memory", all(recent)}, {"from Redis", all(old)}})
 }

@@ -124,7 +124,7 @@ func (r *run) resume(ctx context.Context, of resuming) error {
 		Title: of.title,
 		About: fmt.Sprintf("`log.Read` of the first page of %d for a user, a topic and all, in a log of %s events. 1 in 100 events is for all, 20 in 100 are for 100 topics, "+
 			"the others for 1,000 users. The node holds what its defaults allow, and in the last row almost nothing.", resumePage, report.Figure(float64(of.events))),
-		Figures: []Figure{{Name: "p50", Unit: "ms"}, {Name: "p99", Unit: "ms"}},
+		Figures: latencies(),
 	}
 	cases := []testCase{
 		{"100 behind, in memory", once(of.recent, 100)},

@@ -199,7 +199,7 @@ func (r *run) tails(ctx context.Context, s *server) error {
 		t := &Table{
 			Title:   "From Append until two nodes have the event",
 			About:   fmt.Sprintf("%d events a second of 100 bytes, at random times, appended at one of two nodes, without streams. The time is until `Watch` has called at both. natslog has three replicas.", tailRate),
-			Figures: []Figure{{Name: "p50", Unit: "ms"}, {Name: "p99", Unit: "ms"}},
+			Figures: latencies(),
 		}
 		cases := []testCase{{"sqllog", on.onSQL(ctx, 2, r.tail)}, {"natslog", on.onNATS(ctx, 2, r.tail)}}
 		if on.redis != nil {

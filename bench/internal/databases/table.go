@@ -55,6 +55,9 @@ func (t *Table) ratios(row, over, figure int) (list []float64) {
 	return list
 }
 
+// latencies are the figures of a time.
+func latencies() []Figure { return []Figure{{Name: "p50", Unit: "ms"}, {Name: "p99", Unit: "ms"}} }
+
 // median returns the median, with the lowest and the highest value; NaN without values.
 func median(values []float64) (middle, lowest, highest float64) {
 	if len(values) == 0 {
