@@ -23,12 +23,14 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/ginsse/ginsse"
 )
 
 func main() {
 	gin.SetMode(gin.ReleaseMode)
+	logging.Disable() // go-redis writes a line for each attempt to connect; the event log says when Redis is gone
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/gin-gonic/gin"
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"github.com/ginsse/ginsse/ssetest"
@@ -21,6 +22,7 @@ import (
 
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.TestMode)
+	logging.Disable()
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if err := stopPostgres(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
