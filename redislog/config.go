@@ -10,13 +10,13 @@ import (
 	"github.com/ginsse/ginsse/eventlog"
 )
 
-// Config holds the settings of a [Log]. Zero means default. No setting but Wait can be off. All
-// nodes on one Redis use the same Prefix and bounds.
+// Config holds the settings of a [Log]. Zero means default. Only Wait is off by default, and no other
+// setting can be turned off. All nodes of an application use the same Prefix, MaxAge and MaxBytes.
 type Config struct {
-	// Prefix begins the names of the log's keys and channels. A part of it is in braces, so that
-	// Redis Cluster puts all keys on one server: at most 64 letters, digits and the characters : - _
-	// and one pair of braces with something in it. Two logs on one Redis have different prefixes.
-	// Default "{ginsse}:".
+	// Prefix begins the names of the log's keys and channels, such as "{shop}:". It has at most 64
+	// characters: letters, digits, : - _ and one part in braces. Redis Cluster puts all keys with the
+	// same part in braces on one server. Logs that share a Redis need different prefixes. Default
+	// "{ginsse}:".
 	Prefix string
 	// MaxAge is how long an event is kept, by the clock of Redis, at least 100 ms. Nodes compare
 	// that time with their own clocks, which should differ by far less. Default 1 hour.
@@ -32,13 +32,14 @@ type Config struct {
 	// AppendTimeout bounds Append if its context has no deadline. Default 5 s.
 	AppendTimeout time.Duration
 	// Wait is the number of replicas that have an event before Append returns, by the command WAIT.
-	// With Wait, a failover gives no gap if this node, or any other that lives, has seen nothing that
-	// is lost. Default 0: an event that was acknowledged may be lost in a failover, and all streams
-	// get a gap after each.
+	// With Wait, a failover gives a gap only if a node that is still running has seen an event that
+	// the new master lacks. While fewer replicas are connected, Append returns an error. Default 0: a
+	// failover may lose an event that was acknowledged, and all streams get a gap after each failover.
 	Wait int
-	// Logger gets a record at level warn when the log cannot read Redis, and one at level info when
-	// it can again. It gets one at level warn when the log was lost or rolled back, one about entries
-	// that are not events, and one if old events cannot be removed. No record holds an event.
+	// Logger gets a record at level warn when the log cannot read Redis or cannot remove old events,
+	// and one at level info when it can again. It gets one at level warn when the log was lost or
+	// rolled back, when messages to other nodes cannot be sent, and about the first entry that is not
+	// an event. No record holds an event.
 	// Default: discard.
 	Logger *slog.Logger
 }

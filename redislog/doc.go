@@ -3,13 +3,13 @@
 // client may resume on any node.
 //
 //	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-//	log, err := redislog.Open(ctx, client, redislog.Config{Logger: slog.Default()})
+//	events, err := redislog.Open(ctx, client, redislog.Config{Logger: slog.Default()})
 //	// ...
-//	defer log.Close()
-//	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: log})
+//	defer events.Close()
+//	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: events})
 //
 // The client may also be one of Sentinel, by redis.NewFailoverClient, or of Redis Cluster, by
-// redis.NewClusterClient. Redis has version 6.2 or later, and its maxmemory-policy is noeviction.
+// redis.NewClusterClient. The log needs Redis 6.2 or later, or Valkey, with maxmemory-policy noeviction.
 //
 // # Promises and their limits
 //
@@ -18,16 +18,17 @@
 //     appendfsync is always. If a node has seen what was lost, all streams get a gap.
 //   - A failover can lose events that were acknowledged, because Redis replicates asynchronously. So
 //     all streams get a gap after each promotion. With [Config.Wait], Append waits for replicas, and a
-//     promotion gives a gap only if a node has seen an event that the new master lacks. WAIT is no
-//     consensus: a replica without the event may still be promoted. If the node that had sent the
-//     event ended at the same moment, nobody knows.
-//   - A server that was promoted, and restarted before any node has looked at it, is not told from one
-//     that came back by itself. What it lacks is then lost without a gap, unless a node or the client has
-//     seen it. Start the nodes again before the servers.
-//   - A log that was deleted, evicted or flushed, or whose server was restarted without an append-only
-//     file, is another log: all streams get a gap, within 1 s.
-//   - A server that others have cut off may take itself for the master and take events. They are lost
-//     when it returns, and the streams of its nodes get a gap. min-replicas-to-write prevents that.
+//     promotion gives a gap only if a node has seen an event that the new master lacks. WAIT does not
+//     choose the replica that is promoted: it may be one without the event. If no node that has seen
+//     the event is left then, the event is lost without a gap.
+//   - If a promoted server is restarted before any node has looked at it, the log does not notice the
+//     promotion. Events that the server lacks are then lost without a gap, unless a node or the client
+//     has seen them. So after a failover, have a node running before you restart the new master.
+//   - If the log is deleted, evicted or flushed, or its server is restarted without an append-only
+//     file, the nodes notice it within 1 s, and all streams get a gap.
+//   - A master that has lost contact with its replicas may go on taking events. They are lost when it
+//     becomes a replica, and the streams of its nodes get a gap. min-replicas-to-write bounds the time
+//     in which it takes events.
 //   - A node is partitioned when Redis has not answered for 2 s. It then serves no events and accepts
 //     none. Its streams stay open and their positions do not change. [Log.Ready] returns the reason.
 //   - There is one order of all events, so one stream on one server. In Redis Cluster all keys of the
@@ -37,6 +38,10 @@
 //   - An entry that is not one event in wire form is not delivered. The log warns about the first.
 //   - Who may write to the keys below can write anything to every stream, close streams, and forge
 //     presence. Who may read them can read everything.
+//
+// Here, "all streams get a gap" means that each open stream ends with the event sse.reconnect and the
+// reason reauthenticate, because a command to disconnect may be lost too. Its client reconnects, and
+// then gets the event sse.gap.
 //
 // # How it works
 //
@@ -65,7 +70,8 @@
 //
 // With the default [Config.Prefix], the stream is {ginsse}:log, and the state {ginsse}:state.
 // {ginsse}:batch:… is the last batch of a node, {ginsse}:repeat:… an event with a DedupKey, and
-// {ginsse}:keys:… has the newest entries of a subject's keys. An operator deletes all of them or none:
-// without {ginsse}:keys:…, readers of the newest events do not get those, and nothing tells. Messages between nodes are published to
-// channels that begin with {ginsse}: and the number of the database.
+// {ginsse}:keys:… has the newest entries of a subject's keys. Delete all of them or none:
+// without {ginsse}:keys:…, readers of the newest events do not get those, and no stream gets a gap.
+// Messages between nodes are published to channels that begin with {ginsse}: and the number of the
+// database.
 package redislog

@@ -59,12 +59,12 @@ const (
 )
 
 // Open opens the log in the Redis of a client: a *redis.Client, also one of Sentinel, or a
-// *redis.ClusterClient. The log makes its keys if they are missing. It uses connections of its own,
-// with the addresses and credentials of the client, and a subscription of the client. The client
-// stays the caller's, who closes it after the log.
+// *redis.ClusterClient. The log makes its keys if they are missing. It opens connections of its
+// own, with the addresses and credentials of the client. The client stays the caller's, who closes it
+// after the log.
 //
 // Open returns when this node has read the recent events. The end of ctx ends it; without a deadline
-// it takes 30 s at most.
+// it takes 30 s at most. Open does not wait for a Redis that is down: it returns an error.
 //
 // Errors: [ErrUnavailable]; one that names a setting that is wrong; one for a Redis before 6.2, or
 // with a maxmemory-policy that may evict the log.

@@ -30,7 +30,7 @@ type outbox struct {
 	pipe redis.Pipeliner
 }
 
-// Log returns the log of the outbox: ginsse's Registry.In compares it with the registry's.
+// Log returns the log of the outbox: a ginsse registry whose log is in memory refuses it.
 func (o outbox) Log() eventlog.Log { return o.log }
 
 // Put implements [eventlog.Outbox]. It sends nothing: the event is a command of the transaction. Put
