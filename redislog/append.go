@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,8 +20,17 @@ type pendingRecord struct {
 	record   eventlog.Record
 	deadline time.Time // until when its caller waits
 
-	at   eventlog.Cursor
-	done chan error // has room for one
+	at     eventlog.Cursor
+	stored atomic.Pointer[error] // that too few replicas have it; nil if it is not known to be stored
+	done   chan error            // has room for one
+}
+
+// failure returns the error of an Append that has ended with another one.
+func (p *pendingRecord) failure(err error) error {
+	if stored := p.stored.Load(); stored != nil {
+		return *stored
+	}
+	return fmt.Errorf("%w: appending: %w", ErrUnavailable, err)
 }
 
 const (
@@ -66,7 +76,7 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 			return eventlog.Cursor{}, err
 		}
 	case <-ctx.Done():
-		return eventlog.Cursor{}, fmt.Errorf("%w: appending: %w", ErrUnavailable, ctx.Err())
+		return eventlog.Cursor{}, p.failure(ctx.Err())
 	}
 	return l.awaitEntry(ctx, generation, p.at)
 }
@@ -145,19 +155,20 @@ func (l *Log) storeBatch(number int, batch []*pendingRecord) error {
 			return nil
 		case err == nil:
 			return fmt.Errorf("%w: appending: %w", ErrUnavailable, errForm)
+		case errors.Is(err, ErrNotVisible):
+			for _, p := range batch {
+				p.stored.Store(&err)
+			}
 		case !isTemporary(err):
-			return fmt.Errorf("%w: appending: %w", ErrUnavailable, err)
+			return batch[0].failure(err)
 		}
 		select {
 		case <-time.After(retryPause):
 		case <-ctx.Done():
-			switch {
-			case l.life.Err() != nil:
+			if l.life.Err() != nil {
 				return ErrClosed
-			case errors.Is(err, ErrNotVisible):
-				return err
 			}
-			return fmt.Errorf("%w: appending: %w: %w", ErrUnavailable, ctx.Err(), err)
+			return batch[0].failure(errors.Join(ctx.Err(), err))
 		}
 	}
 }

@@ -13,7 +13,7 @@ var (
 	// ErrNotVisible is returned by [Log.Append] when Redis has stored the event and this node has
 	// not read it in time, or when fewer replicas than [Config.Wait] have it. The event may still be
 	// delivered.
-	ErrNotVisible = errors.New("redislog: event is stored, but not visible on this node yet")
+	ErrNotVisible = errors.New("redislog: event is stored, but this node, or a replica, does not have it yet")
 
 	// ErrClosed is returned by all methods after [Log.Close].
 	ErrClosed = errors.New("redislog: log is closed")

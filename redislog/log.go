@@ -72,7 +72,7 @@ func Open(ctx context.Context, client redis.UniversalClient, cfg Config) (_ *Log
 	if err := cfg.resolve(); err != nil {
 		return nil, err
 	}
-	if client == nil {
+	if single, ok := client.(*redis.Client); client == nil || ok && single == nil {
 		return nil, errors.New("redislog: the client is nil")
 	}
 	name := func(key string) string { return cfg.Prefix + key }

@@ -57,7 +57,7 @@ func (s *server) get(ctx context.Context) (*redis.Client, error) {
 		}
 		var err error
 		if of, err = application.MasterForKey(ctx, s.key); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: finding the server of the log in the cluster; a server that is no cluster needs redis.NewClient: %w", ErrUnavailable, err)
 		}
 		s.moved = false
 		switch {

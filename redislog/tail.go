@@ -159,7 +159,7 @@ func (t *tail) check(ctx context.Context) error {
 	}
 	if tip.Epoch != now.last.Epoch {
 		if tip.Epoch != 0 {
-			t.cfg.Logger.Warn("the log in Redis is another one: all streams get a gap")
+			t.cfg.Logger.Warn("the log in Redis was deleted or replaced: all streams get a gap")
 		}
 		if err := t.reset(ctx, now); err != nil {
 			return err
@@ -175,7 +175,7 @@ func (t *tail) adopt(ctx context.Context, now state) (state, error) {
 	promoted := strings.Trim(now.server.before, "0") != ""
 	loses := now.replid != "" && now.last.Seq != now.base && (promoted && t.cfg.Wait == 0 || !now.server.appending)
 	if loses {
-		t.cfg.Logger.Warn("the server of the log was promoted, or restarted without its file of commands: events may be lost, and all streams get a gap")
+		t.cfg.Logger.Warn("the Redis server was promoted, or restarted without an append-only file: events may be lost, and all streams get a gap")
 	}
 	after, err := t.askState(ctx, t.conn, change{of: now, newEpoch: loses})
 	if err != nil {

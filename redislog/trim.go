@@ -30,7 +30,7 @@ func (l *Log) trimmer() {
 		case err != nil && !failed && l.life.Err() == nil:
 			l.cfg.Logger.Warn("cannot remove old events", slog.Any("error", err))
 		case err == nil && failed:
-			l.cfg.Logger.Info("removing old events again")
+			l.cfg.Logger.Info("can remove old events again")
 		}
 		failed = err != nil
 	}

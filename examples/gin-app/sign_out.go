@@ -35,7 +35,7 @@ func (a *app) signOut(c *gin.Context) {
 //
 // It is not called if the log is in the database, where there is no sign-out without its event.
 func (a *app) sendFailed(ctx context.Context, r eventlog.Record, err error) {
-	a.logger.LogAttrs(ctx, slog.LevelWarn, "sending an event after its transaction", slog.String("subject", r.Subject), slog.Any("error", err))
+	a.logger.LogAttrs(ctx, slog.LevelWarn, "cannot send an event after its transaction", slog.String("subject", r.Subject), slog.Any("error", err))
 	if kind, userID, _ := eventlog.SplitSubject(r.Subject); kind == eventlog.KindCommand {
 		for _, s := range a.registry.Streams(userID) {
 			s.Disconnect(reasonSignedOut)
