@@ -24,7 +24,10 @@ local ids = {}
 for i = 5, #ARGV, 6 do
   local subject, key, frame, own = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local newest, repeated = KEYS[tonumber(ARGV[i + 4])], KEYS[tonumber(ARGV[i + 5])]
-  local id, of = string.match(repeated and redis.call('GET', repeated) or '', '^(%S+) (%d+)$')
+  local id, of
+  if repeated then
+    id, of = string.match(redis.call('GET', repeated) or '', '^(%S+) (%d+)$')
+  end
   if not id or of ~= base then -- else it is a repeat, and not one of a log that is gone
     number = number + 1
     sum = sum + #subject + #key + #frame + 64

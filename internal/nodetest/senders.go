@@ -47,7 +47,7 @@ func (f *Fleet) StartSenders(t testing.TB) *Senders {
 	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	s := &Senders{
 		fleet: f,
-		http:  &http.Client{Transport: transport, Timeout: time.Second},
+		http:  &http.Client{Transport: transport, Timeout: 2 * time.Second},
 		acked: make(map[int]string),
 	}
 	var sending sync.WaitGroup
