@@ -33,6 +33,12 @@ func TestStatIsOfThisProcess(t *testing.T) {
 	}
 	runtime.KeepAlive(block)
 	after := stat(t, true)
+	for range 20 { // tests before this one may have left memory that is freed or taken meanwhile
+		if with.Resident-after.Resident >= much*9/10 {
+			break
+		}
+		after = stat(t, true)
+	}
 	if with.Resident-after.Resident < much*9/10 || after.Peak < with.Resident {
 		t.Errorf("without them: %+v after %+v", after, with)
 	}
