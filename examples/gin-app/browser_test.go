@@ -26,9 +26,12 @@ type chromium struct {
 }
 
 // newBrowser starts a browser. If the machine has none, the test is skipped, or fails with
-// BROWSER_TESTS=required.
+// BROWSER_TESTS=required. With BROWSER_TESTS=none it is skipped in any case.
 func newBrowser(t *testing.T) *chromium {
 	t.Helper()
+	if os.Getenv("BROWSER_TESTS") == "none" {
+		t.Skip("BROWSER_TESTS is none")
+	}
 	path, err := findBrowser()
 	if err != nil {
 		if os.Getenv("BROWSER_TESTS") == "required" {
