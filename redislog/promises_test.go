@@ -95,7 +95,7 @@ func TestMadeUpPositionsNeedNoMemory(t *testing.T) {
 			t.Fatal("no gap")
 		}
 	}
-	if more := used() - before; more > 1<<20 {
+	if more := used() - before; more > 2<<20 {
 		t.Errorf("%d made-up positions need %d bytes", count, more)
 	}
 }
