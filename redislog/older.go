@@ -266,6 +266,7 @@ type partKey struct {
 	size, number uint64
 }
 
+// part is entries of consecutive numbers. Reading it may have failed.
 type part struct {
 	partKey
 
