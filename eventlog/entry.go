@@ -49,10 +49,10 @@ const BlockOverhead = len(idField) + CursorLen + len("\n")
 
 // NewEntry returns the entry of a record at a position. It copies the frame. The caller checks
 // a frame that comes from a store with [CheckFrame].
-func NewEntry(at Cursor, r Record) *Entry {
+func NewEntry(at Cursor, r Record) Entry {
 	e := newEntry(r)
 	e.setPosition(at)
-	return &e
+	return e
 }
 
 // newEntry returns the entry of a record that has no position yet. Its block has room for the ID.

@@ -84,7 +84,7 @@ func (s *modelStore) append() *WindowEntry {
 	subject := s.subjects[min(s.IntN(2*len(s.subjects)), len(s.subjects)-1)] // mostly to all
 	seq := uint64(len(s.entries)) + 1
 	at := Cursor{Epoch: 7, Seq: seq, Check: uint32(seq)}
-	e := &WindowEntry{Entry: *NewEntry(at, Record{Subject: subject, Frame: []byte("data: x\n\n")}), Tag: uint32(seq)}
+	e := &WindowEntry{Entry: NewEntry(at, Record{Subject: subject, Frame: []byte("data: x\n\n")}), Tag: uint32(seq)}
 	switch s.IntN(8) {
 	case 0:
 		e.Block = nil // not an event

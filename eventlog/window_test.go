@@ -54,7 +54,7 @@ func newTestWindow(t testing.TB, cfg WindowConfig, bounds WindowBounds) *Window 
 // testEntry returns an entry with a check and a tag that follow from its sequence.
 func testEntry(seq uint64, subject string) *WindowEntry {
 	r := Record{Subject: subject, Frame: fmt.Appendf(nil, "data: %d\n\n", seq)}
-	return &WindowEntry{Entry: *NewEntry(testCursor(seq), r), Time: time.Now(), Tag: uint32(seq)}
+	return &WindowEntry{Entry: NewEntry(testCursor(seq), r), Time: time.Now(), Tag: uint32(seq)}
 }
 
 func testCursor(seq uint64) Cursor { return Cursor{Epoch: 7, Seq: seq, Check: 100 + uint32(seq)} }

@@ -248,7 +248,8 @@ func (n *storeNode) collectLocked(q eventlog.Query, view uint64, page *eventlog.
 			page.More, page.Through = true, page.Entries[held+count-1].At
 			return
 		}
-		page.Entries = append(page.Entries, eventlog.NewEntry(s.cursor(e.seq, n.peer), e.Record))
+		entry := eventlog.NewEntry(s.cursor(e.seq, n.peer), e.Record)
+		page.Entries = append(page.Entries, &entry)
 	}
 	if n.peer && s.fault == faultPeerSkipsBacklog && len(page.Entries) > held+5 {
 		page.Entries = page.Entries[:held]

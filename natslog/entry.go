@@ -13,7 +13,7 @@ func newEntry(epoch uint32, seq uint64, stored time.Time, r eventlog.Record) *ev
 	at := eventlog.Cursor{Epoch: epoch, Seq: seq, Check: checkOf(stored)}
 	e := &eventlog.WindowEntry{Entry: eventlog.Entry{At: at, Subject: r.Subject, Key: r.Key}, Time: stored}
 	if eventlog.CheckFrame(r.Frame) == nil {
-		e.Entry = *eventlog.NewEntry(at, r)
+		e.Entry = eventlog.NewEntry(at, r)
 	}
 	return e
 }

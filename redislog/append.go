@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -34,10 +36,10 @@ func (p *pendingRecord) failure(err error) error {
 }
 
 const (
-	// maxBatch is the most records of a batch.
+	// maxBatch is the most records of a batch, and so the most events of an entry.
 	maxBatch = 256
 	// maxBatchBytes is the size of a batch that takes no more records.
-	maxBatchBytes = 1 << 20
+	maxBatchBytes = 256 << 10
 	// keepBatch is how long Redis knows the last batch of a node. It is not sent again later.
 	keepBatch = eventlog.DedupWindow
 	// keepKeysLonger is how much longer the newest entries of keys are known than they are kept.
@@ -106,6 +108,7 @@ func (l *Log) appender() {
 	for number := 1; ; number++ {
 		select {
 		case p := <-l.waiting:
+			runtime.Gosched() // callers that can run join the batch
 			batch := l.gather(p)
 			err := l.storeBatch(number, batch)
 			for _, p := range batch {
@@ -140,17 +143,18 @@ func (l *Log) storeBatch(number int, batch []*pendingRecord) error {
 	}
 	ctx, cancel := context.WithDeadline(l.life, deadline)
 	defer cancel()
-	a := l.newAppend(l.keys.batch, number)
-	for _, p := range batch {
-		a.add(p.record)
+	records := make([]eventlog.Record, len(batch))
+	for i, p := range batch {
+		records[i] = p.record
 	}
+	a := l.newAppend(number, records...)
 	call := appendScript.call(a.keys, a.args...)
 	for {
-		ids, err := l.sendBatch(ctx, call)
+		last, err := l.sendBatch(ctx, call)
 		switch {
-		case err == nil && len(ids) == len(batch):
-			for i, p := range batch {
-				p.at = ids[i]
+		case err == nil && len(last) == len(a.counts):
+			for i, at := range a.positions(last) {
+				batch[i].at = at
 			}
 			return nil
 		case err == nil:
@@ -182,7 +186,7 @@ func latest(batch []*pendingRecord) (last time.Time) {
 	return last
 }
 
-// sendBatch sends a batch once. It returns the positions of its records.
+// sendBatch sends a batch once. It returns the position of the last event of each entry.
 func (l *Log) sendBatch(ctx context.Context, call []any) (at []eventlog.Cursor, err error) {
 	err = l.server.do(ctx, func(ctx context.Context, client *redis.Client) error {
 		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -227,44 +231,84 @@ func (l *Log) parsePositions(answer any) ([]eventlog.Cursor, error) {
 	return at, nil
 }
 
-// appendCall holds the keys and the arguments of append.lua.
+// appendCall is a call of append.lua.
 type appendCall struct {
-	log  *Log
-	keys []string
-	args []any
-	at   map[string]int // index of a key in keys, from 1
+	keys    []string
+	indexes map[string]int // of keys, from 1
+	args    []any
+	counts  []int // how many records each entry has
 }
 
-// newAppend returns a call without records; with number 0 for a transaction.
-func (l *Log) newAppend(batch string, number int) *appendCall {
-	a := &appendCall{log: l, keys: []string{l.keys.entries, l.keys.state, batch}, at: make(map[string]int)}
+// newAppend returns the call that appends records; with number 0 for a transaction.
+func (l *Log) newAppend(number int, records ...eventlog.Record) *appendCall {
+	a := &appendCall{keys: []string{l.keys.entries, l.keys.state, l.keys.batch}, indexes: make(map[string]int)}
 	var of any = number
 	if number == 0 {
 		of = ""
 	}
 	a.args = append(a.args, newEpochText(), of, keepBatch.Milliseconds(), (l.cfg.MaxAge + keepKeysLonger).Milliseconds())
+	for len(records) > 0 {
+		n := oneEntry(records)
+		a.add(&l.keys, records[:n])
+		records = records[n:]
+	}
 	return a
 }
 
-func (a *appendCall) add(r eventlog.Record) {
-	newest, repeat := 0, 0
-	if r.Key != "" {
-		newest = a.index(a.log.keys.newest(r.Subject))
+// oneEntry returns how many of the first records share an entry.
+func oneEntry(records []eventlog.Record) int {
+	alone := func(r eventlog.Record) bool { return r.Key != "" || r.DedupKey != "" }
+	switch n := slices.IndexFunc(records, alone); n {
+	case -1:
+		return len(records)
+	case 0:
+		return 1
+	default:
+		return n
 	}
-	if r.DedupKey != "" {
-		repeat = a.index(a.log.keys.repeat(r.Subject, r.DedupKey))
+}
+
+// add adds an entry.
+func (a *appendCall) add(k *keys, records []eventlog.Record) {
+	first, size := records[0], 0
+	for _, r := range records {
+		size += sizeOfEvent(r)
+	}
+	events := make([]byte, 0, size)
+	for _, r := range records {
+		events = appendEvent(events, r)
+	}
+	newest, repeat := 0, 0
+	if first.Key != "" {
+		newest = a.index(k.newest(first.Subject))
+	}
+	if first.DedupKey != "" {
+		repeat = a.index(k.repeat(first.Subject, first.DedupKey))
 	}
 	check := max(rand.Uint32(), 1)
-	a.args = append(a.args, r.Subject, r.Key, r.Frame, check, newest, repeat)
+	a.args = append(a.args, events, len(records), check, first.Key, newest, repeat)
+	a.counts = append(a.counts, len(records))
 }
 
 // index returns the index of a key.
 func (a *appendCall) index(key string) int {
-	if a.at[key] == 0 {
+	if a.indexes[key] == 0 {
 		a.keys = append(a.keys, key)
-		a.at[key] = len(a.keys)
+		a.indexes[key] = len(a.keys)
 	}
-	return a.at[key]
+	return a.indexes[key]
+}
+
+// positions returns those of the records, from those of the last record of each entry.
+func (a *appendCall) positions(last []eventlog.Cursor) (all []eventlog.Cursor) {
+	for i, at := range last {
+		first := at.Seq - uint64(a.counts[i]) + 1
+		for seq := first; seq <= last[i].Seq; seq++ {
+			at.Seq = seq
+			all = append(all, at)
+		}
+	}
+	return all
 }
 
 // newest is the key of the newest entries of a subject's keys: a sorted set of keys by number.

@@ -21,7 +21,7 @@ type Config struct {
 	// MaxAge is how long an event is kept, by the clock of Redis, at least 100 ms. Nodes compare
 	// that time with their own clocks, which should differ by far less. Default 1 hour.
 	MaxAge time.Duration
-	// MaxBytes bounds the bytes of all events in Redis. Each counts with 64 bytes beside its frame,
+	// MaxBytes bounds the bytes of all events in Redis. Each counts with about 75 bytes beside its frame,
 	// subject and key. Redis needs about 1.5 times as much memory for small events. Above the bound,
 	// the oldest events are removed first, once a second. Default 256 MiB.
 	MaxBytes int64
@@ -55,8 +55,8 @@ const (
 	openTimeout = 30 * time.Second
 	// maxFrame is the most bytes of a frame.
 	maxFrame = 16 << 20
-	// entryOverhead is what an event counts for in MaxBytes beside its text. append.lua has it too.
-	entryOverhead = 64
+	// eventOverhead is what an event counts for in MaxBytes beside its field. append.lua has it too.
+	eventOverhead = 64
 )
 
 var prefixes = regexp.MustCompile(`^[A-Za-z0-9:_-]*\{[A-Za-z0-9:_-]+\}[A-Za-z0-9:_-]*$`)
@@ -121,7 +121,7 @@ func (c *Config) check(r eventlog.Record) error {
 	if len(r.Frame) > maxFrame {
 		return fmt.Errorf("%w: the frame has %d bytes, more than %d", eventlog.ErrTooLarge, len(r.Frame), maxFrame)
 	}
-	if size := int64(len(r.Frame) + len(r.Subject) + len(r.Key) + entryOverhead); size > c.MaxBytes {
+	if size := int64(sizeOfEvent(r) + eventOverhead); size > c.MaxBytes {
 		return fmt.Errorf("%w: it counts %d bytes, more than Config.MaxBytes, %d", eventlog.ErrTooLarge, size, c.MaxBytes)
 	}
 	return nil

@@ -45,17 +45,19 @@
 //
 // # How it works
 //
-// The events are entries of one Redis Stream. The ID of an entry is its position: a number without
-// holes, and a random check. Each entry also has the check of the one before. So a reader that gets
-// the entry after its position knows that it has missed none, and that the history is the one that it
-// knows. A log that was rolled back and continued is noticed at the first event.
+// The events are in one Redis Stream, numbered without holes. An entry of the stream holds one event,
+// or several that were appended at the same time: then Redis, and each node that reads it, has less to
+// do for each. The ID of an entry is the number of its last event, and a random check, which is a part
+// of the positions of its events. Each entry also has the check of the one before. So a reader
+// that gets the event after its position knows that it has missed none, and that the history is the one
+// that it knows. A log that was rolled back and continued is noticed at the first event.
 //
 // Calls of Append that wait at the same time go to Redis as one batch, which a script stores. Redis
 // knows the last batch of each node, so a batch that is sent again after a lost answer is stored once.
 //
 // Each node reads the stream with one connection into an [eventlog.Window]. Streams read from that
 // memory. So the load of Redis depends on the number of nodes, not of streams. A position that is
-// older than the memory is read from Redis in parts of 128 events, which readers share. There is no
+// older than the memory is read from Redis in parts of 256 events, which readers share. There is no
 // index by subject: it would cost about six times the memory.
 //
 // Events that were replaced by their key stay in the stream until they are trimmed, because each may

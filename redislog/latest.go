@@ -19,7 +19,7 @@ const latestPage = 128
 func (r *olderReader) latest(ctx context.Context) error {
 	after := r.q.After.Seq
 	if after > 0 {
-		known, err := r.entries(ctx, r.client, &r.older.pace, r.head.Epoch, after, after, 1)
+		known, err := r.events(ctx, r.client, &r.older.pace, r.head.Epoch, after, after, 1)
 		if err != nil {
 			return err
 		}

@@ -29,8 +29,8 @@ type Log struct {
 	newest pace // of the tail
 
 	waiting  chan *pendingRecord // records for the appender
-	average  atomic.Int64        // bytes of an entry, about
-	total    atomic.Int64        // bytes of all entries up to the last one that the tail has read
+	average  atomic.Int64        // bytes of an event, about
+	total    atomic.Int64        // bytes of all events up to the last one that the tail has read
 	messages messages
 
 	life    context.Context // ends with Close

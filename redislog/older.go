@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/bits"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -101,18 +102,17 @@ func (r *olderReader) all(ctx context.Context) error {
 		return err
 	}
 	for next := first; next <= r.head.Seq; {
-		part, err := r.older.part(ctx, r.client, next, r.head)
+		events, err := r.older.from(ctx, r.client, next, r.head, next > first)
 		if err != nil {
 			return err
 		}
-		entries := part.from(next)
-		if next == first && len(entries) > 0 && entries[0].At.Seq == next {
-			if r.page.Gap = r.gapBefore(entries[0]); r.page.Gap != "" {
+		if next == first && len(events) > 0 && events[0].At.Seq == next {
+			if r.page.Gap = r.gapBefore(events[0]); r.page.Gap != "" {
 				return nil
 			}
 		}
-		kept, complete := r.wanted(entries, next)
-		if len(entries) == 0 || !complete {
+		kept, complete := r.wanted(events, next)
+		if len(events) == 0 || !complete {
 			r.page.Gap = eventlog.GapTrimmed
 			return nil
 		}
@@ -124,7 +124,7 @@ func (r *olderReader) all(ctx context.Context) error {
 				return nil
 			}
 		}
-		next += uint64(len(entries))
+		next += uint64(len(events))
 		if len(r.page.Entries) > r.held && next <= r.head.Seq && time.Now().After(r.stop) {
 			r.end()
 			return nil
@@ -145,10 +145,10 @@ func (r *olderReader) afterPosition(ctx context.Context) (uint64, error) {
 	return now.base + 1, err
 }
 
-// wanted returns the entries that the query wants, of some that begin with a number. complete is false
-// if a number is missing, or an entry that the query wants is too old.
-func (r *olderReader) wanted(entries []storedEntry, first uint64) (wanted []*eventlog.WindowEntry, complete bool) {
-	for i, e := range entries {
+// wanted returns the events that the query wants, of some that begin with a number. complete is false
+// if a number is missing, or an event that the query wants is too old.
+func (r *olderReader) wanted(events []storedEvent, first uint64) (wanted []*eventlog.WindowEntry, complete bool) {
+	for i, e := range events {
 		if e.At.Seq != first+uint64(i) {
 			return nil, false
 		}
@@ -163,8 +163,8 @@ func (r *olderReader) wanted(entries []storedEntry, first uint64) (wanted []*eve
 	return wanted, true
 }
 
-// gapBefore returns why an entry may not continue the position of the query.
-func (r *olderReader) gapBefore(next storedEntry) eventlog.GapReason {
+// gapBefore returns why an event may not continue the position of the query.
+func (r *olderReader) gapBefore(next storedEvent) eventlog.GapReason {
 	switch {
 	case r.q.After.Seq > 0 && next.previous != r.q.After.Check:
 		return eventlog.GapUnknown
@@ -239,7 +239,7 @@ func (r *olderReader) awaitVisible(ctx context.Context, seq uint64) error {
 // older reads parts of the log that are older than the window, and holds the last ones: many clients
 // resume at the same time, and share them.
 //
-// Concurrency: part may be called from several goroutines.
+// Concurrency: from may be called from several goroutines.
 type older struct {
 	log  *Log
 	pace pace
@@ -251,8 +251,8 @@ type older struct {
 }
 
 const (
-	// partSize is how many numbers a part has, or fewer where entries are large.
-	partSize = 128
+	// partSize is how many numbers a part has, or fewer where events are large.
+	partSize = 256
 	// partBytes bounds what is held of parts that no reader reads.
 	partBytes = 16 << 20
 	// partOverhead is what a part counts for beside its entries: clients can make up positions of parts
@@ -260,43 +260,51 @@ const (
 	partOverhead = 8 << 10
 )
 
-// partKey names the entries of an epoch whose numbers, divided by a size, are one number.
+// partKey names the entries of an epoch whose IDs' numbers, divided by a size, are one number. So a
+// part may begin with events of smaller numbers, and its last numbers may be in the next part.
 type partKey struct {
 	epoch        uint32
 	size, number uint64
 }
 
-// part is entries of consecutive numbers. Reading it may have failed.
+// part is events of consecutive numbers. Reading it may have failed.
 type part struct {
 	partKey
 
-	ready   chan struct{} // closed after the fields below were set
-	entries []storedEntry
-	bytes   int
-	err     error
+	ready  chan struct{} // closed after the fields below were set
+	events []storedEvent
+	bytes  int
+	err    error
 }
 
-// part returns the part with a number of an entry, up to the head.
-func (o *older) part(ctx context.Context, client *redis.Client, seq uint64, head eventlog.Cursor) (*part, error) {
-	most, _ := o.pace.limit(min(o.log.perRequest(), partSize))
+// from returns some events from a number on, up to the head; none if that number is not in the log. If
+// the reader goes on, it reads ahead.
+func (o *older) from(ctx context.Context, client *redis.Client, seq uint64, head eventlog.Cursor, goesOn bool) ([]storedEvent, error) {
+	perRequest := max(1, min(partSize, mostBytes/max(1, o.log.average.Load())))
+	most, _ := o.pace.limit(int(perRequest))
 	key := partKey{epoch: head.Epoch, size: 1 << (bits.Len(uint(most)) - 1)}
-	key.number = seq / key.size
-	if (key.number+1)*key.size > head.Seq { // it is not complete yet
-		entries, err := o.log.entries(ctx, client, &o.pace, head.Epoch, seq, head.Seq, most)
-		return &part{entries: entries}, err
-	}
-	p := o.start(ctx, client, key)
-	if next := key; seq%key.size == 0 { // the reader came from the part before, and goes on to the next
-		if next.number++; (next.number+1)*next.size <= head.Seq {
-			o.start(ctx, client, next)
+	// The entry with the number may be in a later part.
+	for key.number = seq / key.size; (key.number+1)*key.size <= head.Seq && key.number*key.size < seq+maxBatch; key.number++ {
+		p := o.start(ctx, client, key)
+		if next := key; goesOn {
+			if next.number++; (next.number+1)*next.size <= head.Seq {
+				o.start(ctx, client, next)
+			}
+		}
+		select {
+		case <-p.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if p.err != nil {
+			return nil, p.err
+		}
+		if i := sort.Search(len(p.events), func(i int) bool { return p.events[i].At.Seq >= seq }); i < len(p.events) {
+			return p.events[i:], nil
 		}
 	}
-	select {
-	case <-p.ready:
-		return p, p.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	// What is left is not a complete part yet.
+	return o.log.events(ctx, client, &o.pace, head.Epoch, seq, head.Seq, most)
 }
 
 // start returns a part that is held, or is being read.
@@ -314,8 +322,8 @@ func (o *older) start(ctx context.Context, client *redis.Client, key partKey) *p
 	o.order = append(o.order, p)
 	ctx = context.WithoutCancel(ctx) // others may wait for it, too
 	o.log.running.Go(func() {
-		p.entries, p.err = o.log.entries(ctx, client, &o.pace, key.epoch, key.number*key.size, (key.number+1)*key.size-1, int(key.size))
-		for _, e := range p.entries {
+		p.events, p.err = o.log.entries(ctx, client, &o.pace, key.epoch, key.number*key.size, (key.number+1)*key.size-1, int(key.size))
+		for _, e := range p.events {
 			p.bytes += len(e.Block) + eventlog.WindowEntryOverhead
 		}
 		o.hold(p)
@@ -355,16 +363,6 @@ func (o *older) reset() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.parts, o.order, o.bytes = nil, nil, 0
-}
-
-// from returns the entries from a number on.
-func (p *part) from(seq uint64) []storedEntry {
-	for i := range p.entries {
-		if p.entries[i].At.Seq >= seq {
-			return p.entries[i:]
-		}
-	}
-	return nil
 }
 
 var _ eventlog.Store = store{}

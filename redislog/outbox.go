@@ -44,9 +44,7 @@ func (o outbox) Put(ctx context.Context, r eventlog.Record) error {
 	if err := o.log.cfg.check(r); err != nil {
 		return err
 	}
-	a := o.log.newAppend(o.log.keys.batch, 0)
-	r.Frame = append([]byte(nil), r.Frame...) // the pipeline holds it
-	a.add(r)
+	a := o.log.newAppend(0, r)
 	// In a transaction, a server that does not have the script would execute the other commands alone.
 	return o.pipe.Eval(ctx, appendText, a.keys, a.args...).Err()
 }

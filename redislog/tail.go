@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -18,9 +17,9 @@ import (
 )
 
 const (
-	// mostEntries and mostBytes bound what one request reads, about. A slow link has to carry that
-	// within requestTimeout.
-	mostEntries = 512
+	// mostEntries and mostBytes bound what one request reads, about; see pace. A slow link has to carry
+	// that within requestTimeout.
+	mostEntries = 128
 	mostBytes   = 512 << 10
 	// checkInterval is the longest time between two looks at the state of the log, and how long a
 	// request waits for new entries.
@@ -94,7 +93,7 @@ func (t *tail) follow(ctx context.Context) error {
 
 // read adds the next entries to the window. If there are none, it waits.
 func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
-	count, timeout := t.newest.limit(t.perRequest())
+	count, timeout := t.newest.limit(mostEntries)
 	ctx, cancel := context.WithTimeout(ctx, checkInterval+timeout)
 	defer cancel()
 	answer, err := t.conn.Do(ctx, "xread", "count", count, "block", checkInterval.Milliseconds(),
@@ -119,11 +118,16 @@ func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
 		return err
 	}
 	t.newest.note(stored, nil)
-	if n := len(stored); n > 1 {
-		t.average.Store((stored[n-1].total - stored[0].total) / int64(n-1))
+	if n := len(stored); n > 0 {
+		first, last := stored[0], stored[n-1]
+		if numbers := last.At.Seq - first.At.Seq; last.total > first.total && numbers > 0 {
+			t.average.Store((last.total - first.total) / int64(numbers))
+		}
 	}
 	for _, e := range stored {
 		switch {
+		case e.At.Seq <= tip.Seq: // the window begins within an entry
+			continue
 		case e.At.Seq == tip.Seq+1 && tip.Check != 0 && e.previous != tip.Check:
 			return t.rollBack(ctx, tip)
 		case e.At.Seq != tip.Seq+1 && e.At.Seq > t.target:
@@ -200,20 +204,20 @@ func (t *tail) rollBack(ctx context.Context, tip eventlog.Cursor) error {
 func (t *tail) reset(ctx context.Context, now state) error {
 	bounds := eventlog.WindowBounds{Bytes: int(min(int64(t.cfg.RecentBytes), t.cfg.MaxBytes)), MaxAge: t.cfg.MaxAge}
 	start := eventlog.Cursor{Epoch: now.last.Epoch, Seq: now.base}
-	oldest, err := t.entries(ctx, t.conn, &t.newest, now.last.Epoch, 0, now.last.Seq, 1)
+	oldest, err := t.events(ctx, t.conn, &t.newest, now.last.Epoch, 0, now.last.Seq, 1)
 	if err != nil {
 		return err
 	}
 	if len(oldest) > 0 {
 		first := oldest[0]
-		// Entries count for less in the log than in the window, so these are too many.
+		// Events count for less in the log than in the window, so these are too many.
 		average := max(now.total-first.total, 0) / int64(now.last.Seq-first.At.Seq+1)
 		t.average.Store(average)
-		most := uint64(int64(bounds.Bytes)/(average+eventlog.WindowEntryOverhead-entryOverhead)) + 1
+		most := uint64(int64(bounds.Bytes)/(average+eventlog.WindowEntryOverhead-eventOverhead)) + 1
 		if start.Seq = first.At.Seq - 1; now.last.Seq-start.Seq > most {
 			start.Seq = now.last.Seq - most
 		}
-		next, err := t.entries(ctx, t.conn, &t.newest, now.last.Epoch, start.Seq+1, start.Seq+1, 1)
+		next, err := t.events(ctx, t.conn, &t.newest, now.last.Epoch, start.Seq+1, start.Seq+1, 1)
 		if err != nil {
 			return err
 		}
@@ -229,28 +233,23 @@ func (t *tail) reset(ctx context.Context, now state) error {
 	return nil
 }
 
-// perRequest returns how many entries of the average size one request reads.
-func (l *Log) perRequest() int {
-	return int(max(1, min(mostEntries, mostBytes/max(1, l.average.Load()))))
-}
-
-// pace is how much requests ask for, and how long their answers may take. The entries there may be much
-// larger than the average.
+// pace is how much requests ask for, and how long their answers may take. Nobody knows how large the
+// entries are before they are read.
 //
 // Concurrency: its methods may be called from several goroutines.
 type pace struct{ halvings atomic.Int32 }
 
-// mostHalvings make 1 of mostEntries.
+// mostHalvings make 1 of what requests ask for.
 const mostHalvings = 9
 
-// limit returns how many entries to ask for, if the average allows so many.
+// limit returns how much to ask for, if nothing is known against so much.
 func (p *pace) limit(most int) (count int, timeout time.Duration) {
 	halvings := p.halvings.Load()
 	return max(1, most>>halvings), requestTimeout * time.Duration(1+halvings)
 }
 
 // note has later requests ask for less after an answer that was too large, or took too long.
-func (p *pace) note(answer []storedEntry, err error) {
+func (p *pace) note(answer []storedEvent, err error) {
 	bytes := 0
 	for _, e := range answer {
 		bytes += len(e.Block)
@@ -267,12 +266,24 @@ func (p *pace) note(answer []storedEntry, err error) {
 	}
 }
 
-// entries reads entries of the numbers from one to another, at most so many.
-func (l *Log) entries(ctx context.Context, client cmdable, p *pace, epoch uint32, from, to uint64, most int) (entries []storedEntry, err error) {
+// events reads the events with the numbers from one to another, those of at most so many entries.
+func (l *Log) events(ctx context.Context, client cmdable, p *pace, epoch uint32, from, to uint64, most int) ([]storedEvent, error) {
+	events, err := l.entries(ctx, client, p, epoch, from, to+maxBatch-1, most)
+	for len(events) > 0 && events[0].At.Seq < from {
+		events = events[1:]
+	}
+	for len(events) > 0 && events[len(events)-1].At.Seq > to {
+		events = events[:len(events)-1]
+	}
+	return events, err
+}
+
+// entries reads the entries whose IDs have the numbers from one to another, at most so many.
+func (l *Log) entries(ctx context.Context, client cmdable, p *pace, epoch uint32, from, to uint64, most int) (events []storedEvent, err error) {
 	_, timeout := p.limit(most)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	defer func() { p.note(entries, err) }()
+	defer func() { p.note(events, err) }()
 	answer, err := client.Do(ctx, "xrange", l.keys.entries, from, strconv.FormatUint(to, 10)+endOfNumber, "count", most).Result()
 	if err != nil {
 		return nil, err
@@ -282,91 +293,4 @@ func (l *Log) entries(ctx context.Context, client cmdable, p *pace, epoch uint32
 
 type cmdable interface {
 	Do(ctx context.Context, args ...any) *redis.Cmd
-}
-
-// storedEntry is an entry as it comes from Redis.
-type storedEntry struct {
-	*eventlog.WindowEntry
-
-	previous uint32 // check of the entry before
-	total    int64  // bytes of the entries up to this one
-}
-
-// parse reads an answer of XRANGE.
-func (l *Log) parse(epoch uint32, answer any) ([]storedEntry, error) {
-	list, ok := answer.([]any)
-	if !ok {
-		return nil, errForm
-	}
-	entries := make([]storedEntry, 0, len(list))
-	for _, one := range list {
-		e, err := l.parseEntry(epoch, one)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
-	}
-	return entries, nil
-}
-
-// parseEntry reads one entry. One that is not an event has no block: it keeps its place in the order
-// and is not delivered.
-func (l *Log) parseEntry(epoch uint32, answer any) (s storedEntry, err error) {
-	pair, _ := answer.([]any)
-	if len(pair) != 2 {
-		return s, errForm
-	}
-	id, _ := pair[0].(string)
-	fields, _ := pair[1].([]any)
-	at, err := parseID(epoch, id)
-	if err != nil {
-		return s, err
-	}
-	var r eventlog.Record
-	e := &eventlog.WindowEntry{Tag: at.Check}
-	for i := 0; i+1 < len(fields); i += 2 {
-		name, _ := fields[i].(string)
-		value, _ := fields[i+1].(string)
-		switch name {
-		case "a":
-			at, rest, _ := strings.Cut(value, " ")
-			previous, rest, _ := strings.Cut(rest, " ")
-			total, subject, _ := strings.Cut(rest, " ")
-			ms, err1 := strconv.ParseInt(at, 10, 64)
-			check, err2 := strconv.ParseUint(previous, 10, 32)
-			bytes, err3 := strconv.ParseInt(total, 10, 64)
-			if err := errors.Join(err1, err2, err3); err != nil {
-				return s, fmt.Errorf("%w: entry %.60q: %w", errForm, id, err)
-			}
-			e.Time, s.previous, s.total, r.Subject = time.UnixMilli(ms), uint32(check), bytes, subject
-		case "k":
-			r.Key = value
-		case "f":
-			r.Frame = []byte(value)
-		}
-	}
-	e.Entry = eventlog.Entry{At: at, Subject: r.Subject, Key: r.Key}
-	if err := l.cfg.check(r); err != nil {
-		l.warned.Do(func() {
-			l.cfg.Logger.Warn("an entry of the log is not an event, and is not delivered; further ones are not logged", slog.String("id", id), slog.Any("error", err))
-		})
-	} else {
-		e.Entry = *eventlog.NewEntry(at, r)
-	}
-	s.WindowEntry = e
-	return s, nil
-}
-
-// parseID reads the ID of an entry: its number and its check.
-func parseID(epoch uint32, id string) (eventlog.Cursor, error) {
-	number, check, _ := strings.Cut(id, "-")
-	seq, err := strconv.ParseUint(number, 10, 64)
-	if err != nil {
-		return eventlog.Cursor{}, fmt.Errorf("%w: the ID %.60q", errForm, id)
-	}
-	c, err := strconv.ParseUint(check, 10, 64)
-	if err != nil {
-		return eventlog.Cursor{}, fmt.Errorf("%w: the ID %.60q", errForm, id)
-	}
-	return eventlog.Cursor{Epoch: epoch, Seq: seq, Check: uint32(c)}, nil
 }

@@ -243,7 +243,7 @@ func (l *Log) entry(at eventlog.Cursor, stored int64, r eventlog.Record) *eventl
 			l.cfg.Logger.Warn("a row of the log is not an event, and is not delivered", slog.Uint64("seq", at.Seq), slog.Any("error", err))
 		})
 	} else {
-		e.Entry = *eventlog.NewEntry(at, r)
+		e.Entry = eventlog.NewEntry(at, r)
 	}
 	return e
 }

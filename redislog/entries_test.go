@@ -1,0 +1,123 @@
+//go:build linux
+
+package redislog_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/redislog"
+	"github.com/ginsse/ginsse/redislog/internal/redistest"
+)
+
+// appendTogether has records wait for a node whose connections are stalled, so that they share entries
+// of the stream. It returns their positions.
+func appendTogether(t *testing.T, n node, records []eventlog.Record) []eventlog.Cursor {
+	t.Helper()
+	at := make([]eventlog.Cursor, len(records))
+	n.network.stall(true)
+	var started, appending sync.WaitGroup
+	for i, r := range records {
+		started.Add(1)
+		appending.Go(func() {
+			started.Done()
+			var err error
+			if at[i], err = n.log.Append(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	started.Wait()
+	n.network.stall(false)
+	appending.Wait()
+	return at
+}
+
+// TestEachPositionWithinAnEntryHolds appends events that share entries of the stream. From the position
+// of each, a node reads the same whether it has them in memory, or only the newest, or none. A position
+// that another history gave is a gap.
+func TestEachPositionWithinAnEntryHolds(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	n := openNodes(t, s, redislog.Config{}, 1)[0]
+	start := head(t, n.log)
+	var list []eventlog.Record
+	for i := range 1000 {
+		r := record("all", fmt.Sprint(i))
+		switch i % 100 {
+		case 50:
+			r.Key = "k"
+		case 70:
+			r.DedupKey = fmt.Sprint("d", i)
+		}
+		list = append(list, r)
+	}
+	at := appendTogether(t, n, list)
+	order := slices.Clone(at)
+	slices.SortFunc(order, func(a, b eventlog.Cursor) int { return int(a.Seq) - int(b.Seq) })
+	for i, c := range order {
+		if c.Seq != start.Seq+uint64(i)+1 {
+			t.Fatalf("event %d has number %d after %d", i, c.Seq, start.Seq)
+		}
+	}
+	if entries := n.client.XLen(t.Context(), "{ginsse}:log").Val(); entries > 200 {
+		t.Fatalf("%d events are in %d entries", len(list), entries)
+	}
+	appendAll(t, n.log, "last")
+	little := openLog(t, n.client, redislog.Config{RecentBytes: 1})
+	some := openLog(t, n.client, redislog.Config{RecentBytes: 100 * (eventlog.WindowEntryOverhead + 100)})
+	for name, log := range map[string]*redislog.Log{"memory": n.log, "Redis": little, "both": some} {
+		all := contents(t, log, start)
+		if len(all) != 1+len(list)-9 { // of the key, only the newest
+			t.Fatalf("%s: %d events", name, len(all))
+		}
+		for i, c := range order {
+			first := contents(t, log, c)
+			if want := all[len(all)-len(first):]; len(first) < len(order)-i-9 || !slices.Equal(first, want) {
+				t.Fatalf("%s: after event %d come %d events, %.5q and so on", name, i, len(first), first)
+			}
+			if c.Check++; i%7 == 0 && gapAfter(t, log, c) != eventlog.GapUnknown {
+				t.Fatalf("%s: no gap after a position of another history", name)
+			}
+		}
+	}
+	// Repeats have the position of the first one.
+	for i := 70; i < len(list); i += 100 {
+		if again, err := little.Append(t.Context(), list[i]); err != nil || again != at[i] {
+			t.Errorf("a repeat of %v is at %v, %v", at[i], again, err)
+		}
+	}
+}
+
+// TestTrimmedEntriesAreAGap trims entries that have several events.
+func TestTrimmedEntriesAreAGap(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	n := openNodes(t, s, redislog.Config{MaxBytes: 100_000, RecentBytes: 1}, 1)[0]
+	start := head(t, n.log)
+	var order []eventlog.Cursor
+	for range 4 {
+		order = append(order, appendTogether(t, n, records(300, 100))...)
+	}
+	slices.SortFunc(order, func(a, b eventlog.Cursor) int { return int(a.Seq) - int(b.Seq) })
+	until(t, "the trimming", func() bool { return gapAfter(t, n.log, start) == eventlog.GapTrimmed })
+	until(t, "the trimming to the bound", func() bool { return s.Client(t).XLen(t.Context(), "{ginsse}:log").Val() < 20 })
+	const held = 100_000 / (100 + 64 + 80) // at least
+	if got := contents(t, n.log, order[len(order)-held]); len(got) != held-1 {
+		t.Errorf("%d of the newest %d events", len(got), held-1)
+	}
+	gaps := 0
+	for _, c := range order {
+		if gap := gapAfter(t, n.log, c); gap == eventlog.GapTrimmed {
+			gaps++
+		} else if gap != "" {
+			t.Fatal(gap)
+		}
+	}
+	if gaps < 300 || gaps > len(order)-held {
+		t.Errorf("%d of %d positions are gaps", gaps, len(order))
+	}
+}
