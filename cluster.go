@@ -210,7 +210,15 @@ func (r *Registry) sendTransient(ctx context.Context, record eventlog.Record) er
 	if err := r.maySend(ctx); err != nil {
 		return err
 	}
+	begun := r.appending()
 	r.transients.add(record) //nolint:contextcheck // its log does not wait
+	err := r.postTransient(record)
+	r.appended(record, true, begun, err)
+	return err
+}
+
+// postTransient sends a transient event to the other nodes.
+func (r *Registry) postTransient(record eventlog.Record) error {
 	if r.cluster == nil {
 		return nil
 	}

@@ -116,6 +116,10 @@ func (s *Stream) carryOut(t *turn, command *eventlog.Entry, refused map[string]b
 	if parseControl(command).State {
 		s.sendState()
 	}
+	if f := s.registry.observe.Commanded; f != nil && (len(changes) > 0 || stream != "") {
+		name, _ := parseCommand(command)
+		f(s, name)
+	}
 }
 
 // parseControl returns the data of a control command; the zero value for another command.

@@ -381,6 +381,9 @@ func (k *compact) write(w *workspace, t *turn) (complete bool) {
 		return false
 	}
 	k.waiting, k.sent = nil, 0
+	if !t.isEmpty() {
+		k.s.hasWritten(t)
+	}
 	return true
 }
 

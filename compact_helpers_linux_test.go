@@ -47,16 +47,6 @@ func newCompactRegistry(t testing.TB, cfg ginsse.RegistryConfig) *ginsse.Registr
 	return newRegistry(t, cfg)
 }
 
-// until waits until a condition is true, and fails the test after a minute.
-func until(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for start := time.Now(); !condition(); pass(time.Millisecond) {
-		if time.Since(start) > time.Minute {
-			t.Fatalf("%s: not within a minute", what)
-		}
-	}
-}
-
 // untilCompact waits until the registry has a number of compact streams.
 func untilCompact(t testing.TB, registry *ginsse.Registry, n int) {
 	t.Helper()

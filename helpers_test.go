@@ -65,6 +65,16 @@ var transports = []transport{
 	}},
 }
 
+// until waits until a condition is true, and fails the test after a minute.
+func until(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for start := time.Now(); !condition(); pass(time.Millisecond) {
+		if time.Since(start) > time.Minute {
+			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}
+
 func startServer(t testing.TB, h http.Handler, configure func(*http.Server), start func(*httptest.Server)) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)

@@ -52,12 +52,12 @@ func (s Sender) SendToUsers(ctx context.Context, userIDs []string, e Event) erro
 	for i, userID := range subjects {
 		subjects[i] = userSubject(userID)
 	}
-	return s.send(ctx, e, subjects...)
+	return s.send(ctx, e, eventlog.KindUser, subjects...)
 }
 
 // Broadcast is [Registry.Broadcast] in the transaction.
 func (s Sender) Broadcast(ctx context.Context, e Event) error {
-	return s.send(ctx, e, eventlog.SubjectAll)
+	return s.send(ctx, e, eventlog.KindAll, eventlog.SubjectAll)
 }
 
 // Publish is [Registry.Publish] in the transaction.
@@ -66,7 +66,7 @@ func (s Sender) Publish(ctx context.Context, topic string, e Event) error {
 	if err != nil {
 		return err
 	}
-	return s.send(ctx, e, subject)
+	return s.send(ctx, e, eventlog.KindTopic, subject)
 }
 
 // Disconnect is [Registry.Disconnect] in the transaction, so that an account and its streams end
@@ -84,16 +84,19 @@ func (s Sender) Disconnect(ctx context.Context, userID string, reason Reason) er
 	return s.put(ctx, eventlog.Record{Frame: b.bytes}, commandSubject(userID))
 }
 
-func (s Sender) send(ctx context.Context, e Event, subjects ...string) error {
+func (s Sender) send(ctx context.Context, e Event, kind eventlog.Kind, subjects ...string) error {
 	b := borrowBuffer()
 	defer b.release()
 	if e.Transient {
 		return fmt.Errorf("%w: Transient is set, and a transaction cannot hold the event; send it by the registry", ErrInvalidEvent)
 	}
-	if err := s.r.encode(b, e); err != nil {
-		return err
+	ctx, trace := s.r.sending(ctx, kind, len(subjects), e)
+	err := s.r.encode(b, e, trace)
+	if err == nil {
+		err = s.put(ctx, eventlog.Record{Key: e.Key, DedupKey: e.DedupKey, Frame: b.bytes}, subjects...)
 	}
-	return s.put(ctx, eventlog.Record{Key: e.Key, DedupKey: e.DedupKey, Frame: b.bytes}, subjects...)
+	s.r.sent(ctx, kind, Receipt{}, err)
+	return err
 }
 
 // put puts a record into the outbox for each subject, up to the first error.

@@ -198,7 +198,7 @@ func (s *Stream) writeNews(ctx context.Context, t *turn, p *prelude) (more bool,
 	}
 	for _, e := range page.Entries {
 		if s.mayHave(e) {
-			t.own = e.AppendFrame(t.own)
+			t.appendFrame(e)
 		}
 	}
 	s.appendTopicGap(t, news.topic, page.Gap)
@@ -215,7 +215,7 @@ func (s *Stream) writeNews(ctx context.Context, t *turn, p *prelude) (more bool,
 // appendTopicGap tells the client that events of a topic are missing.
 func (s *Stream) appendTopicGap(t *turn, topic string, gap eventlog.GapReason) {
 	if gap != "" {
-		s.registry.gaps.Add(1)
+		s.registry.tellGap(s, gap)
 		t.own = appendOwn(t.own, typeGap, "", gapData{Reason: gap, Topic: topic})
 	}
 }

@@ -109,6 +109,9 @@ type RegistryConfig struct {
 	ConnectFunc    func(s *Stream)
 	DisconnectFunc func(s *Stream, reason Reason)
 
+	// Observers are told what happens, to count it, to trace it, or to show it.
+	Observers []*Observer
+
 	// Logger gets the opening and the end of each stream at level debug, and trouble at level warn.
 	// It never gets a credential or an event. Default: no logging.
 	Logger *slog.Logger
@@ -140,7 +143,8 @@ type Registry struct {
 	cfg     RegistryConfig // defaults filled in
 	log     eventlog.Log
 	logger  *slog.Logger
-	unwatch func() // ends the watch on the log
+	observe Observer // all of the observers
+	unwatch func()   // ends the watch on the log
 
 	life context.Context    // ends when the registry is closed
 	end  context.CancelFunc // ends life
@@ -251,6 +255,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		cfg:         cfg,
 		log:         cfg.Log,
 		logger:      cfg.Logger,
+		observe:     joinObservers(cfg.Observers),
 		subscribers: subscribers{lists: make(map[string]*subscriberList)},
 		admission:   newAdmission(cfg),
 		questions:   newQuestions(),
@@ -288,6 +293,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		r.cluster.start()
 		go r.presence.Run(r.life)
 	}
+	go r.watchLog()
 	return r, nil
 }
 
@@ -343,7 +349,7 @@ func (r *Registry) SendTo(ctx context.Context, userID string, e Event) (Receipt,
 	if err := checkName("user ID", userID); err != nil {
 		return Receipt{}, err
 	}
-	return r.send(ctx, userSubject(userID), e)
+	return r.send(ctx, eventlog.KindUser, userSubject(userID), e)
 }
 
 // SendToUsers is [Registry.SendTo] for several users. Each gets the event once, however often
@@ -353,17 +359,18 @@ func (r *Registry) SendTo(ctx context.Context, userID string, e Event) (Receipt,
 //
 // Errors: those of SendTo. All user IDs are checked before the first event is stored. An error of
 // the log is a [PartialError], which says which users have the event.
-func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (Receipt, error) {
+func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (all Receipt, err error) {
 	users, err := distinctUsers(userIDs)
 	if err != nil {
 		return Receipt{}, err
 	}
+	ctx, trace := r.sending(ctx, eventlog.KindUser, len(users), e)
+	defer func() { r.sent(ctx, eventlog.KindUser, all, err) }()
 	b := borrowBuffer()
 	defer b.release()
-	if err := r.encode(b, e); err != nil {
+	if err := r.encode(b, e, trace); err != nil {
 		return Receipt{}, err
 	}
-	var all Receipt
 	for i, userID := range users {
 		receipt, err := r.deliver(ctx, userSubject(userID), b.bytes, e)
 		if err != nil {
@@ -391,7 +398,7 @@ func distinctUsers(userIDs []string) ([]string, error) {
 
 // Broadcast sends an event to every stream of every user.
 func (r *Registry) Broadcast(ctx context.Context, e Event) (Receipt, error) {
-	return r.send(ctx, eventlog.SubjectAll, e)
+	return r.send(ctx, eventlog.KindAll, eventlog.SubjectAll, e)
 }
 
 // Publish sends an event to every stream that was opened with the topic.
@@ -400,24 +407,27 @@ func (r *Registry) Publish(ctx context.Context, topic string, e Event) (Receipt,
 	if err != nil {
 		return Receipt{}, err
 	}
-	return r.send(ctx, subject, e)
+	return r.send(ctx, eventlog.KindTopic, subject, e)
 }
 
-func (r *Registry) send(ctx context.Context, subject string, e Event) (Receipt, error) {
+func (r *Registry) send(ctx context.Context, kind eventlog.Kind, subject string, e Event) (receipt Receipt, err error) {
+	ctx, trace := r.sending(ctx, kind, 1, e)
 	b := borrowBuffer()
 	defer b.release()
-	if err := r.encode(b, e); err != nil {
-		return Receipt{}, err
+	if err = r.encode(b, e, trace); err == nil {
+		receipt, err = r.deliver(ctx, subject, b.bytes, e)
 	}
-	return r.deliver(ctx, subject, b.bytes, e)
+	r.sent(ctx, kind, receipt, err)
+	return receipt, err
 }
 
 // encode encodes an event, once for all streams.
-func (r *Registry) encode(b *buffer, e Event) error {
+func (r *Registry) encode(b *buffer, e Event, trace string) error {
 	attributes, err := e.attributes()
 	if err != nil {
 		return err
 	}
+	attributes.Trace = trace
 	if e.Transient {
 		attributes.Seen = r.head.Load()
 	}
@@ -478,7 +488,9 @@ func (r *Registry) append(ctx context.Context, record eventlog.Record) (eventlog
 	if err := r.maySend(ctx); err != nil {
 		return eventlog.Cursor{}, err
 	}
+	begun := r.appending()
 	at, err := r.log.Append(ctx, record)
+	r.appended(record, false, begun, err)
 	if err != nil {
 		return eventlog.Cursor{}, tooLarge(err)
 	}

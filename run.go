@@ -295,7 +295,7 @@ func (run *Run) Send(e Event) error {
 	}
 	b := borrowBuffer()
 	defer b.release()
-	if err := run.registry.encode(b, e); err != nil {
+	if err := run.registry.encode(b, e, ""); err != nil {
 		return err
 	}
 	event := b.bytes[:len(b.bytes)-len("\n")]

@@ -144,8 +144,10 @@ func (run *Run) append(key string, frame []byte) error {
 	record := eventlog.Record{Subject: run.subject, Key: key, Frame: frame}
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		ctx, cancel := context.WithDeadline(run.life, deadline)
+		begun := run.registry.appending()
 		at, err := run.registry.log.Append(ctx, record)
 		cancel()
+		run.registry.appended(record, false, begun, err)
 		if err == nil {
 			run.appended = time.Now()
 			if at.Epoch == run.registry.epoch.Load() {

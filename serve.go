@@ -122,8 +122,10 @@ func (r *Registry) Handler(options ...ServeOption) gin.HandlerFunc {
 // [RegistryConfig.RefuseNewest] is set ([ErrTooManyStreams]). A browser takes any status but 200 as
 // final, so a temporary refusal is a stream whose only event is sse.reconnect.
 func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
+	begun := time.Now()
 	s, err := r.open(c, options)
 	if s == nil {
+		r.refused(err)
 		return err
 	}
 	takenOver := false
@@ -133,7 +135,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 			r.doneServing()
 		}
 	}()
-	takenOver, err = r.serve(c, s)
+	takenOver, err = r.serve(c, s, begun)
 	return err
 }
 
@@ -181,7 +183,7 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 	// The head is asked for first: a command that the log takes from here on is for this stream.
 	if s.opening, err = r.currentHead(c.Request.Context()); err != nil {
 		r.warn(c, "opening a stream", err)
-		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w", ReasonOverloaded, err))
+		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w: %w", ReasonOverloaded, errNoPosition, err))
 	}
 	s.at = s.opening
 	if err := r.allowTopics(c, s); err != nil {
@@ -191,7 +193,7 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 			abortJSON(c, http.StatusBadRequest, codeInvalidRequest, "the topics asked for are not valid")
 			return nil, err
 		}
-		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w", ReasonOverloaded, err))
+		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w: %w", ReasonOverloaded, errAllowTopics, err))
 	}
 	if err := s.preparePresence(); err != nil {
 		r.warn(c, "refusing a stream", err)
@@ -258,22 +260,30 @@ func (r *Registry) newStream(identity Identity, options []ServeOption) (*Stream,
 
 // serve writes an attached stream. It reports whether the connection was taken over: the registry's
 // writers write the stream then.
-func (r *Registry) serve(c *gin.Context, s *Stream) (takenOver bool, err error) {
-	opened := false
+func (r *Registry) serve(c *gin.Context, s *Stream, begun time.Time) (takenOver bool, err error) {
+	told, opened := false, false
 	defer func() {
 		if !opened {
 			r.release(s)
 		}
+		if told && !opened { // a writer has panicked
+			r.tellEnded(s, ReasonFailed)
+		}
 	}()
-	first, err := r.join(c, s)
+	first, opening, err := r.join(c, s)
 	if err != nil {
 		r.warn(c, "opening a stream", err)
-		s.end(fmt.Errorf("%w: %w", ReasonOverloaded, err))
-		return false, r.turnAway(c, s, 0, s.Err())
+		s.end(fmt.Errorf("%w: %w: %w", ReasonOverloaded, errNoPosition, err))
+		err = r.turnAway(c, s, 0, s.Err())
+		r.refused(err)
+		return false, err
 	}
 	if s.compact != nil {
 		c.Writer.Header()["Connection"] = []string{"close"}
 	}
+	opening.Took, opening.Compact = time.Since(begun), s.compact != nil
+	told = true
+	r.tellOpened(s, opening)
 	l := begin(c, s, first)
 	hooked := r.connected(s)
 	r.release(s)
@@ -291,17 +301,23 @@ func (r *Registry) serve(c *gin.Context, s *Stream) (takenOver bool, err error) 
 
 // join finds the stream's position in the log and returns its first block. The stream is a
 // subscriber already, so whatever is appended from here on wakes it.
-func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
-	id := lastEventID(c, r.cfg.LastEventIDParameter)
-	gap, err := r.findPosition(c.Request.Context(), s, id)
+func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, opening Opening, err error) {
+	opening, err = r.findPosition(c.Request.Context(), s, lastEventID(c, r.cfg.LastEventIDParameter))
 	if err != nil {
-		return nil, err
+		return nil, opening, err
 	}
-	resumed := id != "" && gap == ""
 	s.sent = s.at.Seq
 	if s.transient, err = r.transients.log.Head(c.Request.Context()); err != nil {
-		return nil, err
+		return nil, opening, err
 	}
+	return s.appendPresent(r.firstBlock(s, opening), false), opening, nil
+}
+
+// firstBlock returns what a stream gets first: its reconnection time, sse.open, and a gap if there is
+// one.
+func (r *Registry) firstBlock(s *Stream, opening Opening) (first []byte) {
+	gap := opening.Gap
+	resumed := opening.Resume == ResumeMemory || opening.Resume == ResumeStore
 	s.unread.Store(1) // the first turn looks for what there is to resume
 
 	if s.cfg.ReconnectionTime > 0 {
@@ -315,20 +331,17 @@ func (r *Registry) join(c *gin.Context, s *Stream) (first []byte, err error) {
 	case !resumed && s.hasPrelude(false): // the client gets its position when it has the prelude
 		first = appendOwn(first, typeOpen, "", open)
 		if gap != "" {
-			r.gaps.Add(1)
 			first = appendOwn(first, typeGap, "", gapData{Reason: gap})
 		}
 		s.beginStart(true)
-		return s.appendPresent(first, false), nil
+		return first
 	case gap == "":
-		return s.appendPresent(appendOwn(first, typeOpen, s.at.String(), open), false), nil
+		return appendOwn(first, typeOpen, s.at.String(), open)
 	}
 	// Only the gap carries the new position: a client that loses its connection between the two
 	// blocks must come back with its old position and get the gap again.
-	r.gaps.Add(1)
 	first = appendOwn(first, typeOpen, "", open)
-	first = appendOwn(first, typeGap, s.at.String(), gapData{Reason: gap})
-	return s.appendPresent(first, false), nil
+	return appendOwn(first, typeGap, s.at.String(), gapData{Reason: gap})
 }
 
 // markOf returns a mark of a user for sse.open: the first bytes of a hash.
@@ -348,39 +361,48 @@ func (r *Registry) currentHead(ctx context.Context) (eventlog.Cursor, error) {
 	return head, err
 }
 
-// findPosition sets the position from which a stream reads, and returns the reason for a gap if
-// there is one. The position is the last event ID. If there is none, or the stream cannot resume
-// from it, the position is the head at the stream's opening; if the application was asked for topics,
-// the head after that, where s.at is.
-func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (eventlog.GapReason, error) {
+// findPosition sets the position from which a stream reads, and returns whether it resumes. The
+// position is the last event ID. If there is none, or the stream cannot resume from it, the position
+// is the head at the stream's opening; if the application was asked for topics, the head after that,
+// where s.at is.
+func (r *Registry) findPosition(ctx context.Context, s *Stream, id string) (Opening, error) {
 	head := s.at
 	s.at = s.opening
 	if id == "" {
-		return "", s.skipTo(ctx, new(turn), head)
+		return Opening{Resume: ResumeNone}, s.skipTo(ctx, new(turn), head)
+	}
+	gap := func(reason eventlog.GapReason, to eventlog.Cursor) (Opening, error) {
+		return Opening{Resume: ResumeGap, Gap: reason}, s.skipTo(ctx, new(turn), to)
 	}
 	at, ok := parsePosition(id, s.opening)
 	if !ok {
-		return eventlog.GapUnknown, s.skipTo(ctx, new(turn), head)
+		return gap(eventlog.GapUnknown, head)
 	}
 	// Entries are read later, as the client takes them.
-	page, err := r.log.Read(ctx, eventlog.Query{Subjects: s.eventSubjects(), After: at, MaxEntries: 1}, nil)
+	resume := ResumeMemory
+	q := eventlog.Query{Subjects: s.eventSubjects(), After: at, MaxEntries: 1, NoWait: true}
+	page, err := r.log.Read(ctx, q, nil)
+	if errors.Is(err, eventlog.ErrWouldWait) {
+		resume, q.NoWait = ResumeStore, false
+		page, err = r.log.Read(ctx, q, nil)
+	}
 	if err != nil {
-		return "", err
+		return Opening{}, err
 	}
 	if page.Gap != "" {
-		return page.Gap, s.skipTo(ctx, new(turn), page.Through)
+		return gap(page.Gap, page.Through)
 	}
 	switch changed, err := s.hasChangedTopics(ctx, at, head); {
 	case err != nil:
-		return "", err
+		return Opening{}, err
 	case changed:
-		return gapTopics, s.skipTo(ctx, new(turn), head)
+		return gap(gapTopics, head)
 	}
 	s.at = at
 	if at.Seq < head.Seq { // the stream may be far from a command that came since its opening
 		s.commanded.Store(1)
 	}
-	return "", nil
+	return Opening{Resume: resume}, nil
 }
 
 // parsePosition returns the position that a last event ID stands for. It reports false for one that
@@ -420,7 +442,7 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, after time.Duration, caus
 	s.end(cause) // so that what follows is bounded, as the end of any stream
 	first := appendReconnect(nil, reason, jitter(after, 1, 1.5))
 	if !reason.reconnects() { // it was ended for good while it opened, and has delivered nothing
-		r.gaps.Add(1)
+		r.tellGap(s, gapUndelivered)
 		first = appendOwn(nil, typeGap, "", gapData{Reason: gapUndelivered})
 		first = appendOwn(first, typeClose, "", closeData{reason})
 	}
@@ -451,6 +473,7 @@ func (r *Registry) disconnected(s *Stream, hooked <-chan struct{}) {
 		r.slow.Add(1)
 	}
 	lasted, logs := time.Since(s.opened), r.logger.Enabled(r.life, slog.LevelDebug)
+	r.tellEnded(s, reason)
 	if r.cfg.DisconnectFunc == nil && !logs {
 		return
 	}

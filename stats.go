@@ -1,5 +1,7 @@
 package ginsse
 
+import "github.com/ginsse/ginsse/eventlog"
+
 // Stats are counts of a registry. Those outside of Cluster are of this node.
 type Stats struct {
 	Streams int    `json:"streams"` // live now
@@ -26,6 +28,9 @@ type ClusterStats struct {
 func (r *Registry) Streams(userID string) []*Stream {
 	return r.subscribers.streams(userSubject(userID))
 }
+
+// AllStreams returns the live streams on this node, in no order.
+func (r *Registry) AllStreams() []*Stream { return r.subscribers.streams(eventlog.SubjectAll) }
 
 // Online reports whether a user has a live stream on this node or, with a [eventlog.SharedLog], on
 // another, or had one until a moment ago. It does no I/O.

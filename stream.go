@@ -1,6 +1,7 @@
 package ginsse
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -133,8 +134,11 @@ type Stream struct {
 	// commanded is when a command was noticed that the stream has not read yet, in nanoseconds
 	// since it was opened; 0 for none.
 	commanded atomic.Int64
-	ended     atomic.Bool // set with err
-	queued    atomic.Bool // set with queue
+	// What [Stream.Stats] returns. The writer sets it.
+	events, bytes atomic.Uint64
+	backlog       atomic.Int64 // notifications that the writer has seen, and whose events it has not written
+	ended         atomic.Bool  // set with err
+	queued        atomic.Bool  // set with queue
 
 	registry *Registry // nil on a stream without one
 	// subjects are what it reads from the log: the user's commands, then events; see stream_topics.go.
@@ -165,7 +169,7 @@ type Stream struct {
 	space   chan struct{} // closed when the queue was taken or the stream ended; nil if no Send waits
 	done    chan struct{} // closed when the stream ended; made when first asked for
 	err     error         // why it ended; nil while open
-	endedAt time.Time     // set with ended, and not changed afterwards
+	endedAt time.Duration // since it was opened; set with ended, and not changed afterwards
 	before  atomic.Uint64 // sequence of the first entry that an ended stream does not deliver
 	// position is at, as of the last write, for the watchdog. It is kept on a shared log only.
 	position eventlog.Cursor
@@ -196,7 +200,7 @@ const maxQueueBytes = 64 << 10
 func newStream(r *Registry, user string, expires time.Time, cfg *StreamConfig) *Stream {
 	var s *Stream
 	if r != nil && cfg.Compact {
-		both := new(struct { // 696 bytes, for which Go takes 704; for more it would take 768
+		both := new(struct { // 704 bytes; for more, Go would take 768
 			Stream
 			compact compact
 		})
@@ -391,21 +395,21 @@ func (s *Stream) makeRoomLocked() {
 	}
 }
 
-// take appends the queued events to b.
-func (s *Stream) take(b []byte) []byte {
+// take puts the queued events into t.
+func (s *Stream) take(t *turn) {
 	if !s.queued.Load() {
-		return b
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queued.Store(false)
-	b = append(b, s.queue...)
+	t.bytes = append(t.bytes, s.queue...)
+	t.counted += bytes.Count(s.queue, []byte("\n\n")) // each ends with a blank line, and has no other
 	s.queue = s.queue[:0]
 	if cap(s.queue) > 4<<10 {
 		s.queue = nil // an idle stream holds no large buffer
 	}
 	s.makeRoomLocked()
-	return b
 }
 
 // discardQueue frees the queue of a stream that is no longer written. The application may keep

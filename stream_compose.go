@@ -243,7 +243,7 @@ func (s *Stream) finish(ctx context.Context, t *turn) {
 		return
 	}
 	if s.failing && reason.drains() {
-		t.bytes = s.take(t.bytes) // the log cannot be read, but the queue can
+		s.take(t) // the log cannot be read, but the queue can
 	}
 	if reason.reconnects() {
 		// The client gets the rest when it comes back with its last event ID.
@@ -251,7 +251,7 @@ func (s *Stream) finish(ctx context.Context, t *turn) {
 		return
 	}
 	if s.mayHaveMissed(ctx) {
-		s.registry.gaps.Add(1)
+		s.registry.tellGap(s, gapUndelivered)
 		t.own = appendOwn(t.own, typeGap, "", gapData{Reason: gapUndelivered})
 	}
 	if reason == ReasonReplaced {

@@ -52,7 +52,7 @@ func (s *Stream) endBefore(cause error, before uint64) {
 	}
 	s.err = cause
 	s.before.Store(before)
-	s.endedAt = time.Now()
+	s.endedAt = time.Since(s.opened)
 	s.ended.Store(true)
 	if s.done != nil {
 		close(s.done)
@@ -102,7 +102,7 @@ const (
 // end.
 func (s *Stream) mayDeliver(now time.Time) bool {
 	reason := reasonOf(s.Err())
-	return reason.drains() && (now.Sub(s.endedAt) < drainTime || s.isUnhurried(reason) && s.overdue(now) == "")
+	return reason.drains() && (now.Sub(s.opened)-s.endedAt < drainTime || s.isUnhurried(reason) && s.overdue(now) == "")
 }
 
 // mayWrite reports whether a write of an ended stream may go on, if its client takes it. A client
@@ -115,7 +115,7 @@ func (s *Stream) mayWrite(now time.Time) bool {
 	case reason.reconnects(), reason == ReasonReplaced:
 		grace = drainTime
 	}
-	past := now.Sub(s.endedAt)
+	past := now.Sub(s.opened) - s.endedAt
 	return past < grace && (past < drainTime || s.overdue(now) == "")
 }
 

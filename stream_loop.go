@@ -141,6 +141,9 @@ func (l *loop) writeTurn(due bool) (wrote bool, then step) {
 		l.setTimer()
 	}
 	wrote = !t.isEmpty()
-	t.writeTo(&l.w) // the next step looks at the writer's error
+	t.writeTo(&l.w)
+	if wrote && l.w.FlushError() == nil { // the next step looks at the writer's error
+		l.s.hasWritten(t)
+	}
 	return wrote, then
 }

@@ -19,6 +19,12 @@ type turn struct {
 	own     []byte            // then the kit's own events, preludes, and transient events
 	// transient are transient events that are part of the turn if the stream does not lag.
 	transient []*eventlog.Entry
+
+	// What is known of the events in bytes and own, and of all.
+	counted int               // how many there are
+	oldest  int64             // when the log has taken the oldest; 0 if that is not known
+	traced  []*eventlog.Entry // those that have a trace
+	resumes bool              // they were sent before the stream was opened
 }
 
 // The bounds of one turn. A stream whose client has stalled holds no more than one turn: at most
@@ -48,12 +54,35 @@ func (t *turn) release() {
 func (t *turn) reset() {
 	clear(t.entries)
 	clear(t.transient)
-	t.entries, t.transient = t.entries[:0], t.transient[:0]
+	clear(t.traced)
+	t.entries, t.transient, t.traced = t.entries[:0], t.transient[:0], t.traced[:0]
+	t.counted, t.oldest, t.resumes = 0, 0, false
 	if t.bytes = t.bytes[:0]; cap(t.bytes) > maxBufferBytes {
 		t.bytes = nil
 	}
 	if t.own = t.own[:0]; cap(t.own) > maxBufferBytes {
 		t.own = nil
+	}
+}
+
+// size returns the bytes of the turn.
+func (t *turn) size() int {
+	n := len(t.bytes) + len(t.own)
+	for _, e := range t.entries {
+		n += len(e.Block)
+	}
+	return n
+}
+
+// appendFrame appends an entry without its ID, and counts it.
+func (t *turn) appendFrame(e *eventlog.Entry) {
+	t.own = e.AppendFrame(t.own)
+	t.counted++
+	if t.oldest == 0 && !t.resumes {
+		t.oldest = e.Stored
+	}
+	if a := e.Attributes; a != nil && a.Trace != "" {
+		t.traced = append(t.traced, e)
 	}
 }
 
@@ -108,9 +137,9 @@ func (t *turn) writeTo(w sink) {
 // next puts into t what the stream has to write now. more says that there is more than fits, or
 // that the stream must look again. Only the stream's writer calls it.
 func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
-	s.unread.Store(0) // before looking: later news notifies again
+	news := s.unread.Swap(0) // before looking: later news notifies again
 	if s.registry == nil {
-		t.bytes = s.take(t.bytes)
+		s.take(t)
 		return false, nil
 	}
 	ended := s.ended.Load()
@@ -121,7 +150,7 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 	if s.ended.Load() && !reasonOf(s.Err()).drains() {
 		return false, err
 	}
-	t.bytes = s.take(t.bytes)
+	s.take(t)
 	switch before := s.endsBefore(); {
 	case err != nil:
 		return false, err
@@ -147,6 +176,7 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 	}
 	seen := s.registry.head.Load()
 	more, err = s.read(ctx, t, ended)
+	s.countBacklog(news, len(t.entries)+t.counted, more || err != nil)
 	switch {
 	case err == nil && !more && s.at.Seq >= seen: // or the node has lost its log
 	case s.lags:
@@ -185,9 +215,18 @@ func (s *Stream) readTransients(ctx context.Context, t *turn) (more bool) {
 func (t *turn) appendTransients(s *Stream) {
 	for _, e := range t.transient {
 		if s.mayHave(e) && !s.predates(e) {
-			t.own = e.AppendFrame(t.own)
+			t.appendFrame(e)
 		}
 	}
+}
+
+// countBacklog counts the events that wait to be written, after some news and some events of a turn.
+func (s *Stream) countBacklog(news int64, events int, more bool) {
+	backlog := int64(0)
+	if more {
+		backlog = max(0, s.backlog.Load()+news-int64(events))
+	}
+	s.backlog.Store(backlog)
 }
 
 // mayHave reports whether the stream gets an entry of its subjects.
@@ -226,7 +265,7 @@ func (s *Stream) read(ctx context.Context, t *turn, ended bool) (more bool, err 
 	if page.Gap != "" {
 		return s.passGap(ctx, t, page, ended)
 	}
-	t.entries, more = page.Entries, page.More
+	t.entries, more, t.resumes = page.Entries, page.More, resuming
 	at := page.Through
 	if resuming && at.Seq >= s.opening.Seq {
 		t.cut(func(e *eventlog.Entry) bool { return e.At.Seq > s.opening.Seq })
@@ -271,7 +310,7 @@ func (s *Stream) cutEnd(t *turn) {
 // hideIDs has the entries of the turn written without IDs.
 func (t *turn) hideIDs() {
 	for _, e := range t.entries {
-		t.own = e.AppendFrame(t.own)
+		t.appendFrame(e)
 	}
 	clear(t.entries)
 	t.entries = t.entries[:0]
@@ -306,7 +345,7 @@ func (s *Stream) passGap(ctx context.Context, t *turn, page eventlog.Page, ended
 			return true, nil
 		}
 	}
-	s.registry.gaps.Add(1)
+	s.registry.tellGap(s, page.Gap)
 	if !ended && s.hasPrelude(true) {
 		s.beginStart(false) //nolint:contextcheck // it outlives ctx
 	}

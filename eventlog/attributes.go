@@ -19,6 +19,8 @@ type Attributes struct {
 	Expires int64 `json:"expires,omitempty"`
 	// Seen is the sequence up to which the sender of a transient event had seen the log.
 	Seen uint64 `json:"seen,omitempty"`
+	// Trace is the trace context of the sender.
+	Trace string `json:"trace,omitempty"`
 }
 
 // HasExpired reports whether no stream gets the entry any more.

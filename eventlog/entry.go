@@ -35,6 +35,9 @@ type Entry struct {
 	Block []byte
 	// Attributes are those of the frame; nil for none.
 	Attributes *Attributes
+	// Stored is when the log took the record, by its own clock, in nanoseconds since 1970; 0 if the log
+	// does not say.
+	Stored int64
 }
 
 // AppendFrame appends the event without its id field to b.
@@ -78,7 +81,7 @@ func (e *Entry) extraCost() (bytes int) {
 		bytes += len(e.Key) + overhead
 	}
 	if a := e.Attributes; a != nil {
-		bytes += len(a.Except) + overhead
+		bytes += len(a.Except) + len(a.Trace) + overhead
 	}
 	return bytes
 }

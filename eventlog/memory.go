@@ -140,6 +140,7 @@ func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 	}
 	at := l.cursor(l.head.Load() + 1)
 	e.setPosition(at)
+	e.Stored = l.made.UnixNano() + int64(now)
 	h := l.history(r.Subject)
 	e.Subject = h.subject // so that entries share one string
 	h.mu.Lock()

@@ -204,6 +204,9 @@ func (w *Window) Reset(start Cursor, bounds WindowBounds) {
 // read again what it has read. Add calls the watchers when readers see the entry. It reports
 // whether there is a hole that the log has to decide on.
 func (w *Window) Add(e *WindowEntry) (hole bool) {
+	if e.Stored == 0 && !e.Time.IsZero() {
+		e.Stored = e.Time.UnixNano()
+	}
 	w.mu.Lock()
 	if e.At.Seq <= w.tip {
 		w.mu.Unlock()
