@@ -285,8 +285,7 @@ func (a *appendCall) add(k *keys, records []eventlog.Record) {
 	if first.DedupKey != "" {
 		repeat = a.index(k.repeat(first.Subject, first.DedupKey))
 	}
-	check := max(rand.Uint32(), 1)
-	a.args = append(a.args, events, len(records), check, first.Key, newest, repeat)
+	a.args = append(a.args, events, len(records), rand.Uint32(), first.Key, newest, repeat)
 	a.counts = append(a.counts, len(records))
 }
 

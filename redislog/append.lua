@@ -4,8 +4,11 @@
 -- KEYS[3]: the last batch of the node. Further KEYS are those that entries name by their index.
 -- ARGV[2]: the number of the batch; "" for none, in a transaction. ARGV[3]: how long it and repeats
 -- are known, in ms. ARGV[4]: how long keys are kept, in ms. Then of each entry: its events, and how
--- many; its check; of its only event the key, the index of the newest entries of its subject's keys,
--- and that of its repeat, or 0 for none.
+-- many; a random number for its check; of its only event the key, the index of the newest entries of its
+-- subject's keys, and that of its repeat, or 0 for none.
+--
+-- A check depends on all entries before. Otherwise a batch that is sent again after the log was rolled
+-- back could follow other events than before, with some of the same positions.
 local batch, keep, keepKeys = ARGV[2], ARGV[3], ARGV[4]
 if batch ~= '' then
   local last = redis.call('GET', KEYS[3])
@@ -23,7 +26,7 @@ local number, sum = tonumber(seq), tonumber(total)
 at = math.max(tonumber(at), tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
 local ids = {}
 for i = 5, #ARGV, 6 do
-  local events, count, own, key = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
+  local events, count, random, key = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3]
   local newest, repeated = KEYS[tonumber(ARGV[i + 4])], KEYS[tonumber(ARGV[i + 5])]
   local id, of
   if repeated then
@@ -32,6 +35,7 @@ for i = 5, #ARGV, 6 do
   if not id or of ~= base then -- else it is a repeat, and not one of a log that is gone
     number = number + count
     sum = sum + #events + 64 * count
+    local own = string.format('%d', math.max(1, (31 * tonumber(check) + random) % 2 ^ 32))
     id = string.format('%d-%s', number, own)
     redis.call('XADD', entries, id, 'a', string.format('%d %s %d %d', at, check, sum, count), 'e', events)
     if newest then
