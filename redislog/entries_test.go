@@ -4,7 +4,9 @@ package redislog_test
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -119,5 +121,72 @@ func TestTrimmedEntriesAreAGap(t *testing.T) {
 	}
 	if gaps < 300 || gaps > len(order)-held {
 		t.Errorf("%d of %d positions are gaps", gaps, len(order))
+	}
+}
+
+// rangesRead returns how many times a server has executed XRANGE.
+func rangesRead(t testing.TB, s *redistest.Server) int {
+	t.Helper()
+	stats, err := s.Client(t).Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := regexp.MustCompile(`cmdstat_xrange:calls=(\d+)`).FindStringSubmatch(stats)
+	if calls == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(calls[1])
+	return n
+}
+
+// TestPositionsOutsideTheLogReadLittle reads from positions before the oldest entry, where entries are
+// large. Clients that return late have such positions, and anyone can make them up.
+func TestPositionsOutsideTheLogReadLittle(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	n := openNodes(t, s, redislog.Config{RecentBytes: 1}, 1)[0]
+	start := head(t, n.log)
+	appendTogether(t, n, records(5000, 100))
+	appendAll(t, n.log, "last")
+	sent := func() int {
+		bytes, err := strconv.Atoi(s.Info(t, "total_net_output_bytes"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes
+	}
+	before := sent()
+	const count = 50
+	for i := range count {
+		from := start
+		from.Seq -= uint64(1000 * (i + 1))
+		if gap := gapAfter(t, n.log, from); gap != eventlog.GapTrimmed {
+			t.Fatalf("gap %q", gap)
+		}
+	}
+	if bytes := sent() - before; bytes > count*10_000 {
+		t.Errorf("Redis has sent %d bytes for %d positions", bytes, count)
+	}
+}
+
+// TestEntriesAreReadWithFewRequests reads entries of many small events after the newest events were
+// large ones.
+func TestEntriesAreReadWithFewRequests(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	n := openNodes(t, s, redislog.Config{RecentBytes: 1}, 1)[0]
+	start := head(t, n.log)
+	appendTogether(t, n, records(5000, 10))
+	appendInBulk(t, n, records(3, 600<<10)...)
+	last := head(t, n.log)
+	before := rangesRead(t, s)
+	r := followFrom(t, start, n.log)
+	until(t, "all events", func() bool { return r.reached(last) })
+	if got := len(r.events()); got != 5003 {
+		t.Errorf("%d events", got)
+	}
+	wantNoGaps(t, r)
+	if count := rangesRead(t, s) - before; count > 1000 {
+		t.Errorf("%d requests for %d entries", count, s.Client(t).XLen(t.Context(), "{ginsse}:log").Val())
 	}
 }

@@ -283,8 +283,9 @@ func (o *older) from(ctx context.Context, client *redis.Client, seq uint64, head
 	perRequest := max(1, min(partSize, mostBytes/max(1, o.log.average.Load())))
 	most, _ := o.pace.limit(int(perRequest))
 	key := partKey{epoch: head.Epoch, size: 1 << (bits.Len(uint(most)) - 1)}
-	// The entry with the number may be in a later part.
-	for key.number = seq / key.size; (key.number+1)*key.size <= head.Seq && key.number*key.size < seq+maxBatch; key.number++ {
+	key.number = seq / key.size
+	// The entry with the number may be in the next part.
+	for end := key.number + 2; key.number < end && (key.number+1)*key.size <= head.Seq; key.number++ {
 		p := o.start(ctx, client, key)
 		if next := key; goesOn {
 			if next.number++; (next.number+1)*next.size <= head.Seq {
@@ -303,8 +304,8 @@ func (o *older) from(ctx context.Context, client *redis.Client, seq uint64, head
 			return p.events[i:], nil
 		}
 	}
-	// What is left is not a complete part yet.
-	return o.log.events(ctx, client, &o.pace, head.Epoch, seq, head.Seq, most)
+	// The part is not complete yet, or the entry has more events than a part has numbers.
+	return o.log.events(ctx, client, &o.pace, head.Epoch, seq, min(head.Seq, seq+maxBatch-1), most)
 }
 
 // start returns a part that is held, or is being read.
