@@ -197,3 +197,23 @@ func TestRolledBackPositionsAreGaps(t *testing.T) {
 	until(t, "the events", func() bool { return head(t, logs[1]).Seq >= head(t, logs[0]).Seq })
 	check("at last")
 }
+
+// TestLargeEntriesOnSlowLink appends large events faster than a node can read them. The node stays in
+// contact with Redis.
+func TestLargeEntriesOnSlowLink(t *testing.T) {
+	t.Parallel()
+	const size, count, rate = 64 << 10, 120, 3 << 20 // all events take 2.5 s
+	s := redistest.Start(t)
+	var logs logged
+	slow := openNodes(t, s, redislog.Config{Logger: textLogger(&logs)}, 1)[0]
+	other := openNodes(t, s, redislog.Config{}, 1)[0]
+	slow.network.proxies[s.Addr()].SetRate(rate)
+	r := follow(t, slow.log)
+	appendInBulk(t, other, records(count, size)...)
+	last := head(t, other.log)
+	until(t, "all events", func() bool { return r.reached(last) && len(r.events()) == count })
+	wantNoGaps(t, r)
+	if text := logs.String(); text != "" {
+		t.Errorf("the node has lost contact: %s", text)
+	}
+}

@@ -21,6 +21,8 @@ const (
 	// that within requestTimeout.
 	mostEntries = 128
 	mostBytes   = 512 << 10
+	// fewEntries is what the tail asks for at first: nobody knows how large the entries of a backlog are.
+	fewEntries = 4
 	// checkInterval is the longest time between two looks at the state of the log, and how long a
 	// request waits for new entries.
 	checkInterval = 400 * time.Millisecond
@@ -40,7 +42,7 @@ func (l *Log) tail(caughtUp func()) {
 		client, err := l.server.get(l.life)
 		if err == nil {
 			conn := client.Conn()
-			t := tail{Log: l, conn: conn, caughtUp: caughtUp}
+			t := tail{Log: l, conn: conn, caughtUp: caughtUp, most: fewEntries}
 			err = t.follow(l.life)
 			_ = conn.Close() // it may be broken
 			l.server.failed(client, err)
@@ -66,6 +68,7 @@ type tail struct {
 
 	checked time.Time // when the state was looked at
 	target  uint64    // the last number at that time
+	most    int       // how many entries the next request asks for
 }
 
 // follow reads until there is an error.
@@ -93,7 +96,7 @@ func (t *tail) follow(ctx context.Context) error {
 
 // read adds the next entries to the window. If there are none, it waits.
 func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
-	count, timeout := t.newest.limit(mostEntries)
+	count, timeout := t.newest.limit(t.most)
 	ctx, cancel := context.WithTimeout(ctx, checkInterval+timeout)
 	defer cancel()
 	answer, err := t.conn.Do(ctx, "xread", "count", count, "block", checkInterval.Milliseconds(),
@@ -117,12 +120,18 @@ func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
 	if err != nil {
 		return err
 	}
+	if len(stored) == 0 { // what follows is not from this log
+		return errForm
+	}
 	t.newest.note(stored, nil)
-	if n := len(stored); n > 0 {
-		first, last := stored[0], stored[n-1]
-		if numbers := last.At.Seq - first.At.Seq; last.total > first.total && numbers > 0 {
-			t.average.Store((last.total - first.total) / int64(numbers))
-		}
+	if list, _ := streams[1].([]any); len(list) < count {
+		t.most = fewEntries // this was the end
+	} else if bytesOf(stored) < mostBytes {
+		t.most = min(2*t.most, mostEntries)
+	}
+	last := stored[len(stored)-1]
+	if bytes := last.total - t.total.Load(); bytes > 0 && last.At.Seq > tip.Seq { // else the window was reset
+		t.average.Store(bytes / int64(last.At.Seq-tip.Seq))
 	}
 	for _, e := range stored {
 		switch {
@@ -250,10 +259,7 @@ func (p *pace) limit(most int) (count int, timeout time.Duration) {
 
 // note has later requests ask for less after an answer that was too large, or took too long.
 func (p *pace) note(answer []storedEvent, err error) {
-	bytes := 0
-	for _, e := range answer {
-		bytes += len(e.Block)
-	}
+	bytes := bytesOf(answer)
 	var network net.Error
 	halvings := p.halvings.Load()
 	switch {
@@ -261,9 +267,16 @@ func (p *pace) note(answer []storedEvent, err error) {
 		p.halvings.CompareAndSwap(halvings, min(halvings+2, mostHalvings))
 	case bytes > 2*mostBytes:
 		p.halvings.CompareAndSwap(halvings, min(halvings+1, mostHalvings))
-	case err == nil && bytes < mostBytes/8:
+	case len(answer) > 0 && bytes < mostBytes/8:
 		p.halvings.CompareAndSwap(halvings, max(halvings-1, 0))
 	}
+}
+
+func bytesOf(events []storedEvent) (bytes int) {
+	for _, e := range events {
+		bytes += len(e.Block)
+	}
+	return bytes
 }
 
 // events reads the events with the numbers from one to another, those of at most so many entries.
