@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -188,5 +189,30 @@ func TestEntriesAreReadWithFewRequests(t *testing.T) {
 	wantNoGaps(t, r)
 	if count := rangesRead(t, s) - before; count > 1000 {
 		t.Errorf("%d requests for %d entries", count, s.Client(t).XLen(t.Context(), "{ginsse}:log").Val())
+	}
+}
+
+// TestForeignEntryIsNotDelivered adds an entry that is no event, as XADD does with an ID of its own. Nodes
+// read what is before it and after it, from memory and from Redis.
+func TestForeignEntryIsNotDelivered(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	n := openNodes(t, s, redislog.Config{}, 1)[0]
+	start := head(t, n.log)
+	appendAll(t, n.log, "a", "b")
+	if err := n.client.Do(t.Context(), "xadd", "{ginsse}:log", "*", "not", "an event").Err(); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, n.log, "c")
+	var logs logged
+	fresh := openLog(t, n.client, redislog.Config{Logger: textLogger(&logs)})
+	little := openLog(t, n.client, redislog.Config{RecentBytes: 1})
+	for name, log := range map[string]*redislog.Log{"before": n.log, "memory": fresh, "Redis": little} {
+		if got := contents(t, log, start); !slices.Equal(got, []string{"a", "b", "c"}) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if !strings.Contains(logs.String(), "is not an event") {
+		t.Errorf("no warning: %s", logs.String())
 	}
 }

@@ -78,7 +78,7 @@ func (l *Log) parse(epoch uint32, answer any) (events []storedEvent, err error) 
 }
 
 // parseEntry appends the events of an entry. What is not an event has no block: it keeps its place in
-// the order and is not delivered.
+// the order and is not delivered. An entry that does not say how many events it has, has none.
 func (l *Log) parseEntry(events []storedEvent, epoch uint32, answer any) ([]storedEvent, error) {
 	pair, _ := answer.([]any)
 	if len(pair) != 2 {
@@ -105,12 +105,14 @@ func (l *Log) parseEntry(events []storedEvent, epoch uint32, answer any) ([]stor
 		var number string
 		number, about, _ = strings.Cut(about, " ")
 		if numbers[i], err = strconv.ParseUint(number, 10, 63); err != nil {
-			return nil, fmt.Errorf("%w: entry %.60q: %w", errForm, id, err)
+			l.warnOfEntry(id, err)
+			return events, nil
 		}
 	}
 	at, previous, total, count := numbers[0], uint32(numbers[1]), numbers[2], numbers[3]
 	if count < 1 || count > min(maxBatch, last.Seq) {
-		return nil, fmt.Errorf("%w: entry %.60q has %d events", errForm, id, count)
+		l.warnOfEntry(id, fmt.Errorf("%w: %d events", errForm, count))
+		return events, nil
 	}
 	frames := []byte(text)
 	for i := range count {
@@ -124,14 +126,18 @@ func (l *Log) parseEntry(events []storedEvent, epoch uint32, answer any) ([]stor
 		if err == nil {
 			e.Entry = eventlog.NewEntry(e.At, r)
 		} else {
-			l.warned.Do(func() {
-				l.cfg.Logger.Warn("an entry of the log is not an event, and is not delivered; further ones are not logged", slog.String("id", id), slog.Any("error", err))
-			})
+			l.warnOfEntry(id, err)
 		}
 		events = append(events, storedEvent{e, previous, int64(total)})
 		previous = last.Check
 	}
 	return events, nil
+}
+
+func (l *Log) warnOfEntry(id string, err error) {
+	l.warned.Do(func() {
+		l.cfg.Logger.Warn("an entry of the log is not an event, and is not delivered; further ones are not logged", slog.String("id", id), slog.Any("error", err))
+	})
 }
 
 // parseID reads the ID of an entry: the number of its last event, and its check.
