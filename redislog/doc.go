@@ -35,7 +35,7 @@
 //     log are in one slot: a cluster makes the log no faster.
 //   - A DedupKey is known for 2 minutes.
 //   - The number of events of one subject is not bounded, only age and bytes of all.
-//   - An entry that is not one event in wire form is not delivered. The log warns about the first.
+//   - What is in the stream and is not an event is not delivered. The log warns about the first.
 //   - Who may write to the keys below can write anything to every stream, close streams, and forge
 //     presence. Who may read them can read everything.
 //
