@@ -253,6 +253,8 @@ type older struct {
 const (
 	// partSize is how many numbers a part has, or fewer where events are large.
 	partSize = 256
+	// firstEntries is how many entries the first request for a part asks for.
+	firstEntries = 32
 	// partBytes bounds what is held of parts that no reader reads.
 	partBytes = 16 << 20
 	// partOverhead is what a part counts for beside its entries: clients can make up positions of parts
@@ -274,6 +276,7 @@ type part struct {
 	ready  chan struct{} // closed after the fields below were set
 	events []storedEvent
 	bytes  int
+	cut    bool // there are more events, because these are large
 	err    error
 }
 
@@ -303,9 +306,12 @@ func (o *older) from(ctx context.Context, client *redis.Client, seq uint64, head
 		if i := sort.Search(len(p.events), func(i int) bool { return p.events[i].At.Seq >= seq }); i < len(p.events) {
 			return p.events[i:], nil
 		}
+		if p.cut {
+			break
+		}
 	}
-	// The part is not complete yet, or the entry has more events than a part has numbers.
-	return o.log.events(ctx, client, &o.pace, head.Epoch, seq, min(head.Seq, seq+maxBatch-1), most)
+	// The part is not complete yet, or was cut, or the entry has more events than a part has numbers.
+	return o.log.events(ctx, client, &o.pace, head.Epoch, seq, min(head.Seq, seq+maxBatch-1), min(most, firstEntries))
 }
 
 // start returns a part that is held, or is being read.
@@ -323,14 +329,26 @@ func (o *older) start(ctx context.Context, client *redis.Client, key partKey) *p
 	o.order = append(o.order, p)
 	ctx = context.WithoutCancel(ctx) // others may wait for it, too
 	o.log.running.Go(func() {
-		p.events, p.err = o.log.entries(ctx, client, &o.pace, key.epoch, key.number*key.size, (key.number+1)*key.size-1, int(key.size))
-		for _, e := range p.events {
-			p.bytes += len(e.Block) + eventlog.WindowEntryOverhead
-		}
+		p.read(ctx, client, o)
 		o.hold(p)
 		close(p.ready) // not before it is counted: another call of hold may forget it
 	})
 	return p
+}
+
+// read reads the part: few entries first, and the others if they are likely to be small.
+func (p *part) read(ctx context.Context, client *redis.Client, o *older) {
+	from, to := p.number*p.size, (p.number+1)*p.size-1
+	var more bool
+	p.events, more, p.err = o.log.entries(ctx, client, &o.pace, p.epoch, from, to, firstEntries)
+	if n := len(p.events); p.err == nil && more && n > 0 {
+		if p.cut = bytesOf(p.events) > mostBytes/8; !p.cut {
+			var rest []storedEvent
+			rest, _, p.err = o.log.entries(ctx, client, &o.pace, p.epoch, p.events[n-1].At.Seq+1, to, int(p.size))
+			p.events = append(p.events, rest...)
+		}
+	}
+	p.bytes += bytesOf(p.events) + len(p.events)*eventlog.WindowEntryOverhead
 }
 
 // hold forgets parts until those that are left are within the bound. It forgets one that could not be

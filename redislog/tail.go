@@ -281,7 +281,7 @@ func bytesOf(events []storedEvent) (bytes int) {
 
 // events reads the events with the numbers from one to another, those of at most so many entries.
 func (l *Log) events(ctx context.Context, client cmdable, p *pace, epoch uint32, from, to uint64, most int) ([]storedEvent, error) {
-	events, err := l.entries(ctx, client, p, epoch, from, to+maxBatch-1, most)
+	events, _, err := l.entries(ctx, client, p, epoch, from, to+maxBatch-1, most)
 	for len(events) > 0 && events[0].At.Seq < from {
 		events = events[1:]
 	}
@@ -291,17 +291,22 @@ func (l *Log) events(ctx context.Context, client cmdable, p *pace, epoch uint32,
 	return events, err
 }
 
-// entries reads the entries whose IDs have the numbers from one to another, at most so many.
-func (l *Log) entries(ctx context.Context, client cmdable, p *pace, epoch uint32, from, to uint64, most int) (events []storedEvent, err error) {
+// entries reads the entries whose IDs have the numbers from one to another, at most so many. more says
+// that there may be more.
+func (l *Log) entries(ctx context.Context, client cmdable, p *pace, epoch uint32, from, to uint64, most int) (events []storedEvent, more bool, err error) {
 	_, timeout := p.limit(most)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer func() { p.note(events, err) }()
 	answer, err := client.Do(ctx, "xrange", l.keys.entries, from, strconv.FormatUint(to, 10)+endOfNumber, "count", most).Result()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return l.parse(epoch, answer)
+	if events, err = l.parse(epoch, answer); err != nil {
+		return nil, false, err
+	}
+	list, _ := answer.([]any)
+	return events, len(list) == most, nil
 }
 
 type cmdable interface {
