@@ -116,9 +116,8 @@ func (s *Stream) carryOut(t *turn, command *eventlog.Entry, refused map[string]b
 	if parseControl(command).State {
 		s.sendState()
 	}
-	if f := s.registry.observe.Commanded; f != nil && (len(changes) > 0 || stream != "") {
-		name, _ := parseCommand(command)
-		f(s, name)
+	if len(changes) > 0 || stream != "" {
+		s.registry.tellCommanded(s, command)
 	}
 }
 

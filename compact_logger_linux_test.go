@@ -76,7 +76,7 @@ func TestLoggerThatPanicsDoesNotEndTheProcess(t *testing.T) {
 				}
 				opened.Store(true)
 				disconnect(t, registry, "far", "")
-				for _, want := range []string{"stream ended", "panic in DisconnectFunc"} {
+				for _, want := range []string{"stream ended", "panic in the Logger"} {
 					if got := within(t, "the logger", panics); got != want {
 						t.Errorf("the registry has logged %q, want %q", got, want)
 					}

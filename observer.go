@@ -3,6 +3,7 @@ package ginsse
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/ginsse/ginsse/eventlog"
@@ -232,6 +233,7 @@ func (r *Registry) refused(err error) {
 
 // tellOpened tells that a stream is about to open.
 func (r *Registry) tellOpened(s *Stream, o Opening) {
+	s.log("stream opened", slog.String("resume", string(o.Resume)), slog.Duration("took", o.Took))
 	if f := r.observe.Opened; f != nil {
 		f(s, o)
 	}
@@ -242,8 +244,20 @@ func (r *Registry) tellOpened(s *Stream, o Opening) {
 
 // tellEnded tells that a stream has ended.
 func (r *Registry) tellEnded(s *Stream, reason Reason) {
+	e := Ending{reason, s.Err(), time.Since(s.opened), s.Stats()}
+	s.log("stream ended", slog.String("reason", string(reason)), slog.Any("error", e.Err), slog.Duration("lasted", e.Lasted),
+		slog.Uint64("events", e.Events), slog.Uint64("bytes", e.Bytes))
 	if f := r.observe.Ended; f != nil {
-		f(s, Ending{reason, s.Err(), time.Since(s.opened), s.Stats()})
+		f(s, e)
+	}
+}
+
+// tellCommanded tells that a stream has carried out a command.
+func (r *Registry) tellCommanded(s *Stream, command *eventlog.Entry) {
+	name, _ := parseCommand(command)
+	s.log("command carried out", slog.String("command", name))
+	if f := r.observe.Commanded; f != nil {
+		f(s, name)
 	}
 }
 
@@ -279,6 +293,7 @@ func refusalCause(err error) RefusalCause {
 // tellGap counts a gap that a client is told of.
 func (r *Registry) tellGap(s *Stream, reason eventlog.GapReason) {
 	r.gaps.Add(1)
+	s.log("events are missing", slog.String("reason", string(reason)))
 	if f := r.observe.Gap; f != nil {
 		f(s, reason)
 	}

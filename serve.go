@@ -428,7 +428,8 @@ func lastEventID(c *gin.Context, parameter string) string {
 // stream: any status but 200 ends a browser's EventSource for good. The client is asked to come
 // back after a time; 0 means four times its reconnection time.
 func (r *Registry) turnAway(c *gin.Context, s *Stream, after time.Duration, cause error) error {
-	r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "refusing a stream for now", slog.Any("error", cause))
+	r.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "refusing a stream for now",
+		slog.String("stream", s.id), slog.String("user", s.user), slog.Any("error", cause))
 	var reason Reason
 	if !errors.As(cause, &reason) {
 		_ = c.Error(cause)
@@ -454,7 +455,6 @@ func (r *Registry) turnAway(c *gin.Context, s *Stream, after time.Duration, caus
 // connected runs ConnectFunc and returns a channel that is closed when it has
 // returned; nil without one.
 func (r *Registry) connected(s *Stream) <-chan struct{} {
-	r.logger.Debug("stream opened", "stream", s.id, "user", s.user)
 	if r.cfg.ConnectFunc == nil {
 		return nil
 	}
@@ -472,22 +472,30 @@ func (r *Registry) disconnected(s *Stream, hooked <-chan struct{}) {
 	if reason == ReasonSlow {
 		r.slow.Add(1)
 	}
-	lasted, logs := time.Since(s.opened), r.logger.Enabled(r.life, slog.LevelDebug)
 	r.tellEnded(s, reason)
-	if r.cfg.DisconnectFunc == nil && !logs {
+	if r.cfg.DisconnectFunc == nil {
 		return
 	}
 	r.hook(s, "DisconnectFunc", func() {
-		if logs { // here, as a logger may wait
-			r.logger.Debug("stream ended", "stream", s.id, "user", s.user, "reason", string(reason), "lasted", lasted)
-		}
-		if r.cfg.DisconnectFunc == nil {
-			return
-		}
 		if hooked != nil {
 			<-hooked
 		}
 		r.cfg.DisconnectFunc(s, reason)
+	})
+}
+
+// log logs what has happened to a stream. It does so on a goroutine of its own, as a logger may wait.
+func (s *Stream) log(message string, attributes ...slog.Attr) {
+	r := s.registry
+	if !r.logger.Enabled(r.life, slog.LevelDebug) {
+		return
+	}
+	now := time.Now()
+	r.hook(s, "the Logger", func() {
+		record := slog.NewRecord(now, slog.LevelDebug, message, 0)
+		record.AddAttrs(slog.String("stream", s.id), slog.String("user", s.user))
+		record.AddAttrs(attributes...)
+		_ = r.logger.Handler().Handle(r.life, record)
 	})
 }
 
