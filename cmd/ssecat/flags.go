@@ -19,6 +19,7 @@ import (
 
 const usage = `usage: ssecat [flags] URL
        ssecat [flags] -
+       ssecat doctor [flags] URL
 
 Reads an event stream and prints its events. Reconnects and resumes. A URL without a
 scheme is an http URL. The URL - reads an event stream from standard input.
@@ -28,6 +29,8 @@ scheme is an http URL. The URL - reads an event stream from standard input.
   ssecat -data -d @question.json https://example.com/v1/chat/completions
   ssecat -data-raw "$QUESTION" https://example.com/ask
   curl -sN https://example.com/events | ssecat -json -
+
+ssecat doctor says what is wrong between a page and the server: see ssecat doctor -h.
 
 A request with a body (-d, -data-raw) or a method other than GET (-X) is sent once.
 
@@ -111,17 +114,8 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (setting
 
 // define declares the flags.
 func (p *parser) define() {
+	p.defineConnection()
 	flags := p.flags
-	flags.SetOutput(io.Discard) // run reports errors
-	flags.Usage = func() {}
-	flags.Func("H", "send this `header`, as in 'Name: value'; may be repeated", func(line string) error {
-		name, value, found := strings.Cut(line, ":")
-		name = strings.TrimSpace(name)
-		p.badHeader = p.badHeader || !found || name == ""
-		p.header.Add(name, strings.TrimSpace(value))
-		return nil
-	})
-	flags.StringVar(&p.token, "token", "", "send 'Authorization: Bearer `TOKEN`'; other users of the machine can see arguments, but not the environment: $SSECAT_TOKEN does the same for every URL, unless -H has an Authorization")
 	flags.StringVar(&p.client.LastEventID, "resume", "", "start after the event with this `ID`")
 	flags.StringVar(&p.method, "X", "", "send a request with this `method`; the default is GET, or POST with -d or -data-raw")
 	flags.Func("d", "send this `data` as the body; @FILE sends the content of a file, @- or - sends standard input; may be repeated, parts are joined by &; for text from others use -data-raw, since a text that begins with @ would send a file", func(data string) error {
@@ -132,9 +126,6 @@ func (p *parser) define() {
 		p.data = append(p.data, datum{text: text, raw: true})
 		return nil
 	})
-	flags.BoolVar(&p.insecure, "k", false, "accept any certificate of the server; others on the network can then read what is sent")
-	flags.StringVar(&p.caFile, "cacert", "", "accept only certificates that are signed by those in this PEM `file`")
-	flags.StringVar(&p.unixSocket, "unix-socket", "", "connect to the Unix socket at this `path` instead of the URL's host")
 	flags.Func("type", "print only events of this `type`; may be repeated", func(name string) error {
 		if name == "" {
 			return errors.New("the type is empty; an event without a type is a 'message'")
@@ -155,6 +146,25 @@ func (p *parser) define() {
 	flags.BoolVar(&p.showResponse, "i", false, "show the header of each response on standard error; values that may be credentials are [redacted]")
 	flags.BoolVar(&p.verbose, "v", false, "show the headers of each request and response on standard error; values that may be credentials are [redacted]")
 	flags.BoolVar(&p.showsVersion, "version", false, "print the version")
+}
+
+// defineConnection declares the flags that say how to connect, and with which credentials. All
+// subcommands have them.
+func (p *parser) defineConnection() {
+	flags := p.flags
+	flags.SetOutput(io.Discard) // run reports errors
+	flags.Usage = func() {}
+	flags.Func("H", "send this `header`, as in 'Name: value'; may be repeated", func(line string) error {
+		name, value, found := strings.Cut(line, ":")
+		name = strings.TrimSpace(name)
+		p.badHeader = p.badHeader || !found || name == ""
+		p.header.Add(name, strings.TrimSpace(value))
+		return nil
+	})
+	flags.StringVar(&p.token, "token", "", "send 'Authorization: Bearer `TOKEN`'; other users of the machine can see arguments, but not the environment: $SSECAT_TOKEN does the same for every URL, unless -H has an Authorization")
+	flags.BoolVar(&p.insecure, "k", false, "accept any certificate of the server; others on the network can then read what is sent")
+	flags.StringVar(&p.caFile, "cacert", "", "accept only certificates that are signed by those in this PEM `file`")
+	flags.StringVar(&p.unixSocket, "unix-socket", "", "connect to the Unix socket at this `path` instead of the URL's host")
 }
 
 // read parses the arguments and returns the URLs. Flags may also follow a URL.

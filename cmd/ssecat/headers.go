@@ -100,7 +100,7 @@ func isRefreshPrefix(text string) bool {
 // shownReference returns the part of a URL in a header that may be shown.
 func shownReference(value string) string {
 	u, err := url.Parse(value)
-	if err != nil || u.Opaque != "" || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Opaque != "" || u.Scheme != "" && u.Scheme != "http" && u.Scheme != schemeTLS {
 		return redacted
 	}
 	shown := shownURL(u)

@@ -87,7 +87,17 @@ func main() {
 	os.Exit(code)
 }
 
+// subcommands are the words that can be the first argument instead of a flag or URL.
+var subcommands = map[string]func(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int{
+	"doctor": runDoctor,
+}
+
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		if subcommand := subcommands[args[0]]; subcommand != nil {
+			return subcommand(ctx, args[1:], getenv, stdout, stderr)
+		}
+	}
 	report := func(format string, args ...any) { _, _ = fmt.Fprintf(stderr, "ssecat: "+format+"\n", args...) }
 	s, err := parse(args, getenv, stdout)
 	if errors.Is(err, errAnswered) {

@@ -35,7 +35,7 @@ func origin(u *url.URL) string {
 	switch scheme {
 	case "http":
 		host = strings.TrimSuffix(host, ":80")
-	case "https":
+	case schemeTLS:
 		host = strings.TrimSuffix(host, ":443")
 	}
 	return scheme + "://" + strings.TrimSuffix(host, ":")
