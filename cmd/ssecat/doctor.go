@@ -138,6 +138,9 @@ func parseDoctor(args []string, getenv func(string) string, stdout io.Writer) (*
 	if err := p.check(urls); err != nil {
 		return nil, err
 	}
+	if urls[0] == "-" {
+		return nil, errors.New("the doctor needs a URL, not standard input")
+	}
 	if err := p.request(urls[0], getenv); err != nil {
 		return nil, err
 	}

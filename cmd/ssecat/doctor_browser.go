@@ -126,6 +126,7 @@ func (d *doctor) checkOriginOf(ctx context.Context, w *watched) {
 	f := finding{check: "CORS"}
 	defer func() { d.report(f) }()
 	q := d.newQuestion(false)
+	q.follow = true
 	q.header.Set("Origin", d.origin)
 	if w.compressed != "" {
 		q.header.Set("Accept-Encoding", "identity")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -292,62 +291,6 @@ http://{ADDRESS} {
 	}
 }
 `, "run", "--adapter", "caddyfile", "--config", "{FOLDER}/Caddyfile")
-}
-
-// diagnosis is what the doctor printed, by check.
-type diagnosis map[string]diagnosed
-
-type diagnosed struct {
-	Verdict, Seen string
-	Do            []string
-}
-
-// diagnose runs the doctor, and checks its exit status.
-func diagnose(t *testing.T, args ...string) diagnosis {
-	t.Helper()
-	got := ssecat(t.Context(), nil, append([]string{"doctor", "-json"}, args...)...)
-	if got.stderr != "" {
-		t.Errorf("standard error: %s", got.stderr)
-	}
-	found, want := make(diagnosis), 0
-	for line := range strings.Lines(got.stdout) {
-		var d struct {
-			Check string
-			diagnosed
-		}
-		if err := json.Unmarshal([]byte(line), &d); err != nil {
-			t.Fatalf("%v: %s", err, line)
-		}
-		found[d.Check] = d.diagnosed
-		if d.Verdict == "fault" {
-			want = exitFailed
-		}
-	}
-	if got.code != want {
-		t.Errorf("the exit status is %d, want %d", got.code, want)
-	}
-	if strings.Contains(got.stdout+got.stderr, "secret") {
-		t.Errorf("the output has a secret: %s", got.stdout)
-	}
-	return found
-}
-
-// expect is what a check must have found. Seen and Do contain texts.
-type expect struct{ check, verdict, seen, do string }
-
-func (found diagnosis) verify(t *testing.T, wanted ...expect) {
-	t.Helper()
-	for _, want := range wanted {
-		got, is := found[want.check]
-		if !is || got.Verdict != want.verdict || !strings.Contains(got.Seen, want.seen) || !strings.Contains(strings.Join(got.Do, "\n"), want.do) {
-			t.Errorf("%s: got %+v, want %+v", want.check, got, want)
-		}
-	}
-	if t.Failed() {
-		for check, got := range found {
-			t.Logf("%s %s: %s %q", got.Verdict, check, got.Seen, got.Do)
-		}
-	}
 }
 
 // healthy is what the doctor finds behind each proxy with the settings of docs/proxies.md.

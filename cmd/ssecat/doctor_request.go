@@ -95,7 +95,7 @@ func (d *doctor) send(ctx context.Context, q question) (*reply, io.ReadCloser) {
 	if q.anonymous {
 		target.User = nil
 	}
-	request, err := http.NewRequestWithContext(ctx, q.method, target.String(), http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, q.method, target.String(), http.NoBody) //nolint:gosec // the user names the URL
 	if err != nil {
 		a.err = errors.New("the URL is invalid")
 		return a, nil
@@ -116,10 +116,10 @@ func (d *doctor) send(ctx context.Context, q question) (*reply, io.ReadCloser) {
 		case via[len(via)-1].URL.Scheme == schemeTLS && next.URL.Scheme != schemeTLS:
 			return errors.New("the server redirects from https to http")
 		}
-		a.redirects = append(a.redirects, shownURL(next.URL))
+		a.redirects = append(a.redirects, shownReference(next.URL.String()))
 		return nil
 	}}
-	response, err := agent.Do(request)
+	response, err := agent.Do(request) //nolint:gosec // likewise
 	if err != nil {
 		if response != nil { // of a redirect that was refused
 			_ = response.Body.Close()

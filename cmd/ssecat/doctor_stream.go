@@ -25,10 +25,10 @@ func (d *doctor) checkResponse(w *watched, probe *reply) bool {
 	defer func() { d.report(f) }()
 	switch {
 	case errors.Is(w.err, context.DeadlineExceeded) && probe.err == nil:
-		f.add(fault, fmt.Sprintf("no response within %v, with and without compression, but OPTIONS was answered after %v: a proxy holds the response back, or the server does not answer", d.patience, round(probe.took)), unbuffer...)
+		f.add(fault, fmt.Sprintf("none within %v, with and without compression, but OPTIONS was answered after %v: a proxy holds the response back, or the server does not answer", d.patience, round(probe.took)), unbuffer...)
 		return false
 	case w.err != nil:
-		f.add(fault, "no response: "+w.err.Error())
+		f.add(fault, "none: "+w.err.Error(), inServer("check the host, the port and the certificate; if a proxy has closed the connection, the log of the proxy has the reason"))
 		return false
 	case w.isStream():
 		f.add(fine, fmt.Sprintf("an event stream; its header came after %v", round(w.took)))
