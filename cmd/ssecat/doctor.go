@@ -65,7 +65,7 @@ type doctor struct {
 	settings
 
 	watchTime time.Duration
-	patience  time.Duration // for the first byte of a stream, and for other responses
+	patience  time.Duration // for the first byte of a stream
 	origin    string        // of -origin; "" if CORS is not checked
 	url       *url.URL
 	secret    bool // the requests carry a credential in a header or in the URL's user info
@@ -77,7 +77,8 @@ type doctor struct {
 	findings   []finding
 }
 
-// maxPatience is how long the doctor waits for the first byte of a stream, unless -for is less.
+// maxPatience is how long the doctor waits for a response, and for the first byte of a stream unless
+// -for is less.
 const maxPatience = 10 * time.Second
 
 // runDoctor runs ssecat doctor.

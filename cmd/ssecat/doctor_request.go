@@ -142,9 +142,9 @@ func (d *doctor) send(ctx context.Context, q question) (*reply, io.ReadCloser) {
 }
 
 // ask sends a request and discards the body of the response. It waits
-// for the header no longer than patience.
+// for the header no longer than maxPatience.
 func (d *doctor) ask(ctx context.Context, q question) *reply {
-	ctx, cancel := context.WithTimeout(ctx, d.patience)
+	ctx, cancel := context.WithTimeout(ctx, maxPatience)
 	defer cancel() // ends a stream
 	a, body := d.send(ctx, q)
 	if body != nil {

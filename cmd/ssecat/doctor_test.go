@@ -72,6 +72,8 @@ func (found diagnosis) verify(t *testing.T, wanted ...expect) {
 	}
 }
 
+const page = "https://app.example"
+
 const openBlock = "id: 1\nevent: sse.open\ndata: {\"stream\":\"a\",\"resumed\":false,\"heartbeat\":50}\n\n"
 
 // newPatient serves a handler, and returns the URL of a stream. OPTIONS is answered with 404.
@@ -303,7 +305,6 @@ func refuseWith(refuse http.HandlerFunc) http.HandlerFunc {
 
 func TestDoctorChecksCORS(t *testing.T) {
 	t.Parallel()
-	const page = "https://app.example"
 	for _, test := range []struct {
 		name    string
 		args    []string

@@ -83,13 +83,13 @@ func (d *doctor) watch(ctx context.Context) *watched {
 
 const gzipEncoding = "gzip"
 
-// read opens the stream and reads it for the given time, until it ends, or until enough returns true
-// after an event. It gives up when no byte has arrived within patience.
+// read opens the stream and reads it until it ends, until enough returns true after an event, or for
+// limit after the first byte. It gives up when no byte has arrived within patience.
 func (d *doctor) read(ctx context.Context, q question, limit time.Duration, enough func(*watched) bool) *watched {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	first := time.AfterFunc(d.patience, cancel)
-	defer first.Stop()
+	timer := time.AfterFunc(d.patience, cancel)
+	defer timer.Stop()
 	q.follow = true
 	start := time.Now()
 	w := new(watched)
@@ -112,7 +112,7 @@ func (d *doctor) read(ctx context.Context, q question, limit time.Duration, enou
 	if !w.isStream() || w.encoding != "" && w.encoding != gzipEncoding {
 		return w
 	}
-	clock := &clock{w: w, start: start, body: body, first: first}
+	clock := &clock{w: w, start: start, body: body, begin: func() { timer.Reset(limit) }}
 	if w.encoding == gzipEncoding {
 		clock.body = &gunzip{source: body}
 	}
@@ -176,7 +176,7 @@ type clock struct {
 	w     *watched
 	start time.Time
 	body  io.Reader
-	first *time.Timer // to stop when the first byte has arrived
+	begin func() // called after the first byte
 }
 
 // Read implements io.Reader.
@@ -187,7 +187,7 @@ func (c *clock) Read(p []byte) (int, error) {
 	}
 	now := time.Since(c.start)
 	if c.w.firstByte == 0 {
-		c.first.Stop()
+		c.begin()
 		c.w.firstByte = now
 	} else {
 		c.w.longest = max(c.w.longest, now-c.w.lastByte)
