@@ -70,6 +70,8 @@ type doctor struct {
 	url       *url.URL
 	secret    bool // the requests carry a credential in a header or in the URL's user info
 
+	uncompressed bool // requests ask for no compression, because the stream cannot be read with it
+
 	transport  *http.Transport
 	proxies    map[proxy]bool // those that responses have named
 	streamTook time.Duration  // the shortest time to the header of a stream; 0 if there was none

@@ -128,9 +128,6 @@ func (d *doctor) checkOriginOf(ctx context.Context, w *watched) {
 	q := d.newQuestion(false)
 	q.follow = true
 	q.header.Set("Origin", d.origin)
-	if w.compressed != "" {
-		q.header.Set("Accept-Encoding", "identity")
-	}
 	a := d.ask(ctx, q)
 	cookies := q.header.Get("Cookie") != ""
 	switch {

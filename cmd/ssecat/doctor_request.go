@@ -75,9 +75,13 @@ func (d *doctor) newQuestion(anonymous bool) question {
 	}
 	header.Set("Accept", mediaType)
 	header.Set("Cache-Control", "no-cache")
-	header.Set("Accept-Encoding", "gzip, deflate")
-	if d.url.Scheme == schemeTLS {
+	switch {
+	case d.uncompressed:
+		header.Set("Accept-Encoding", "identity")
+	case d.url.Scheme == schemeTLS:
 		header.Set("Accept-Encoding", "gzip, deflate, br, zstd") // as browsers do
+	default:
+		header.Set("Accept-Encoding", "gzip, deflate") // likewise
 	}
 	return question{method: http.MethodGet, header: header, anonymous: anonymous}
 }
@@ -147,6 +151,9 @@ func (d *doctor) ask(ctx context.Context, q question) *reply {
 	ctx, cancel := context.WithTimeout(ctx, maxPatience)
 	defer cancel() // ends a stream
 	a, body := d.send(ctx, q)
+	if errors.Is(a.err, context.DeadlineExceeded) {
+		a.err = fmt.Errorf("nothing came within %v", maxPatience)
+	}
 	if body != nil {
 		if !a.isStream() {
 			_, _ = io.CopyN(io.Discard, body, 64<<10)

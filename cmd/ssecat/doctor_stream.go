@@ -27,6 +27,9 @@ func (d *doctor) checkResponse(w *watched, probe *reply) bool {
 	case errors.Is(w.err, context.DeadlineExceeded) && probe.err == nil:
 		f.add(fault, fmt.Sprintf("none within %v, with and without compression, but OPTIONS was answered after %v: a proxy holds the response back, or the server does not answer", d.patience, round(probe.took)), unbuffer...)
 		return false
+	case errors.Is(w.err, context.DeadlineExceeded):
+		f.add(fault, fmt.Sprintf("none within %v, and OPTIONS was not answered either: %s", d.patience, probe.err.Error()), inServer("does the proxy reach the server, and does the server answer?"))
+		return false
 	case w.err != nil:
 		f.add(fault, "none: "+w.err.Error(), inServer("check the host, the port and the certificate; if a proxy has closed the connection, the log of the proxy has the reason"))
 		return false
@@ -236,9 +239,6 @@ func (d *doctor) checkResuming(ctx context.Context, w *watched) {
 	}
 	q := d.newQuestion(false)
 	q.header.Set("Last-Event-ID", w.lastEventID)
-	if w.compressed != "" {
-		q.header.Set("Accept-Encoding", "identity")
-	}
 	const limit = 3 * time.Second // sse.open and sse.gap are sent at once
 	again := d.read(ctx, q, min(d.patience, limit), func(w *watched) bool {
 		return w.open != nil && (w.open.Resumed || w.gap != "")

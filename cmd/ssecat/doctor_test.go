@@ -432,6 +432,25 @@ func TestDoctorEscapesTextOfTheServer(t *testing.T) {
 
 var hasLineForm = regexp.MustCompile(`^((ok     |warning|fault  )  [A-Za-z -]+: |         - |\{"check":)`)
 
+// Once compression has held the stream back, all requests are without, so that the other checks work.
+func TestDoctorAsksForNoCompressionThatHoldsTheStreamBack(t *testing.T) {
+	t.Parallel()
+	url := newPatient(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") != "identity" {
+			hold(r)
+			return
+		}
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		send(w, strings.Replace(openBlock, "false", fmt.Sprint(r.Header.Get("Last-Event-ID") == "1"), 1))
+		hold(r)
+	})
+	diagnose(t, "-for", "400ms", "-origin", page, "-token", "secret", url).verify(t,
+		expect{"compression", "fault", "with compression nothing came within 400ms", ""},
+		expect{"resuming", "ok", "resumed", ""},
+		expect{"without the credential", "warning", "opens without", ""},
+		expect{"CORS", "ok", "", ""})
+}
+
 func TestDoctorPrintsTheSettingsOfTheNamedProxy(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ header, value, want, never string }{

@@ -64,10 +64,10 @@ func (d *doctor) watch(ctx context.Context) *watched {
 	if !silent && !unreadable || ctx.Err() != nil {
 		return w
 	}
-	q := d.newQuestion(false)
-	q.header.Set("Accept-Encoding", "identity")
-	plain := d.read(ctx, q, d.watchTime, forever)
+	d.uncompressed = true
+	plain := d.read(ctx, d.newQuestion(false), d.watchTime, forever)
 	if plain.firstByte == 0 {
+		d.uncompressed = false
 		return w
 	}
 	if unreadable {
