@@ -39,6 +39,9 @@ func (d *doctor) checkHTTP(w *watched, probe *reply) {
 	default:
 		f.add(warning, a.proto+": a browser opens at most six connections to a host, over all tabs; it speaks HTTP/2 over TLS only", inServer("serve the page and the stream to browsers over https, with HTTP/2"))
 	}
+	if strings.Contains(a.header.Get("Alt-Svc"), "h3=") {
+		f.add(fine, "HTTP/3 is offered")
+	}
 	d.report(f)
 	if probe.err != nil || probe.major >= 2 {
 		return

@@ -368,7 +368,7 @@ func TestDoctorChecksTheHTTPVersion(t *testing.T) {
 		{"http2", func(s *httptest.Server) {
 			s.EnableHTTP2 = true
 			s.StartTLS()
-		}, []string{"-k"}, expect{"HTTP version", "ok", "HTTP/2.0", ""}},
+		}, []string{"-k"}, expect{"HTTP version", "ok", "HTTP/2.0; HTTP/3 is offered", ""}},
 		{"http1_over_tls", (*httptest.Server).StartTLS, []string{"-k"}, expect{"HTTP version", "warning", "at most six connections", "nginx: listen 443 ssl http2"}},
 		{"http1", (*httptest.Server).Start, nil, expect{"HTTP version", "warning", "over TLS only", "over https"}},
 		{"bad_certificate", func(s *httptest.Server) {
@@ -379,6 +379,7 @@ func TestDoctorChecksTheHTTPVersion(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewUnstartedServer(withoutOptions(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Alt-Svc", `h3=":443"; ma=86400`)
 				send(w, openBlock)
 				hold(r)
 			}))

@@ -3,6 +3,7 @@
 //
 //	ssecat [flags] URL
 //	ssecat [flags] -
+//	ssecat doctor [flags] URL
 //
 // A URL without a scheme is an http URL. The URL - reads an event stream from standard input.
 //
@@ -25,9 +26,21 @@
 // would do its work again. The command ends with the stream: with status 0 for a clean end, 1 for
 // any other. With -once=false the request is repeated like any other, with the last event ID.
 //
+// # Doctor
+//
+// ssecat doctor says what is wrong between a page and the server: buffering, compression, limits of
+// proxies, headers, heartbeats, HTTP version, CORS, refusals and resuming. It prints a line for each
+// check, which begins with ok, warning or fault. Indented lines below it say what to do: they name
+// the settings of the proxies that the response headers Server and Via name, else of all that it
+// knows. With -json it prints an object a line, {"check","verdict","seen","do"}.
+//
+// It sends OPTIONS and a GET without credentials, and opens the stream up to four times: to watch it
+// for the time of -for; once more without compression, if nothing came; to resume; and with -origin
+// as a page of that origin. -H, -token, -k, -cacert and -unix-socket are as for ssecat.
+//
 // # Credentials
 //
-// -v and -i show no credentials. They show the values of headers that are known to contain none,
+// -v, -i and the doctor show no credentials. They show the values of headers that are known to contain none,
 // such as Content-Type, Retry-After and Last-Event-ID. Of Location, Refresh and Referer they show
 // the URL without user info, query and fragment. Of Authorization and WWW-Authenticate they show
 // the scheme. They show any other value as [redacted].
@@ -52,6 +65,9 @@
 //	3    the server refused: a status other than 200, or no event stream
 //	4    the server closed the stream permanently, or it ended before COUNT events
 //	130  the command was interrupted or terminated
+//
+// ssecat doctor exits with 0 if it found no faults, even if there are warnings, with 1 if it found
+// some or cannot write them, with 2 and 130 as above.
 package main
 
 import (
