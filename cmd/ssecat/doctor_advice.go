@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -126,11 +127,12 @@ func (d *doctor) choose(all []advice) []string {
 	}
 	var lines []string
 	for _, a := range all {
-		switch {
-		case a.proxy == anyone:
-			lines = append(lines, a.text)
-		case !named || d.proxies[a.proxy]:
-			lines = append(lines, proxyNames[a.proxy]+": "+a.text)
+		line := a.text
+		if a.proxy != anyone {
+			line = proxyNames[a.proxy] + ": " + a.text
+		}
+		if shown := a.proxy == anyone || !named || d.proxies[a.proxy]; shown && !slices.Contains(lines, line) {
+			lines = append(lines, line)
 		}
 	}
 	return lines

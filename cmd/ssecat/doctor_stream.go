@@ -227,13 +227,12 @@ func (d *doctor) checkDelay() {
 
 // checkResuming reconnects with the last event ID.
 func (d *doctor) checkResuming(ctx context.Context, w *watched) {
+	if w.firstByte == 0 || w.close != "" || w.done || w.reconnect != "" && w.open == nil {
+		return // there is nothing to resume
+	}
 	f := finding{check: "resuming"}
 	defer func() { d.report(f) }()
-	switch {
-	case w.firstByte == 0 || w.close != "" || w.done:
-		f.add(fine, "not tried, because the stream has no more events")
-		return
-	case w.lastEventID == "":
+	if w.lastEventID == "" {
 		f.add(warning, "no event had an ID, so a client that reconnects misses what was sent meanwhile", inServer("in the server: send an id with each event; the streams of a registry do"))
 		return
 	}
@@ -244,6 +243,8 @@ func (d *doctor) checkResuming(ctx context.Context, w *watched) {
 		return w.open != nil && (w.open.Resumed || w.gap != "")
 	})
 	switch {
+	case errors.Is(again.err, context.DeadlineExceeded), w.open != nil && again.isStream() && again.firstByte == 0:
+		f.add(fault, fmt.Sprintf("nothing came within %v after a request with Last-Event-ID", d.patience), inServer("the log of the server has the reason, or that of a proxy"))
 	case again.err != nil:
 		f.add(fault, "no response to a request with Last-Event-ID: "+again.err.Error())
 	case !again.isStream():
@@ -255,9 +256,9 @@ func (d *doctor) checkResuming(ctx context.Context, w *watched) {
 	case again.open.Resumed:
 		f.add(fine, "resumed after the last event ID")
 	case again.gap == "epoch":
-		f.add(warning, `a gap, reason "epoch": the position is of another log`, inServer("in the server: was it restarted, or do several nodes have a log of their own each? nodes need a shared log"))
+		f.add(warning, `a gap, reason "epoch": the last event ID is from another log`, inServer("in the server: was it restarted, or do several nodes have a log of their own each? nodes need a shared log"))
 	case again.gap == "trimmed":
-		f.add(warning, `a gap, reason "trimmed": events have left the log in less than a minute`, inServer("in the server: raise the bounds of the log"))
+		f.add(warning, `a gap, reason "trimmed": events after the last event ID have left the log`, inServer("in the server: raise the bounds of the log"))
 	case again.gap != "":
 		f.add(warning, "a gap, reason "+shortQuote(again.gap), inServer("docs/guide.md says what the reason means"))
 	default:

@@ -265,6 +265,7 @@ func TestDoctorVerdicts(t *testing.T) {
 			send(w, openBlock)
 			hold(r)
 		}, expect{"resuming", "fault", "a request with Last-Event-ID gets status 400", ""}},
+		{"nothing_after_a_resume", nil, again(""), expect{"resuming", "fault", "nothing came within 400ms", "log of the server"}},
 		{"no_ids", nil, func(w http.ResponseWriter, r *http.Request) {
 			send(w, "data: a\n\n")
 			hold(r)
