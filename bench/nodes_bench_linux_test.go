@@ -8,6 +8,7 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/child"
 	"github.com/ginsse/ginsse/bench/internal/load"
 	"github.com/ginsse/ginsse/bench/internal/servers"
+	"github.com/ginsse/ginsse/internal/loadtest"
 )
 
 const (
@@ -99,7 +100,7 @@ func benchmarkLatency(b *testing.B, n *nodes) {
 	defer n.closeStreams(b)
 	n.openStreams(b, streams, false)
 	args := servers.SendArgs{First: streams, Events: 50, Bytes: eventBytes, Users: streams, Rate: 200, StampAtCall: true}
-	var latency load.Histogram
+	var latency loadtest.Histogram
 	for b.Loop() {
 		m, _ := n.deliver(b, args)
 		latency.Add(m.outcome.Latency)

@@ -20,6 +20,7 @@ import (
 const usage = `usage: ssecat [flags] URL
        ssecat [flags] -
        ssecat doctor [flags] URL
+       ssecat load [flags] URL
 
 Reads an event stream and prints its events. Reconnects and resumes. A URL without a
 scheme is an http URL. The URL - reads an event stream from standard input.
@@ -31,6 +32,7 @@ scheme is an http URL. The URL - reads an event stream from standard input.
   curl -sN https://example.com/events | ssecat -json -
 
 ssecat doctor says what is wrong between a page and the server: see ssecat doctor -h.
+ssecat load opens many streams and measures: ssecat load -h.
 
 A request with a body (-d, -data-raw) or a method other than GET (-X) is sent once.
 

@@ -4,6 +4,7 @@
 //	ssecat [flags] URL
 //	ssecat [flags] -
 //	ssecat doctor [flags] URL
+//	ssecat load [flags] URL
 //
 // A URL without a scheme is an http URL. The URL - reads an event stream from standard input.
 //
@@ -54,6 +55,11 @@
 // -resume or a password in the URL. The command then fails, and its error names the target, which
 // the user can pass instead. A GET with none of these follows the redirect; after a reconnect it
 // carries the last event ID of the stream. A redirect from https to http is never followed.
+//
+// # Load
+//
+// ssecat load opens many streams, and reports on what arrives. With -send-url it also sends numbered
+// events, and says how long they took and which are missing. ssecat load -h describes it.
 //
 // # Exit status
 //
@@ -106,6 +112,7 @@ func main() {
 // subcommands are the words that can be the first argument instead of a flag or URL.
 var subcommands = map[string]func(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int{
 	"doctor": runDoctor,
+	"load":   runLoad,
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {

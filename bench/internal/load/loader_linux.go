@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ginsse/ginsse/bench/internal/servers"
+	"github.com/ginsse/ginsse/internal/loadtest"
 )
 
 // Loader opens streams, and reads them during calls of its methods. Only one goroutine may
@@ -34,7 +35,7 @@ type Loader struct {
 	target   func(index int) int
 	now      time.Time // of the last poll, or the last read since
 	last     time.Time // when the last event was read; zero without an event since Expect
-	latency  Histogram
+	latency  loadtest.Histogram
 }
 
 // NewLoader returns a loader without streams.
@@ -119,7 +120,7 @@ func (l *Loader) opened(*stream) {
 func (l *Loader) event(s *stream) {
 	l.last = l.now
 	if d := s.latency(l.now); d > 0 {
-		l.latency.add(d)
+		l.latency.Record(d)
 	}
 	if s.next >= l.target(s.index) || s.sent == servers.LastNanos {
 		l.finish(s)
@@ -138,7 +139,7 @@ func (l *Loader) finish(s *stream) {
 // number of users, its share.
 func (l *Loader) Expect(events, users int) {
 	l.SetExpected(events, users)
-	l.latency, l.last = Histogram{}, time.Time{}
+	l.latency, l.last = loadtest.Histogram{}, time.Time{}
 	l.reading, l.finished = 0, 0
 	for _, s := range l.streams {
 		s.tally, s.received = Tally{}, 0
@@ -216,7 +217,7 @@ type Outcome struct {
 	GapStreams int // streams to which the server announced a gap
 	Missing    int // expected events that have not arrived
 	Closed     int // streams that the server has ended since they were opened
-	Latency    Histogram
+	Latency    loadtest.Histogram
 }
 
 // Add adds the outcome of other streams.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ginsse/ginsse/bench/internal/servers"
+	"github.com/ginsse/ginsse/internal/loadtest"
 )
 
 // patience is how long a test waits before it fails.
@@ -233,9 +234,9 @@ func TestLoaderExpectsTheShareOfItsOwnUsers(t *testing.T) {
 
 func TestOutcomeAddsThatOfOtherStreams(t *testing.T) {
 	t.Parallel()
-	sum := Outcome{Tally{1, 2, 3, 4, 5}, 6, 7, 8, 9, Histogram{}}
-	other := Outcome{Tally{10, 20, 30, 40, 50}, 60, 70, 80, 90, Histogram{}}
-	other.Latency.add(time.Second)
+	sum := Outcome{Tally{1, 2, 3, 4, 5}, 6, 7, 8, 9, loadtest.Histogram{}}
+	other := Outcome{Tally{10, 20, 30, 40, 50}, 60, 70, 80, 90, loadtest.Histogram{}}
+	other.Latency.Record(time.Second)
 	sum.Add(other)
 	want := Outcome{Tally{11, 22, 33, 44, 55}, 66, 77, 88, 99, other.Latency}
 	if sum != want {

@@ -1,4 +1,4 @@
-package load
+package loadtest
 
 import (
 	"math"
@@ -11,7 +11,7 @@ func TestHistogramQuantilesAreWithinASixteenth(t *testing.T) {
 	var h Histogram
 	const n = 10_000
 	for i := 1; i <= n; i++ {
-		h.add(time.Duration(i) * time.Microsecond)
+		h.Record(time.Duration(i) * time.Microsecond)
 	}
 	for _, q := range []float64{0, 0.001, 0.25, 0.5, 0.9, 0.99, 0.999, 1} {
 		want := max(q*n, 1) * float64(time.Microsecond)
@@ -35,8 +35,8 @@ func TestHistogramAddsAnother(t *testing.T) {
 	t.Parallel()
 	var low, high Histogram
 	for range 3 {
-		low.add(time.Millisecond)
-		high.add(time.Second)
+		low.Record(time.Millisecond)
+		high.Record(time.Second)
 	}
 	low.Add(high)
 	for q, want := range map[float64]time.Duration{0.5: time.Millisecond, 0.6: time.Second} {
@@ -50,7 +50,7 @@ func TestHistogramOfOneDurationHasItAsEveryQuantile(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{0, 1, 15, 16, 17, 31, 32, 1000, time.Millisecond, time.Hour, math.MaxInt64} {
 		var h Histogram
-		h.add(d)
+		h.Record(d)
 		for _, q := range []float64{0, 0.5, 0.99, 1} {
 			if got := h.Quantile(q); math.Abs(float64(got)-float64(d)) > float64(d)/16 {
 				t.Errorf("quantile %v of %v is %v", q, d, got)

@@ -1,4 +1,4 @@
-package load
+package loadtest
 
 import (
 	"math"
@@ -11,7 +11,8 @@ type Histogram struct {
 	Counts [64 * 16]uint64
 }
 
-func (h *Histogram) add(d time.Duration) { h.Counts[bucket(uint64(d))]++ }
+// Record counts a duration. A negative one counts as 0.
+func (h *Histogram) Record(d time.Duration) { h.Counts[bucket(uint64(max(d, 0)))]++ }
 
 // Add adds the durations of another histogram.
 func (h *Histogram) Add(other Histogram) {
@@ -39,18 +40,35 @@ func bucketValue(i int) time.Duration {
 	return time.Duration(low + 1<<shift/2)
 }
 
-// Quantile returns the lowest duration that a share q of all durations does not exceed, or 0
-// without durations.
-func (h *Histogram) Quantile(q float64) time.Duration {
-	total := uint64(0)
+// Total returns the number of durations.
+func (h *Histogram) Total() (total uint64) {
 	for _, n := range h.Counts {
 		total += n
 	}
-	rank, seen := max(uint64(math.Ceil(q*float64(total))), 1), uint64(0)
+	return total
+}
+
+// Quantile returns the lowest duration that a share q of all durations does not exceed, or 0
+// without durations.
+func (h *Histogram) Quantile(q float64) time.Duration {
+	rank, seen := max(uint64(math.Ceil(q*float64(h.Total()))), 1), uint64(0)
 	for i, n := range h.Counts {
 		if seen += n; seen >= rank {
 			return bucketValue(i)
 		}
 	}
 	return 0
+}
+
+// Between returns the number of durations from low to before high, by the middles of their buckets.
+func (h *Histogram) Between(low, high time.Duration) (count uint64) {
+	for i, n := range h.Counts {
+		if n == 0 {
+			continue
+		}
+		if d := bucketValue(i); d >= low && d < high {
+			count += n
+		}
+	}
+	return count
 }
