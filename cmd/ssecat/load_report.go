@@ -78,8 +78,8 @@ func loadFindings(r loadtest.Result) (texts []string) {
 
 // loadWarnings says what the figures must not be taken for.
 func loadWarnings(r loadtest.Result) (texts []string) {
-	if r.Tool.IsBottleneck() {
-		texts = append(texts, "this tool was short of CPU, so the latencies contain its own delay: use fewer streams or events, or several machines")
+	if r.IsToolBusy() {
+		texts = append(texts, "this tool was short of CPU, so the latencies contain delays of its own: use fewer streams or events, or several machines")
 	}
 	if missing := r.Streams.Asked - r.Streams.Opened; missing > 0 {
 		texts = append(texts, fmt.Sprintf("%d streams were never open, and expected nothing", missing))

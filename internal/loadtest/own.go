@@ -20,9 +20,6 @@ type Tool struct {
 	WaitMillis float64 `json:"waitMillis"`
 }
 
-// IsBottleneck reports whether the latencies say more about the tool than about the server.
-func (t Tool) IsBottleneck() bool { return t.Busiest > 0.8 || t.WaitMillis > 20 }
-
 // ownLoad measures the tool itself.
 type ownLoad struct {
 	mu      sync.Mutex // guards the fields below

@@ -86,6 +86,13 @@ func (r Result) Failed() bool {
 		s != nil && s.Missing+s.Twice+s.OutOfOrder+s.Foreign > 0
 }
 
+// IsToolBusy reports whether the latencies say much about the tool itself: it used nearly all of its
+// CPUs, or its goroutines waited for one during a good part of the latency.
+func (r Result) IsToolBusy() bool {
+	wait := r.Tool.WaitMillis
+	return r.Tool.Busiest > 0.8 || r.Sent != nil && wait > 5 && wait > r.Sent.Latency.P99/4
+}
+
 // result returns what was found so far.
 func (r *run) result() Result {
 	t := r.sum()

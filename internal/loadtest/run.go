@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -62,6 +63,9 @@ func newRun(cfg Config) *run {
 	r := &run{cfg: cfg, begin: time.Now(), prefix: markPrefix(rand.Uint64()), address: addressOf(cfg.URL)}
 	for range tallyCount {
 		r.tallies = append(r.tallies, newTally())
+	}
+	if r.cfg.Header == nil {
+		r.cfg.Header = http.Header{}
 	}
 	sequences, byUser := 0, map[string]int{}
 	if cfg.Send != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse/bench/internal/servers"
+	"github.com/ginsse/ginsse/internal/loadtest"
 )
 
 // stream is the client's end of one event stream. It decodes the stream piece by piece as
@@ -18,8 +19,7 @@ type stream struct {
 	response response
 
 	// State of the current block, from blank line to blank line.
-	line      []byte // beginning of an incomplete line, at most lineBytes
-	length    int    // bytes of that line so far, or of the line that is decoded
+	lines     loadtest.Lines
 	empty     bool   // nothing has arrived of the block
 	number    int    // of the event; -1 without an event
 	bytes     int    // of the event's data
@@ -45,7 +45,7 @@ const lineBytes = 256
 // newStream returns a stream that is not connected. If was is not nil, the stream resumes
 // where that one ended.
 func newStream(index int, was *stream) *stream {
-	s := &stream{index: index, number: -1, empty: true}
+	s := &stream{index: index, number: -1, empty: true, lines: loadtest.Lines{Keep: lineBytes}}
 	if was != nil {
 		s.next, s.lastID = was.next, was.lastID
 		s.id = bytes.Clone(was.lastID)
@@ -95,46 +95,26 @@ func (s *stream) feed(p []byte, to sink) error {
 	return nil
 }
 
-// text decodes a piece of the event stream. All contestants end lines with LF.
+// text decodes a piece of the event stream.
 func (s *stream) text(p []byte, to sink) {
-	for len(p) > 0 {
-		end := bytes.IndexByte(p, '\n')
-		if end < 0 {
-			s.hold(p)
-			return
-		}
-		line := p[:end]
-		if s.length > 0 {
-			s.hold(line)
-			line = s.line
-		} else {
-			s.length = len(line)
-			line = line[:min(len(line), lineBytes)]
-		}
-		if len(line) > 0 {
-			s.field(line)
+	s.lines.Split(p, func(line []byte, length int) {
+		if length > 0 {
+			s.field(line, length)
 		} else {
 			s.endBlock(to)
 		}
-		s.line, s.length, p = s.line[:0], 0, p[end+1:]
-	}
-}
-
-// hold keeps a piece of an incomplete line, up to lineBytes in all, and counts its bytes.
-func (s *stream) hold(p []byte) {
-	s.length += len(p)
-	s.line = append(s.line, p[:min(len(p), lineBytes-len(s.line))]...)
+	})
 }
 
 // field decodes a line. The first letter is enough to tell the relevant fields apart.
-func (s *stream) field(line []byte) {
+func (s *stream) field(line []byte, length int) {
 	s.empty = false
 	switch line[0] {
 	case 'd':
 		var ok bool
 		data := value(line, "data:")
 		s.number, s.sent, ok = servers.ParseData(data)
-		s.bytes = s.length - (len(line) - len(data))
+		s.bytes = length - (len(line) - len(data))
 		s.own = s.own || !ok
 	case 'i':
 		if s.keepIDs {
