@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -45,8 +46,8 @@ It connects to the host of the URL and of -send-url only. It follows no redirect
 proxy. Each stream is a connection of its own, with HTTP/1.1.
 
 Exit status: 0 all is well; 1 events were lost, repeated, out of order, or came to another
-user's stream, or the server announced a gap; 2 usage; 3 no stream could be opened;
-130 interrupted, with a report.
+user's stream, the server announced a gap, or no event could be sent; 2 usage; 3 no stream
+could be opened; 130 interrupted, with a report.
 
 `
 
@@ -123,6 +124,7 @@ func (p *loadParser) define() {
 	flags.StringVar(&p.send.Body, "body", `{"text":"{{.Mark}}"}`, "the `text` of the POST")
 	flags.Float64Var(&p.send.Rate, "send-rate", 10, "send this `number` of events per second")
 	flags.IntVar(&p.send.Parallel, "send-parallel", 1, "send this `number` of events at the same time; they may then arrive in any order")
+	flags.StringVar(&p.send.Type, "send-type", "", "look for {{.Mark}} only in events of this `type`, if a POST makes several events that contain it; the default is any type")
 	flags.Func("send-H", "send this `header` with each POST; may be repeated; the default Content-Type is application/json if the body is JSON", addHeader(p.sendHeader))
 	flags.BoolVar(&p.json, "json", false, "print the report as a JSON object")
 	flags.BoolVar(&p.common.insecure, "k", false, "accept any certificate of the server; others on the network can then read what is sent")
@@ -224,17 +226,19 @@ func (p *loadParser) parseURL(rawURL string, hasTokens bool) (*url.URL, error) {
 		}
 	}
 	u, err := url.Parse(rawURL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Host == "" || !webScheme.MatchString(u.Scheme) {
 		return nil, errors.New("the URL is not an absolute http or https URL")
 	}
 	return u, nil
 }
 
+var webScheme = regexp.MustCompile(`^https?$`)
+
 // sending applies what is about the events to send.
 func (p *loadParser) sending(getenv func(string) string) error {
 	send := &p.send
 	if send.URL == "" {
-		for _, name := range []string{"body", "send-rate", "send-parallel", "send-H"} {
+		for _, name := range []string{"body", "send-rate", "send-parallel", "send-type", "send-H"} {
 			if p.set[name] {
 				return fmt.Errorf("-%s has no effect without -send-url", name)
 			}

@@ -65,6 +65,9 @@ func loadFindings(r loadtest.Result) (texts []string) {
 		}
 	}
 	if s := r.Sent; s != nil {
+		if s.NoneSent() {
+			texts = append(texts, "no event could be sent: "+s.FirstFailure)
+		}
 		add(s.Missing, "loss: %d events have not arrived at streams that should have received them")
 		add(s.Twice, "repeats: %d events have arrived twice at a stream")
 		add(s.OutOfOrder, "disorder: %d events have arrived after one that was sent later")
@@ -86,6 +89,9 @@ func loadWarnings(r loadtest.Result) (texts []string) {
 	}
 	if s := r.Sent; s != nil && s.Expecting < r.Streams.Opened {
 		texts = append(texts, fmt.Sprintf("%d streams were opened only after sending began, and expected what followed their first event", r.Streams.Opened-s.Expecting))
+	}
+	if s := r.Sent; s != nil && len(s.Failed) > 0 && !s.NoneSent() {
+		texts = append(texts, fmt.Sprintf("%d requests to send have failed, and their events are not missed; the first: %s", sumOf(s.Failed), s.FirstFailure))
 	}
 	if s := r.Sent; s != nil && s.BehindSeconds > 1 {
 		texts = append(texts, fmt.Sprintf("events were sent up to %.1f s late, because requests took too long: raise -send-parallel, or lower -send-rate", s.BehindSeconds))

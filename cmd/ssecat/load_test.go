@@ -97,7 +97,7 @@ func TestLoadReportsInJSONForEachUser(t *testing.T) {
 			Latency                  struct{ P50, P99, Max float64 }
 		}
 	}
-	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != 0 {
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != 0 { //nolint:musttag // the names differ in case only
 		t.Fatalf("%v, %+v", err, got)
 	}
 	if s := report.Sent; !report.OK || report.Findings == nil || report.Streams.Opened != 4 || s.Events != 10 || s.Arrived != 20 || s.Missing != 0 || s.Latency.P50 <= 0 || s.Latency.Max < s.Latency.P99 {
@@ -118,6 +118,19 @@ func TestLoadFailsIfEventsAreMissing(t *testing.T) {
 	t.Cleanup(server.Close)
 	got := ssecat(t.Context(), nil, "load", "-streams", "2", "-events", "3", "-send-rate", "100", "-settle", "10ms", "-send-url", server.URL, server.URL)
 	if got.code != exitFound || !strings.Contains(got.stdout, "FOUND       loss: 6 events") || !strings.Contains(got.stdout, "does the server put {{.Mark}}") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestLoadFailsIfNoEventCanBeSent(t *testing.T) {
+	t.Parallel()
+	url, _ := newLoadServer(t)
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "the field body is\x1b missing", http.StatusUnprocessableEntity)
+	}))
+	t.Cleanup(refusing.Close)
+	got := ssecat(t.Context(), map[string]string{"SSECAT_TOKEN": "alice"}, "load", "-streams", "1", "-events", "2", "-send-rate", "100", "-send-url", refusing.URL, url+"/events")
+	if got.code != exitFound || !strings.Contains(got.stdout, `no event could be sent: "status 422 Unprocessable Entity: the field body is\x1b missing"`) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -85,4 +85,12 @@ func (b *block) findMark(value []byte) {
 // isOwn reports whether the event is one of the kit's own.
 func (b *block) isOwn() bool { return bytes.HasPrefix(b.eventType, ownPrefix) }
 
+// hasType reports whether the event is of a type; "" is any.
+func (b *block) hasType(eventType string) bool {
+	if len(b.eventType) == 0 {
+		return eventType == "" || eventType == "message"
+	}
+	return eventType == "" || string(b.eventType) == eventType
+}
+
 var ownPrefix = []byte("sse.")

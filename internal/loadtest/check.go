@@ -87,7 +87,7 @@ func (s *stream) isRecent(seq uint64) bool {
 // checkMark finds the mark of an event that this run has sent.
 func (s *stream) checkMark(now time.Time) {
 	m, ok := parseMark(s.block.mark)
-	if !ok || m.source >= s.run.sourceCount() {
+	if !ok || m.source >= len(s.run.sender.sources) || !s.block.hasType(s.run.sender.cfg.Type) {
 		return
 	}
 	i := m.source
@@ -136,7 +136,10 @@ func (s *stream) reason() string {
 
 // short returns a text of the server in printable ASCII, shortened.
 func short(text string) string {
-	if text = printable.Clip(text); !printable.Is(text) {
+	if len(text) > 120 {
+		text = text[:120] + "..."
+	}
+	if !printable.Is(text) {
 		text = strconv.QuoteToASCII(text)
 	}
 	return text

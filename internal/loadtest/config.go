@@ -2,9 +2,11 @@
 // process, reads them with one goroutine each, and checks what arrives. It can send numbered events
 // through the server's own interface, and find them in the streams.
 //
-// A stream is a connection of its own, with HTTP/1.1. Memory: a stream takes about 20 KB without
-// TLS, most of it the stack of its goroutine and a read buffer of 2 KiB; see docs/sizing.md. A stream
-// that receives a large event in pieces holds up to 64 KiB of it meanwhile.
+// A stream is a connection of its own, with HTTP/1.1. Memory: a stream takes 18 KB without TLS, among
+// it the stack of its goroutine and a read buffer of 2 KiB; see docs/sizing.md. With Send it takes 56
+// bytes more for each source of events, which are at most Parallel, and up to 1 KB for each of these
+// where events are missing. A stream that receives a large event in pieces holds up to 64 KiB of it
+// meanwhile.
 //
 // Start reading with run.go, then stream.go, check.go and send.go. [Histogram] and [Lines] are shared
 // with the benchmarks.
@@ -62,6 +64,9 @@ type Send struct {
 	URL    string
 	Header http.Header
 	Body   string
+	// Type is the type of the events that are looked for, if a request makes several events with the
+	// mark; "" for any.
+	Type string
 	// Rate is how many events are sent per second, at most Parallel at the same time. Events that are
 	// sent at the same time may arrive in any order.
 	Rate     float64

@@ -46,6 +46,7 @@ type IDs struct {
 type Sent struct {
 	Events        int            `json:"events"`        // of which Failed may not have been sent
 	Failed        map[string]int `json:"failed"`        // requests, by kind of failure
+	FirstFailure  string         `json:"firstFailure"`  // what the server said to the first of them
 	Answers       Times          `json:"answers"`       // of the requests
 	BehindSeconds float64        `json:"behindSeconds"` // most that an event was sent after it was due
 
@@ -79,12 +80,16 @@ func timesOf(h *histogramMax) Times {
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // Failed reports whether events were lost, came twice or in the wrong order, or came to the stream
-// of another user. A gap that the server has announced counts as a loss.
+// of another user. A gap that the server has announced counts as a loss, and it is a failure if no
+// event could be sent.
 func (r Result) Failed() bool {
 	s := r.Sent
 	return len(r.Gaps) > 0 || r.IDs.Repeated+r.IDs.Behind > 0 ||
-		s != nil && s.Missing+s.Twice+s.OutOfOrder+s.Foreign > 0
+		s != nil && (s.Missing+s.Twice+s.OutOfOrder+s.Foreign > 0 || s.NoneSent())
 }
+
+// NoneSent reports whether every request to send has failed.
+func (s *Sent) NoneSent() bool { return s.Events > 0 && s.Events == sum(s.Failed) }
 
 // IsToolBusy reports whether the latencies say much about the tool itself: it used nearly all of its
 // CPUs, or its goroutines waited for one during a good part of the latency.
@@ -117,7 +122,7 @@ func (r *run) result() Result {
 func (s *sender) result(t *tally) *Sent {
 	result := &Sent{
 		Arrived: t.arrived, Twice: t.twice, OutOfOrder: t.late, Foreign: t.foreign,
-		Failed: s.failed, Answers: timesOf(&s.answers), BehindSeconds: s.behind.Seconds(),
+		Failed: s.failed, FirstFailure: s.first, Answers: timesOf(&s.answers), BehindSeconds: s.behind.Seconds(),
 		Latency: timesOf(&t.latency), Histogram: t.latency.Histogram,
 	}
 	for _, from := range s.sources {

@@ -95,13 +95,6 @@ func newRun(cfg Config) *run {
 	return r
 }
 
-func (r *run) sourceCount() int {
-	if r.sender == nil {
-		return 0
-	}
-	return len(r.sender.sources)
-}
-
 // dial connects to the server.
 func (r *run) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := r.cfg.Dial(ctx, "tcp", r.address)

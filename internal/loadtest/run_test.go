@@ -454,6 +454,30 @@ func TestRetriesAfterATemporaryStatusAndACutConnection(t *testing.T) {
 	}
 }
 
+func TestFindsEventsOfOneTypeOnly(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, unlimited(), (*httptest.Server).Start)
+	url := newServer(t, func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		for _, eventType := range []string{"", "badge"} {
+			if _, err := k.registry.Broadcast(r.Context(), ginsse.Event{Type: eventType, Data: string(body)}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for eventType, want := range map[string]Sent{
+		"message": {Arrived: 10}, "badge": {Arrived: 10}, "": {Arrived: 10}, "other": {Missing: 10},
+	} {
+		cfg := config(t, k.URL+"/events", 2)
+		sending(t, &cfg, url, 5).Type = eventType
+		cfg.Settle = time.Second
+		got := load(t, cfg)
+		if s := got.Sent; s.Arrived != want.Arrived || s.Missing != want.Missing || eventType != "" && s.Twice > 0 || eventType == "" && s.Twice == 0 {
+			t.Errorf("type %q: %+v", eventType, s)
+		}
+	}
+}
+
 func TestFailedRequestsAreNotMissing(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, unlimited(), (*httptest.Server).Start)

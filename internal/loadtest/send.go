@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,7 @@ type sender struct {
 	mu      sync.Mutex // guards the fields below
 	answers histogramMax
 	failed  map[string]int
+	first   string        // what the first failed request was answered
 	behind  time.Duration // most that an event was sent after it was due
 }
 
@@ -118,6 +120,9 @@ func (s *sender) sendNext(ctx context.Context, begin time.Time, worker int) bool
 	s.answers.record(took)
 	if err != nil {
 		from.unsure = append(from.unsure, number)
+		if len(s.failed) == 0 {
+			s.first = short(kindOf(err) + answerOf(err))
+		}
 		countKind(s.failed, kindOf(err))
 	}
 	return true
@@ -145,12 +150,22 @@ func (s *sender) post(ctx context.Context, m mark, n int, user string) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()                                       //nolint:errcheck // it was read
-	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection is used again
+	defer response.Body.Close()                                    //nolint:errcheck // it was read
+	answer, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // all of it, so that the connection is used again
 	if response.StatusCode/100 != 2 {
-		return refusal{kind: fmt.Sprintf("status %d %s", response.StatusCode, http.StatusText(response.StatusCode))}
+		kind := fmt.Sprintf("status %d %s", response.StatusCode, http.StatusText(response.StatusCode))
+		return refusal{kind: kind, answer: string(bytes.TrimSpace(answer))}
 	}
 	return nil
+}
+
+// answerOf returns what the server has said to a refused request, after a colon.
+func answerOf(err error) string {
+	var refused refusal
+	if errors.As(err, &refused) && refused.answer != "" {
+		return ": " + refused.answer
+	}
+	return ""
 }
 
 // jsonText returns text as it stands between the quotes of a JSON string.

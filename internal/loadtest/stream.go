@@ -98,7 +98,7 @@ func (s *stream) settle() {
 // the client must not come back.
 func (s *stream) connect(ctx context.Context) error {
 	start := time.Now()
-	conn, response, err := s.open(ctx)
+	conn, response, err := s.open(ctx) //nolint:bodyclose // the connection is closed instead
 	if err != nil {
 		over := errors.Is(err, errOver)
 		s.count(func() {
@@ -275,10 +275,11 @@ func (s *stream) request(ctx context.Context) *http.Request {
 	return r
 }
 
-// refusal is a response that is no event stream.
+// refusal is a response that is not the one that was asked for.
 type refusal struct {
-	kind string
-	over bool // the client must not try again
+	kind   string
+	over   bool   // the client must not try again
+	answer string // the beginning of the body, if it was read
 }
 
 func (r refusal) Error() string { return r.kind }
@@ -294,14 +295,14 @@ func (s *stream) check(response *http.Response) error {
 		if seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 16); err == nil && retry {
 			s.count(func() { s.wait = time.Duration(seconds) * time.Second })
 		}
-		return refusal{fmt.Sprintf("status %d %s", status, http.StatusText(status)), !retry}
+		return refusal{kind: fmt.Sprintf("status %d %s", status, http.StatusText(status)), over: !retry}
 	}
 	contentType := response.Header.Get("Content-Type")
 	if mediaType, _, _ := mime.ParseMediaType(contentType); mediaType != "text/event-stream" {
-		return refusal{"no event stream, but " + short(contentType), true}
+		return refusal{kind: "no event stream, but " + short(contentType), over: true}
 	}
 	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return refusal{"compressed with " + short(encoding) + " although the request forbids it", true}
+		return refusal{kind: "compressed with " + short(encoding) + " although the request forbids it", over: true}
 	}
 	return nil
 }
