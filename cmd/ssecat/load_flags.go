@@ -47,7 +47,7 @@ proxy. Each stream is a connection of its own, with HTTP/1.1.
 
 Exit status: 0 all is well; 1 events were lost, repeated, out of order, or came to another
 user's stream, the server announced a gap, or no event could be sent; 2 usage; 3 no stream
-could be opened; 130 interrupted, with a report.
+could be opened; 130 interrupted, with a report if the streams were open.
 
 `
 

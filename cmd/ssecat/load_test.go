@@ -135,6 +135,31 @@ func TestLoadFailsIfNoEventCanBeSent(t *testing.T) {
 	}
 }
 
+func TestLoadReachesTheNamedHostsOnly(t *testing.T) {
+	t.Parallel()
+	url, _ := newLoadServer(t)
+	reached := make(chan string, 9)
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached <- r.Method }))
+	t.Cleanup(other.Close)
+	redirecting := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	t.Cleanup(redirecting.Close)
+	env := map[string]string{"SSECAT_TOKEN": "alice"}
+	got := ssecat(t.Context(), env, "load", "-streams", "1", "-events", "2", "-send-rate", "100", "-send-url", redirecting.URL, url+"/events")
+	if got.code != exitFound || !strings.Contains(got.stdout, "status 307 Temporary Redirect") {
+		t.Errorf("%+v", got)
+	}
+	if got := ssecat(t.Context(), env, "load", "-streams", "1", redirecting.URL); got.code != exitRefused {
+		t.Errorf("%+v", got)
+	}
+	if len(reached) > 0 {
+		t.Errorf("a %s has reached another host", <-reached)
+	}
+	s, err := parseLoad([]string{"-send-url", url, url}, func(string) string { return "" }, io.Discard)
+	if err != nil || s.cfg.Send.Client.Transport.(*http.Transport).Proxy != nil {
+		t.Errorf("the events may go to a proxy; %v", err)
+	}
+}
+
 func TestLoadSaysWhyNoStreamCouldBeOpened(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(nil)

@@ -266,14 +266,12 @@ func TestFindsWhatABadServerDoes(t *testing.T) {
 			got := load(t, cfg)
 			s := got.Sent
 			if !got.Failed() || got.IDs != test.ids ||
-				(Sent{Arrived: s.Arrived, Missing: s.Missing, Incomplete: s.Incomplete, Twice: s.Twice, OutOfOrder: s.OutOfOrder}).isOther(test.want) {
+				!reflect.DeepEqual(Sent{Arrived: s.Arrived, Missing: s.Missing, Incomplete: s.Incomplete, Twice: s.Twice, OutOfOrder: s.OutOfOrder}, test.want) {
 				t.Errorf("%+v, %+v, want %+v, %+v", s, got.IDs, test.want, test.ids)
 			}
 		})
 	}
 }
-
-func (s Sent) isOther(other Sent) bool { return !reflect.DeepEqual(s, other) }
 
 func TestReconnectsWithTheLastEventID(t *testing.T) {
 	t.Parallel()
@@ -449,8 +447,37 @@ func TestRetriesAfterATemporaryStatusAndACutConnection(t *testing.T) {
 	if fmt.Sprint(requests) != "[ at-0 at-0]" {
 		t.Errorf("the requests have the last event IDs %q", requests)
 	}
-	if got.Reconnects != 1 || got.Errors["status 503 Service Unavailable"] != 1 || got.Ends["cut off within the response"] != 1 || got.IDs.Unknown != 2 || got.Failed() {
+	if got.Reconnects != 1 || got.Errors["status 503 Service Unavailable"] != 1 || got.Ends["cut off within the response"] != 1 || got.IDs.Unknown != 2 || got.Bytes != 2 || got.Failed() {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestPauseGrowsWithFailuresAndIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		retry, asked time.Duration
+		failures     int
+		want         time.Duration
+	}{
+		"ended":           {time.Second, 0, 0, time.Second},
+		"first_failure":   {time.Second, 0, 1, time.Second},
+		"third_failure":   {time.Second, 0, 3, 4 * time.Second},
+		"many_failures":   {time.Second, 0, 100, mostReconnect},
+		"asked_for_more":  {time.Second, 20 * time.Second, 1, 20 * time.Second},
+		"asked_too_much":  {24 * time.Hour, 24 * time.Hour, 3, mostAsked},
+		"more_than_grown": {40 * time.Second, 0, 3, 40 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := stream{tally: newTally(), failures: test.failures, wait: test.asked, block: block{retry: test.retry}}
+			if got := s.pause(); got < test.want || got > test.want*3/2 {
+				t.Errorf("%v, want %v and up to half more", got, test.want)
+			}
+			s.opened(0)
+			if got := s.pause(); got > min(test.retry, mostAsked)*3/2 {
+				t.Errorf("after it was open again: %v", got)
+			}
+		})
 	}
 }
 
