@@ -20,6 +20,23 @@ type Record struct {
 	Frame []byte
 }
 
+// Check returns an error that wraps [ErrInvalidRecord] if the subject, the frame or a key is not valid.
+// A log calls it in Append, and for what it reads from a store that has other writers.
+func (r *Record) Check() error {
+	if _, _, ok := SplitSubject(r.Subject); !ok {
+		return fmt.Errorf("%w: subject %.80q", ErrInvalidRecord, r.Subject)
+	}
+	for _, key := range [...]struct{ field, value string }{{"Key", r.Key}, {"DedupKey", r.DedupKey}} {
+		if key.value == "" {
+			continue
+		}
+		if err := CheckName(key.value); err != nil {
+			return fmt.Errorf("%w: %s %w", ErrInvalidRecord, key.field, err)
+		}
+	}
+	return CheckFrame(r.Frame)
+}
+
 // Entry is a record in a log.
 //
 // Ownership: entries are shared by all readers of a log. An Entry and its Block never change.
@@ -51,7 +68,7 @@ const idField = "id: "
 const BlockOverhead = len(idField) + CursorLen + len("\n")
 
 // NewEntry returns the entry of a record at a position. It copies the frame. The caller checks
-// a frame that comes from a store with [CheckFrame].
+// a record that comes from a store, with [Record.Check].
 func NewEntry(at Cursor, r Record) Entry {
 	e := newEntry(r)
 	e.setPosition(at)

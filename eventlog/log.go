@@ -140,8 +140,8 @@ var (
 	// ErrTooLarge is returned by Append and by an outbox's Put for a record that the log cannot
 	// hold.
 	ErrTooLarge = errors.New("eventlog: record too large")
-	// ErrInvalidRecord is returned by Append and by an outbox's Put for a subject or a frame that
-	// is not valid.
+	// ErrInvalidRecord is returned by Append and by an outbox's Put for a record that does not pass
+	// [Record.Check].
 	ErrInvalidRecord = errors.New("eventlog: invalid record")
 	// ErrWouldWait is returned by Read if [Query.NoWait] is set and the log has to ask its store for
 	// the page. The same query without NoWait gets the page.

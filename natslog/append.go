@@ -48,17 +48,14 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	if l.closed() {
 		return eventlog.Cursor{}, ErrClosed
 	}
+	if err := r.Check(); err != nil {
+		return eventlog.Cursor{}, err
+	}
 	to, err := natsSubject(l.cfg.Prefix, r.Subject, r.Key)
 	if err != nil {
 		return eventlog.Cursor{}, err
 	}
-	if err := eventlog.CheckFrame(r.Frame); err != nil {
-		return eventlog.Cursor{}, err
-	}
-	id, err := messageID(&r)
-	if err != nil {
-		return eventlog.Cursor{}, err
-	}
+	id := messageID(&r)
 	ctx, cancel := l.cfg.bound(ctx)
 	defer cancel()
 	generation, epoch := l.window.Generation(), l.window.Tip().Epoch
@@ -80,16 +77,13 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 
 // messageID returns the id by which the broker recognises a record that it has stored. Records of
 // one subject with the same DedupKey have the same id, on all nodes.
-func messageID(r *eventlog.Record) (string, error) {
+func messageID(r *eventlog.Record) string {
 	if r.DedupKey == "" {
-		return rand.Text(), nil
-	}
-	if err := eventlog.CheckName(r.DedupKey); err != nil {
-		return "", fmt.Errorf("%w: the DedupKey %w", eventlog.ErrInvalidRecord, err)
+		return rand.Text()
 	}
 	// Neither text can hold a zero byte. A hash has a short text form that fits in a header.
 	id := sha256.Sum256([]byte(r.Subject + "\x00" + r.DedupKey))
-	return base64.RawURLEncoding.EncodeToString(id[:]), nil
+	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
 // position returns the position of an event that is visible and not in memory.

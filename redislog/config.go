@@ -104,19 +104,8 @@ func bound(ctx context.Context, timeout time.Duration) (context.Context, context
 
 // check refuses a record that the log cannot hold.
 func (c *Config) check(r eventlog.Record) error {
-	if _, _, ok := eventlog.SplitSubject(r.Subject); !ok {
-		return fmt.Errorf("%w: subject %.80q", eventlog.ErrInvalidRecord, r.Subject)
-	}
-	if err := eventlog.CheckFrame(r.Frame); err != nil {
+	if err := r.Check(); err != nil {
 		return err
-	}
-	for _, key := range []struct{ field, value string }{{"Key", r.Key}, {"DedupKey", r.DedupKey}} {
-		if key.value == "" {
-			continue
-		}
-		if err := eventlog.CheckName(key.value); err != nil {
-			return fmt.Errorf("%w: %s %w", eventlog.ErrInvalidRecord, key.field, err)
-		}
 	}
 	if len(r.Frame) > maxFrame {
 		return fmt.Errorf("%w: the frame has %d bytes, more than %d", eventlog.ErrTooLarge, len(r.Frame), maxFrame)

@@ -127,28 +127,9 @@ const (
 	maxStep = 4000
 )
 
-func checkKey(field, key string) error {
-	if key == "" {
-		return nil
-	}
-	if err := eventlog.CheckName(key); err != nil {
-		return fmt.Errorf("%w: %s %w", eventlog.ErrInvalidRecord, field, err)
-	}
-	return nil
-}
-
 // check refuses a record that the log cannot hold.
 func (c *Config) check(r eventlog.Record) error {
-	if _, _, ok := eventlog.SplitSubject(r.Subject); !ok {
-		return fmt.Errorf("%w: subject %.80q", eventlog.ErrInvalidRecord, r.Subject)
-	}
-	if err := eventlog.CheckFrame(r.Frame); err != nil {
-		return err
-	}
-	if err := checkKey("Key", r.Key); err != nil {
-		return err
-	}
-	if err := checkKey("DedupKey", r.DedupKey); err != nil {
+	if err := r.Check(); err != nil {
 		return err
 	}
 	if len(r.Frame) > maxFrame {
