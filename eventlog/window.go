@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,11 @@ import (
 type WindowConfig struct {
 	// Store answers what the window cannot. Required.
 	Store Store
+	// Name is what errors and log records call the store, such as "the database". Default "the store".
+	Name string
+	// Logger gets a record at level warn when the log cannot read its store, and one at level info
+	// when it can again. Default: discard.
+	Logger *slog.Logger
 	// Numbers says how the store numbers its entries. Default [NumbersGapless].
 	Numbers Numbers
 	// ContactTimeout is how long a node counts as connected after a call of
@@ -100,10 +106,13 @@ type Window struct {
 	cfg      WindowConfig
 	made     time.Time
 	watchers Watchers
-	slots    chan struct{} // has room for StoreReads; readers put in and take out
-	done     chan struct{} // closed by Close
-	running  sync.WaitGroup
+	slots    chan struct{}   // has room for StoreReads; readers put in and take out
+	life     context.Context // ends with Close
+	end      context.CancelFunc
+	running  sync.WaitGroup // calls of the store; none begins after closed is set
 
+	// failure is why the tail cannot read the store; nil while it can.
+	failure atomic.Pointer[error]
 	// contact is when contact was last confirmed, since made; 0 for never since Reset.
 	contact atomic.Int64
 
@@ -129,20 +138,15 @@ type Window struct {
 	waiting  map[uint64][]*waiter // by sequence; no list is empty
 	nextLast *lastCall            // shared by calls of Head; nil if none wait
 	asking   bool                 // a goroutine runs askLast
-	stopLast context.CancelFunc   // ends the call of Store.Last in progress
 }
 
 // Errors of a [Window]. A log wraps them in its own.
 var (
-	// ErrDisconnected is returned by Head without contact to the store.
-	ErrDisconnected = errors.New("eventlog: no contact with the store")
 	// ErrReplaced is returned by Wait and Head if the store's contents were replaced meanwhile,
 	// and by Wait if another entry has the sequence.
 	ErrReplaced = errors.New("eventlog: the store was recreated or rolled back")
 	// ErrNotHeld is returned by Wait if Read sees the sequence and the entry is not in memory.
 	ErrNotHeld = errors.New("eventlog: the entry is not in memory")
-	// ErrClosed is returned after Close.
-	ErrClosed = errors.New("eventlog: log is closed")
 )
 
 // NewWindow returns an empty window without contact. It panics without a Store.
@@ -150,33 +154,37 @@ func NewWindow(cfg WindowConfig) *Window {
 	if cfg.Store == nil {
 		panic("eventlog: WindowConfig.Store is nil")
 	}
+	if cfg.Name == "" {
+		cfg.Name = "the store"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	if cfg.ContactTimeout <= 0 {
 		cfg.ContactTimeout = 2 * time.Second
 	}
 	if cfg.StoreReads <= 0 {
 		cfg.StoreReads = 16
 	}
+	life, end := context.WithCancel(context.Background())
 	return &Window{
 		cfg:      cfg,
 		made:     time.Now(),
 		slots:    make(chan struct{}, cfg.StoreReads),
-		done:     make(chan struct{}),
+		life:     life,
+		end:      end,
 		subjects: make(map[string][]*WindowEntry),
 		keys:     newWindowKeys(),
 		waiting:  make(map[uint64][]*waiter),
 	}
 }
 
-// Close ends all calls that wait, with [ErrClosed], and later ones. It may be repeated.
+// Close ends all calls that wait, with [ErrClosed], and later ones. It ends the contexts of calls of
+// the store, and returns when these have returned. It may be repeated.
 func (w *Window) Close() {
 	w.mu.Lock()
-	if !w.closed {
-		w.closed = true
-		close(w.done)
-		if w.stopLast != nil {
-			w.stopLast()
-		}
-	}
+	w.closed = true
+	w.end()
 	w.mu.Unlock()
 	w.running.Wait()
 }
@@ -340,24 +348,6 @@ func (w *Window) Generation() uint64 {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	return w.generation
-}
-
-// ConfirmContact says that the store answers now, and that the window has what the store had a
-// moment ago. A tail that catches up, after Reset or a reconnect, calls it when it has caught up.
-// It reports whether contact had been lost; then it calls the watchers for entries of any subject.
-func (w *Window) ConfirmContact() (regained bool) {
-	before := w.contact.Swap(int64(time.Since(w.made)) + 1) // never 0
-	// The clock is read again: a reader may have found no contact just before the swap.
-	if regained = before == 0 || int64(time.Since(w.made))+1-before >= int64(w.cfg.ContactTimeout); regained {
-		w.watchers.Call("", w.Visible().Seq)
-	}
-	return regained
-}
-
-// HasContact reports whether contact was confirmed within ContactTimeout.
-func (w *Window) HasContact() bool {
-	at := w.contact.Load()
-	return at > 0 && int64(time.Since(w.made))+1-at < int64(w.cfg.ContactTimeout)
 }
 
 // Watch implements [Log]. fn runs on the tail's goroutine, under no lock.

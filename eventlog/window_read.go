@@ -2,13 +2,13 @@ package eventlog
 
 import (
 	"context"
-	"fmt"
 	"sort"
 	"time"
 )
 
-// Store is what a [Window] asks of its store. Both methods give up when ctx ends, 4 s after the
-// call at the latest. They may be called concurrently.
+// Store is what a [Window] asks of its store. Both methods give up when ctx ends: with
+// [Window.Close], and 4 s after the call at the latest. They may be called concurrently. The window
+// wraps their errors in [ErrUnavailable].
 type Store interface {
 	// Last returns the epoch of the store and the last sequence that it has used, by the authority
 	// that appends: a replica that lags must not answer. Check is not used.
@@ -53,7 +53,7 @@ const (
 // needs. It asks the store for others, but with [Query.NoWait] it returns [ErrWouldWait] instead.
 // Without contact, it returns a page without entries.
 //
-// Errors: [ErrClosed], [ErrWouldWait], those of the Store.
+// Errors: [ErrUnavailable] with the Store's, [ErrWouldWait], [ErrClosed].
 func (w *Window) Read(ctx context.Context, q Query, dst []*Entry) (Page, error) {
 	page := Page{Entries: dst, Through: q.After}
 	w.mu.RLock()
@@ -110,19 +110,30 @@ func (w *Window) readOlder(ctx context.Context, q Query, head Cursor, dst []*Ent
 	})
 }
 
-// readStore calls read in its turn.
+// readStore calls read in its turn. Close ends it, and waits for it.
 func (w *Window) readStore(ctx context.Context, read func(ctx context.Context) (Page, error)) (Page, error) {
+	w.mu.RLock()
+	if w.closed {
+		w.mu.RUnlock()
+		return Page{}, ErrClosed
+	}
+	w.running.Add(1)
+	w.mu.RUnlock()
+	defer w.running.Done()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	defer context.AfterFunc(w.life, cancel)()
 	select {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()
-		return read(ctx)
-	case <-w.done:
-		return Page{}, ErrClosed
 	case <-ctx.Done():
-		return Page{}, fmt.Errorf("eventlog: waiting for a turn to read from the store: %w", ctx.Err())
+		return Page{}, w.unavailable("waiting for a turn to read", ctx.Err())
 	}
+	page, err := read(ctx)
+	if err != nil {
+		return Page{}, w.unavailable("reading", err)
+	}
+	return page, nil
 }
 
 // place reports whether the window holds all entries after a position, or why the position is not

@@ -577,7 +577,7 @@ func TestWindowWithoutContactServesNothing(t *testing.T) {
 		if got, page := readPage(t, w, Cursor{Epoch: 9}, "all"); len(got) > 0 || page.Gap != "" || page.Through != (Cursor{Epoch: 9}) {
 			t.Errorf("read %v, gap %q, through %+v", got, page.Gap, page.Through)
 		}
-		if _, err := w.Head(t.Context()); !errors.Is(err, ErrDisconnected) {
+		if _, err := w.Head(t.Context()); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("the head's error is %v", err)
 		}
 		calls = nil

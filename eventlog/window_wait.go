@@ -52,7 +52,7 @@ func (w *Window) await(ctx context.Context, one *waiter) error {
 	select {
 	case <-one.ready:
 		return nil
-	case <-w.done:
+	case <-w.life.Done():
 		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
@@ -105,20 +105,28 @@ type lastCall struct {
 // Read sees that. Only one request is in progress at a time: calls that arrive meanwhile share the
 // next one, because it has to begin after them.
 //
-// Errors: [ErrDisconnected] at once without contact, [ErrReplaced], [ErrClosed], that of ctx, those
-// of the Store.
+// Errors: [ErrUnavailable] with the Store's, at once without contact; [ErrClosed].
 func (w *Window) Head(ctx context.Context) (Cursor, error) {
+	if err := w.Ready(); err != nil {
+		return Cursor{}, err
+	}
+	at, err := w.askHead(ctx)
+	if err != nil {
+		return Cursor{}, w.unavailable("asking for the head", err)
+	}
+	return at, nil
+}
+
+// askHead is Head with contact. Its errors are not wrapped.
+func (w *Window) askHead(ctx context.Context) (Cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	w.mu.Lock()
-	switch {
-	case w.closed:
+	if w.closed {
 		w.mu.Unlock()
 		return Cursor{}, ErrClosed
-	case !w.HasContact():
-		w.mu.Unlock()
-		return Cursor{}, ErrDisconnected
-	case w.nextLast == nil:
+	}
+	if w.nextLast == nil {
 		w.nextLast = &lastCall{done: make(chan struct{})}
 	}
 	call := w.nextLast
@@ -129,7 +137,7 @@ func (w *Window) Head(ctx context.Context) (Cursor, error) {
 	w.mu.Unlock()
 	select {
 	case <-call.done:
-	case <-w.done:
+	case <-w.life.Done():
 		return Cursor{}, ErrClosed
 	case <-ctx.Done():
 		return Cursor{}, ctx.Err()
@@ -158,8 +166,7 @@ func (w *Window) askLast() {
 			w.mu.Unlock()
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-		w.stopLast = cancel
+		ctx, cancel := context.WithTimeout(w.life, storeTimeout)
 		epoch := w.epoch
 		call.generation = w.generation
 		w.mu.Unlock()

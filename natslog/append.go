@@ -35,18 +35,18 @@ const (
 //	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 2*time.Second)
 //	defer cancel()
 //
-// With a short deadline, appends fail during an election. The error is [ErrUnavailable] or
-// [ErrNotVisible], and wraps [context.DeadlineExceeded]. After ErrNotVisible the event is stored
-// and may still be delivered. After ErrUnavailable it is not known whether the event was stored:
+// With a short deadline, appends fail during an election. The error is [eventlog.ErrUnavailable] or
+// [eventlog.ErrNotVisible], and wraps [context.DeadlineExceeded]. After eventlog.ErrNotVisible the event is stored
+// and may still be delivered. After eventlog.ErrUnavailable it is not known whether the event was stored:
 // the caller answers with 503, or appends again and accepts a repeat. With a DedupKey there is no
 // repeat.
 //
-// Errors: [ErrUnavailable], [ErrNotVisible], [ErrClosed], that of a ctx that was cancelled; the
+// Errors: [eventlog.ErrUnavailable], [eventlog.ErrNotVisible], [eventlog.ErrClosed], that of a ctx that was cancelled; the
 // broker's. After one of these, appending again may cause a repeat if the record has no DedupKey.
 // After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge] nothing was stored.
 func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if l.closed() {
-		return eventlog.Cursor{}, ErrClosed
+		return eventlog.Cursor{}, eventlog.ErrClosed
 	}
 	if err := r.Check(); err != nil {
 		return eventlog.Cursor{}, err
@@ -69,9 +69,9 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	case errors.Is(err, eventlog.ErrNotHeld):
 		return l.position(ctx, epoch, ack.Sequence)
 	case errors.Is(err, eventlog.ErrClosed):
-		return eventlog.Cursor{}, ErrClosed
+		return eventlog.Cursor{}, eventlog.ErrClosed
 	default:
-		return eventlog.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
+		return eventlog.Cursor{}, fmt.Errorf("%w: %w", eventlog.ErrNotVisible, err)
 	}
 }
 
@@ -94,7 +94,7 @@ func (l *Log) position(ctx context.Context, epoch uint32, seq uint64) (eventlog.
 	case errors.Is(err, errNoMessage): // it has left the stream; a reader before it has a gap
 		return eventlog.Cursor{Epoch: epoch, Seq: seq}, nil
 	default:
-		return eventlog.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
+		return eventlog.Cursor{}, fmt.Errorf("%w: %w", eventlog.ErrNotVisible, err)
 	}
 }
 
@@ -109,19 +109,19 @@ func (l *Log) publish(ctx context.Context, m *nats.Msg, id jetstream.PublishOpt)
 		case errors.Is(err, nats.ErrMaxPayload), isCode(err, codeMessageTooLarge):
 			return nil, fmt.Errorf("%w: %d bytes: %w", eventlog.ErrTooLarge, len(m.Data), err)
 		case errors.Is(err, nats.ErrConnectionClosed):
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: appending to stream %q: %w", eventlog.ErrUnavailable, l.cfg.Stream, err)
 		case !isTemporary(err):
 			return nil, fmt.Errorf("natslog: appending: %w", err)
 		case time.Since(start)+2*ackTimeout > l.duplicates:
 			// The broker may have forgotten the id, and would store the event again.
-			return nil, fmt.Errorf("%w: appending: %w", ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: appending to stream %q: %w", eventlog.ErrUnavailable, l.cfg.Stream, err)
 		}
 		select {
 		case <-time.After(pause):
 		case <-l.done:
-			return nil, ErrClosed
+			return nil, eventlog.ErrClosed
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: appending: %w: %w", ErrUnavailable, ctx.Err(), err)
+			return nil, fmt.Errorf("%w: appending to stream %q: %w: %w", eventlog.ErrUnavailable, l.cfg.Stream, ctx.Err(), err)
 		}
 	}
 }
@@ -145,6 +145,17 @@ func (l *Log) attempt(ctx context.Context, m *nats.Msg, id jetstream.PublishOpt)
 	defer cancel()
 	ack, err := l.js.PublishMsg(ctx, m, id, jetstream.WithExpectStream(l.cfg.Stream), jetstream.WithRetryAttempts(0))
 	return ack, explain(err)
+}
+
+// errNoAnswer: the stream has not answered for a while, for the reason that follows.
+var errNoAnswer = errors.New("the stream does not answer")
+
+// noAnswer returns why the stream does not answer, as far as the tail knows. It makes no request.
+func (l *Log) noAnswer() error {
+	if err := l.window.Failure(); err != nil {
+		return fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	return errNoAnswer
 }
 
 // Codes of the JetStream API that package jetstream does not name.

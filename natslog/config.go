@@ -250,7 +250,7 @@ func (c *Config) notOpened(end error, nc *nats.Conn, failure error) error {
 	if failure == nil {
 		failure = errors.New("the broker does not answer")
 	}
-	return fmt.Errorf("%w: opening stream %q: %w: %w", ErrUnavailable, c.Stream, end, failure)
+	return fmt.Errorf("%w: opening stream %q: %w: %w", eventlog.ErrUnavailable, c.Stream, end, failure)
 }
 
 // verify returns an error for a stream on which the log could not keep its promises. Such a stream

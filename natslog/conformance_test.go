@@ -63,7 +63,7 @@ func conform(t *testing.T, recentBytes int) {
 		return nodes[log]
 	}
 	unavailable := func(log eventlog.Log) func() bool {
-		return func() bool { return errors.Is(log.(*natslog.Log).Ready(), natslog.ErrUnavailable) }
+		return func() bool { return errors.Is(log.(*natslog.Log).Ready(), eventlog.ErrUnavailable) }
 	}
 	logtest.Run(t, logtest.Suite{
 		Inexact: true,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -21,7 +22,7 @@ func TestOpenWaitsForACluster(t *testing.T) {
 	cfg := natslog.Config{Replicas: 3, AppendTimeout: 2 * time.Second}
 	begun := time.Now()
 	_, err := natslog.Open(t.Context(), nc, cfg)
-	if !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, eventlog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error is %v", err)
 	}
 	if took := time.Since(begun); took < cfg.AppendTimeout || took > cfg.AppendTimeout+2*time.Second {
@@ -100,7 +101,7 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 	stopServer(s)
 	until(t, "the loss of the connection", func() bool { return !lost.IsConnected() })
 	cfg := natslog.Config{AppendTimeout: 200 * time.Millisecond}
-	if _, err := natslog.Open(t.Context(), lost, cfg); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, nats.ErrDisconnected) {
+	if _, err := natslog.Open(t.Context(), lost, cfg); !errors.Is(err, eventlog.ErrUnavailable) || !errors.Is(err, nats.ErrDisconnected) {
 		t.Errorf("without a server: %v", err)
 	}
 	alone := connect(t, newServer(t).ClientURL())

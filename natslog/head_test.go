@@ -97,7 +97,7 @@ func TestHeadOfAStreamThatEndsWithRemovedEvents(t *testing.T) {
 			if took := time.Since(start); took > 5*time.Second {
 				t.Errorf("it took %v", took)
 			}
-			if err != nil && !errors.Is(err, natslog.ErrUnavailable) {
+			if err != nil && !errors.Is(err, eventlog.ErrUnavailable) {
 				t.Error(err)
 			}
 			return err == nil && head.Seq >= last.Seq
@@ -114,7 +114,7 @@ func TestHeadEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if _, err := log.Head(ctx); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := log.Head(ctx); !errors.Is(err, eventlog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error is %v", err)
 	}
 	if took := time.Since(start); took > 500*time.Millisecond {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -33,11 +34,11 @@ func TestErrorsSayThatThereIsNoLeader(t *testing.T) {
 	}
 	check := func(what string, err error) {
 		t.Helper()
-		if !errors.Is(err, natslog.ErrUnavailable) || !strings.Contains(err.Error(), "no leader") || strings.Contains(err.Error(), "disconnected") {
+		if !errors.Is(err, eventlog.ErrUnavailable) || !strings.Contains(err.Error(), "no leader") || strings.Contains(err.Error(), "disconnected") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	until(t, "the loss of the leader", func() bool { return errors.Is(log.Ready(), natslog.ErrUnavailable) })
+	until(t, "the loss of the leader", func() bool { return errors.Is(log.Ready(), eventlog.ErrUnavailable) })
 	until(t, "the reason", func() bool { return strings.Contains(log.Ready().Error(), "no leader") })
 	check("ready", log.Ready())
 	check("appending", appending(200*time.Millisecond))
@@ -59,7 +60,7 @@ func TestAppendOnAClosedConnectionFailsAtOnce(t *testing.T) {
 	nc.Close()
 	until(t, "loss of the broker", func() bool { return errors.Is(log.Ready(), nats.ErrConnectionClosed) })
 	begun := time.Now()
-	if _, err := log.Append(t.Context(), record(alice, 1)); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, nats.ErrConnectionClosed) {
+	if _, err := log.Append(t.Context(), record(alice, 1)); !errors.Is(err, eventlog.ErrUnavailable) || !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("error is %v", err)
 	}
 	if took := time.Since(begun); took > time.Second {

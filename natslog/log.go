@@ -2,9 +2,7 @@ package natslog
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +18,7 @@ import (
 //
 // Concurrency: all methods may be called from several goroutines.
 //
-// Errors: [ErrUnavailable] while the node is partitioned from the stream, [ErrClosed] after Close.
+// Errors: [eventlog.ErrUnavailable] while the node is partitioned from the stream, [eventlog.ErrClosed] after Close.
 type Log struct {
 	cfg    Config // defaults filled in
 	js     jetstream.JetStream
@@ -39,8 +37,6 @@ type Log struct {
 
 	// caughtUp is when the window was last known to have all of the stream; since made.
 	caughtUp atomic.Int64
-	// failure is why the tail cannot follow the stream; nil while it can.
-	failure atomic.Pointer[error]
 
 	noBatches       atomic.Int64 // until when reads use no batches; since made
 	noBatchesLogged sync.Once
@@ -61,7 +57,7 @@ const contactTimeout = 2 * time.Second
 // the log forces a reconnect. After the connection was closed, the log remains unavailable.
 //
 // Errors: an invalid configuration; a stream on which the log could not keep its promises, with
-// the name of the field; the broker's; [ErrUnavailable] when ctx ends, with what the broker's
+// the name of the field; the broker's; [eventlog.ErrUnavailable] when ctx ends, with what the broker's
 // permissions refused, or else the last failure.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	if err := cfg.resolve(); err != nil {
@@ -87,7 +83,8 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 		started:    make(chan struct{}),
 	}
 	l.window = eventlog.NewWindow(eventlog.WindowConfig{
-		Store: store{l}, Numbers: eventlog.NumbersDecided, ContactTimeout: contactTimeout,
+		Store: store{l}, Name: fmt.Sprintf("stream %q", cfg.Stream), Logger: cfg.Logger,
+		Numbers: eventlog.NumbersDecided, ContactTimeout: contactTimeout,
 	})
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	l.end = end
@@ -97,7 +94,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 		return l, nil
 	case <-ctx.Done():
 		_ = l.Close()
-		return nil, cfg.notOpened(ctx.Err(), nc, l.lastFailure())
+		return nil, cfg.notOpened(ctx.Err(), nc, l.window.Failure())
 	}
 }
 
@@ -113,12 +110,10 @@ func (c *Config) bound(ctx context.Context) (context.Context, context.CancelFunc
 // 2 s. Otherwise the error says why not. A health endpoint returns it, so that new clients are sent
 // to another node. Ready makes no request.
 func (l *Log) Ready() error {
-	switch behind := time.Duration(l.now() - l.caughtUp.Load()); {
-	case l.closed():
-		return ErrClosed
-	case !l.window.HasContact():
-		return l.disconnected()
-	case behind >= contactTimeout:
+	if err := l.window.Ready(); err != nil {
+		return err
+	}
+	if behind := time.Duration(l.now() - l.caughtUp.Load()); behind >= contactTimeout {
 		return fmt.Errorf("natslog: lagging behind stream %q for %v", l.cfg.Stream, behind.Round(time.Millisecond))
 	}
 	return nil
@@ -128,8 +123,8 @@ func (l *Log) Ready() error {
 // and Read in progress end with an error. Close may be repeated.
 func (l *Log) Close() error {
 	l.end()
-	<-l.done
 	l.window.Close()
+	<-l.done
 	return nil
 }
 
@@ -149,47 +144,8 @@ func (l *Log) confirm(caughtUp bool) {
 	if caughtUp {
 		l.caughtUp.Store(l.now())
 	}
-	l.setFailure(nil)
 	if l.window.ConfirmContact() {
 		l.start.Do(func() { close(l.started) })
-	}
-}
-
-// errNoAnswer: the stream has not answered for a while, for the reason that follows.
-var errNoAnswer = errors.New("the stream does not answer")
-
-// noAnswer returns why the stream does not answer, as far as the tail knows. It makes no request.
-func (l *Log) noAnswer() error {
-	if err := l.lastFailure(); err != nil {
-		return fmt.Errorf("%w: %w", errNoAnswer, err)
-	}
-	return errNoAnswer
-}
-
-func (l *Log) disconnected() error {
-	return fmt.Errorf("%w: stream %q: %w", ErrUnavailable, l.cfg.Stream, l.noAnswer())
-}
-
-func (l *Log) lastFailure() error {
-	if err := l.failure.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-// setFailure notes why the tail cannot follow the stream; nil if it can. It logs the first failure
-// of a row, and its end.
-func (l *Log) setFailure(err error) {
-	before := l.lastFailure()
-	switch {
-	case err != nil:
-		l.failure.Store(&err)
-		if before == nil {
-			l.cfg.Logger.Warn("cannot follow the stream", slog.String("stream", l.cfg.Stream), slog.Any("error", err))
-		}
-	case before != nil:
-		l.failure.Store(nil)
-		l.cfg.Logger.Info("following the stream again", slog.String("stream", l.cfg.Stream))
 	}
 }
 

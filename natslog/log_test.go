@@ -35,7 +35,7 @@ func TestCloseEndsAllMethods(t *testing.T) {
 	_, reading := log.Read(t.Context(), eventlog.Query{}, nil)
 	_, asking := log.Head(t.Context())
 	for _, err := range []error{appending, reading, asking, log.Ready()} {
-		if !errors.Is(err, natslog.ErrClosed) {
+		if !errors.Is(err, eventlog.ErrClosed) {
 			t.Errorf("error is %v", err)
 		}
 	}
@@ -93,7 +93,7 @@ func partition(t *testing.T, s single, cfg natslog.Config) {
 	if took := time.Since(stalled); took > 3*time.Second {
 		t.Errorf("the loss of contact was noticed after %v", took)
 	}
-	if err := here.Ready(); !errors.Is(err, natslog.ErrUnavailable) {
+	if err := here.Ready(); !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Errorf("not ready for %v", err)
 	}
 	add(t, there, alice, 2)
@@ -102,12 +102,12 @@ func partition(t *testing.T, s single, cfg natslog.Config) {
 		t.Errorf("read %v, gap %q, error %v, from %v to %v", events, gap, err, at, r.at)
 	}
 	asked := time.Now()
-	if _, err := here.Head(t.Context()); !errors.Is(err, natslog.ErrUnavailable) || time.Since(asked) > 100*time.Millisecond {
+	if _, err := here.Head(t.Context()); !errors.Is(err, eventlog.ErrUnavailable) || time.Since(asked) > 100*time.Millisecond {
 		t.Errorf("asking for the head, after %v: %v", time.Since(asked), err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := here.Append(ctx, record(bob, 0)); !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := here.Append(ctx, record(bob, 0)); !errors.Is(err, eventlog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("appending: %v", err)
 	}
 	p.Stall(false)
@@ -156,7 +156,7 @@ func TestAppendWithoutConnectionStoresNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	if _, err := log.Append(ctx, record(alice, 1)); !errors.Is(err, natslog.ErrUnavailable) {
+	if _, err := log.Append(ctx, record(alice, 1)); !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Errorf("error is %v", err)
 	}
 	if took := time.Since(begun); took > time.Second {

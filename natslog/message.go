@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // Messages of [eventlog.SharedLog] are core NATS messages beside the stream. Nothing stores them,
@@ -15,18 +17,18 @@ import (
 
 // Post implements [eventlog.SharedLog].
 //
-// Errors: [ErrUnavailable] without a connection, [ErrClosed], and one for an invalid name.
+// Errors: [eventlog.ErrUnavailable] without a connection, [eventlog.ErrClosed], and one for an invalid name.
 func (l *Log) Post(to string, message []byte) error {
 	switch {
 	case to != "" && !nodeName.MatchString(to): // it may be from another node's message
 		return fmt.Errorf("natslog: %q is not the name of a node", to)
 	case l.closed():
-		return ErrClosed
+		return eventlog.ErrClosed
 	case !l.broker.nc.IsConnected():
-		return fmt.Errorf("%w: %w", ErrUnavailable, nats.ErrDisconnected) // the client would queue the message and send it later
+		return fmt.Errorf("%w: sending a message: %w", eventlog.ErrUnavailable, nats.ErrDisconnected) // the client would queue the message and send it later
 	}
 	if err := l.broker.nc.Publish(l.messageSubject(to), message); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: sending a message: %w", eventlog.ErrUnavailable, err)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func TestReadWithoutWaitingSendsNoRequest(t *testing.T) {
 		for after, at := range positions {
 			page, err := log.Read(t.Context(), eventlog.Query{Subjects: r.subjects, After: at, MaxEntries: 100, MaxBytes: 1 << 20, NoWait: true}, nil)
 			if after < 9 { // the newest event is always in memory
-				if !errors.Is(err, eventlog.ErrWouldWait) || errors.Is(err, natslog.ErrUnavailable) {
+				if !errors.Is(err, eventlog.ErrWouldWait) || errors.Is(err, eventlog.ErrUnavailable) {
 					t.Fatalf("after %d events: error %v", after, err)
 				}
 			} else if err != nil || page.Gap != "" || len(page.Entries) != 10-after {

@@ -3,7 +3,6 @@ package natslog
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,10 +14,9 @@ import (
 // until this node has read the stream up to there, for 4 s at most. Calls share requests: however
 // many streams open, only one request is in progress at a time.
 //
-// Errors: [ErrUnavailable], at once while the node is partitioned; [ErrClosed].
+// Errors: [eventlog.ErrUnavailable], at once while the node is partitioned; [eventlog.ErrClosed].
 func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
-	at, err := l.window.Head(ctx)
-	return at, l.wrap("asking for the head", err)
+	return l.window.Head(ctx)
 }
 
 // Read implements [eventlog.Log]. Positions near the head are read from memory. Others take
@@ -26,34 +24,14 @@ func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
 // one for each event and each key. Read returns after about 4 s at most. With
 // [eventlog.Query.NoWait] it sends no request.
 //
-// Errors: [ErrUnavailable] if the broker does not answer; [eventlog.ErrWouldWait] with NoWait;
-// [ErrClosed].
+// Errors: [eventlog.ErrUnavailable] if the broker does not answer; [eventlog.ErrWouldWait] with NoWait;
+// [eventlog.ErrClosed].
 func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
-	page, err := l.window.Read(ctx, q, dst)
-	if err != nil {
-		return eventlog.Page{}, l.wrap("reading", err)
-	}
-	return page, nil
+	return l.window.Read(ctx, q, dst)
 }
 
 // Watch implements [eventlog.Log]. fn runs on goroutines of the log, under no lock.
 func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) { return l.window.Watch(fn) }
-
-// wrap returns an error of the window as one of the log.
-func (l *Log) wrap(doing string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, eventlog.ErrClosed):
-		return ErrClosed
-	case errors.Is(err, eventlog.ErrWouldWait):
-		return err // the broker was not asked
-	case errors.Is(err, eventlog.ErrDisconnected):
-		return l.disconnected()
-	default:
-		return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
-	}
-}
 
 var (
 	// errLeaderChanged: another server leads the stream now. It may lack what the first one had,

@@ -40,7 +40,7 @@ func TestRepeatAfterALostAnswerIsOne(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	if _, err := here.Append(ctx, dedupRecord(1, "d")); !errors.Is(err, natslog.ErrUnavailable) || !lost.Load() {
+	if _, err := here.Append(ctx, dedupRecord(1, "d")); !errors.Is(err, eventlog.ErrUnavailable) || !lost.Load() {
 		t.Fatalf("error %v, an answer was lost: %v", err, lost.Load())
 	}
 	at, err := there.Append(t.Context(), dedupRecord(1, "d"))

@@ -180,7 +180,7 @@ func (s *senders) refused(t *testing.T, log *natslog.Log) {
 	defer cancel()
 	begun := time.Now()
 	at, err := log.Append(ctx, record(alice, int(s.tried.Add(1))))
-	if !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, eventlog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("appended at %v with error %v", at, err)
 	}
 	if took := time.Since(begun); took > 3*time.Second {

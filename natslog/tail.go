@@ -65,13 +65,13 @@ func (l *Log) tail(ctx context.Context) {
 	defer t.deleting.Wait()
 	for ctx.Err() == nil {
 		if err := t.follow(ctx, l); ctx.Err() == nil {
-			if l.failure.Load() == nil {
-				l.setFailure(err) // there may be more to say in a moment
+			if l.window.Failure() == nil {
+				l.window.NoteFailure(err) // there may be more to say in a moment
 			}
 			if l.reconnect(ctx) && errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("%w: %w", errNoLeader, err) // the server answers, and no leader does
 			}
-			l.setFailure(err)
+			l.window.NoteFailure(err)
 		}
 		select {
 		case <-time.After(restartPause):

@@ -184,7 +184,7 @@ func TestOpenSaysWhichPermissionIsMissing(t *testing.T) {
 				log.Close()
 			}
 			named := strings.ToLower(strings.TrimSuffix(subject, "*"))
-			if !errors.Is(err, natslog.ErrUnavailable) || !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(strings.ToLower(err.Error()), named) {
+			if !errors.Is(err, eventlog.ErrUnavailable) || !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(strings.ToLower(err.Error()), named) {
 				t.Errorf("error is %v", err)
 			}
 			t.Log(err)

@@ -32,7 +32,7 @@ func (p *pendingRecord) failure(err error) error {
 	if stored := p.stored.Load(); stored != nil {
 		return *stored
 	}
-	return fmt.Errorf("%w: appending: %w", ErrUnavailable, err)
+	return fmt.Errorf("%w: appending to Redis: %w", eventlog.ErrUnavailable, err)
 }
 
 const (
@@ -51,8 +51,8 @@ const (
 // it. The end of ctx ends the wait. If ctx has no deadline, [Config.AppendTimeout] is one. The event is
 // stored once, however often it has to be sent.
 //
-// Errors: [ErrUnavailable], after which it is not known whether the event was stored;
-// [ErrNotVisible]; [ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge]
+// Errors: [eventlog.ErrUnavailable], after which it is not known whether the event was stored;
+// [eventlog.ErrNotVisible]; [eventlog.ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge]
 // nothing was stored.
 func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if err := l.cfg.check(r); err != nil {
@@ -68,9 +68,9 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	select {
 	case l.waiting <- p:
 	case <-ctx.Done():
-		return eventlog.Cursor{}, fmt.Errorf("%w: appending: %w", ErrUnavailable, ctx.Err())
+		return eventlog.Cursor{}, fmt.Errorf("%w: appending to Redis: %w", eventlog.ErrUnavailable, ctx.Err())
 	case <-l.life.Done():
-		return eventlog.Cursor{}, ErrClosed
+		return eventlog.Cursor{}, eventlog.ErrClosed
 	}
 	select {
 	case err := <-p.done:
@@ -95,9 +95,9 @@ func (l *Log) awaitEntry(ctx context.Context, generation uint64, at eventlog.Cur
 		case errors.Is(err, eventlog.ErrReplaced) && now != generation:
 			generation = now // the entry may be of the log that the window has now
 		case errors.Is(err, eventlog.ErrClosed):
-			return eventlog.Cursor{}, ErrClosed
+			return eventlog.Cursor{}, eventlog.ErrClosed
 		default:
-			return eventlog.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
+			return eventlog.Cursor{}, fmt.Errorf("%w: %w", eventlog.ErrNotVisible, err)
 		}
 	}
 }
@@ -158,8 +158,8 @@ func (l *Log) storeBatch(number int, batch []*pendingRecord) error {
 			}
 			return nil
 		case err == nil:
-			return fmt.Errorf("%w: appending: %w", ErrUnavailable, errForm)
-		case errors.Is(err, ErrNotVisible):
+			return fmt.Errorf("%w: appending to Redis: %w", eventlog.ErrUnavailable, errForm)
+		case errors.Is(err, eventlog.ErrNotVisible):
 			for _, p := range batch {
 				p.stored.Store(&err)
 			}
@@ -170,7 +170,7 @@ func (l *Log) storeBatch(number int, batch []*pendingRecord) error {
 		case <-time.After(retryPause):
 		case <-ctx.Done():
 			if l.life.Err() != nil {
-				return ErrClosed
+				return eventlog.ErrClosed
 			}
 			return batch[0].failure(errors.Join(ctx.Err(), err))
 		}
@@ -204,7 +204,7 @@ func (l *Log) sendBatch(ctx context.Context, call []any) (at []eventlog.Cursor, 
 		}
 		if l.cfg.Wait > 0 {
 			if have, _ := rest[0].(int64); have < int64(l.cfg.Wait) {
-				return fmt.Errorf("%w: %d replicas have it, and Config.Wait is %d", ErrNotVisible, have, l.cfg.Wait)
+				return fmt.Errorf("%w: %d replicas have it, and Config.Wait is %d", eventlog.ErrNotVisible, have, l.cfg.Wait)
 			}
 		}
 		return nil

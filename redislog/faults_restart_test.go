@@ -53,10 +53,10 @@ func TestFrozenServerLosesNothing(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began = time.Now()
-		if _, err := l.nodes[0].log.Head(ctx); !errors.Is(err, redislog.ErrUnavailable) {
+		if _, err := l.nodes[0].log.Head(ctx); !errors.Is(err, eventlog.ErrUnavailable) {
 			t.Errorf("Head returned %v", err)
 		}
-		if _, err := l.nodes[0].log.Append(ctx, record("all", "frozen")); !errors.Is(err, redislog.ErrUnavailable) {
+		if _, err := l.nodes[0].log.Append(ctx, record("all", "frozen")); !errors.Is(err, eventlog.ErrUnavailable) {
 			t.Errorf("Append returned %v", err)
 		}
 		if took := time.Since(began); took > 2*time.Second {

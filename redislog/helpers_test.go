@@ -41,7 +41,7 @@ func dataOf(e *eventlog.Entry) string {
 }
 
 func unavailable(log *redislog.Log) func() bool {
-	return func() bool { return errors.Is(log.Ready(), redislog.ErrUnavailable) }
+	return func() bool { return errors.Is(log.Ready(), eventlog.ErrUnavailable) }
 }
 
 // prefixes counts the logs of the test's process.

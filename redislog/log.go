@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +18,7 @@ import (
 //
 // Concurrency: all methods may be called from several goroutines.
 //
-// Errors: [ErrUnavailable] while Redis does not answer, [ErrClosed] after Close.
+// Errors: [eventlog.ErrUnavailable] while Redis does not answer, [eventlog.ErrClosed] after Close.
 type Log struct {
 	cfg    Config // defaults filled in
 	server *server
@@ -35,11 +34,9 @@ type Log struct {
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc
-	running sync.WaitGroup // the log's goroutines, and reads from Redis
-	closing sync.Mutex     // held while the log is closed, and while a read begins
+	running sync.WaitGroup // the log's goroutines
 
-	failure atomic.Pointer[error] // why Redis cannot be read; nil while it can
-	warned  sync.Once             // about entries that are not events
+	warned sync.Once // about entries that are not events
 }
 
 // keys are the names of the log's keys.
@@ -66,7 +63,7 @@ const (
 // Open returns when this node has read the recent events. The end of ctx ends it; without a deadline
 // it takes 30 s at most. Open does not wait for a Redis that is down: it returns an error.
 //
-// Errors: [ErrUnavailable]; one that names a setting that is wrong; one for a Redis before 6.2, or
+// Errors: [eventlog.ErrUnavailable]; one that names a setting that is wrong; one for a Redis before 6.2, or
 // with a maxmemory-policy that may evict the log.
 func Open(ctx context.Context, client redis.UniversalClient, cfg Config) (_ *Log, err error) {
 	if err := cfg.resolve(); err != nil {
@@ -82,7 +79,9 @@ func Open(ctx context.Context, client redis.UniversalClient, cfg Config) (_ *Log
 		waiting: make(chan *pendingRecord),
 	}
 	l.older.log = l
-	l.window = eventlog.NewWindow(eventlog.WindowConfig{Store: store{l}, ContactTimeout: contactTimeout, StoreReads: storeReads})
+	l.window = eventlog.NewWindow(eventlog.WindowConfig{
+		Store: store{l}, Name: "Redis", Logger: cfg.Logger, ContactTimeout: contactTimeout, StoreReads: storeReads,
+	})
 	l.life, l.end = context.WithCancel(context.WithoutCancel(ctx))
 	l.server = &server{application: client, key: l.keys.entries, life: l.life}
 	defer func() {
@@ -100,14 +99,14 @@ func Open(ctx context.Context, client redis.UniversalClient, cfg Config) (_ *Log
 		return nil, err
 	}
 	if err := l.subscribe(ctx); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: subscribing to Redis: %w", eventlog.ErrUnavailable, err)
 	}
 	caughtUp := make(chan struct{})
 	l.running.Go(func() { l.tail(sync.OnceFunc(func() { close(caughtUp) })) })
 	select {
 	case <-caughtUp:
 	case <-ctx.Done():
-		return nil, errors.Join(l.disconnected(), ctx.Err())
+		return nil, fmt.Errorf("%w: reading the log in Redis: %w", eventlog.ErrUnavailable, errors.Join(ctx.Err(), l.window.Failure()))
 	}
 	l.running.Go(l.appender)
 	l.running.Go(l.poster)
@@ -118,90 +117,36 @@ func Open(ctx context.Context, client redis.UniversalClient, cfg Config) (_ *Log
 // Close ends the log. It returns when the log no longer uses Redis. Calls of Append, Head and Read in
 // progress end with an error. Close may be repeated.
 func (l *Log) Close() error {
-	l.closing.Lock()
 	l.end()
-	l.closing.Unlock()
 	l.server.close()
 	l.unsubscribe()
-	l.running.Wait()
 	l.window.Close()
+	l.running.Wait()
 	return nil
 }
 
 // Ready returns nil if Redis has answered within the last 2 s. Otherwise the error says why not. A
 // health endpoint returns it. Ready makes no request.
-func (l *Log) Ready() error {
-	switch {
-	case l.life.Err() != nil:
-		return ErrClosed
-	case !l.window.HasContact():
-		return l.disconnected()
-	}
-	return nil
-}
-
-func (l *Log) disconnected() error {
-	if err := l.failure.Load(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, *err)
-	}
-	return fmt.Errorf("%w: it does not answer", ErrUnavailable)
-}
-
-// setFailure notes why Redis cannot be read; nil if it can. It logs the first failure of several, and
-// their end.
-func (l *Log) setFailure(err error) {
-	before := l.failure.Load()
-	switch {
-	case err != nil:
-		l.failure.Store(&err)
-		if before == nil {
-			l.cfg.Logger.Warn("cannot read the log in Redis", slog.Any("error", err))
-		}
-	case before != nil:
-		l.failure.Store(nil)
-		l.cfg.Logger.Info("reading the log in Redis again")
-	}
-}
+func (l *Log) Ready() error { return l.window.Ready() }
 
 // Head implements [eventlog.Log]. It asks Redis for its last number, and waits until this node has
 // read up to there, for 4 s at most. Calls share requests.
 //
-// Errors: [ErrUnavailable], at once without contact; [ErrClosed].
+// Errors: [eventlog.ErrUnavailable], at once without contact; [eventlog.ErrClosed].
 func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
-	at, err := l.window.Head(ctx)
-	return at, l.wrap("asking for the head", err)
+	return l.window.Head(ctx)
 }
 
 // Read implements [eventlog.Log]. Positions near the head are read from memory. For older ones, the
 // log reads all events since then, in parts that readers share. Read returns after about 4 s at most.
 // With [eventlog.Query.NoWait] it sends no request.
 //
-// Errors: [ErrUnavailable]; [eventlog.ErrWouldWait] with NoWait; [ErrClosed].
+// Errors: [eventlog.ErrUnavailable]; [eventlog.ErrWouldWait] with NoWait; [eventlog.ErrClosed].
 func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
-	page, err := l.window.Read(ctx, q, dst)
-	if err != nil {
-		return eventlog.Page{}, l.wrap("reading", err)
-	}
-	return page, nil
+	return l.window.Read(ctx, q, dst)
 }
 
 // Watch implements [eventlog.Log]. fn runs on a goroutine of the log, under no lock.
 func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) { return l.window.Watch(fn) }
-
-// wrap returns an error of the window as one of the log.
-func (l *Log) wrap(doing string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, eventlog.ErrClosed), l.life.Err() != nil:
-		return ErrClosed
-	case errors.Is(err, eventlog.ErrWouldWait):
-		return err // Redis was not asked
-	case errors.Is(err, eventlog.ErrDisconnected):
-		return l.disconnected()
-	default:
-		return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
-	}
-}
 
 var _ eventlog.SharedLog = (*Log)(nil)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // Messages of [eventlog.SharedLog] are published. A partitioned node loses those.
@@ -116,7 +118,7 @@ func (l *Log) unsubscribe() {
 
 // Post implements [eventlog.SharedLog].
 //
-// Errors: [ErrUnavailable] without contact, or if too many messages wait to be sent; [ErrClosed]; and
+// Errors: [eventlog.ErrUnavailable] without contact, or if too many messages wait to be sent; [eventlog.ErrClosed]; and
 // one for an invalid name or a message that is too large.
 func (l *Log) Post(to string, body []byte) error {
 	switch {
@@ -132,7 +134,7 @@ func (l *Log) Post(to string, body []byte) error {
 	case l.messages.waiting <- message{l.messages.channel + to, slices.Clone(body)}:
 		return nil
 	default:
-		return fmt.Errorf("%w: %d messages wait to be sent", ErrUnavailable, waitingMessages)
+		return fmt.Errorf("%w: %d messages wait to be sent", eventlog.ErrUnavailable, waitingMessages)
 	}
 }
 

@@ -17,30 +17,8 @@ import (
 // store answers what the window cannot.
 type store struct{ *Log }
 
-// begin has Close wait for a read, and end it.
-func (s store) begin(ctx context.Context) (_ context.Context, end func(), err error) {
-	s.closing.Lock()
-	defer s.closing.Unlock()
-	if s.life.Err() != nil {
-		return nil, nil, ErrClosed
-	}
-	s.running.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.life, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-		s.running.Done()
-	}, nil
-}
-
 // Last implements [eventlog.Store].
 func (s store) Last(ctx context.Context) (at eventlog.Cursor, err error) {
-	ctx, end, err := s.begin(ctx)
-	if err != nil {
-		return at, err
-	}
-	defer end()
 	err = s.server.do(ctx, func(ctx context.Context, client *redis.Client) error {
 		now, err := s.askState(ctx, client, change{})
 		at = now.last
@@ -52,11 +30,6 @@ func (s store) Last(ctx context.Context) (at eventlog.Cursor, err error) {
 // ReadOlder implements [eventlog.Store]. Numbers have no holes, and the oldest entries are removed
 // first. So the page is complete if it begins with the entry after the position.
 func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (page eventlog.Page, err error) {
-	ctx, end, err := s.begin(ctx)
-	if err != nil {
-		return page, err
-	}
-	defer end()
 	err = s.server.do(ctx, func(ctx context.Context, client *redis.Client) error {
 		r := olderReader{Log: s.Log, client: client, generation: s.window.Generation(), q: &q, head: head, held: len(dst), stop: time.Now().Add(pageTime)}
 		r.page = eventlog.Page{Entries: dst, Through: head}

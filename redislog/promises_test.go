@@ -113,7 +113,7 @@ func TestMissingReplicaLeavesTheTailAlone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		_, err := n.log.Append(ctx, record("all", "1"))
-		if !errors.Is(err, redislog.ErrNotVisible) || !strings.Contains(err.Error(), "0 replicas have it, and Config.Wait is 1") {
+		if !errors.Is(err, eventlog.ErrNotVisible) || !strings.Contains(err.Error(), "0 replicas have it, and Config.Wait is 1") {
 			t.Errorf("an event that no replica has: error %v", err)
 		}
 	}

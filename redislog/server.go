@@ -42,7 +42,7 @@ func (s *server) get(ctx context.Context) (*redis.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, ErrClosed
+		return nil, eventlog.ErrClosed
 	}
 	if s.client != nil && !s.moved {
 		return s.client, nil
@@ -57,7 +57,7 @@ func (s *server) get(ctx context.Context) (*redis.Client, error) {
 		}
 		var err error
 		if of, err = application.MasterForKey(ctx, s.key); err != nil {
-			return nil, fmt.Errorf("%w: finding the server of the log in the cluster; a server that is no cluster needs redis.NewClient: %w", ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: finding the server of the log in the cluster; a server that is no cluster needs redis.NewClient: %w", eventlog.ErrUnavailable, err)
 		}
 		s.moved = false
 		switch {
@@ -122,7 +122,11 @@ func (s *server) do(ctx context.Context, request func(ctx context.Context, clien
 	if err != nil {
 		return err
 	}
-	if err = request(ctx, client); err != nil && ctx.Err() == nil {
+	err = request(ctx, client)
+	switch {
+	case err != nil && s.life.Err() != nil:
+		return eventlog.ErrClosed
+	case err != nil && ctx.Err() == nil:
 		s.failed(client, err)
 	}
 	return err
@@ -299,7 +303,7 @@ func checkServer(ctx context.Context, client *redis.Client) error {
 	pipe := client.Pipeline()
 	server, memory := pipe.Info(ctx, "server"), pipe.Info(ctx, "memory")
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: asking Redis for its version: %w", eventlog.ErrUnavailable, err)
 	}
 	if version := parseInfo(server.Val())["redis_version"]; oldVersions.MatchString(version) {
 		return fmt.Errorf("redislog: Redis has version %s, and the log needs 6.2 or later", version)

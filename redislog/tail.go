@@ -50,7 +50,7 @@ func (l *Log) tail(caughtUp func()) {
 		if l.life.Err() != nil {
 			return
 		}
-		l.setFailure(err)
+		l.window.NoteFailure(err)
 		select {
 		case <-time.After(retryPause):
 		case <-l.life.Done():
@@ -81,11 +81,10 @@ func (t *tail) follow(ctx context.Context) error {
 		}
 		tip := t.window.Tip()
 		if tip.Seq >= t.target {
-			t.window.ConfirmContact()
-			if t.failure.Load() != nil {
+			if t.window.Failure() != nil {
 				t.running.Go(t.resubscribe)
 			}
-			t.setFailure(nil)
+			t.window.ConfirmContact()
 			t.caughtUp()
 		}
 		if err := t.read(ctx, tip); err != nil {

@@ -27,8 +27,8 @@ const (
 // until the transaction is committed and this node has read the event. The end of ctx ends the
 // wait. If ctx has no deadline, [Config.AppendTimeout] is one.
 //
-// Errors: [ErrUnavailable], after which it is not known whether the event was stored;
-// [ErrNotVisible]; [ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge]
+// Errors: [eventlog.ErrUnavailable], after which it is not known whether the event was stored;
+// [eventlog.ErrNotVisible]; [eventlog.ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge]
 // nothing was stored.
 func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if err := l.cfg.check(r); err != nil {
@@ -43,9 +43,9 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	select {
 	case l.waiting <- p:
 	case <-ctx.Done():
-		return eventlog.Cursor{}, fmt.Errorf("%w: appending: %w", ErrUnavailable, ctx.Err())
+		return eventlog.Cursor{}, fmt.Errorf("%w: appending to the database: %w", eventlog.ErrUnavailable, ctx.Err())
 	case <-l.life.Done():
-		return eventlog.Cursor{}, ErrClosed
+		return eventlog.Cursor{}, eventlog.ErrClosed
 	}
 	select {
 	case err := <-p.done:
@@ -53,7 +53,7 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 			return eventlog.Cursor{}, err
 		}
 	case <-ctx.Done():
-		return eventlog.Cursor{}, fmt.Errorf("%w: appending: %w", ErrUnavailable, ctx.Err())
+		return eventlog.Cursor{}, fmt.Errorf("%w: appending to the database: %w", eventlog.ErrUnavailable, ctx.Err())
 	}
 	switch at, err := l.window.Wait(ctx, generation, p.seq, p.check); {
 	case err == nil:
@@ -61,9 +61,9 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	case errors.Is(err, eventlog.ErrNotHeld): // for example, of a repeat that has left the memory
 		return eventlog.Cursor{Epoch: epoch, Seq: p.seq, Check: p.check}, nil
 	case errors.Is(err, eventlog.ErrClosed):
-		return eventlog.Cursor{}, ErrClosed
+		return eventlog.Cursor{}, eventlog.ErrClosed
 	default:
-		return eventlog.Cursor{}, fmt.Errorf("%w: %w", ErrNotVisible, err)
+		return eventlog.Cursor{}, fmt.Errorf("%w: %w", eventlog.ErrNotVisible, err)
 	}
 }
 
@@ -104,8 +104,8 @@ func (l *Log) storeBatch(batch []*pendingRecord) {
 	}
 	if err != nil {
 		l.appending.release()
-		if err = fmt.Errorf("%w: appending: %w", ErrUnavailable, l.dialect.explain(err)); l.life.Err() != nil {
-			err = ErrClosed
+		if err = fmt.Errorf("%w: appending to the database: %w", eventlog.ErrUnavailable, l.dialect.explain(err)); l.life.Err() != nil {
+			err = eventlog.ErrClosed
 		}
 	}
 	for _, p := range batch {

@@ -50,7 +50,7 @@ func TestCloseEndsReads(t *testing.T) {
 	if n := db.Stats().InUse; n > 0 {
 		t.Errorf("after Close, %d connections are in use", n)
 	}
-	if err := <-done; !errors.Is(err, sqllog.ErrClosed) {
+	if err := <-done; !errors.Is(err, eventlog.ErrClosed) {
 		t.Errorf("Read returned %v", err)
 	}
 }

@@ -122,7 +122,7 @@ func TestPostgresThatIsPausedLosesNothing(t *testing.T) {
 		<-timer.C
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := l.nodes[0].log.Head(ctx); !errors.Is(err, sqllog.ErrUnavailable) {
+		if _, err := l.nodes[0].log.Head(ctx); !errors.Is(err, eventlog.ErrUnavailable) {
 			t.Errorf("Head returned %v", err)
 		}
 	})

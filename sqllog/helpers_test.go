@@ -156,7 +156,7 @@ func until(t testing.TB, what string, ok func() bool) {
 }
 
 func unavailable(log *sqllog.Log) func() bool {
-	return func() bool { return errors.Is(log.Ready(), sqllog.ErrUnavailable) }
+	return func() bool { return errors.Is(log.Ready(), eventlog.ErrUnavailable) }
 }
 
 // logged is a log handler's output that a test looks into.

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +16,7 @@ import (
 //
 // Concurrency: all methods may be called from several goroutines.
 //
-// Errors: [ErrUnavailable] while the database does not answer, [ErrClosed] after Close.
+// Errors: [eventlog.ErrUnavailable] while the database does not answer, [eventlog.ErrClosed] after Close.
 type Log struct {
 	cfg     Config // defaults filled in
 	db      *sql.DB
@@ -38,11 +37,9 @@ type Log struct {
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc
-	running sync.WaitGroup // the log's goroutines, and reads from the database
-	closing sync.Mutex     // held while the log is closed, and while a read begins
+	running sync.WaitGroup // the log's goroutines
 
-	failure atomic.Pointer[error] // why the database cannot be read; nil while it can
-	warned  sync.Once             // about rows that are not events
+	warned sync.Once // about rows that are not events
 }
 
 const (
@@ -71,7 +68,9 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 		appending: heldConn{db: db},
 	}
 	l.messages.waiting = make(chan message, waitingMessages)
-	l.window = eventlog.NewWindow(eventlog.WindowConfig{Store: store{l}, ContactTimeout: contactTimeout, StoreReads: storeReads})
+	l.window = eventlog.NewWindow(eventlog.WindowConfig{
+		Store: store{l}, Name: "the database", Logger: cfg.Logger, ContactTimeout: contactTimeout, StoreReads: storeReads,
+	})
 	l.life, l.end = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -106,88 +105,34 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 //
 // On SQLite it may wait as long as the busy timeout, while another transaction writes.
 func (l *Log) Close() error {
-	l.closing.Lock()
 	l.end()
-	l.closing.Unlock()
-	l.running.Wait()
 	l.window.Close()
+	l.running.Wait()
 	return nil
 }
 
 // Ready returns nil if the database has answered within the last 2 s. Otherwise the error says why
 // not. A health endpoint returns it. Ready makes no request.
-func (l *Log) Ready() error {
-	switch {
-	case l.life.Err() != nil:
-		return ErrClosed
-	case !l.window.HasContact():
-		return l.disconnected()
-	}
-	return nil
-}
-
-func (l *Log) disconnected() error {
-	if err := l.failure.Load(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, *err)
-	}
-	return fmt.Errorf("%w: it does not answer", ErrUnavailable)
-}
-
-// setFailure notes why the database cannot be read; nil if it can. It logs the first failure of a
-// row, and its end.
-func (l *Log) setFailure(err error) {
-	before := l.failure.Load()
-	switch {
-	case err != nil:
-		l.failure.Store(&err)
-		if before == nil {
-			l.cfg.Logger.Warn("cannot read the log's database", slog.Any("error", err))
-		}
-	case before != nil:
-		l.failure.Store(nil)
-		l.cfg.Logger.Info("reading the log's database again")
-	}
-}
+func (l *Log) Ready() error { return l.window.Ready() }
 
 // Head implements [eventlog.Log]. It asks the database for its last sequence, and waits until this
 // node has read up to there, for 4 s at most. Calls share requests.
 //
-// Errors: [ErrUnavailable], at once without contact; [ErrClosed].
+// Errors: [eventlog.ErrUnavailable], at once without contact; [eventlog.ErrClosed].
 func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
-	at, err := l.window.Head(ctx)
-	return at, l.wrap("asking for the head", err)
+	return l.window.Head(ctx)
 }
 
 // Read implements [eventlog.Log]. Positions near the head are read from memory. Others take three
 // queries for a page. Read returns after about 4 s at most. With [eventlog.Query.NoWait] it sends
 // no query.
 //
-// Errors: [ErrUnavailable]; [eventlog.ErrWouldWait] with NoWait; [ErrClosed].
+// Errors: [eventlog.ErrUnavailable]; [eventlog.ErrWouldWait] with NoWait; [eventlog.ErrClosed].
 func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
-	page, err := l.window.Read(ctx, q, dst)
-	if err != nil {
-		return eventlog.Page{}, l.wrap("reading", err)
-	}
-	return page, nil
+	return l.window.Read(ctx, q, dst)
 }
 
 // Watch implements [eventlog.Log]. fn runs on a goroutine of the log, under no lock.
 func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) { return l.window.Watch(fn) }
-
-// wrap returns an error of the window as one of the log.
-func (l *Log) wrap(doing string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, eventlog.ErrClosed), l.life.Err() != nil:
-		return ErrClosed
-	case errors.Is(err, eventlog.ErrWouldWait):
-		return err // the database was not asked
-	case errors.Is(err, eventlog.ErrDisconnected):
-		return l.disconnected()
-	default:
-		return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
-	}
-}
 
 var _ eventlog.SharedLog = (*Log)(nil)

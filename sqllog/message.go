@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // Messages of [eventlog.SharedLog] are rows of a table, which are removed after a minute. A
@@ -52,7 +54,7 @@ var nodeName = regexp.MustCompile(`^[A-Za-z0-9]{1,32}$`)
 
 // Post implements [eventlog.SharedLog].
 //
-// Errors: [ErrUnavailable] without contact, or if too many messages wait to be stored; [ErrClosed];
+// Errors: [eventlog.ErrUnavailable] without contact, or if too many messages wait to be stored; [eventlog.ErrClosed];
 // and one for an invalid name or a message that is too large.
 func (l *Log) Post(to string, body []byte) error {
 	switch {
@@ -68,7 +70,7 @@ func (l *Log) Post(to string, body []byte) error {
 	case l.messages.waiting <- message{cmp.Or(to, allNodes), append([]byte{}, body...)}:
 		return nil
 	default:
-		return fmt.Errorf("%w: %d messages wait to be sent", ErrUnavailable, waitingMessages)
+		return fmt.Errorf("%w: %d messages wait to be sent", eventlog.ErrUnavailable, waitingMessages)
 	}
 }
 

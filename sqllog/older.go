@@ -13,30 +13,8 @@ import (
 // store answers what the window cannot.
 type store struct{ *Log }
 
-// begin has Close wait for a read, and end it.
-func (s store) begin(ctx context.Context) (_ context.Context, end func(), err error) {
-	s.closing.Lock()
-	defer s.closing.Unlock()
-	if s.life.Err() != nil {
-		return nil, nil, ErrClosed
-	}
-	s.running.Add(1)
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.life, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
-		s.running.Done()
-	}, nil
-}
-
 // Last implements [eventlog.Store].
 func (s store) Last(ctx context.Context) (eventlog.Cursor, error) {
-	ctx, end, err := s.begin(ctx)
-	if err != nil {
-		return eventlog.Cursor{}, err
-	}
-	defer end()
 	now, err := s.poll(ctx, s.db, 0)
 	return eventlog.Cursor{Epoch: now.epoch, Seq: now.last}, err
 }
@@ -45,11 +23,6 @@ func (s store) Last(ctx context.Context) (eventlog.Cursor, error) {
 // at the position is there, none after it was removed. It is looked for before and after the page
 // is read, on one connection: all answers come from one server.
 func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cursor, dst []*eventlog.Entry) (eventlog.Page, error) {
-	ctx, end, err := s.begin(ctx)
-	if err != nil {
-		return eventlog.Page{}, err
-	}
-	defer end()
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return eventlog.Page{}, fmt.Errorf("waiting for a connection of the pool: %w", err)

@@ -69,10 +69,9 @@ func (l *Log) tail() {
 		case l.life.Err() != nil:
 			return
 		case err != nil:
-			l.setFailure(err)
+			l.window.NoteFailure(err)
 			timer.Reset(retryPause)
 		case poll:
-			l.setFailure(nil)
 			timer.Reset(l.pause(time.Since(start)))
 		}
 	}
