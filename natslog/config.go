@@ -1,6 +1,7 @@
 package natslog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,14 +79,14 @@ var (
 
 // resolve fills in the defaults. The error names the field that is wrong.
 func (c *Config) resolve() error {
-	setDefault(&c.Stream, defaultStream)
-	setDefault(&c.Prefix, defaultPrefix)
-	setDefault(&c.Replicas, 1)
-	setDefault(&c.EventsPerSubject, defaultEventsPerSubject)
-	setDefault(&c.MaxAge, defaultMaxAge)
-	setDefault(&c.MaxBytes, defaultMaxBytes)
-	setDefault(&c.RecentBytes, defaultRecentBytes)
-	setDefault(&c.AppendTimeout, defaultAppendTimeout)
+	c.Stream = cmp.Or(c.Stream, defaultStream)
+	c.Prefix = cmp.Or(c.Prefix, defaultPrefix)
+	c.Replicas = cmp.Or(c.Replicas, 1)
+	c.EventsPerSubject = cmp.Or(c.EventsPerSubject, defaultEventsPerSubject)
+	c.MaxAge = cmp.Or(c.MaxAge, defaultMaxAge)
+	c.MaxBytes = cmp.Or(c.MaxBytes, defaultMaxBytes)
+	c.RecentBytes = cmp.Or(c.RecentBytes, defaultRecentBytes)
+	c.AppendTimeout = cmp.Or(c.AppendTimeout, defaultAppendTimeout)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -110,12 +111,6 @@ func (c *Config) resolve() error {
 		return fmt.Errorf("natslog: Config.AppendTimeout is %v", c.AppendTimeout)
 	}
 	return nil
-}
-
-func setDefault[T comparable](value *T, otherwise T) {
-	if *value == *new(T) {
-		*value = otherwise
-	}
 }
 
 // streamConfig returns the configuration of a stream that Open creates.

@@ -1,6 +1,7 @@
 package redislog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -63,11 +64,11 @@ var prefixes = regexp.MustCompile(`^[A-Za-z0-9:_-]*\{[A-Za-z0-9:_-]+\}[A-Za-z0-9
 
 // resolve fills in the defaults. The error names the field that is wrong.
 func (c *Config) resolve() error {
-	setDefault(&c.Prefix, defaultPrefix)
-	setDefault(&c.MaxAge, defaultMaxAge)
-	setDefault(&c.MaxBytes, defaultMaxBytes)
-	setDefault(&c.RecentBytes, defaultRecentBytes)
-	setDefault(&c.AppendTimeout, defaultAppendTimeout)
+	c.Prefix = cmp.Or(c.Prefix, defaultPrefix)
+	c.MaxAge = cmp.Or(c.MaxAge, defaultMaxAge)
+	c.MaxBytes = cmp.Or(c.MaxBytes, defaultMaxBytes)
+	c.RecentBytes = cmp.Or(c.RecentBytes, defaultRecentBytes)
+	c.AppendTimeout = cmp.Or(c.AppendTimeout, defaultAppendTimeout)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -86,12 +87,6 @@ func (c *Config) resolve() error {
 		return fmt.Errorf("redislog: Config.Wait is %d; it must be a number of replicas, or 0 to wait for none", c.Wait)
 	}
 	return nil
-}
-
-func setDefault[T comparable](value *T, otherwise T) {
-	if *value == *new(T) {
-		*value = otherwise
-	}
 }
 
 // bound returns a context with a deadline if it has none.

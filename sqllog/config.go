@@ -1,6 +1,7 @@
 package sqllog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -78,12 +79,12 @@ var tablePrefix = regexp.MustCompile(`^([a-z_][a-z0-9_]{0,29}\.)?[a-z_][a-z0-9_]
 
 // resolve fills in the defaults. The error names the field that is wrong.
 func (c *Config) resolve() error {
-	setDefault(&c.TablePrefix, defaultTablePrefix)
-	setDefault(&c.MaxAge, defaultMaxAge)
-	setDefault(&c.MaxBytes, defaultMaxBytes)
-	setDefault(&c.RecentBytes, defaultRecentBytes)
-	setDefault(&c.PollInterval, defaultPollInterval)
-	setDefault(&c.AppendTimeout, defaultAppendTimeout)
+	c.TablePrefix = cmp.Or(c.TablePrefix, defaultTablePrefix)
+	c.MaxAge = cmp.Or(c.MaxAge, defaultMaxAge)
+	c.MaxBytes = cmp.Or(c.MaxBytes, defaultMaxBytes)
+	c.RecentBytes = cmp.Or(c.RecentBytes, defaultRecentBytes)
+	c.PollInterval = cmp.Or(c.PollInterval, defaultPollInterval)
+	c.AppendTimeout = cmp.Or(c.AppendTimeout, defaultAppendTimeout)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -102,12 +103,6 @@ func (c *Config) resolve() error {
 		return fmt.Errorf("sqllog: Config.AppendTimeout is %v; it must be above 0, or 0 for the default", c.AppendTimeout)
 	}
 	return nil
-}
-
-func setDefault[T comparable](value *T, otherwise T) {
-	if *value == *new(T) {
-		*value = otherwise
-	}
 }
 
 // bound returns a context with a deadline if it has none.
