@@ -20,8 +20,8 @@ type Record struct {
 	Frame []byte
 }
 
-// Check returns an error that wraps [ErrInvalidRecord] if the subject, the frame or a key is not valid.
-// A log calls it in Append, and for what it reads from a store that has other writers.
+// Check returns an error that wraps [ErrInvalidRecord] if the subject, the frame or a key is not
+// valid. A log calls it in Append, and for what it reads from a store that has other writers.
 func (r *Record) Check() error {
 	if _, _, ok := SplitSubject(r.Subject); !ok {
 		return fmt.Errorf("%w: subject %.80q", ErrInvalidRecord, r.Subject)

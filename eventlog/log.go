@@ -73,7 +73,8 @@ type Log interface {
 	// see a repeat at worst. The end of ctx ends the wait for a store.
 	//
 	// Errors: [ErrTooLarge], [ErrInvalidRecord], [ErrUnavailable], [ErrNotVisible], [ErrClosed], or
-	// the log's own. A registry appends valid records alone. A log may check them again; one whose store has other writers does.
+	// the log's own. A registry appends valid records alone. A log may check them again; one whose
+	// store has other writers does.
 	Append(ctx context.Context, r Record) (Cursor, error)
 
 	// Head returns a position at or after every entry whose Append had returned, on any node,
@@ -144,15 +145,15 @@ var (
 	// [Record.Check].
 	ErrInvalidRecord = errors.New("eventlog: invalid record")
 	// ErrUnavailable is returned when the log's store does not answer, or refuses: by Append when its
-	// wait ends, by Head at once if the store has not answered for 2 s, and by Read if it has to ask
-	// the store. It wraps the cause, and its text names the store. After one from Append it is not
-	// known whether the record was stored.
+	// wait ends, by Read if it has to ask the store, and by Head, which returns it at once while the
+	// node is partitioned. It wraps the cause, and its text names the store. After one from Append it
+	// is not known whether the record was stored.
 	ErrUnavailable = errors.New("eventlog: store unavailable")
 	// ErrNotVisible is returned by Append when the store has the record, and this node has not read
 	// it in time, or replicas that Append waits for do not have it. It wraps the cause. The entry may
 	// still be delivered.
 	ErrNotVisible = errors.New("eventlog: record is stored, but not visible yet")
-	// ErrClosed is returned by all methods of a log that was closed.
+	// ErrClosed is returned by Append, Head and Read after the log was closed.
 	ErrClosed = errors.New("eventlog: log is closed")
 	// ErrWouldWait is returned by Read if [Query.NoWait] is set and the log has to ask its store for
 	// the page. The same query without NoWait gets the page.

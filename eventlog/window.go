@@ -67,7 +67,7 @@ type WindowEntry struct {
 	Entry
 	// Time is when the store took the entry, by the store's clock. It is needed for MaxAge.
 	Time time.Time
-	// Tag tells [Window.Wait] whose entry this is; 0 if the log does not use tags.
+	// Tag tells [Window.Wait] whose entry this is, if Append does not know the Check; else 0.
 	Tag uint32
 
 	replaced bool // the window holds it in place of an entry that was replaced
@@ -91,8 +91,9 @@ func (e *WindowEntry) cost() int {
 //
 // The log has one goroutine, its tail, that reads the store in order. The tail calls
 // [Window.Reset] with the position where it begins, [Window.Add] for each entry, and
-// [Window.ConfirmContact] whenever it knows that the store answers. The log's Read, Head and Watch
-// call those of the window. Its Append stores the record and calls [Window.Wait].
+// [Window.ConfirmContact] whenever it knows that the store answers, or [Window.NoteFailure]. The log's
+// Read, Head, Watch and Ready are those of the window. Its Append stores the record and calls
+// [Window.Wait].
 //
 // The window ends at its tip, the newest entry added. Readers see it up to its head. The head is
 // behind the tip only while there is a hole; see [NumbersDecided].
@@ -140,14 +141,9 @@ type Window struct {
 	asking   bool                 // a goroutine runs askLast
 }
 
-// Errors of a [Window]. A log wraps them in its own.
-var (
-	// ErrReplaced is returned by Wait and Head if the store's contents were replaced meanwhile,
-	// and by Wait if another entry has the sequence.
-	ErrReplaced = errors.New("eventlog: the store was recreated or rolled back")
-	// ErrNotHeld is returned by Wait if Read sees the sequence and the entry is not in memory.
-	ErrNotHeld = errors.New("eventlog: the entry is not in memory")
-)
+// ErrReplaced is the cause of an error if the store's contents were replaced meanwhile, or if another
+// entry has the sequence. Methods of a [Store] return it, too.
+var ErrReplaced = errors.New("eventlog: the store was recreated or rolled back")
 
 // NewWindow returns an empty window without contact. It panics without a Store.
 func NewWindow(cfg WindowConfig) *Window {

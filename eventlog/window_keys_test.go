@@ -55,7 +55,7 @@ func TestWindowReadsTheNewestOfEachKey(t *testing.T) {
 	if _, page := readPage(t, w, wrong, "user:a"); page.Gap != GapUnknown {
 		t.Errorf("a made-up position at a replaced entry has gap %q", page.Gap)
 	}
-	if at, err := w.Wait(t.Context(), w.Generation(), 5, 5); err != nil || at != testCursor(5) {
+	if at, err := w.Wait(t.Context(), w.Generation(), testCursor(5), 5); err != nil || at != testCursor(5) {
 		t.Errorf("waiting for a replaced entry: %+v, %v", at, err)
 	}
 	if string(first.Block) != block || first.Key != "k" {

@@ -122,7 +122,7 @@ func (w *Window) readStore(ctx context.Context, read func(ctx context.Context) (
 	defer w.running.Done()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	defer context.AfterFunc(w.life, cancel)()
+	defer context.AfterFunc(w.life, cancel)() //nolint:contextcheck // the window may be closed first
 	select {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()

@@ -661,7 +661,7 @@ func TestWindowCloseEndsWhatWaits(t *testing.T) {
 		hang := func(ctx context.Context) (Cursor, error) { <-ctx.Done(); return Cursor{}, ctx.Err() }
 		w := newTestWindow(t, WindowConfig{Store: &fakeStore{last: hang}}, WindowBounds{})
 		results := make(chan error, 2)
-		go func() { _, err := w.Wait(t.Context(), w.Generation(), 5, 0); results <- err }()
+		go func() { _, err := w.Wait(t.Context(), w.Generation(), testCursor(5), 0); results <- err }()
 		go func() { _, err := w.Head(t.Context()); results <- err }()
 		synctest.Wait()
 		start := time.Now()

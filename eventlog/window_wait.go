@@ -2,6 +2,8 @@ package eventlog
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 )
 
@@ -12,28 +14,48 @@ type waiter struct {
 	replaced bool
 }
 
-// Wait returns the position of the entry that an Append has stored at a sequence, when Read sees
-// it. The generation is from before the record was stored. The tag is the entry's; with 0 the
-// caller knows that no other entry can have the sequence.
+// Wait returns the position of an entry that an Append has stored, when Read sees it. The generation
+// is from before the record was stored. at is the position in the store. If the entry is not in memory
+// any more, Wait returns at.
 //
-// Errors: that of ctx; [ErrReplaced], after which the record is not in the log; [ErrNotHeld], after
-// which it is visible and the log asks the store for its position; [ErrClosed].
-func (w *Window) Wait(ctx context.Context, generation, seq uint64, tag uint32) (Cursor, error) {
-	w.mu.Lock()
-	one := w.newWaiterLocked(generation, seq)
-	w.mu.Unlock()
-	if err := w.await(ctx, one); err != nil {
-		w.forget(seq, one)
-		return Cursor{}, err
+// at.Check, or the tag, tells the entry from another one that has its sequence later. Both may be 0. If
+// the window is reset meanwhile and at.Check is not 0, Wait looks for the entry in what the window has
+// then: the store may have another epoch and the same entries.
+//
+// Errors: [ErrNotVisible] with the cause, which is the end of ctx or [ErrReplaced]; [ErrClosed].
+func (w *Window) Wait(ctx context.Context, generation uint64, at Cursor, tag uint32) (Cursor, error) {
+	for {
+		w.mu.Lock()
+		wasReset := w.generation != generation
+		if at.Check != 0 {
+			generation = w.generation
+		}
+		one := w.newWaiterLocked(generation, at.Seq)
+		w.mu.Unlock()
+		if err := w.await(ctx, one); err != nil {
+			w.forget(at.Seq, one)
+			return Cursor{}, notVisible(err)
+		}
+		switch e := one.entry; {
+		case one.replaced && at.Check != 0: // again, with what the window has now
+		case one.replaced,
+			e == nil && wasReset,
+			e != nil && at.Check != 0 && e.At.Check != at.Check,
+			e != nil && tag != 0 && e.Tag != tag:
+			return Cursor{}, notVisible(ErrReplaced)
+		case e == nil:
+			return at, nil
+		default:
+			return e.At, nil
+		}
 	}
-	switch e := one.entry; {
-	case one.replaced, e != nil && tag != 0 && e.Tag != tag:
-		return Cursor{}, ErrReplaced
-	case e == nil:
-		return Cursor{}, ErrNotHeld
-	default:
-		return e.At, nil
+}
+
+func notVisible(err error) error {
+	if errors.Is(err, ErrClosed) {
+		return err
 	}
+	return fmt.Errorf("%w: %w", ErrNotVisible, err)
 }
 
 // newWaiterLocked returns a waiter for a sequence, which is ready at once if readers see it.

@@ -12,12 +12,16 @@ import (
 	"time"
 )
 
-// waitFor calls Wait beside the test.
+// waitFor calls Wait beside the test, for an entry that is known by its tag.
 func waitFor(w *Window, ctx context.Context, seq uint64, tag uint32) <-chan waitResult {
+	return waitAt(w, ctx, Cursor{Epoch: 7, Seq: seq}, tag)
+}
+
+func waitAt(w *Window, ctx context.Context, position Cursor, tag uint32) <-chan waitResult {
 	result := make(chan waitResult, 1)
 	generation := w.Generation()
 	go func() {
-		at, err := w.Wait(ctx, generation, seq, tag)
+		at, err := w.Wait(ctx, generation, position, tag)
 		result <- waitResult{at, err}
 	}()
 	synctest.Wait()
@@ -70,8 +74,39 @@ func TestWindowWaitNoticesThatTheEntryIsAnother(t *testing.T) {
 		replaced, before := waitFor(w, t.Context(), 2, 2), w.Generation()
 		w.Reset(Cursor{Epoch: 8}, WindowBounds{Bytes: 1 << 20})
 		(<-replaced).want(t, "reset during the call", Cursor{}, ErrReplaced)
-		if _, err := w.Wait(t.Context(), before, 1, 1); !errors.Is(err, ErrReplaced) {
+		if _, err := w.Wait(t.Context(), before, Cursor{Epoch: 7, Seq: 1}, 1); !errors.Is(err, ErrReplaced) || !errors.Is(err, ErrNotVisible) {
 			t.Errorf("reset before the call: %v", err)
+		}
+	})
+}
+
+func TestWindowWaitFindsTheEntryInAnotherEpoch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTestWindow(t, WindowConfig{}, WindowBounds{})
+		addEntries(w, "all", 1)
+		in := func(epoch uint32, seq uint64) *WindowEntry {
+			e := testEntry(seq, "all")
+			e.At.Epoch = epoch
+			return e
+		}
+		before := w.Generation()
+		kept, other, gone := waitAt(w, t.Context(), testCursor(3), 0), waitAt(w, t.Context(), Cursor{Epoch: 7, Seq: 4, Check: 9}, 0), waitAt(w, t.Context(), testCursor(2), 0)
+		w.Reset(Cursor{Epoch: 8, Seq: 2}, WindowBounds{Bytes: 1 << 20})
+		synctest.Wait()
+		if len(kept)+len(other) > 0 {
+			t.Error("it did not wait for the entries of the other epoch")
+		}
+		(<-gone).want(t, "not in memory after a reset", Cursor{}, ErrReplaced)
+		w.Add(in(8, 3))
+		w.Add(in(8, 4))
+		(<-kept).want(t, "kept", in(8, 3).At, nil)
+		(<-other).want(t, "another entry", Cursor{}, ErrReplaced)
+		if at, err := w.Wait(t.Context(), before, testCursor(3), 0); err != nil || at != in(8, 3).At {
+			t.Errorf("kept, and reset before the call: %+v, %v", at, err)
+		}
+		if _, err := w.Wait(t.Context(), before, testCursor(1), 0); !errors.Is(err, ErrReplaced) {
+			t.Errorf("not in memory, and reset before the call: %v", err)
 		}
 	})
 }
@@ -83,10 +118,11 @@ func TestWindowWaitForAnEntryThatIsNotHeld(t *testing.T) {
 		missing, skipped := waitFor(w, t.Context(), 3, 3), waitFor(w, t.Context(), 6, 6)
 		addEntries(w, "all", 1, 2, 4)
 		w.GiveUpHole(w.Hole())
-		(<-missing).want(t, "in a hole given up", Cursor{}, ErrNotHeld)
-		(<-waitFor(w, t.Context(), 1, 1)).want(t, "evicted", Cursor{}, ErrNotHeld)
+		(<-missing).want(t, "in a hole given up", Cursor{Epoch: 7, Seq: 3}, nil)
+		(<-waitFor(w, t.Context(), 1, 1)).want(t, "evicted", Cursor{Epoch: 7, Seq: 1}, nil)
 		w.SkipTo(4, 7)
-		(<-skipped).want(t, "skipped", Cursor{}, ErrNotHeld)
+		(<-skipped).want(t, "skipped", Cursor{Epoch: 7, Seq: 6}, nil)
+		(<-waitAt(w, t.Context(), testCursor(1), 0)).want(t, "evicted, with its check", testCursor(1), nil)
 	})
 }
 
@@ -286,7 +322,7 @@ func TestWindowUnderConcurrentUse(t *testing.T) {
 		running.Go(func() {
 			for range 200 {
 				seq := 1 + rand.Uint64N(count)
-				if at, err := w.Wait(t.Context(), w.Generation(), seq, uint32(seq)); err != nil && seq%100 != 50 || err == nil && at.Seq != seq {
+				if at, err := w.Wait(t.Context(), w.Generation(), Cursor{Epoch: 7, Seq: seq}, uint32(seq)); err != nil || at.Seq != seq || (at.Check == 0) != (seq%100 == 50) {
 					t.Errorf("waiting for %d: %+v, %v", seq, at, err)
 				}
 			}

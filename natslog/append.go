@@ -36,14 +36,15 @@ const (
 //	defer cancel()
 //
 // With a short deadline, appends fail during an election. The error is [eventlog.ErrUnavailable] or
-// [eventlog.ErrNotVisible], and wraps [context.DeadlineExceeded]. After eventlog.ErrNotVisible the event is stored
-// and may still be delivered. After eventlog.ErrUnavailable it is not known whether the event was stored:
-// the caller answers with 503, or appends again and accepts a repeat. With a DedupKey there is no
-// repeat.
+// [eventlog.ErrNotVisible], and wraps [context.DeadlineExceeded]. After ErrNotVisible the event is
+// stored and may still be delivered. After ErrUnavailable it is not known whether the event was
+// stored: the caller answers with 503, or appends again and accepts a repeat. With a DedupKey there
+// is no repeat.
 //
-// Errors: [eventlog.ErrUnavailable], [eventlog.ErrNotVisible], [eventlog.ErrClosed], that of a ctx that was cancelled; the
-// broker's. After one of these, appending again may cause a repeat if the record has no DedupKey.
-// After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge] nothing was stored.
+// Errors: [eventlog.ErrUnavailable]; [eventlog.ErrNotVisible]; [eventlog.ErrClosed]; that of a ctx
+// that was cancelled; the broker's. After one of these, appending again may cause a repeat if the
+// record has no DedupKey. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge] nothing was
+// stored.
 func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if l.closed() {
 		return eventlog.Cursor{}, eventlog.ErrClosed
@@ -63,16 +64,11 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	if err != nil {
 		return eventlog.Cursor{}, err
 	}
-	switch at, err := l.window.Wait(ctx, generation, ack.Sequence, tagOf(id)); {
-	case err == nil:
-		return at, nil
-	case errors.Is(err, eventlog.ErrNotHeld):
-		return l.position(ctx, epoch, ack.Sequence)
-	case errors.Is(err, eventlog.ErrClosed):
-		return eventlog.Cursor{}, eventlog.ErrClosed
-	default:
-		return eventlog.Cursor{}, fmt.Errorf("%w: %w", eventlog.ErrNotVisible, err)
+	at, err := l.window.Wait(ctx, generation, eventlog.Cursor{Epoch: epoch, Seq: ack.Sequence}, tagOf(id))
+	if err == nil && at.Check == 0 { // it is not in memory
+		return l.position(ctx, at)
 	}
+	return at, err
 }
 
 // messageID returns the id by which the broker recognises a record that it has stored. Records of
@@ -87,12 +83,12 @@ func messageID(r *eventlog.Record) string {
 }
 
 // position returns the position of an event that is visible and not in memory.
-func (l *Log) position(ctx context.Context, epoch uint32, seq uint64) (eventlog.Cursor, error) {
-	switch e, err := l.broker.get(ctx, epoch, getRequest{Seq: seq}); {
+func (l *Log) position(ctx context.Context, at eventlog.Cursor) (eventlog.Cursor, error) {
+	switch e, err := l.broker.get(ctx, at.Epoch, getRequest{Seq: at.Seq}); {
 	case err == nil:
 		return e.At, nil
 	case errors.Is(err, errNoMessage): // it has left the stream; a reader before it has a gap
-		return eventlog.Cursor{Epoch: epoch, Seq: seq}, nil
+		return at, nil
 	default:
 		return eventlog.Cursor{}, fmt.Errorf("%w: %w", eventlog.ErrNotVisible, err)
 	}

@@ -18,7 +18,8 @@ import (
 //
 // Concurrency: all methods may be called from several goroutines.
 //
-// Errors: [eventlog.ErrUnavailable] while the node is partitioned from the stream, [eventlog.ErrClosed] after Close.
+// Errors: [eventlog.ErrUnavailable] while the node is partitioned from the stream,
+// [eventlog.ErrClosed] after Close.
 type Log struct {
 	cfg    Config // defaults filled in
 	js     jetstream.JetStream
@@ -57,8 +58,8 @@ const contactTimeout = 2 * time.Second
 // the log forces a reconnect. After the connection was closed, the log remains unavailable.
 //
 // Errors: an invalid configuration; a stream on which the log could not keep its promises, with
-// the name of the field; the broker's; [eventlog.ErrUnavailable] when ctx ends, with what the broker's
-// permissions refused, or else the last failure.
+// the name of the field; the broker's; [eventlog.ErrUnavailable] when ctx ends, with what the
+// broker's permissions refused, or else the last failure.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err

@@ -17,7 +17,8 @@ import (
 
 // Post implements [eventlog.SharedLog].
 //
-// Errors: [eventlog.ErrUnavailable] without a connection, [eventlog.ErrClosed], and one for an invalid name.
+// Errors: [eventlog.ErrUnavailable] without a connection; [eventlog.ErrClosed]; and one for an
+// invalid name.
 func (l *Log) Post(to string, message []byte) error {
 	switch {
 	case to != "" && !nodeName.MatchString(to): // it may be from another node's message

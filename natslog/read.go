@@ -24,8 +24,8 @@ func (l *Log) Head(ctx context.Context) (eventlog.Cursor, error) {
 // one for each event and each key. Read returns after about 4 s at most. With
 // [eventlog.Query.NoWait] it sends no request.
 //
-// Errors: [eventlog.ErrUnavailable] if the broker does not answer; [eventlog.ErrWouldWait] with NoWait;
-// [eventlog.ErrClosed].
+// Errors: [eventlog.ErrUnavailable] if the broker does not answer; [eventlog.ErrWouldWait] with
+// NoWait; [eventlog.ErrClosed].
 func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry) (eventlog.Page, error) {
 	return l.window.Read(ctx, q, dst)
 }

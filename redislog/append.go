@@ -52,8 +52,8 @@ const (
 // stored once, however often it has to be sent.
 //
 // Errors: [eventlog.ErrUnavailable], after which it is not known whether the event was stored;
-// [eventlog.ErrNotVisible]; [eventlog.ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge]
-// nothing was stored.
+// [eventlog.ErrNotVisible]; [eventlog.ErrClosed]. After [eventlog.ErrInvalidRecord] and
+// [eventlog.ErrTooLarge] nothing was stored.
 func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if err := l.cfg.check(r); err != nil {
 		return eventlog.Cursor{}, err
@@ -80,26 +80,7 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	case <-ctx.Done():
 		return eventlog.Cursor{}, p.failure(ctx.Err())
 	}
-	return l.awaitEntry(ctx, generation, p.at)
-}
-
-// awaitEntry waits until Read sees an entry that Redis has.
-func (l *Log) awaitEntry(ctx context.Context, generation uint64, at eventlog.Cursor) (eventlog.Cursor, error) {
-	for {
-		visible, err := l.window.Wait(ctx, generation, at.Seq, at.Check)
-		switch now := l.window.Generation(); {
-		case err == nil:
-			return visible, nil
-		case errors.Is(err, eventlog.ErrNotHeld): // for example, a repeat that has left the memory
-			return at, nil
-		case errors.Is(err, eventlog.ErrReplaced) && now != generation:
-			generation = now // the entry may be of the log that the window has now
-		case errors.Is(err, eventlog.ErrClosed):
-			return eventlog.Cursor{}, eventlog.ErrClosed
-		default:
-			return eventlog.Cursor{}, fmt.Errorf("%w: %w", eventlog.ErrNotVisible, err)
-		}
-	}
+	return l.window.Wait(ctx, generation, p.at, 0)
 }
 
 // appender stores records, all that wait in one batch. While a batch is on its way, the next records

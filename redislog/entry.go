@@ -116,7 +116,7 @@ func (l *Log) parseEntry(events []storedEvent, epoch uint32, answer any) ([]stor
 	}
 	frames := []byte(text)
 	for i := range count {
-		e := &eventlog.WindowEntry{Time: time.UnixMilli(int64(at)), Tag: last.Check}
+		e := &eventlog.WindowEntry{Time: time.UnixMilli(int64(at))}
 		e.At = eventlog.Cursor{Epoch: epoch, Seq: last.Seq - count + 1 + i, Check: last.Check}
 		var r eventlog.Record
 		r, frames, err = cutEvent(frames)

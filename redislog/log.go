@@ -63,8 +63,8 @@ const (
 // Open returns when this node has read the recent events. The end of ctx ends it; without a deadline
 // it takes 30 s at most. Open does not wait for a Redis that is down: it returns an error.
 //
-// Errors: [eventlog.ErrUnavailable]; one that names a setting that is wrong; one for a Redis before 6.2, or
-// with a maxmemory-policy that may evict the log.
+// Errors: [eventlog.ErrUnavailable]; one that names a setting that is wrong; one for a Redis before
+// 6.2, or with a maxmemory-policy that may evict the log.
 func Open(ctx context.Context, client redis.UniversalClient, cfg Config) (_ *Log, err error) {
 	if err := cfg.resolve(); err != nil {
 		return nil, err

@@ -118,8 +118,8 @@ func (l *Log) unsubscribe() {
 
 // Post implements [eventlog.SharedLog].
 //
-// Errors: [eventlog.ErrUnavailable] without contact, or if too many messages wait to be sent; [eventlog.ErrClosed]; and
-// one for an invalid name or a message that is too large.
+// Errors: [eventlog.ErrUnavailable] without contact, or if too many messages wait to be sent;
+// [eventlog.ErrClosed]; and one for an invalid name or a message that is too large.
 func (l *Log) Post(to string, body []byte) error {
 	switch {
 	case to != "" && !nodeName.MatchString(to): // it may be from another node's message

@@ -51,9 +51,6 @@ func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cu
 // pageTime is after when a page that holds an entry counts as full.
 const pageTime = time.Second
 
-// errReplaced: the tail resets the window when it looks at the state of the log.
-var errReplaced = errors.New("the log is another one, or was rolled back")
-
 // olderReader reads one page.
 type olderReader struct {
 	*Log
@@ -113,7 +110,7 @@ func (r *olderReader) afterPosition(ctx context.Context) (uint64, error) {
 	}
 	now, err := r.askState(ctx, r.client, change{})
 	if err == nil && now.last.Epoch != r.head.Epoch {
-		err = errReplaced
+		err = eventlog.ErrReplaced // the tail resets the window when it looks at the state of the log
 	}
 	return now.base + 1, err
 }
@@ -203,10 +200,8 @@ func (r *olderReader) awaitVisible(ctx context.Context, seq uint64) error {
 	if seq <= r.head.Seq {
 		return nil
 	}
-	if _, err := r.window.Wait(ctx, r.generation, seq, 0); !errors.Is(err, eventlog.ErrNotHeld) {
-		return err
-	}
-	return nil
+	_, err := r.window.Wait(ctx, r.generation, eventlog.Cursor{Epoch: r.head.Epoch, Seq: seq}, 0)
+	return err
 }
 
 // older reads parts of the log that are older than the window, and holds the last ones: many clients

@@ -2,7 +2,6 @@ package sqllog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/ginsse/ginsse/eventlog"
@@ -28,8 +27,8 @@ const (
 // wait. If ctx has no deadline, [Config.AppendTimeout] is one.
 //
 // Errors: [eventlog.ErrUnavailable], after which it is not known whether the event was stored;
-// [eventlog.ErrNotVisible]; [eventlog.ErrClosed]. After [eventlog.ErrInvalidRecord] and [eventlog.ErrTooLarge]
-// nothing was stored.
+// [eventlog.ErrNotVisible]; [eventlog.ErrClosed]. After [eventlog.ErrInvalidRecord] and
+// [eventlog.ErrTooLarge] nothing was stored.
 func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
 	if err := l.cfg.check(r); err != nil {
 		return eventlog.Cursor{}, err
@@ -55,16 +54,7 @@ func (l *Log) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, e
 	case <-ctx.Done():
 		return eventlog.Cursor{}, fmt.Errorf("%w: appending to the database: %w", eventlog.ErrUnavailable, ctx.Err())
 	}
-	switch at, err := l.window.Wait(ctx, generation, p.seq, p.check); {
-	case err == nil:
-		return at, nil
-	case errors.Is(err, eventlog.ErrNotHeld): // for example, of a repeat that has left the memory
-		return eventlog.Cursor{Epoch: epoch, Seq: p.seq, Check: p.check}, nil
-	case errors.Is(err, eventlog.ErrClosed):
-		return eventlog.Cursor{}, eventlog.ErrClosed
-	default:
-		return eventlog.Cursor{}, fmt.Errorf("%w: %w", eventlog.ErrNotVisible, err)
-	}
+	return l.window.Wait(ctx, generation, eventlog.Cursor{Epoch: epoch, Seq: p.seq, Check: p.check}, 0)
 }
 
 // appender stores records, all that wait in one transaction. While a transaction is committed, the

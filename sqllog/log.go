@@ -16,7 +16,8 @@ import (
 //
 // Concurrency: all methods may be called from several goroutines.
 //
-// Errors: [eventlog.ErrUnavailable] while the database does not answer, [eventlog.ErrClosed] after Close.
+// Errors: [eventlog.ErrUnavailable] while the database does not answer, [eventlog.ErrClosed] after
+// Close.
 type Log struct {
 	cfg     Config // defaults filled in
 	db      *sql.DB

@@ -54,8 +54,8 @@ var nodeName = regexp.MustCompile(`^[A-Za-z0-9]{1,32}$`)
 
 // Post implements [eventlog.SharedLog].
 //
-// Errors: [eventlog.ErrUnavailable] without contact, or if too many messages wait to be stored; [eventlog.ErrClosed];
-// and one for an invalid name or a message that is too large.
+// Errors: [eventlog.ErrUnavailable] without contact, or if too many messages wait to be stored;
+// [eventlog.ErrClosed]; and one for an invalid name or a message that is too large.
 func (l *Log) Post(to string, body []byte) error {
 	switch {
 	case to != "" && !nodeName.MatchString(to): // it may be from another node's message

@@ -43,9 +43,6 @@ func (s store) ReadOlder(ctx context.Context, q eventlog.Query, head eventlog.Cu
 	return page, nil
 }
 
-// errReplaced: the tail resets the window with its next poll.
-var errReplaced = errors.New("the database is another one, or was rolled back")
-
 // verify returns why entries after a position may be missing. For the position before the first
 // entry, it looks for the first entry. With latest, no entry that is gone matters.
 func (s store) verify(ctx context.Context, db queries, at, head eventlog.Cursor, latest bool) (eventlog.GapReason, error) {
@@ -54,7 +51,7 @@ func (s store) verify(ctx context.Context, db queries, at, head eventlog.Cursor,
 	case err != nil:
 		return "", err
 	case now.epoch != at.Epoch || now.last < head.Seq:
-		return "", errReplaced
+		return "", eventlog.ErrReplaced // the tail resets the window with its next poll
 	case !latest && (!now.check.Valid ||
 		time.Since(time.UnixMicro(now.at.V)) >= s.cfg.MaxAge ||
 		now.newest.V-now.total.V > s.cfg.MaxBytes):

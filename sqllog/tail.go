@@ -231,7 +231,6 @@ func (l *Log) entry(at eventlog.Cursor, stored int64, r eventlog.Record) *eventl
 	e := &eventlog.WindowEntry{
 		Entry: eventlog.Entry{At: at, Subject: r.Subject},
 		Time:  time.UnixMicro(stored),
-		Tag:   at.Check,
 	}
 	if len(r.Frame) == 0 && r.Key != "" {
 		return e // what it has replaced has gone too, or goes when this node reads the newer row
