@@ -15,8 +15,8 @@ type waiter struct {
 }
 
 // Wait returns the position of an entry that an Append has stored, when Read sees it. The generation
-// is from before the record was stored. at is the position in the store. If the entry is not in memory
-// any more, Wait returns at.
+// is from before the record was stored, and at is its position in the store. If the entry is not in
+// memory any more, Wait returns at.
 //
 // at.Check, or the tag, tells the entry from another one that has its sequence later. Both may be 0. If
 // the window is reset meanwhile and at.Check is not 0, Wait looks for the entry in what the window has
