@@ -53,7 +53,7 @@ var (
 	clauseShared         = clause{ownership, "Entries and their blocks are shared by all readers: neither the log nor a reader ever changes them."}
 	clauseDst            = clause{ownership, "The log keeps no reference to dst."}
 
-	clauseAppend   = clause{"Log.Append", "Errors: [ErrTooLarge], [ErrInvalidRecord], or the log's own."}
+	clauseAppend   = clause{"Log.Append", "Errors: [ErrTooLarge], [ErrInvalidRecord], [ErrUnavailable], [ErrNotVisible], [ErrClosed], or the log's own."}
 	clauseHead     = clause{"Log.Head", "Head returns a position at or after every entry whose Append had returned, on any node, when Head was called."}
 	clauseHeadRead = clause{"Log.Head", "Read sees every entry up to that position."}
 	clauseRead     = clause{"Log.Read", "Read appends to dst the entries that q asks for, in order, and returns them with the position that they reach."}
