@@ -138,8 +138,9 @@ type Written struct {
 
 // Delivered says that a stream has written an event with a trace.
 type Delivered struct {
-	ID    string // of the event; "" for a transient one
-	Trace string // see Observer.Sending
+	Kind  eventlog.Kind // of whom the event is for
+	ID    string        // of the event; "" for a transient one
+	Trace string        // see Observer.Sending
 	Delay time.Duration
 }
 
@@ -400,7 +401,8 @@ func (s *Stream) hasWritten(t *turn) {
 // delivered tells of an event with a trace.
 func (o *Observer) delivered(s *Stream, e *eventlog.Entry, id string, now int64) {
 	if a := e.Attributes; a != nil && isTrace(a.Trace) && a.Trace != "" {
-		o.Delivered(s, Delivered{id, a.Trace, delay(e.Stored, now)})
+		kind, _, _ := eventlog.SplitSubject(e.Subject)
+		o.Delivered(s, Delivered{kind, id, a.Trace, delay(e.Stored, now)})
 	}
 }
 

@@ -96,7 +96,7 @@ func (o *observed) observer() *ginsse.Observer {
 			o.delay = max(o.delay, w.Delay)
 		},
 		Delivered: func(s *ginsse.Stream, d ginsse.Delivered) {
-			o.add("delivered %s %q %v %v", s.UserID(), d.Trace, d.ID != "", d.Delay > 0)
+			o.add("delivered %s %s %q %v %v", d.Kind, s.UserID(), d.Trace, d.ID != "", d.Delay > 0)
 		},
 	}
 }
@@ -119,7 +119,7 @@ func TestObserverIsToldWhatHappens(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice.NextOf("a")
-	first.await(t, 1, `delivered alice "trace of a" true true`)
+	first.await(t, 1, `delivered user alice "trace of a" true true`)
 	first.await(t, 1, "sending user 1 a")
 	first.await(t, 1, "sent user a true")
 	first.await(t, 1, "appended user transient=false true")
@@ -127,7 +127,7 @@ func TestObserverIsToldWhatHappens(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice.NextOf("b")
-	first.await(t, 1, `delivered alice "trace of b" false true`)
+	first.await(t, 1, `delivered all alice "trace of b" false true`)
 	first.await(t, 1, "appended all transient=true true")
 	if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Type: "no\nline"}); err == nil {
 		t.Fatal("an invalid event was sent")
