@@ -37,6 +37,28 @@ func appendIsVisible(t *testing.T, s Suite) {
 	}
 }
 
+// attributesArrive appends a frame with attributes, which a log carries as it is.
+func attributesArrive(t *testing.T, s Suite) {
+	log := s.New(t, Bounds{})
+	r := newReader(t, log, alice)
+	attributes := eventlog.Attributes{Except: "stream", Expires: 1 << 50, Seen: 7, Trace: "00-a-b-01 x=y"}
+	if _, err := log.Append(t.Context(), eventlog.Record{Subject: alice, Frame: append(attributes.Append(nil), frame(1)...)}); err != nil {
+		t.Fatal(err)
+	}
+	add(t, log, alice, 2)
+	found := r.all(t)
+	want(t, found, 1, 2)
+	if len(found) != 2 {
+		return
+	}
+	if a := found[0].Attributes; a == nil || *a != attributes {
+		breaksf(t, clauseAttributes, "appended the attributes %+v, found %+v", attributes, a)
+	}
+	if a := found[1].Attributes; a != nil {
+		breaksf(t, clauseAttributes, "an entry without attributes has %+v", a)
+	}
+}
+
 // frameBelongsToTheCaller overwrites frames after Append has returned, with an error or without.
 // After an error, only the log knows whether the entry was stored.
 func frameBelongsToTheCaller(t *testing.T, s Suite) {

@@ -50,6 +50,7 @@ var (
 	clauseSamePage       = clause{timing, "A page that needs no store is the same with and without NoWait."}
 	clauseNoWaitHead     = clause{timing, "At the head of what the log sees, no page needs a store."}
 	clauseFrame          = clause{ownership, "The caller may reuse a record's frame after Append has returned, whatever it returned."}
+	clauseAttributes     = clause{"Entry.Attributes", "Attributes are those of the frame; nil for none."}
 	clauseShared         = clause{ownership, "Entries and their blocks are shared by all readers: neither the log nor a reader ever changes them."}
 	clauseDst            = clause{ownership, "The log keeps no reference to dst."}
 

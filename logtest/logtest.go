@@ -102,6 +102,7 @@ type conformance struct {
 func (s Suite) cases() []conformance {
 	list := []conformance{
 		{"append_is_visible_when_it_returns", clauseVisible, appendIsVisible},
+		{"attributes_arrive", clauseAttributes, attributesArrive},
 		{"frame_belongs_to_the_caller_after_append", clauseFrame, frameBelongsToTheCaller},
 		{"invalid_record_is_stored_or_refused", clauseAppend, invalidRecord},
 		{"head_is_at_or_after_each_entry", clauseHead, headIsAtOrAfterEachEntry},

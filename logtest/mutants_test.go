@@ -111,6 +111,7 @@ func logMutants() []wrongLog {
 		count, age, byBytes, ofAny      = "trimming_by_count_is_a_gap", "trimming_by_age_is_a_gap", "trimming_by_bytes_is_a_gap", "trimming_of_any_subject_is_a_gap"
 	)
 	return []wrongLog{
+		{"attributes_are_dropped", "attributes_arrive", memorySuite(dropsAttributes)},
 		{"invalid_subject_has_another_error", refused, memorySuite(refusesWithItsOwnError)},
 		{"invalid_frame_is_refused_and_stored", refused, memorySuite(refusesAndStores)},
 		{"head_of_empty_log_is_zero", heads, memorySuite(headOfEmptyLogIsZero)},

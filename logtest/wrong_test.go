@@ -72,6 +72,16 @@ func refusesAndStores(log eventlog.Log) eventlog.Log {
 	}}
 }
 
+// dropsAttributes stores frames without their line of attributes.
+func dropsAttributes(log eventlog.Log) eventlog.Log {
+	return &wrong{Log: log, append: func(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
+		if line, rest, ok := bytes.Cut(r.Frame, []byte("\n")); ok && bytes.HasPrefix(line, []byte(":{")) {
+			r.Frame = rest
+		}
+		return log.Append(ctx, r)
+	}}
+}
+
 func headOfEmptyLogIsZero(log eventlog.Log) eventlog.Log {
 	return &wrong{Log: log, head: func(ctx context.Context) (eventlog.Cursor, error) {
 		at, err := log.Head(ctx)

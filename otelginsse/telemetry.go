@@ -1,11 +1,12 @@
 package otelginsse
 
 import (
-	"github.com/ginsse/ginsse"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.39.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/ginsse/ginsse"
 )
 
 // Config holds the settings of a [Telemetry]. Zero means default.
