@@ -4,5 +4,5 @@
 //
 // README.md lists middleware of vendors and how a stream behaves behind each; vendors_test.go
 // checks that list. The comment in model_test.go describes the model; the other model files hold
-// its parts.
+// its parts. tracing_test.go follows a trace of otelginsse through a database of sqllog.
 package compat

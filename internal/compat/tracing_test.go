@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -111,8 +112,8 @@ func TestTraceLeadsThroughADatabase(t *testing.T) {
 			t.Errorf("%s: the delivery took %v", path, took)
 		}
 	}
-	if stats := registry2.Stats(); stats.Streams != 1 {
-		t.Errorf("node 2 has %d streams", stats.Streams)
+	if stats := registry2.Stats(); stats.Compact != 1 && runtime.GOOS == "linux" {
+		t.Errorf("node 2 has %d compact streams", stats.Compact)
 	}
 }
 
