@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -169,6 +170,32 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		}
 	}
 	checkDocumented(t, values)
+}
+
+// TestLagIsThatOfTheSlowestStream has one client take nothing.
+func TestLagIsThatOfTheSlowestStream(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "node", nil, tracetest.NewInMemoryExporter(), otelginsse.Config{}, nil)
+	n.open(t, "alice", "")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.server.URL+"/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Test-User", "bob")
+	response, err := n.server.Client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	const events, perTurn = 2000, 512
+	for range events {
+		if _, err := n.registry.SendTo(t.Context(), "bob", hello); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lag := collect(t, n.metrics)["ginsse.stream.lag.max{}"]; lag < events-2*perTurn || lag > events {
+		t.Errorf("%d events were sent, and the lag is %d", events, lag)
+	}
 }
 
 // checkDocumented compares the names of metrics with the tables of the documents.
