@@ -52,8 +52,8 @@ var (
 	// got 500.
 	ErrInvalidPresence = errors.New("ginsse: invalid value of WithPresence")
 
-	// ErrIncomplete is returned by [Registry.ListStreams] and [Registry.CountStreams], together
-	// with what there is, when not all nodes have answered. The text says how many have not.
+	// ErrIncomplete is returned by [Registry.ListStreams], [Registry.CountStreams] and
+	// [Registry.AskNodes], together with what there is, when not all nodes have answered. The text says how many have not.
 	ErrIncomplete = errors.New("ginsse: nodes have not answered")
 
 	// ErrTooManyStreams is returned by [Registry.Serve] when there is no room for the

@@ -2,6 +2,7 @@ package ginsse
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"time"
@@ -55,6 +56,10 @@ type Observer struct {
 	// serves it again. It is called for logs that have a method Ready() error, which the registry
 	// asks once a second. It is called on a goroutine of its own.
 	LogReady func(err error)
+
+	// Answer is called when this node, or another, calls [Registry.AskNodes]. It returns JSON of at
+	// most 48 KiB, or nil if the question is not for this observer. The first that answers counts.
+	Answer func(question string) json.RawMessage
 }
 
 // Opening says how a stream opened.
@@ -183,6 +188,7 @@ func joinObservers(observers []*Observer) (all Observer) {
 		all.Written = join2(all.Written, o.Written)
 		all.Delivered = join2(all.Delivered, o.Delivered)
 		all.LogReady = join1(all.LogReady, o.LogReady)
+		all.Answer = joinAnswer(all.Answer, o.Answer)
 	}
 	return all
 }
@@ -222,6 +228,21 @@ func joinSending(f, g func(context.Context, Sending) (context.Context, string)) 
 			first = second
 		}
 		return ctx, first
+	}
+}
+
+func joinAnswer(f, g func(string) json.RawMessage) func(string) json.RawMessage {
+	switch {
+	case f == nil:
+		return g
+	case g == nil:
+		return f
+	}
+	return func(question string) json.RawMessage {
+		if data := f(question); data != nil {
+			return data
+		}
+		return g(question)
 	}
 }
 

@@ -11,6 +11,9 @@ type Stats struct {
 	Opened  uint64 `json:"opened"`  // streams opened since the start
 	Gaps    uint64 `json:"gaps"`    // sse.gap events sent since the start
 	Slow    uint64 `json:"slow"`    // streams ended because their client took nothing, since the start
+	// Head is the number of the newest entry of the log that this node knows. Nodes whose number is
+	// smaller are behind.
+	Head uint64 `json:"head"`
 
 	Cluster ClusterStats `json:"cluster"`
 }
@@ -60,6 +63,7 @@ func (r *Registry) Stats() Stats {
 		Opened:  r.opened.Load(),
 		Gaps:    r.gaps.Load(),
 		Slow:    r.slow.Load(),
+		Head:    r.head.Load(),
 		Cluster: ClusterStats(r.presence.Stats()),
 	}
 }

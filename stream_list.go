@@ -22,6 +22,8 @@ type StreamFilter struct {
 	UserID string // only streams of this user; "" for all users
 	Topic  string // only streams that read this topic; "" for all
 	Limit  int    // most streams, those that opened last. Default 1,000; at most 10,000
+	// Slowest chooses those with the largest lag instead, and returns them first.
+	Slowest bool
 }
 
 // StreamInfo describes a stream of any node.
@@ -31,6 +33,9 @@ type StreamInfo struct {
 	Node   string    `json:"node"`   // a random name, which a node has until it ends
 	Opened time.Time `json:"opened"` // by the clock of the node
 	Topics []string  `json:"topics,omitempty"`
+	// Compact is whether the registry's writers write it: see [StreamConfig.Compact].
+	Compact bool `json:"compact,omitempty"`
+	StreamStats
 }
 
 const (
@@ -40,7 +45,7 @@ const (
 	answerTimeout = 2 * time.Second
 )
 
-// ListStreams returns the live streams of all nodes that match a filter, the newest first. It is for
+// ListStreams returns the live streams of all nodes that match a filter, the newest or slowest first. It is for
 // a page of an administrator: each call asks all nodes.
 //
 // It waits for the answers of all nodes that this node knows of, for 2 s, or until ctx ends. If some
@@ -52,9 +57,9 @@ func (r *Registry) ListStreams(ctx context.Context, filter StreamFilter) ([]Stre
 		filter.Limit = defaultListLimit
 	}
 	filter.Limit = min(filter.Limit, maxListLimit)
-	q := question{UserID: filter.UserID, Topic: filter.Topic, Limit: filter.Limit}
-	streams, _, err := r.ask(ctx, q)
-	return streams, err
+	q := question{UserID: filter.UserID, Topic: filter.Topic, Limit: filter.Limit, Slowest: filter.Slowest}
+	all, err := r.ask(ctx, q)
+	return all.streams, err
 }
 
 // CountStreams returns how many live streams read a topic, on all nodes. A user with two tabs counts
@@ -65,26 +70,30 @@ func (r *Registry) CountStreams(ctx context.Context, topic string) (int, error) 
 	if err := checkName("topic", topic); err != nil {
 		return 0, err
 	}
-	_, count, err := r.ask(ctx, question{Topic: topic})
-	return count, err
+	all, err := r.ask(ctx, question{Topic: topic})
+	return all.count, err
 }
 
-// question asks the nodes for their streams. With a limit of 0 it asks for their number alone.
+// question asks the nodes for their streams. With a limit of 0 it asks for their number alone, and with
+// a text for what their observers say.
 type question struct {
-	ID     string `json:"id"`
-	Node   string `json:"node"` // which asks
-	UserID string `json:"user,omitempty"`
-	Topic  string `json:"topic,omitempty"`
-	Limit  int    `json:"limit,omitempty"`
+	ID      string `json:"id"`
+	Node    string `json:"node"` // which asks
+	UserID  string `json:"user,omitempty"`
+	Topic   string `json:"topic,omitempty"`
+	Limit   int    `json:"limit,omitempty"`
+	Slowest bool   `json:"slowest,omitempty"`
+	Text    string `json:"text,omitempty"`
 }
 
 // answer is one part of what a node answers.
 type answer struct {
-	Node    string       `json:"node"`
-	Part    int          `json:"part"` // from 1
-	Parts   int          `json:"parts"`
-	Count   int          `json:"count,omitempty"` // in each part
-	Streams []StreamInfo `json:"streams,omitempty"`
+	Node    string          `json:"node"`
+	Part    int             `json:"part"` // from 1
+	Parts   int             `json:"parts"`
+	Count   int             `json:"count,omitempty"` // in each part
+	Streams []StreamInfo    `json:"streams,omitempty"`
+	Data    json.RawMessage `json:"data,omitempty"` // of an observer
 }
 
 func (q question) check() error {
@@ -96,24 +105,30 @@ func (q question) check() error {
 	if q.Topic != "" {
 		return checkName("topic", q.Topic)
 	}
+	if len(q.Text) > maxQuestionBytes {
+		return fmt.Errorf("ginsse: a question of %d bytes; at most %d", len(q.Text), maxQuestionBytes)
+	}
 	return nil
 }
 
 // ask asks all nodes, this one among them.
-func (r *Registry) ask(ctx context.Context, q question) (streams []StreamInfo, count int, err error) {
+func (r *Registry) ask(ctx context.Context, q question) (*answers, error) {
+	all := &answers{q: q, parts: make(map[string]map[int]bool)}
 	if err := r.maySend(ctx); err != nil {
-		return nil, 0, err
+		return all, err
 	}
 	if err := q.check(); err != nil {
-		return nil, 0, err
+		return all, err
 	}
 	local := r.answerTo(q)
-	all := &answers{limit: q.Limit, streams: local.Streams, count: local.Count, parts: make(map[string]map[int]bool)}
+	all.streams, all.count = local.Streams, local.Count
+	all.data = []NodeAnswer{{Node: r.nodeName(), Data: local.Data}}
+	var err error
 	if r.cluster != nil {
 		err = r.askOthers(ctx, q, all)
 	}
 	all.trim()
-	return all.streams, all.count, err
+	return all, err
 }
 
 // askOthers adds the answers of the other nodes.
@@ -153,9 +168,10 @@ func (r *Registry) askOthers(ctx context.Context, q question, all *answers) erro
 
 // answers gathers the answers to a question.
 type answers struct {
-	limit   int
+	q       question
 	streams []StreamInfo
 	count   int
+	data    []NodeAnswer            // in the order of their coming, that of this node first
 	parts   map[string]map[int]bool // that have come, by node; nil when all have
 }
 
@@ -182,6 +198,7 @@ func (a *answers) add(encoded []byte) {
 		parts = make(map[int]bool)
 		a.parts[part.Node] = parts
 		a.count += min(part.Count, math.MaxInt32)
+		a.data = append(a.data, NodeAnswer{Node: part.Node, Data: part.Data})
 	case parts == nil || parts[part.Part]:
 		return
 	}
@@ -197,7 +214,7 @@ func (a *answers) add(encoded []byte) {
 		s.Node = part.Node
 		a.streams = append(a.streams, s)
 	}
-	if len(a.streams) > 2*a.limit {
+	if len(a.streams) > 2*a.q.Limit {
 		a.trim()
 	}
 }
@@ -205,23 +222,26 @@ func (a *answers) add(encoded []byte) {
 // maxAnswers is the most nodes that may answer.
 const maxAnswers = 1000
 
-// trim keeps the newest streams.
+// trim keeps the newest streams, or the slowest.
 func (a *answers) trim() {
-	newestFirst(a.streams)
-	if len(a.streams) > a.limit {
-		clear(a.streams[a.limit:])
-		a.streams = a.streams[:a.limit]
-	}
-}
-
-func newestFirst(streams []StreamInfo) {
-	slices.SortFunc(streams, func(a, b StreamInfo) int {
-		return cmp.Or(b.Opened.Compare(a.Opened), cmp.Compare(a.ID, b.ID))
+	slices.SortFunc(a.streams, func(s, t StreamInfo) int {
+		if a.q.Slowest && s.Lag != t.Lag {
+			return cmp.Compare(t.Lag, s.Lag)
+		}
+		return cmp.Or(t.Opened.Compare(s.Opened), cmp.Compare(s.ID, t.ID))
 	})
+	if limit := a.q.Limit; len(a.streams) > limit {
+		clear(a.streams[limit:])
+		a.streams = a.streams[:limit]
+	}
 }
 
 // answerTo returns the answer of this node.
 func (r *Registry) answerTo(q question) (a answer) {
+	if q.Text != "" {
+		a.Data = r.askObservers(q.Text)
+		return a
+	}
 	subject := eventlog.SubjectAll
 	switch {
 	case q.UserID != "":
@@ -233,20 +253,52 @@ func (r *Registry) answerTo(q question) (a answer) {
 		a.Count, _ = r.subscribers.count(subject)
 		return a
 	}
-	streams := r.subscribers.streams(subject)
-	slices.SortFunc(streams, func(a, b *Stream) int { return b.opened.Compare(a.opened) })
-	for _, s := range streams {
-		if len(a.Streams) == q.Limit {
-			break
-		}
-		topics := s.Topics()
+	for _, s := range chooseStreams(r.subscribers.streams(subject), q.Limit, q.Slowest) {
+		topics := s.stream.Topics()
 		if q.Topic != "" && !slices.Contains(topics, q.Topic) {
 			continue
 		}
 		slices.Sort(topics)
-		a.Streams = append(a.Streams, StreamInfo{UserID: s.user, ID: s.id, Node: r.nodeName(), Opened: s.opened.Round(0), Topics: topics})
+		a.Streams = append(a.Streams, StreamInfo{
+			UserID: s.stream.user, ID: s.stream.id, Node: r.nodeName(), Opened: s.stream.opened.Round(0), Topics: topics,
+			Compact: s.stream.Compact(), StreamStats: s.stats,
+		})
 	}
 	return a
+}
+
+// listed is a stream and its counts, which change while it is listed.
+type listed struct {
+	stream *Stream
+	stats  StreamStats
+}
+
+// chooseStreams returns the newest of some streams, or the slowest, in order.
+func chooseStreams(streams []*Stream, limit int, slowest bool) []listed {
+	order := func(a, b listed) int {
+		if slowest && a.stats.Lag != b.stats.Lag {
+			return cmp.Compare(b.stats.Lag, a.stats.Lag)
+		}
+		return b.stream.opened.Compare(a.stream.opened)
+	}
+	var list []listed
+	cut := func() {
+		slices.SortFunc(list, order)
+		list = list[:min(limit, len(list))]
+	}
+	var last *listed // what does not come before it is not chosen
+	for _, s := range streams {
+		item := listed{s, s.Stats()}
+		if last != nil && order(item, *last) >= 0 {
+			continue
+		}
+		if list = append(list, item); len(list) >= 2*limit {
+			cut()
+			last = &listed{list[limit-1].stream, list[limit-1].stats}
+		}
+	}
+	cut()
+	return list
 }
 
 // nodeName returns the name of this node; "" if it is the only one.
@@ -274,7 +326,7 @@ const (
 	// stream with 64 topics 16 KiB, so that a message stays below 64 KiB.
 	maxAnswerBytes = 12 << 10
 	// streamInfoBytes is half of what JSON adds to the names of a stream.
-	streamInfoBytes = 100
+	streamInfoBytes = 160
 )
 
 func newQuestions() *questions {
@@ -351,7 +403,7 @@ func (r *Registry) postAnswer(q question) {
 		b.WriteByte('\n')
 		encoder := json.NewEncoder(&b)
 		encoder.SetEscapeHTML(false) // would make some characters six times as long
-		part := answer{Node: r.cluster.node, Part: i + 1, Parts: len(parts), Count: whole.Count, Streams: streams}
+		part := answer{Node: r.cluster.node, Part: i + 1, Parts: len(parts), Count: whole.Count, Streams: streams, Data: whole.Data}
 		if err := encoder.Encode(part); err != nil || r.cluster.Post(q.Node, b.Bytes()) != nil {
 			return
 		}
