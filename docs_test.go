@@ -221,6 +221,7 @@ var docsImports = [][2]string{
 	{"github.com/ginsse/ginsse", "var _ *ginsse.Stream"},
 	{"github.com/ginsse/ginsse/browser", "var _ = browser.Handler"},
 	{"github.com/ginsse/ginsse/client", "var _ *client.Client"},
+	{"github.com/ginsse/ginsse/debug", "var _ *debug.Page"},
 	{"github.com/ginsse/ginsse/redislog", "var _ *redislog.Log"},
 	{"github.com/ginsse/ginsse/sqllog", "var _ *sqllog.Log"},
 	{"github.com/ginsse/ginsse/sqllog/pgxlog", "var _ = pgxlog.Listen"},

@@ -1,0 +1,149 @@
+package debug
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
+)
+
+// recorder keeps what the observer of one node is told.
+//
+// Concurrency: all methods may be called from several goroutines.
+type recorder struct {
+	window  window
+	journal journal
+
+	mu       sync.Mutex // guards the fields below
+	ends     counts     // by reason, since the start
+	refusals counts     // by cause
+	gaps     counts     // by reason
+	resumes  counts     // by outcome
+	logError string     // "" while the log is ready
+	logSince time.Time  // since when that is so; the zero Time if it has never changed
+	failure  string     // the last event that was not sent
+}
+
+// counts are numbers by name.
+type counts map[string]uint64
+
+// An application may have reasons of its own, of any length.
+const (
+	maxNames     = 40
+	maxNameBytes = 64
+)
+
+func (c counts) add(name string, n uint64) {
+	name = clip(name, maxNameBytes)
+	if _, known := c[name]; !known && len(c) >= maxNames {
+		name = "others"
+	}
+	c[name] += n
+}
+
+func newRecorder() *recorder {
+	return &recorder{ends: make(counts), refusals: make(counts), gaps: make(counts), resumes: make(counts)}
+}
+
+func (r *recorder) count(to counts, name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	to.add(name, 1)
+}
+
+func (r *recorder) opened(s *ginsse.Stream, o ginsse.Opening) {
+	r.window.add(countOpened, 1)
+	r.count(r.resumes, string(o.Resume))
+	detail := map[ginsse.Resume]string{
+		ginsse.ResumeNone:   "new",
+		ginsse.ResumeMemory: "resumes, from memory",
+		ginsse.ResumeStore:  "resumes, from the store",
+		ginsse.ResumeGap:    "cannot resume: " + string(o.Gap),
+	}[o.Resume]
+	r.journal.add(entry{Stream: s.ID(), User: s.UserID(), What: "opened", Detail: fmt.Sprintf("%s; took %s", detail, short(o.Took))})
+}
+
+func (r *recorder) refused(refusal ginsse.Refusal) {
+	r.window.add(countRefused, 1)
+	r.count(r.refusals, string(refusal.Cause))
+	r.journal.add(entry{What: "refused", Detail: string(refusal.Cause)})
+}
+
+func (r *recorder) ended(s *ginsse.Stream, e ginsse.Ending) {
+	r.window.add(countEnded, 1)
+	r.count(r.ends, string(e.Reason))
+	detail := fmt.Sprintf("%s; after %s and %d events", string(e.Reason), short(e.Lasted), e.Events)
+	if e.Lag > 10 { // some events are always on their way
+		detail += fmt.Sprintf(", %d behind", e.Lag)
+	}
+	if e.Err != nil {
+		if cause, found := strings.CutPrefix(e.Err.Error(), e.Reason.Error()+": "); found {
+			detail += "; " + cause
+		}
+	}
+	r.journal.add(entry{Stream: s.ID(), User: s.UserID(), What: "ended", Detail: detail})
+}
+
+func (r *recorder) gap(s *ginsse.Stream, reason eventlog.GapReason) {
+	r.window.add(countGaps, 1)
+	r.count(r.gaps, string(reason))
+	r.journal.add(entry{Stream: s.ID(), User: s.UserID(), What: "gap", Detail: string(reason)})
+}
+
+func (r *recorder) commanded(s *ginsse.Stream, command string) {
+	r.journal.add(entry{Stream: s.ID(), User: s.UserID(), What: "command", Detail: command})
+}
+
+func (r *recorder) sent(_ context.Context, s ginsse.Sent) {
+	if s.Err == nil {
+		r.window.add(countSent, 1)
+		return
+	}
+	r.window.add(countFailed, 1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failure = clip(s.Err.Error(), maxDetail)
+}
+
+func (r *recorder) appended(a ginsse.Appended) {
+	if a.Err == nil && !a.Transient {
+		r.window.at(time.Now().Unix()).appends.add(a.Took)
+	}
+}
+
+func (r *recorder) written(_ *ginsse.Stream, w ginsse.Written) {
+	if w.Events == 0 {
+		return
+	}
+	s := r.window.at(time.Now().Unix())
+	s.counts[countDelivered].Add(uint64(w.Events))
+	if w.Delay > 0 {
+		s.delivery.add(w.Delay)
+	}
+}
+
+func (r *recorder) logReady(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.logError, r.logSince = "", time.Now().Round(0)
+	if err != nil {
+		r.logError = clip(err.Error(), maxDetail)
+	}
+}
+
+// short rounds a duration to what a reader wants to know.
+func short(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(100 * time.Microsecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}

@@ -1,0 +1,259 @@
+package debug
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ginsse/ginsse"
+)
+
+// view is what the page shows: all nodes together.
+type view struct {
+	Now      time.Time  `json:"now"`
+	Problems []string   `json:"problems"`
+	Nodes    []nodeView `json:"nodes"` // that of this page first
+
+	Streams int    `json:"streams"`
+	Compact int    `json:"compact"`
+	Users   int    `json:"users"`
+	Runs    int    `json:"runs"`
+	Head    uint64 `json:"head"`
+	Lag     lag    `json:"lag"`
+
+	Delivery quantiles `json:"delivery"`
+	Appends  quantiles `json:"appends"`
+	Series   series    `json:"series"`
+
+	Ends     []named `json:"ends"` // since the start of each node, the most frequent first
+	Refusals []named `json:"refusals"`
+	Gaps     []named `json:"gaps"`
+	Resumes  []named `json:"resumes"`
+
+	Rows    []row   `json:"rows"`
+	Entries []entry `json:"entries"` // the newest first
+}
+
+type nodeView struct {
+	Node     string    `json:"node"`
+	Name     string    `json:"name"`
+	Started  time.Time `json:"started"`
+	Streams  int       `json:"streams"`
+	Users    int       `json:"users"`
+	Opened   uint64    `json:"opened"`
+	Head     uint64    `json:"head"`
+	Slowest  int64     `json:"slowest"`
+	LogError string    `json:"log_error,omitempty"`
+	LogSince time.Time `json:"log_since,omitzero"`
+}
+
+// quantiles are of the last minute, in microseconds.
+type quantiles struct {
+	Count uint64 `json:"count"`
+	P50   int64  `json:"p50"`
+	P99   int64  `json:"p99"`
+}
+
+type named struct {
+	Name  string `json:"name"`
+	Count uint64 `json:"count"`
+}
+
+// row is a stream.
+type row struct {
+	ginsse.StreamInfo
+
+	Node string `json:"node"` // its name
+	More int    `json:"more"` // topics that are left out
+}
+
+const (
+	maxNodeRows  = 200
+	maxRowTopics = 8
+	// headSlack is how far the head of a node may be from that of another while events come in.
+	headSlack = 1000
+	// lateDelivery is a delay that is a problem.
+	lateDelivery = time.Second
+)
+
+// newView adds up the answers of the nodes.
+func newView(answers []ginsse.NodeAnswer, now time.Time) *view {
+	v := &view{Now: now, Problems: []string{}, Nodes: []nodeView{}, Rows: []row{}, Entries: []entry{}}
+	ends, refusals, gaps, resumes := make(counts), make(counts), make(counts), make(counts)
+	delivery, appends, sum := make(delays), make(delays), minute{}
+	for i, answer := range answers {
+		r := readReport(answer.Data)
+		if r == nil {
+			v.unknown(answer.Node, i == 0)
+			continue
+		}
+		v.addNode(answer.Node, r)
+		for _, add := range []struct{ to, from counts }{{ends, r.Ends}, {refusals, r.Refusals}, {gaps, r.Gaps}, {resumes, r.Resumes}} {
+			for name, n := range add.from {
+				add.to.add(name, n)
+			}
+		}
+		delivery.add(r.Delivery)
+		appends.add(r.Appends)
+		sum.add(r.Minute)
+	}
+	v.Ends, v.Refusals, v.Gaps, v.Resumes = ends.list(), refusals.list(), gaps.list(), resumes.list()
+	v.Delivery, v.Appends = delivery.quantiles(), appends.quantiles()
+	slices.SortStableFunc(v.Entries, func(a, b entry) int { return b.At.Compare(a.At) })
+	v.Entries = v.Entries[:min(len(v.Entries), maxShown)]
+	v.findProblems(sum)
+	return v
+}
+
+func (v *view) problemf(format string, args ...any) {
+	v.Problems = append(v.Problems, fmt.Sprintf(format, args...))
+}
+
+// unknown adds a node that says nothing of itself.
+func (v *view) unknown(node string, own bool) {
+	if own {
+		v.problemf("This node has no figures: put page.Observer() into RegistryConfig.Observers.")
+		return
+	}
+	v.problemf("Node %s has no figures: the page is not mounted there, or in another version.", nodeName("", node))
+	if len(v.Nodes) < maxNodeRows {
+		v.Nodes = append(v.Nodes, nodeView{Node: node, Name: nodeName("", node)})
+	}
+}
+
+func (v *view) addNode(node string, r *report) {
+	name := nodeName(r.Name, node)
+	v.Streams += r.Stats.Streams
+	v.Compact += r.Stats.Compact
+	v.Runs += r.Stats.Runs
+	v.Users = max(v.Users, r.Stats.Cluster.Users)
+	v.Head = max(v.Head, r.Stats.Head)
+	v.Lag.Slowest = max(v.Lag.Slowest, r.Lag.Slowest)
+	v.Lag.Over100 += r.Lag.Over100
+	v.Lag.Over1k += r.Lag.Over1k
+	v.Series.add(r.Series)
+	if len(v.Nodes) < maxNodeRows {
+		v.Nodes = append(v.Nodes, nodeView{
+			Node: node, Name: name, Started: r.Started, Streams: r.Stats.Streams, Users: r.Stats.Users, Opened: r.Stats.Opened,
+			Head: r.Stats.Head, Slowest: r.Lag.Slowest, LogError: r.LogError, LogSince: r.LogSince,
+		})
+	}
+	for _, e := range r.Entries {
+		e.Node = name
+		v.Entries = append(v.Entries, e)
+	}
+}
+
+// findProblems says in words what an operator should look at.
+func (v *view) findProblems(sum minute) {
+	for _, n := range v.Nodes {
+		switch {
+		case n.LogError != "":
+			v.problemf("The log does not serve node %s, since %s: %s", n.Name, short(max(0, v.Now.Sub(n.LogSince))), n.LogError)
+		case n.Head+headSlack < v.Head && !n.Started.IsZero():
+			v.problemf("Node %s is %s entries of the log behind another node.", n.Name, group(v.Head-n.Head))
+		}
+	}
+	if sum.Failed > 0 {
+		v.problemf("Events were not sent in the last minute: %s. The last error: %s", group(sum.Failed), sum.Failure)
+	}
+	if v.Lag.Over100 > 0 {
+		v.problemf("Streams that are more than 100 events behind: %s. The slowest is %s behind.", group(uint64(v.Lag.Over100)), group(uint64(v.Lag.Slowest)))
+	}
+	if p99 := time.Duration(v.Delivery.P99) * time.Microsecond; p99 > lateDelivery {
+		v.problemf("Deliveries are late: in the last minute, 1 of 100 took longer than %s.", short(p99))
+	}
+	if sum.Refused > 0 {
+		v.problemf("Streams were refused in the last minute: %s.", group(sum.Refused))
+	}
+	if sum.Gaps > 0 {
+		v.problemf("Gaps that clients were told of in the last minute: %s.", group(sum.Gaps))
+	}
+}
+
+// addStreams adds the list of streams, or says why there is none.
+func (v *view) addStreams(list []ginsse.StreamInfo, err error) {
+	if errors.Is(err, ginsse.ErrInvalidSubject) {
+		v.problemf("No user and no topic can have the name in the filter.")
+	}
+	names := make(map[string]string)
+	for _, n := range v.Nodes {
+		names[n.Node] = n.Name
+	}
+	for _, s := range list {
+		r := row{StreamInfo: s, Node: cmp.Or(names[s.Node], nodeName("", s.Node))}
+		if more := len(s.Topics) - maxRowTopics; more > 0 {
+			r.Topics, r.More = s.Topics[:maxRowTopics], more
+		}
+		v.Rows = append(v.Rows, r)
+	}
+}
+
+// group writes a number with commas.
+func group(n uint64) string {
+	text := strconv.FormatUint(n, 10)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// nodeName names a node for people: several may run on one host.
+func nodeName(name, node string) string {
+	const enough = 4
+	if len(node) > enough {
+		node = node[:enough]
+	}
+	switch {
+	case name == "":
+		return cmp.Or(node, "this node")
+	case node == "":
+		return name
+	}
+	return name + " · " + node
+}
+
+func (m *minute) add(other minute) {
+	m.Refused += other.Refused
+	m.Gaps += other.Gaps
+	m.Failed += other.Failed
+	m.Failure = cmp.Or(m.Failure, other.Failure)
+}
+
+// add adds the values of another node, or takes the larger of two delays.
+func (s *series) add(other series) {
+	plus := func(a, b uint64) uint64 { return a + b }
+	larger := func(a, b uint64) uint64 { return max(a, b) }
+	s.Opened = merge(s.Opened, other.Opened, plus)
+	s.Ended = merge(s.Ended, other.Ended, plus)
+	s.Sent = merge(s.Sent, other.Sent, plus)
+	s.Delivered = merge(s.Delivered, other.Delivered, plus)
+	s.Delay = merge(s.Delay, other.Delay, larger)
+}
+
+func merge(a, b []uint64, fn func(a, b uint64) uint64) []uint64 {
+	if a == nil {
+		a = make([]uint64, windowSeconds)
+	}
+	for i := range min(len(a), len(b)) {
+		a[i] = fn(a[i], b[i])
+	}
+	return a
+}
+
+// list returns the counts, the largest first.
+func (c counts) list() []named {
+	list := make([]named, 0, len(c))
+	for name, n := range c {
+		list = append(list, named{name, n})
+	}
+	slices.SortFunc(list, func(a, b named) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name)) })
+	return list
+}
+
+func (d delays) quantiles() quantiles {
+	return quantiles{d.total(), d.quantile(0.50).Microseconds(), d.quantile(0.99).Microseconds()}
+}
