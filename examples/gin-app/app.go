@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
+	runtimedebug "runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/browser"
+	"github.com/ginsse/ginsse/debug"
 )
 
 // appConfig holds the settings of the application.
@@ -34,7 +35,8 @@ type appConfig struct {
 	// Proxies are the addresses and networks of trusted proxies. Only their X-Forwarded-For
 	// headers are read. Default: none.
 	Proxies []string
-	// Admins are the names of users who may announce a maintenance. They must exist.
+	// Admins are the names of users who may announce a maintenance, and see the page for operators.
+	// They must exist.
 	Admins []string
 	// SessionLifetime is how long a token is valid. Default: defaultSessionLifetime.
 	SessionLifetime time.Duration
@@ -63,6 +65,7 @@ type app struct {
 	sessions  *sessions
 	log       eventLog // of the registry
 	registry  *ginsse.Registry
+	operators *debug.Page // at /debug/events
 	signOuts  *signOuts
 	logger    *slog.Logger
 	demo      []string // names of the demo users; read-only after setUp
@@ -112,8 +115,10 @@ func (a *app) setUp(ctx context.Context, cfg appConfig) (err error) {
 	if err := engine.SetTrustedProxies(cfg.Proxies); err != nil {
 		return fmt.Errorf("proxies must be IP addresses or networks such as 10.0.0.0/8: %w", err)
 	}
+	a.operators = debug.NewPage(debug.Config{})
 	a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{
 		Log: a.log, Stream: cfg.Stream, AllowTopicFunc: a.allowTopic, ConnectFunc: a.streamOpened, Logger: cfg.Logger,
+		Observers: []*ginsse.Observer{a.operators.Observer()},
 	})
 	if err != nil {
 		return err
@@ -197,6 +202,7 @@ func (a *app) addRoutes(r *gin.Engine) {
 	get("/notifications", a.listNotifications)
 	api.POST("/notifications/read", a.readNotifications)
 
+	a.operators.Mount(r.Group("/debug/events"), a.registry, limitBody, a.sessions.auth.RequireUser(), a.sessions.requireSession, a.requireAdmin)
 	api.PUT("/maintenance", a.requireAdmin, a.announceMaintenance)
 	api.DELETE("/maintenance", a.requireAdmin, a.endMaintenance)
 }
@@ -282,7 +288,7 @@ func (a *app) recoverPanics() gin.HandlerFunc {
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p) // tells net/http to drop the connection
 		}
-		a.logger.ErrorContext(c.Request.Context(), "panic", "panic", p, "stack", string(debug.Stack()))
+		a.logger.ErrorContext(c.Request.Context(), "panic", "panic", p, "stack", string(runtimedebug.Stack()))
 		if c.Writer.Written() {
 			panic(http.ErrAbortHandler) // a partial response must not look complete
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"os/exec"
 	"strings"
@@ -48,7 +49,11 @@ func newBrowser(t *testing.T) *chromium {
 		chromedp.WSURLReadTimeout(time.Minute),
 	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, cancel := chromedp.NewContext(allocator)
+	ctx, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(func(format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); !strings.Contains(text, "EventTopLayerElementsUpdated") { // chromedp does not know of dialogs
+			log.Print(text)
+		}
+	}))
 	t.Cleanup(func() {
 		_ = chromedp.Cancel(ctx) // waits until the browser has ended
 		cancel()

@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	secure := flags.Bool("secure", false, "send the session cookie over HTTPS only; for use behind a proxy that speaks HTTPS")
 	proxies := flags.String("proxy", "", "trust X-Forwarded-For in requests from these `addresses` and networks of proxies, such as 127.0.0.1,10.0.0.0/8")
 	var admins []string
-	flags.Func("admin", "let the users with these `names`, such as dave,erin, announce a maintenance; they must have signed up", func(names string) error {
+	flags.Func("admin", "let the users with these `names`, such as dave,erin, announce a maintenance and see the page for operators, /debug/events; they must have signed up", func(names string) error {
 		for name := range strings.SplitSeq(names, ",") {
 			admins = append(admins, strings.TrimSpace(name))
 		}

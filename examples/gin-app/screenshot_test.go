@@ -59,12 +59,17 @@ func TestScreenshots(t *testing.T) {
 
 func (p *tab) shoot(name string) {
 	p.t.Helper()
+	p.shootTo(filepath.Join(*screenshots, name))
+}
+
+func (p *tab) shootTo(file string) {
+	p.t.Helper()
 	p.until("nothing moves", "document.getAnimations().length === 0")
 	p.do(chromedp.ActionFunc(func(ctx context.Context) error {
 		var picture []byte
 		if err := chromedp.CaptureScreenshot(&picture).Do(ctx); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(*screenshots, name), picture, 0o600)
+		return os.WriteFile(file, picture, 0o600)
 	}))
 }
