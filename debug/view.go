@@ -152,7 +152,7 @@ func (v *view) findProblems(sum minute) {
 	for _, n := range v.Nodes {
 		switch {
 		case n.LogError != "":
-			v.problemf("The log does not serve node %s, since %s: %s", n.Name, short(max(0, v.Now.Sub(n.LogSince))), n.LogError)
+			v.problemf("The log has not served node %s for %s: %s", n.Name, short(max(0, v.Now.Sub(n.LogSince))), n.LogError)
 		case n.Head+headSlack < v.Head && !n.Started.IsZero():
 			v.problemf("Node %s is %s entries of the log behind another node.", n.Name, group(v.Head-n.Head))
 		}

@@ -156,7 +156,7 @@ func TestPageOpensWhileTheLogDoesNot(t *testing.T) {
 	log.broken.Store(true)
 	n.open("alice", "").NextOf("sse.reconnect")
 	v := n.look("", "the log is broken", func(v debug.View) bool {
-		return strings.Contains(problems(v), "The log does not serve node web, since ") && strings.Contains(problems(v), "Streams were refused in the last minute: 1.")
+		return strings.Contains(problems(v), "The log has not served node web for ") && strings.Contains(problems(v), "Streams were refused in the last minute: 1.")
 	})
 	if v.Nodes[0].LogError != "the database does not answer" || v.Nodes[0].LogSince.IsZero() || fmt.Sprint(v.Refusals) != "[{log unavailable 1}]" {
 		t.Errorf("%+v, refusals %v", v.Nodes, v.Refusals)

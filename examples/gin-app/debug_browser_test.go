@@ -217,6 +217,23 @@ func TestOperatorDisconnectsAndSends(t *testing.T) {
 	bob.Close()
 }
 
+// The rows that come and go above a row do not take its focus away.
+func TestPageForOperatorsKeepsTheFocus(t *testing.T) {
+	t.Parallel()
+	nodes := newObservedNodes(t, "web-1")
+	p := nodes[0].operator(newBrowser(t))
+	nodes[0].open("alice")
+	p.says(streamRows, "alice")
+	p.do(chromedp.Focus("#streams .actions button", chromedp.ByQuery))
+	bob := nodes[0].open("bob")
+	p.says("#streams tbody tr:first-child", "bob")
+	nodes[0].open("carol")
+	p.says("#streams tbody tr:first-child", "carol")
+	bob.Close()
+	p.says("#rows", "2 of 2 shown")
+	p.until("the focus is where it was", `document.activeElement.ariaLabel === "Send alice a test event"`)
+}
+
 // The page is the one thing that must work when nothing else does.
 func TestOperatorSeesWhatIsWrong(t *testing.T) {
 	t.Parallel()
