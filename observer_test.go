@@ -28,7 +28,7 @@ type observed struct {
 	bytes int           // that were written
 }
 
-func (o *observed) add(format string, args ...any) {
+func (o *observed) addf(format string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.calls = append(o.calls, fmt.Sprintf(format, args...))
@@ -68,26 +68,26 @@ type senderOf struct{}
 func (o *observed) observer() *ginsse.Observer {
 	return &ginsse.Observer{
 		Opened: func(s *ginsse.Stream, op ginsse.Opening) {
-			o.add("opened %s %s %q", s.UserID(), op.Resume, op.Gap)
+			o.addf("opened %s %s %q", s.UserID(), op.Resume, op.Gap)
 			if op.Took <= 0 {
-				o.add("it took no time")
+				o.addf("it took no time")
 			}
 		},
-		Refused: func(r ginsse.Refusal) { o.add("refused %s: %v", r.Cause, r.Err != nil) },
+		Refused: func(r ginsse.Refusal) { o.addf("refused %s: %v", r.Cause, r.Err != nil) },
 		Ended: func(s *ginsse.Stream, e ginsse.Ending) {
-			o.add("ended %s %s events=%d", s.UserID(), string(e.Reason), e.Events)
+			o.addf("ended %s %s events=%d", s.UserID(), string(e.Reason), e.Events)
 		},
-		Gap:       func(s *ginsse.Stream, reason eventlog.GapReason) { o.add("gap %s %s", s.UserID(), reason) },
-		Commanded: func(s *ginsse.Stream, command string) { o.add("commanded %s %s", s.UserID(), command) },
+		Gap:       func(s *ginsse.Stream, reason eventlog.GapReason) { o.addf("gap %s %s", s.UserID(), reason) },
+		Commanded: func(s *ginsse.Stream, command string) { o.addf("commanded %s %s", s.UserID(), command) },
 		Sending: func(ctx context.Context, s ginsse.Sending) (context.Context, string) {
-			o.add("sending %s %d %s", s.Kind, s.Users, s.Event.Type)
+			o.addf("sending %s %d %s", s.Kind, s.Users, s.Event.Type)
 			return context.WithValue(ctx, senderOf{}, s.Event.Type), "trace of " + s.Event.Type
 		},
 		Sent: func(ctx context.Context, s ginsse.Sent) {
-			o.add("sent %s %v %v", s.Kind, ctx.Value(senderOf{}), s.Err == nil)
+			o.addf("sent %s %v %v", s.Kind, ctx.Value(senderOf{}), s.Err == nil)
 		},
 		Appended: func(a ginsse.Appended) {
-			o.add("appended %s transient=%v %v", a.Kind, a.Transient, a.Err == nil && a.Bytes > 0 && a.Took >= 0)
+			o.addf("appended %s transient=%v %v", a.Kind, a.Transient, a.Err == nil && a.Bytes > 0 && a.Took >= 0)
 		},
 		Written: func(_ *ginsse.Stream, w ginsse.Written) {
 			o.mu.Lock()
@@ -96,7 +96,7 @@ func (o *observed) observer() *ginsse.Observer {
 			o.delay = max(o.delay, w.Delay)
 		},
 		Delivered: func(s *ginsse.Stream, d ginsse.Delivered) {
-			o.add("delivered %s %s %q %v %v", d.Kind, s.UserID(), d.Trace, d.ID != "", d.Delay > 0)
+			o.addf("delivered %s %s %q %v %v", d.Kind, s.UserID(), d.Trace, d.ID != "", d.Delay > 0)
 		},
 	}
 }

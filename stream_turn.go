@@ -169,6 +169,12 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 	case s.holding():
 		return false, nil
 	}
+	return s.readAll(ctx, t, news, ended)
+}
+
+// readAll puts into t the next entries of the log, and transient events if the stream does not lag.
+// news are the notifications since the last time.
+func (s *Stream) readAll(ctx context.Context, t *turn, news int64, ended bool) (more bool, err error) {
 	before, moreTransients := s.transient, false
 	if !ended && s.registry.transients.head.Load() > s.transient.Seq {
 		// First, and written last: what was sent after a command comes after it.
