@@ -299,7 +299,7 @@ func refusalCause(err error) RefusalCause {
 		return RefusedCrossSite
 	case errors.Is(err, ErrInvalidSubject):
 		return RefusedInvalid
-	case errors.Is(err, ErrTooManyStreams):
+	case errors.Is(err, ErrTooManyStreams) && !errors.Is(err, ReasonOverloaded):
 		return RefusedTooManyStreams
 	case errors.Is(err, ErrUnsupportedWriter):
 		return RefusedWriter

@@ -235,6 +235,36 @@ func statusOf(t *testing.T, server *httptest.Server, path, user string, header .
 	return response.StatusCode
 }
 
+// TestStatsHaveThePlacesOfStreams takes the only place of a registry. The next client is refused because of
+// that, and not because of its user's own streams.
+func TestStatsHaveThePlacesOfStreams(t *testing.T) {
+	t.Parallel()
+	var told observed
+	registry := newRegistry(t, ginsse.RegistryConfig{MaxStreams: 1, Observers: []*ginsse.Observer{told.observer()}})
+	places := func() [2]int {
+		stats := registry.Stats()
+		return [2]int{stats.Places, stats.MaxStreams}
+	}
+	server := transports[0].start(t, newEngine(t, registry), nil)
+	if got, want := places(), [2]int{0, 1}; got != want {
+		t.Errorf("before a stream, Places and MaxStreams are %v, want %v", got, want)
+	}
+	alice := connect(t, server, "/events", as("alice"))
+	alice.NextOf("sse.open")
+	if got, want := places(), [2]int{1, 1}; got != want {
+		t.Errorf("with a stream, Places and MaxStreams are %v, want %v", got, want)
+	}
+	connect(t, server, "/events", as("bob")).NextOf("sse.reconnect")
+	told.await(t, 1, "refused overloaded: true")
+	alice.Close()
+	until(t, "the place to be free", func() bool { return places() == [2]int{0, 1} })
+
+	unlimited := newRegistry(t, ginsse.RegistryConfig{MaxStreams: -1})
+	if n := unlimited.Stats().MaxStreams; n != 0 {
+		t.Errorf("MaxStreams is %d without a limit", n)
+	}
+}
+
 // TestLagIsWhatWaits has a client take nothing. The events that wait are its lag, until it has them.
 func TestLagIsWhatWaits(t *testing.T) {
 	t.Parallel()

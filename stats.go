@@ -15,6 +15,11 @@ type Stats struct {
 	// smaller are behind.
 	Head uint64 `json:"head"`
 
+	// Places is how many of MaxStreams are taken: by live streams, by clients that follow runs, and
+	// by hooks of streams that have ended.
+	Places     int `json:"places"`
+	MaxStreams int `json:"max_streams"` // RegistryConfig.MaxStreams; 0 if it is off
+
 	Cluster ClusterStats `json:"cluster"`
 }
 
@@ -54,6 +59,7 @@ func (r *Registry) Stats() Stats {
 	streams, users := r.subscribers.totals()
 	r.mu.Lock()
 	runs := len(r.runs)
+	places := streams + r.followers.total + r.admission.held
 	r.mu.Unlock()
 	return Stats{
 		Streams: streams,
@@ -64,6 +70,10 @@ func (r *Registry) Stats() Stats {
 		Gaps:    r.gaps.Load(),
 		Slow:    r.slow.Load(),
 		Head:    r.head.Load(),
+
+		Places:     places,
+		MaxStreams: max(0, r.cfg.MaxStreams),
+
 		Cluster: ClusterStats(r.presence.Stats()),
 	}
 }
