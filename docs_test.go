@@ -216,12 +216,14 @@ var docsImports = [][2]string{
 
 	{"github.com/gin-gonic/gin", "var _ *gin.Context"},
 	{"github.com/golang-jwt/jwt/v5", "var _ jwt.Claims"},
+	{"github.com/prometheus/client_golang/prometheus", "var _ prometheus.Collector"},
 	{"github.com/redis/go-redis/v9", "var _ *redis.Client"},
 
 	{"github.com/ginsse/ginsse", "var _ *ginsse.Stream"},
 	{"github.com/ginsse/ginsse/browser", "var _ = browser.Handler"},
 	{"github.com/ginsse/ginsse/client", "var _ *client.Client"},
 	{"github.com/ginsse/ginsse/debug", "var _ *debug.Page"},
+	{"github.com/ginsse/ginsse/promginsse", "var _ *promginsse.Metrics"},
 	{"github.com/ginsse/ginsse/redislog", "var _ *redislog.Log"},
 	{"github.com/ginsse/ginsse/sqllog", "var _ *sqllog.Log"},
 	{"github.com/ginsse/ginsse/sqllog/pgxlog", "var _ = pgxlog.Listen"},
