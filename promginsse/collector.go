@@ -37,6 +37,7 @@ var (
 	lagDesc     = newDesc("slowest_stream_lag_events", "Events that wait to be written to the slowest client of this node.")
 	laggingDesc = newDesc("lagging_streams", "Streams of this node for which more than so many events wait to be written.", "more_than")
 	ageDesc     = newDesc("stream_age_seconds", "Ages of the live streams of this node. It is a state and has no rate.")
+	headDesc    = newDesc("log_head", "Number of the newest entry of the log that this node knows. A node whose number stays smaller than that of others is behind.")
 	nodesDesc   = newDesc("cluster_nodes", "Nodes that share the log, as this node knows them, with itself.")
 	onlineDesc  = newDesc("cluster_users", "Users who are online at any node, as this node knows them. Take the maximum over nodes, not the sum.")
 )
@@ -75,7 +76,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	for _, desc := range []*prometheus.Desc{
 		sendsDesc, appendedEventsDesc, appendedBytesDesc, appendLatencyDesc, writtenEventsDesc, writtenBytesDesc, deliveryLatencyDesc,
-		streamsDesc, usersDesc, runsDesc, placesDesc, limitDesc, lagDesc, laggingDesc, ageDesc, nodesDesc, onlineDesc,
+		streamsDesc, usersDesc, runsDesc, placesDesc, limitDesc, lagDesc, laggingDesc, ageDesc, headDesc, nodesDesc, onlineDesc,
 	} {
 		ch <- desc
 	}
@@ -125,6 +126,7 @@ func collectState(ch chan<- prometheus.Metric, registry *ginsse.Registry) {
 	if stats.MaxStreams > 0 {
 		gauge(limitDesc, stats.MaxStreams)
 	}
+	gauge(headDesc, int(stats.Head))
 	gauge(nodesDesc, stats.Cluster.Nodes)
 	gauge(onlineDesc, stats.Cluster.Users)
 

@@ -142,7 +142,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		`ginsse_appended_events_total{kind="user",transient="false"}`: 1, `ginsse_appended_events_total{kind="user",transient="true"}`: 1,
 		`ginsse_appended_events_total{kind="command",transient="false"}`: 1,
 		`ginsse_append_errors_total{kind="all"}`:                         1, "ginsse_append_latency_seconds": 2,
-		"ginsse_written_events_total": 3, "ginsse_log_interruptions_total": 1,
+		"ginsse_written_events_total": 3, "ginsse_log_interruptions_total": 1, "ginsse_log_head": 2,
 		"ginsse_stream_duration_seconds": 0,
 	} {
 		if v, ok := got[name]; !ok || v != want {
