@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/redislog/internal/redistest"
 )
 
@@ -25,10 +26,10 @@ func TestSentinelsPromoteTheReplica(t *testing.T) {
 		t.Error("the key is not there")
 	}
 	master.Restart(t)
-	master.AwaitLink(t) // Sentinel has it follow the new master
-	if role := master.Info(t, "role"); role != "slave" {
-		t.Errorf("the old master has the role %q", role)
-	}
+	// Sentinel has it follow the new master. On a busy machine it may promote it again.
+	nodetest.Until(t, "one to follow the other", func() bool {
+		return master.Info(t, "master_link_status") == "up" || replica.Info(t, "master_link_status") == "up"
+	})
 }
 
 func TestClusterHasAllSlots(t *testing.T) {
