@@ -351,7 +351,7 @@ func (r *Registry) sent(ctx context.Context, kind eventlog.Kind, receipt Receipt
 	}
 }
 
-// appending returns when an append begins; the zero Time if nobody wants to know.
+// appending returns when an append begins; the zero Time if no observer asks for it.
 func (r *Registry) appending() (begun time.Time) {
 	if r.observe.Appended != nil {
 		begun = time.Now()

@@ -47,10 +47,11 @@
 //
 // The events are in one Redis Stream, numbered without holes. An entry of the stream holds one event,
 // or several that were appended at the same time: then Redis, and each node that reads it, has less to
-// do for each. The ID of an entry is the number of its last event, and a random check, which is a part
-// of the positions of its events. Each entry also has the check of the one before. So a reader
-// that gets the event after its position knows that it has missed none, and that the history is the one
-// that it knows. A log that was rolled back and continued is noticed at the first event.
+// do for each. The ID of an entry is the number of its last event, and a check, which is a part of the
+// positions of its events. The check depends on the one before, and on chance. Each entry also has
+// the check of the one before. So a reader that gets the event after its position knows that it has
+// missed none, and that the history is the one that it knows. A log that was rolled back and continued
+// is noticed at the first event.
 //
 // Calls of Append that wait at the same time go to Redis as one batch, which a script stores. Redis
 // knows the last batch of each node, so a batch that is sent again after a lost answer is stored once.
