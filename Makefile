@@ -8,7 +8,7 @@ help: ## this list
 	@echo "make ci       all of the following, in this order:"
 	@for step in $(STEPS); do echo "make $$step"; done
 	@echo "make example  run the example application"
-	@echo "make screenshots  take those of the example's README"
+	@echo "make screenshots  take those of the documentation anew"
 
 ci:
 	@.ci/run
@@ -22,5 +22,4 @@ example:
 
 .PHONY: screenshots
 screenshots: # needs Chromium
-	mkdir -p examples/gin-app/screenshots
-	BROWSER_TESTS=required go test ./examples/gin-app -run TestScreenshots -count=1 -screenshots screenshots
+	BROWSER_TESTS=required go test ./examples/gin-app -run TestScreenshots -count=1 -screenshots

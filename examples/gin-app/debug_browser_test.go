@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -286,13 +284,11 @@ func TestPageForOperatorsFitsAPhone(t *testing.T) {
 	p.until("nothing is wider than the screen", "document.documentElement.scrollWidth <= innerWidth")
 }
 
-// TestScreenshotsOfThePageForOperators takes those of docs/debug-page.md, after two minutes of traffic. It
-// writes them to the folder that DEBUG_PAGE_SCREENSHOTS names, such as ../../docs/images.
+// TestScreenshotsOfThePageForOperators takes those of docs/debug-page.md, after two minutes of traffic.
 func TestScreenshotsOfThePageForOperators(t *testing.T) {
 	t.Parallel()
-	folder := os.Getenv("DEBUG_PAGE_SCREENSHOTS")
-	if folder == "" {
-		t.Skip("DEBUG_PAGE_SCREENSHOTS names no folder")
+	if !*screenshots {
+		t.Skip("screenshots are taken with -screenshots only")
 	}
 	nodes := newObservedNodes(t, "web-1", "web-2")
 	b := newBrowser(t)
@@ -300,20 +296,20 @@ func TestScreenshotsOfThePageForOperators(t *testing.T) {
 	desktop.do(emulation.SetDeviceMetricsOverride(1100, 780, 1, false))
 	traffic(nodes, 2*time.Minute)
 	desktop.says("#problems", "more than 100 events behind")
-	desktop.shootTo(filepath.Join(folder, "debug-page.png"))
+	desktop.shoot("../../docs/images/debug-page.png")
 
 	dark := emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}})
 	desktop.do(dark, emulation.SetDeviceMetricsOverride(1100, 560, 1, false))
 	desktop.enter("[name=only-user]", "mallory\r")
 	desktop.until("only mallory is shown", `document.querySelectorAll("#streams tbody tr").length < 3`)
 	desktop.run(`document.getElementById("streams-title").scrollIntoView()`)
-	desktop.shootTo(filepath.Join(folder, "debug-page-user.png"))
+	desktop.shoot("../../docs/images/debug-page-user.png")
 
 	phone := nodes[1].operator(b)
 	phone.narrow()
 	phone.do(dark)
 	phone.says("#problems", "more than 100 events behind")
-	phone.shootTo(filepath.Join(folder, "debug-page-phone.png"))
+	phone.shoot("../../docs/images/debug-page-phone.png")
 }
 
 // traffic has users come, go, resume and miss events, and one take nothing.

@@ -5,19 +5,18 @@ import (
 	"flag"
 	"net/http"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
-var screenshots = flag.String("screenshots", "", "write the screenshots of the README to this `folder`")
+var screenshots = flag.Bool("screenshots", false, "take the screenshots of the documentation anew")
 
-// TestScreenshots takes the screenshots of the README. Run it with make screenshots.
-func TestScreenshots(t *testing.T) {
+// TestScreenshotsOfTheApplication takes those of the README. Run it with make screenshots.
+func TestScreenshotsOfTheApplication(t *testing.T) {
 	t.Parallel()
-	if *screenshots == "" {
+	if !*screenshots {
 		t.Skip("screenshots are taken with -screenshots only")
 	}
 	s := newSite(t, appConfig{Demo: true})
@@ -46,7 +45,7 @@ func TestScreenshots(t *testing.T) {
 	desktop.says(`[data-post="1"] .readers`, "bob and carol are reading")
 	carol.want(http.StatusNoContent, "POST", "/api/posts/1/typing", nil)
 	desktop.says(`[data-post="1"] .typists`, "carol is typing…")
-	desktop.shoot("desktop.png")
+	desktop.shoot("screenshots/desktop.png")
 
 	phone := b.open(s.url)
 	phone.narrow()
@@ -54,15 +53,10 @@ func TestScreenshots(t *testing.T) {
 	phone.live()
 	phone.click("#bell")
 	phone.says("#notifications", "Which tune?")
-	phone.shoot("phone.png")
+	phone.shoot("screenshots/phone.png")
 }
 
-func (p *tab) shoot(name string) {
-	p.t.Helper()
-	p.shootTo(filepath.Join(*screenshots, name))
-}
-
-func (p *tab) shootTo(file string) {
+func (p *tab) shoot(file string) {
 	p.t.Helper()
 	p.until("nothing moves", "document.getAnimations().length === 0")
 	p.do(chromedp.ActionFunc(func(ctx context.Context) error {

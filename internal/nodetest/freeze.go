@@ -13,8 +13,11 @@ import (
 //
 // Some of the node's clients wait for it. Others leave, and one returns with a position that the
 // node has not reached. The log of a node that was stopped briefly never lost contact, and lags all
-// the same.
+// the same. With -short the test is skipped.
 func FreezeNode(t testing.TB, f *Fleet, least time.Duration, events int) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	const frozen, live = 0, 1
 	waiting := f.Open(t, &Tab{User: alice, Node: frozen})
 	leaving := f.Open(t, &Tab{User: alice, Node: frozen, Idle: time.Second})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -65,7 +66,11 @@ func Start(t testing.TB, variable string, options any) *Process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.Kill() })
+	t.Cleanup(func() {
+		if stderr := p.Kill(); strings.Contains(stderr, "DATA RACE") {
+			t.Errorf("the process has a race:\n%s", stderr)
+		}
+	})
 	return p
 }
 
