@@ -34,7 +34,7 @@ func loadText(r loadtest.Result) string {
 		r.Streams.Asked, r.Streams.Opened, r.OpeningSeconds, r.Streams.Open, r.Streams.Closed)
 	line("  opening", "%s", timesText(r.Opening))
 	line("connections", "%d reconnects%s", r.Reconnects, kindsText("; ended: ", r.Ends)+kindsText("; failed: ", r.Errors))
-	line("events", "%d in %.1f s, %.0f/s, %s of data; %d of the kit's own", r.Events, r.Seconds, float64(r.Events)/max(r.Seconds, 0.001), sizeText(r.Bytes), r.Own)
+	line("events", "%d in %.1f s, %.0f/s with all streams open, %s of data; %d of the kit's own", r.Events, r.OpeningSeconds+r.Seconds, r.EventsPerSecond, sizeText(r.Bytes), r.Own)
 	line("  IDs", "%d repeated, %d behind an earlier one%s", r.IDs.Repeated, r.IDs.Behind, unknownText(r.IDs.Unknown))
 	line("  gaps", "%d%s", sumOf(r.Gaps), kindsText(": ", r.Gaps))
 	if s := r.Sent; s != nil {
@@ -94,7 +94,7 @@ func loadWarnings(r loadtest.Result) (texts []string) {
 		texts = append(texts, fmt.Sprintf("%d requests to send have failed, and their events are not missed; the first: %s", sumOf(s.Failed), s.FirstFailure))
 	}
 	if s := r.Sent; s != nil && s.BehindSeconds > 1 {
-		texts = append(texts, fmt.Sprintf("events were sent up to %.1f s late, because requests took too long: raise -send-parallel, or lower -send-rate", s.BehindSeconds))
+		texts = append(texts, fmt.Sprintf("events were sent up to %.1f s late, because requests took too long, and the latencies contain that: raise -send-parallel, or lower -send-rate", s.BehindSeconds))
 	}
 	if s := r.Sent; s != nil && s.Events > sumOf(s.Failed) && s.Arrived == 0 {
 		texts = append(texts, "no event was found in the streams: does the server put {{.Mark}} into the data of its events, and do the streams get them?")

@@ -98,7 +98,7 @@ func (s *stream) checkMark(now time.Time) {
 		}
 		i = 0
 	}
-	switch s.sequences[i].add(m.number) {
+	switch s.sequences[i].add(m.number, s.run.sender.sources[m.source].unsureNumbers) {
 	case inOrder:
 		s.tally.arrived++
 	case late:
@@ -108,7 +108,7 @@ func (s *stream) checkMark(now time.Time) {
 		s.tally.twice++
 		return
 	}
-	s.tally.latency.record(now.Sub(s.run.begin) - m.sent)
+	s.tally.latency.record(now.Sub(s.run.begin) - m.due)
 }
 
 // checkOwn counts gaps, and keeps why the server ends the stream.

@@ -13,7 +13,7 @@ import (
 type mark struct {
 	source int           // which of the sender's sequences it belongs to
 	number int           // in that sequence, from 0
-	sent   time.Duration // when, since the beginning of the run
+	due    time.Duration // when it was to be sent, since the beginning of the run
 }
 
 // markBytes is the length of a mark without its prefix.
@@ -26,7 +26,7 @@ func (m mark) append(b []byte) []byte {
 	var raw [markBytes / 2]byte
 	binary.BigEndian.PutUint32(raw[:], uint32(m.source))
 	binary.BigEndian.PutUint32(raw[4:], uint32(m.number))
-	binary.BigEndian.PutUint64(raw[8:], uint64(m.sent))
+	binary.BigEndian.PutUint64(raw[8:], uint64(m.due))
 	return hex.AppendEncode(b, raw[:])
 }
 
@@ -42,6 +42,6 @@ func parseMark(text []byte) (m mark, ok bool) {
 	return mark{
 		source: int(binary.BigEndian.Uint32(raw[:])),
 		number: int(binary.BigEndian.Uint32(raw[4:])),
-		sent:   time.Duration(binary.BigEndian.Uint64(raw[8:])),
+		due:    time.Duration(binary.BigEndian.Uint64(raw[8:])),
 	}, true
 }

@@ -19,9 +19,11 @@ type Result struct {
 	Gaps       map[string]int `json:"gaps"`   // the kit's sse.gap, by reason
 
 	Events int `json:"events"` // that have arrived at all streams, without the kit's own
-	Own    int `json:"own"`    // the kit's own, such as heartbeats
-	Bytes  int `json:"bytes"`  // of data
-	IDs    IDs `json:"ids"`
+	// EventsPerSecond counts those that arrived during Seconds.
+	EventsPerSecond float64 `json:"eventsPerSecond"`
+	Own             int     `json:"own"`   // the kit's own, such as heartbeats
+	Bytes           int     `json:"bytes"` // of data
+	IDs             IDs     `json:"ids"`
 
 	Sent *Sent `json:"sent,omitempty"` // nil if nothing was sent
 	Tool Tool  `json:"tool"`
@@ -58,7 +60,7 @@ type Sent struct {
 	OutOfOrder int `json:"outOfOrder"` // after an event that was sent when this one had been answered
 	Foreign    int `json:"foreign"`    // at a stream of another user
 
-	Latency   Times     `json:"latency"` // from the beginning of the request to the arrival at a stream
+	Latency   Times     `json:"latency"` // from when an event was due to be sent to its arrival at a stream
 	Histogram Histogram `json:"-"`       // of Latency
 }
 

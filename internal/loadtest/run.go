@@ -23,7 +23,7 @@ type run struct {
 	streams []*stream
 	tallies []*tally
 	sender  *sender      // nil if nothing is sent
-	reached atomic.Int64 // streams that have received cfg.Events events
+	reached atomic.Int64 // streams that have received cfg.Events events, or will not receive them
 	own     ownLoad
 }
 
@@ -49,13 +49,14 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 		return Result{}, err
 	}
 	r.own.start()
-	begin := time.Now()
+	begin, before := time.Now(), r.sum().events
 	r.load(ctx)
-	loaded := time.Since(begin)
+	loaded, events := time.Since(begin), r.sum().events-before
 	r.settle(context.WithoutCancel(ctx)) // what is on its way is not missing
 	result := r.result()
 	r.own.end(&result.Tool)
 	result.OpeningSeconds, result.Seconds = opening.Seconds(), loaded.Seconds()
+	result.EventsPerSecond = float64(events) / max(result.Seconds, 0.001)
 	return result, nil
 }
 
@@ -215,7 +216,7 @@ func (s *stream) missing() (n int) {
 		if s.isOver {
 			sent = 0
 		}
-		n += q.missing(sent, from.unsure)
+		n += q.missing(sent, from.unsureNumbers())
 	}
 	return n
 }

@@ -49,9 +49,25 @@ type sender struct {
 
 // source is a sequence of numbered events. Each is sent after the answer to the one before.
 type source struct {
-	mu     sync.Mutex // held during a request, which has a timeout
-	sent   int
-	unsure []int // numbers of events whose request failed, so that they may not have been sent
+	mu   sync.Mutex // held during a request, which has a timeout
+	sent int
+
+	unsureMu sync.Mutex // guards the field below
+	unsure   []int      // numbers of events whose request failed, so that they may not have been sent
+}
+
+func (f *source) addUnsure(number int) {
+	f.unsureMu.Lock()
+	defer f.unsureMu.Unlock()
+	f.unsure = append(f.unsure, number)
+}
+
+// unsureNumbers returns the numbers of events that may not have been sent, in order. They must not be
+// changed.
+func (f *source) unsureNumbers() []int {
+	f.unsureMu.Lock()
+	defer f.unsureMu.Unlock()
+	return f.unsure
 }
 
 func newSender(r *run) *sender {
@@ -95,9 +111,16 @@ func (s *sender) sendNext(ctx context.Context, begin time.Time, worker int) bool
 		return false
 	}
 	due := begin.Add(time.Duration(float64(n) / s.cfg.Rate * float64(time.Second)))
+	inTime := time.Now().Before(due)
 	if !sleepUntil(ctx, due) {
 		s.started.Add(-1)
 		return false
+	}
+	// The latency counts from when the event is due. It would hide a server that stalls to count from the
+	// request, which waits for the answer to the one before.
+	counted := due
+	if inTime {
+		counted = time.Now() // the timer may have been late
 	}
 	i, user := worker, ""
 	if s.users != nil {
@@ -110,7 +133,7 @@ func (s *sender) sendNext(ctx context.Context, begin time.Time, worker int) bool
 	number := from.sent
 	from.sent++
 	start := time.Now()
-	m := mark{source: i, number: number, sent: start.Sub(s.run.begin)}
+	m := mark{source: i, number: number, due: counted.Sub(s.run.begin)}
 	// An event that is on its way when the run ends is still sent: otherwise it might be missing.
 	err := s.post(context.WithoutCancel(ctx), m, n, user)
 	took := time.Since(start)
@@ -119,7 +142,7 @@ func (s *sender) sendNext(ctx context.Context, begin time.Time, worker int) bool
 	s.behind = max(s.behind, start.Sub(due))
 	s.answers.record(took)
 	if err != nil {
-		from.unsure = append(from.unsure, number)
+		from.addUnsure(number)
 		if len(s.failed) == 0 {
 			s.first = short(kindOf(err) + answerOf(err))
 		}

@@ -9,7 +9,8 @@ type sequence struct {
 	next  int    // the lowest number above all that have arrived
 	holes []hole // numbers below next that have not arrived, in order; at most mostHoles
 	// forgotten is how many missing numbers were in holes that are no longer kept, all below
-	// forgottenBelow. If one of them arrives, it counts as late, and remains missing.
+	// forgottenBelow, without those that may not have been sent. If one of them arrives, it counts as
+	// late, and remains missing.
 	forgotten, forgottenBelow int
 }
 
@@ -28,14 +29,14 @@ const (
 	twice           // it has arrived before
 )
 
-// add records the arrival of a number.
-func (q *sequence) add(n int) arrival {
+// add records the arrival of a number. unsure returns the numbers that may not have been sent, in order.
+func (q *sequence) add(n int, unsure func() []int) arrival {
 	if !q.begun {
 		q.begun, q.next = true, n
 	}
 	if n >= q.next {
 		if n > q.next {
-			q.addHole(hole{q.next, n})
+			q.addHole(hole{q.next, n}, unsure)
 		}
 		q.next = n + 1
 		return inOrder
@@ -52,7 +53,7 @@ func (q *sequence) add(n int) arrival {
 			rest = append(rest, hole{n + 1, h.end})
 		}
 		q.holes = slices.Replace(q.holes, i, i+1, rest...)
-		q.trim()
+		q.trim(unsure)
 		return late
 	}
 	if n < q.forgottenBelow {
@@ -61,15 +62,15 @@ func (q *sequence) add(n int) arrival {
 	return twice
 }
 
-func (q *sequence) addHole(h hole) {
+func (q *sequence) addHole(h hole, unsure func() []int) {
 	q.holes = append(q.holes, h)
-	q.trim()
+	q.trim(unsure)
 }
 
 // trim forgets the oldest hole if there are too many.
-func (q *sequence) trim() {
+func (q *sequence) trim(unsure func() []int) {
 	if len(q.holes) > mostHoles {
-		q.forgotten += q.holes[0].end - q.holes[0].first
+		q.forgotten += q.holes[0].without(unsure())
 		q.forgottenBelow = q.holes[0].end
 		q.holes = slices.Delete(q.holes, 0, 1)
 	}

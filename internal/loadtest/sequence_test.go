@@ -6,9 +6,12 @@ import (
 	"testing"
 )
 
+// allSent says that all numbers were sent.
+func allSent() []int { return nil }
+
 func addAll(q *sequence, numbers ...int) (got []arrival) {
 	for _, n := range numbers {
-		got = append(got, q.add(n))
+		got = append(got, q.add(n, allSent))
 	}
 	return got
 }
@@ -70,7 +73,7 @@ func TestSequenceAgreesWithASet(t *testing.T) {
 			case n < highest:
 				want = late
 			}
-			if got := q.add(n); got != want {
+			if got := q.add(n, allSent); got != want {
 				t.Fatalf("%d is %v, want %v", n, got, want)
 			}
 			seen[n], highest = true, max(highest, n)
@@ -86,12 +89,12 @@ func TestSequenceForgetsHolesButNotTheLoss(t *testing.T) {
 	q := sequence{begun: true}
 	const pairs = 1000
 	for i := range pairs {
-		q.add(2*i + 1)
+		q.add(2*i+1, allSent)
 	}
 	if len(q.holes) > mostHoles || q.missing(2*pairs, nil) != pairs {
 		t.Errorf("%d holes, %d missing", len(q.holes), q.missing(2*pairs, nil))
 	}
-	if got := q.add(0); got != late {
+	if got := q.add(0, allSent); got != late {
 		t.Errorf("a forgotten number is %v", got)
 	}
 }

@@ -55,6 +55,9 @@ func (s *stream) live(ctx context.Context) {
 			s.count(func() {
 				s.isOver = true
 				s.tally.closed++
+				if s.isOpened && s.events < s.run.cfg.Events {
+					s.run.reached.Add(1)
+				}
 			})
 			return
 		}
