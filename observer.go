@@ -17,8 +17,8 @@ import (
 // [Stream.Stats].
 //
 // Concurrency: the functions are called from several goroutines: that of a sender, of a request, and of
-// the registry's writers, each of which writes many streams. So they must return soon, wait for
-// nothing, and not panic. No lock is held.
+// the registry's writers, each of which writes many streams. So they must return soon, and wait for
+// nothing. No lock is held. A panic harms nothing else. The first one of each function is logged.
 //
 // User IDs, topics and errors are for logs and pages of administrators. Metrics have none of them as
 // labels: there are too many, and some are secret.

@@ -164,7 +164,7 @@ type Registry struct {
 	opened atomic.Uint64 // streams ever opened
 	gaps   atomic.Uint64 // sse.gap events ever sent
 	slow   atomic.Uint64 // streams ever ended for not reading
-	warned sync.Map      // what was warned of: types of writers, and errNotWatched
+	warned sync.Map      // what was warned of: types of writers, errNotWatched, and panics of observers
 
 	// mu guards the fields below. Only the locks of subscribers and presence are taken while it
 	// is held. It is not held during I/O, a log's methods, or hooks.
@@ -255,7 +255,6 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		cfg:         cfg,
 		log:         cfg.Log,
 		logger:      cfg.Logger,
-		observe:     joinObservers(cfg.Observers),
 		subscribers: subscribers{lists: make(map[string]*subscriberList)},
 		admission:   newAdmission(cfg),
 		questions:   newQuestions(),
@@ -264,6 +263,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		runs:        make(map[*Run]struct{}),
 		runsOf:      make(map[string]int),
 	}
+	r.observe = joinObservers(r.guardObservers(cfg.Observers))
 	r.writers = newWriters(r.head.Load)
 	r.life, r.end = context.WithCancel(context.Background())
 	if r.transients, err = newTransients(func(subject string) { r.subscribers.notify(subject, false) }); err != nil {

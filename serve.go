@@ -267,6 +267,7 @@ func (r *Registry) serve(c *gin.Context, s *Stream, begun time.Time) (takenOver 
 			r.release(s)
 		}
 		if told && !opened { // a writer has panicked
+			s.end(ReasonFailed)
 			r.tellEnded(s, ReasonFailed)
 		}
 	}()

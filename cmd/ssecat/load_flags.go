@@ -22,8 +22,7 @@ const loadUsage = `usage: ssecat load [flags] URL
 Opens many event streams at URL, checks what arrives, and prints a report. Streams
 reconnect like a page. With -send-url it sends numbered events through your own interface,
 finds them in the streams, and says how long they took and which are missing. The time of an
-event counts from when -send-rate has it sent, so that a server which stalls delays all of
-them.
+event counts from when it was due by -send-rate: a server that stalls delays them all.
 
   ssecat load -streams 1000 -for 1m localhost:8080/events
   ssecat load -streams 1000 -send-url http://localhost:8080/announce -send-rate 20 \

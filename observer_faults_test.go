@@ -1,0 +1,154 @@
+package ginsse_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/ssetest"
+)
+
+// panicking returns an observer all of whose functions panic.
+func panicking() *ginsse.Observer {
+	return &ginsse.Observer{
+		Opened:    func(*ginsse.Stream, ginsse.Opening) { panic("Opened") },
+		Refused:   func(ginsse.Refusal) { panic("Refused") },
+		Ended:     func(*ginsse.Stream, ginsse.Ending) { panic("Ended") },
+		Gap:       func(*ginsse.Stream, eventlog.GapReason) { panic("Gap") },
+		Commanded: func(*ginsse.Stream, string) { panic("Commanded") },
+		Sending:   func(context.Context, ginsse.Sending) (context.Context, string) { panic("Sending") },
+		Sent:      func(context.Context, ginsse.Sent) { panic("Sent") },
+		Appended:  func(ginsse.Appended) { panic("Appended") },
+		Written:   func(*ginsse.Stream, ginsse.Written) { panic("Written") },
+		Delivered: func(*ginsse.Stream, ginsse.Delivered) { panic("Delivered") },
+		LogReady:  func(error) { panic("LogReady") },
+		Answer:    func(string) json.RawMessage { panic("Answer") },
+	}
+}
+
+// TestPanicsOfAnObserverHarmNothing has one observer panic whatever it is told. Streams, senders, hooks and
+// the other observer go on.
+func TestPanicsOfAnObserverHarmNothing(t *testing.T) {
+	t.Parallel()
+	for _, compact := range []bool{false, true} {
+		t.Run(fmt.Sprintf("compact=%v", compact), func(t *testing.T) {
+			t.Parallel()
+			var told observed
+			ended := make(chan ginsse.Reason, 1)
+			registry := newRegistry(t, ginsse.RegistryConfig{
+				Observers:         []*ginsse.Observer{panicking(), told.observer()},
+				Stream:            ginsse.StreamConfig{Compact: compact},
+				MaxStreamsPerUser: 1, RefuseNewest: true,
+				DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { ended <- reason },
+			})
+			server := transports[0].start(t, newEngine(t, registry), nil)
+			alice := connect(t, server, "/events", as("alice"))
+			alice.NextOf("sse.open")
+			told.await(t, 1, "opened alice none")
+			send(t, registry, "alice", 1)
+			alice.NextOf("n")
+			told.await(t, 1, "sent user n true")
+			told.await(t, 1, `delivered user alice "trace of n" true true`)
+			if status := statusOf(t, server, "/events", "alice"); status != http.StatusTooManyRequests {
+				t.Errorf("a stream too many got status %d", status)
+			}
+			if err := registry.Grant(t.Context(), "alice", "news"); err != nil {
+				t.Fatal(err)
+			}
+			alice.NextOf("sse.topics")
+			told.await(t, 1, "commanded alice grant")
+			if _, err := registry.Disconnect(t.Context(), "alice", "banned"); err != nil {
+				t.Fatal(err)
+			}
+			alice.NextOf("sse.close")
+			if reason := within(t, "DisconnectFunc", ended); reason != "banned" {
+				t.Errorf("the stream has ended with %q", reason)
+			}
+			told.await(t, 1, "ended alice banned events=1")
+			connect(t, server, "/events", as("alice"), ssetest.LastEventID("unknown")).NextOf("sse.gap")
+			told.await(t, 1, "gap alice unknown")
+		})
+	}
+}
+
+// unreadyLog is a shared log that says that it does not serve its node.
+type unreadyLog struct{ *ssetest.Node }
+
+func (unreadyLog) Ready() error { return errors.New("no contact") }
+
+// TestPanicsOfAnObserverDoNotEndTheProcess has observers panic on goroutines of the registry's own.
+func TestPanicsOfAnObserverDoNotEndTheProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+		var mu sync.Mutex
+		var ready error
+		var logged safeBuffer
+		newRegistry(t, ginsse.RegistryConfig{Log: unreadyLog{logs[0]}, Logger: slog.New(slog.NewTextHandler(&logged, nil)), Observers: []*ginsse.Observer{
+			panicking(), {LogReady: func(err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				ready = err
+			}}, answering("who", `"first"`),
+		}})
+		second := newRegistry(t, ginsse.RegistryConfig{Log: logs[1]})
+		synctest.Wait()
+		wantAnswers(t, second, "who", "", `"first"`)
+		wantAnswers(t, second, "who", "", `"first"`)
+		pass(2 * time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if ready == nil {
+			t.Error("the other observer was not told that the log does not serve the node")
+		}
+		if n := strings.Count(logged.String(), "panic in Observer.Answer"); n != 1 {
+			t.Errorf("a panic that repeats is logged %d times, want once:\n%s", n, logged.String())
+		}
+	})
+}
+
+// brokenWriter panics when a response begins.
+type brokenWriter struct{ gin.ResponseWriter }
+
+func (brokenWriter) WriteHeader(int) { panic("no header") }
+
+func (w brokenWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// TestEndOfAStreamWhoseWriterPanicsHasAReason tells of a stream that has opened, and fails before its client
+// gets anything.
+func TestEndOfAStreamWhoseWriterPanicsHasAReason(t *testing.T) {
+	t.Parallel()
+	var told observed
+	ends := make(chan ginsse.Ending, 1)
+	registry := newRegistry(t, ginsse.RegistryConfig{Observers: []*ginsse.Observer{told.observer(), {
+		Ended: func(_ *ginsse.Stream, e ginsse.Ending) { ends <- e },
+	}}})
+	r := gin.New()
+	r.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, _ any) { c.Abort() }))
+	r.GET("/events", ginsse.Middleware(headerAuth(t)), func(c *gin.Context) {
+		c.Writer = brokenWriter{c.Writer}
+		_ = registry.Serve(c)
+	})
+	server := transports[0].start(t, r, nil)
+	statusOf(t, server, "/events", "alice")
+	if e := within(t, "Ended", ends); e.Reason != ginsse.ReasonFailed || !errors.Is(e.Err, ginsse.ReasonFailed) {
+		t.Errorf("%+v", e)
+	}
+	told.await(t, 1, "opened alice")
+	told.await(t, 1, "ended alice failed")
+	until(t, "the stream to be gone", func() bool { return registry.Stats().Streams == 0 && registry.Stats().Places == 0 })
+}
