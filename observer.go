@@ -18,7 +18,8 @@ import (
 //
 // Concurrency: the functions are called from several goroutines: that of a sender, of a request, and of
 // the registry's writers, each of which writes many streams. So they must return soon, and wait for
-// nothing. No lock is held. A panic harms nothing else. The first one of each function is logged.
+// nothing. No lock is held. A panic in Written or Delivered ends the stream. One in another function
+// harms nothing, and the first of each function is logged.
 //
 // User IDs, topics and errors are for logs and pages of administrators. Metrics have none of them as
 // labels: there are too many, and some are secret.

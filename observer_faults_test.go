@@ -21,7 +21,7 @@ import (
 	"github.com/ginsse/ginsse/ssetest"
 )
 
-// panicking returns an observer all of whose functions panic.
+// panicking returns an observer whose functions panic, except for those that write.
 func panicking() *ginsse.Observer {
 	return &ginsse.Observer{
 		Opened:    func(*ginsse.Stream, ginsse.Opening) { panic("Opened") },
@@ -32,14 +32,12 @@ func panicking() *ginsse.Observer {
 		Sending:   func(context.Context, ginsse.Sending) (context.Context, string) { panic("Sending") },
 		Sent:      func(context.Context, ginsse.Sent) { panic("Sent") },
 		Appended:  func(ginsse.Appended) { panic("Appended") },
-		Written:   func(*ginsse.Stream, ginsse.Written) { panic("Written") },
-		Delivered: func(*ginsse.Stream, ginsse.Delivered) { panic("Delivered") },
 		LogReady:  func(error) { panic("LogReady") },
 		Answer:    func(string) json.RawMessage { panic("Answer") },
 	}
 }
 
-// TestPanicsOfAnObserverHarmNothing has one observer panic whatever it is told. Streams, senders, hooks and
+// TestPanicsOfAnObserverHarmNothing has one observer panic at nearly all that it is told. Streams, senders, hooks and
 // the other observer go on.
 func TestPanicsOfAnObserverHarmNothing(t *testing.T) {
 	t.Parallel()
@@ -80,6 +78,35 @@ func TestPanicsOfAnObserverHarmNothing(t *testing.T) {
 			told.await(t, 1, "ended alice banned events=1")
 			connect(t, server, "/events", as("alice"), ssetest.LastEventID("unknown")).NextOf("sse.gap")
 			told.await(t, 1, "gap alice unknown")
+		})
+	}
+}
+
+// TestPanicAtAWriteEndsOneStream has an observer panic at the writes to one user.
+func TestPanicAtAWriteEndsOneStream(t *testing.T) {
+	t.Parallel()
+	for _, compact := range []bool{false, true} {
+		t.Run(fmt.Sprintf("compact=%v", compact), func(t *testing.T) {
+			t.Parallel()
+			var told observed
+			registry := newRegistry(t, ginsse.RegistryConfig{
+				Stream: ginsse.StreamConfig{Compact: compact},
+				Observers: []*ginsse.Observer{told.observer(), {Written: func(s *ginsse.Stream, _ ginsse.Written) {
+					if s.UserID() == "alice" {
+						panic(http.ErrAbortHandler) // net/http does not log it
+					}
+				}}},
+			})
+			server := transports[0].start(t, newEngine(t, registry), nil)
+			connect(t, server, "/events", as("alice")).NextOf("sse.open")
+			bob := connect(t, server, "/events", as("bob"))
+			bob.NextOf("sse.open")
+			if _, err := registry.Broadcast(t.Context(), numbered(1)); err != nil {
+				t.Fatal(err)
+			}
+			wantNumbers(t, bob, 1, 1)
+			told.await(t, 1, "ended alice failed")
+			told.await(t, 0, "ended bob")
 		})
 	}
 }
