@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,6 +141,31 @@ func TestListStreamsChoosesAmongMany(t *testing.T) {
 		for _, limit := range []int{1, 2, 3, 10, 19} {
 			wantList(t, registry, ginsse.StreamFilter{Limit: limit}, newestFirst[:limit]...)
 			wantList(t, registry, ginsse.StreamFilter{Limit: limit, Slowest: true}, newestFirst[:limit]...)
+		}
+	})
+}
+
+// TestAskNodesAnswersManyQuestionsAtATime has several pages of operators ask at the same time, and a node
+// that takes a while for each answer.
+func TestAskNodesAnswersManyQuestionsAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+		newRegistry(t, ginsse.RegistryConfig{Log: logs[0], Observers: []*ginsse.Observer{{Answer: func(string) json.RawMessage {
+			pass(10 * time.Millisecond)
+			return json.RawMessage(`"answer"`)
+		}}}})
+		second := newRegistry(t, ginsse.RegistryConfig{Log: logs[1]})
+		synctest.Wait()
+		const pages = 16
+		begun := time.Now()
+		var asking sync.WaitGroup
+		for range pages {
+			asking.Go(func() { wantAnswers(t, second, "who", "", `"answer"`) })
+		}
+		asking.Wait()
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("%d questions took %v", pages, took)
 		}
 	})
 }

@@ -314,14 +314,17 @@ type questions struct {
 	mu      sync.Mutex // guards the field below
 	inboxes map[string]chan []byte
 
-	answering chan struct{} // has room for maxAnswering; who answers puts in and takes out
+	waiting   chan struct{} // has room for maxWaiting; each question puts in and takes out
+	answering chan struct{} // has room for maxAnswering; likewise, while it is answered
 }
 
 const (
 	// inboxParts is how many parts of answers may wait for a question. Others are dropped.
 	inboxParts = 256
-	// maxAnswering is how many questions a node answers at a time. Others are dropped.
+	// maxAnswering is how many questions a node answers at a time. Up to maxWaiting wait for that or are
+	// answered. Others are dropped: the node that asks cannot know it, and waits for answerTimeout.
 	maxAnswering = 4
+	maxWaiting   = 256
 	// maxAnswerBytes bounds the names in a part of an answer. JSON takes at most twice as much, and a
 	// stream with 64 topics 16 KiB, so that a message stays below 64 KiB.
 	maxAnswerBytes = 12 << 10
@@ -330,7 +333,11 @@ const (
 )
 
 func newQuestions() *questions {
-	return &questions{inboxes: make(map[string]chan []byte), answering: make(chan struct{}, maxAnswering)}
+	return &questions{
+		inboxes:   make(map[string]chan []byte),
+		waiting:   make(chan struct{}, maxWaiting),
+		answering: make(chan struct{}, maxAnswering),
+	}
 }
 
 // open returns where the parts of answers to a question come, until stop is called.
@@ -369,12 +376,26 @@ func (r *Registry) receiveQuestion(message []byte) {
 		return
 	}
 	select {
-	case r.questions.answering <- struct{}{}:
+	case r.questions.waiting <- struct{}{}:
 		go func() {
-			defer func() { <-r.questions.answering }()
-			r.postAnswer(q)
+			defer func() { <-r.questions.waiting }()
+			r.answerInTurn(q)
 		}()
 	default:
+	}
+}
+
+// answerInTurn answers a question when few others are answered. After answerTimeout the node that asks
+// no longer waits.
+func (r *Registry) answerInTurn(q question) {
+	late := time.NewTimer(answerTimeout)
+	defer late.Stop()
+	select {
+	case r.questions.answering <- struct{}{}:
+		defer func() { <-r.questions.answering }()
+		r.postAnswer(q)
+	case <-late.C:
+	case <-r.life.Done():
 	}
 }
 
