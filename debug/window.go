@@ -53,8 +53,8 @@ func (w *window) at(second int64) *slot {
 func (w *window) clear(s *slot, second int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s.second.Load() >= second {
-		return
+	if s.second.Load() == second {
+		return // another goroutine was first; a later second is from before the clock was set back
 	}
 	for i := range s.counts {
 		s.counts[i].Store(0)

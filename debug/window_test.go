@@ -54,6 +54,25 @@ func TestWindowCountsFromSeveralGoroutines(t *testing.T) {
 	}
 }
 
+// A clock that is an hour fast is set right. The slots have seconds that are yet to come.
+func TestWindowGoesOnWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	var w debug.Window
+	now := time.Unix(1_000_000, 0)
+	for i := range 128 {
+		w.CountOpened(now.Add(time.Hour+time.Duration(i)*time.Second), 5)
+	}
+	w.CountOpened(now, 1)
+	w.CountOpened(now, 2)
+	w.Delay(now, 100*time.Millisecond)
+	if got := w.Opened(now.Add(time.Second)); got[119] != 3 {
+		t.Errorf("%d, want 3", got[119])
+	}
+	if p50, _, _ := w.Delays(now.Add(time.Second)); p50 < 100*time.Millisecond {
+		t.Errorf("the median delay is %v", p50)
+	}
+}
+
 func TestDelaysAreThoseOfTheLastMinute(t *testing.T) {
 	t.Parallel()
 	var w debug.Window
