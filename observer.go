@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/ginsse/ginsse/eventlog"
 )
 
@@ -248,10 +250,16 @@ func joinAnswer(f, g func(string) json.RawMessage) func(string) json.RawMessage 
 }
 
 // refused tells that a client was not given a stream.
-func (r *Registry) refused(err error) {
-	if f := r.observe.Refused; f != nil && err != nil {
-		f(Refusal{Cause: refusalCause(err), Err: err})
+func (r *Registry) refused(c *gin.Context, err error) {
+	f := r.observe.Refused
+	if f == nil || err == nil {
+		return
 	}
+	cause := refusalCause(err)
+	if c.Request.Context().Err() != nil && (errors.Is(err, errNoPosition) || errors.Is(err, errAllowTopics)) {
+		cause = RefusalCause(ReasonClientGone) // it did not wait, which ended the question to the log or the application
+	}
+	f(Refusal{Cause: cause, Err: err})
 }
 
 // tellOpened tells that a stream is about to open.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,4 +179,105 @@ func TestEndOfAStreamWhoseWriterPanicsHasAReason(t *testing.T) {
 	told.await(t, 1, "opened alice")
 	told.await(t, 1, "ended alice failed")
 	until(t, "the stream to be gone", func() bool { return registry.Stats().Streams == 0 && registry.Stats().Places == 0 })
+}
+
+// TestLagDoesNotGrowWhileTheLogCannotBeRead has a stream try to read again and again. What waits for its
+// client is one event.
+func TestLagDoesNotGrowWhileTheLogCannotBeRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		stream.NextOf("sse.open")
+		synctest.Wait()
+		log.failing.Store(true)
+		send(t, registry, "alice", 1)
+		pass(20 * time.Second)
+		synctest.Wait()
+		lag := func() int64 { return registry.AllStreams()[0].Stats().Lag }
+		if n := lag(); n != 1 {
+			t.Errorf("the lag is %d, want 1", n)
+		}
+		log.failing.Store(false)
+		wantNumbers(t, stream, 1, 1)
+		synctest.Wait()
+		if n := lag(); n != 0 {
+			t.Errorf("the lag is %d after the event was read", n)
+		}
+	})
+}
+
+// TestLagCountsEventsThatWaitForTheState has a stream wait for its state while events come.
+func TestLagCountsEventsThatWaitForTheState(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newRegistry(t, ginsse.RegistryConfig{})
+		collected := make(chan struct{})
+		engine := stateEngine(t, registry, ginsse.WithState(func(context.Context, *ginsse.State) error {
+			<-collected
+			return nil
+		}))
+		stream := ssetest.NewServer(t, engine).Open(t, "/events", as("alice"))
+		stream.NextOf("sse.open")
+		const events = 5
+		for i := range events {
+			send(t, registry, "alice", i+1)
+			synctest.Wait() // the stream has looked
+		}
+		lag := func() int64 { return registry.AllStreams()[0].Stats().Lag }
+		if n := lag(); n < events || n > events+1 {
+			t.Errorf("the lag is %d while %d events wait", n, events)
+		}
+		close(collected)
+		wantNumbers(t, stream, 1, events)
+		synctest.Wait()
+		if n := lag(); n != 0 {
+			t.Errorf("the lag is %d after all was written", n)
+		}
+	})
+}
+
+// slowLog is a log that does not say where its head is.
+type slowLog struct {
+	*eventlog.MemoryLog
+
+	slow  atomic.Bool
+	asked chan struct{}
+}
+
+func (l *slowLog) Head(ctx context.Context) (eventlog.Cursor, error) {
+	if l.slow.Load() {
+		l.asked <- struct{}{}
+		<-ctx.Done()
+		return eventlog.Cursor{}, ctx.Err()
+	}
+	return l.MemoryLog.Head(ctx)
+}
+
+// TestClientThatLeavesIsNotRefusedByTheLog has a client leave while its stream opens. The log is not to
+// blame.
+func TestClientThatLeavesIsNotRefusedByTheLog(t *testing.T) {
+	t.Parallel()
+	var told observed
+	log := &slowLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{}), asked: make(chan struct{}, 1)}
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: log, Observers: []*ginsse.Observer{told.observer()}})
+	server := transports[0].start(t, newEngine(t, registry), nil)
+	log.slow.Store(true)
+	ctx, leave := context.WithCancel(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-User", "alice")
+	go func() {
+		<-log.asked
+		leave()
+	}()
+	if response, err := server.Client().Do(request); err == nil {
+		_ = response.Body.Close()
+		t.Fatal("the client did not leave")
+	}
+	told.await(t, 1, "refused")
+	told.await(t, 1, "refused client gone: true")
 }

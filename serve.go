@@ -125,7 +125,7 @@ func (r *Registry) Serve(c *gin.Context, options ...ServeOption) error {
 	begun := time.Now()
 	s, err := r.open(c, options)
 	if s == nil {
-		r.refused(err)
+		r.refused(c, err)
 		return err
 	}
 	takenOver := false
@@ -276,7 +276,7 @@ func (r *Registry) serve(c *gin.Context, s *Stream, begun time.Time) (takenOver 
 		r.warn(c, "opening a stream", err)
 		s.end(fmt.Errorf("%w: %w: %w", ReasonOverloaded, errNoPosition, err))
 		err = r.turnAway(c, s, 0, s.Err())
-		r.refused(err)
+		r.refused(c, err)
 		return false, err
 	}
 	if s.compact != nil {

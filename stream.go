@@ -371,12 +371,17 @@ func (s *Stream) notify() int64 {
 	case s.compact != nil:
 		s.compact.wakeUp(0)
 	default:
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.wakeWriter()
 	}
 	return n
+}
+
+// wakeWriter wakes the goroutine that writes the stream. It never blocks.
+func (s *Stream) wakeWriter() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
 }
 
 // interrupt has the stream look at more than news, such as its end. It also reaches a compact

@@ -59,7 +59,7 @@ func (l *loop) onTimer() {
 		return
 	}
 	l.due.Store(true)
-	l.s.notify()
+	l.s.wakeWriter() // without news: what is counted as such is the stream's lag
 	l.timing.Lock()
 	defer l.timing.Unlock()
 	if left := l.s.untilEnd(now); left < never && l.due.Load() && !l.waiting.Load() {

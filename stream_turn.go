@@ -153,6 +153,7 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 	s.take(t)
 	switch before := s.endsBefore(); {
 	case err != nil:
+		s.countBacklog(news, t.counted, true)
 		return false, err
 	case before != 0 && s.at.Seq+1 >= before:
 		return false, nil
@@ -165,8 +166,10 @@ func (s *Stream) next(ctx context.Context, t *turn) (more bool, err error) {
 			return false, nil // the client comes back to the position that it had
 		}
 	case s.preludes.current.ready.Load():
+		s.countBacklog(news, t.counted, true)
 		return s.writePrelude(ctx, t, s.preludes.current)
 	case s.holding():
+		s.countBacklog(news, t.counted, true) // for what it reads later
 		return false, nil
 	}
 	return s.readAll(ctx, t, news, ended)
