@@ -173,7 +173,7 @@ func (w *watched) silence() time.Duration { return max(w.longest, w.ended-w.last
 // checkEnd says whether something has cut the stream off.
 func (d *doctor) checkEnd(w *watched) {
 	f := finding{check: "end"}
-	silence := w.ended - w.lastByte
+	beat, silence := w.heartbeat(), w.ended-w.lastByte
 	switch {
 	case w.endError == nil:
 		f.add(fine, fmt.Sprintf("the stream was open for %v", round(w.ended)))
@@ -187,6 +187,10 @@ func (d *doctor) checkEnd(w *watched) {
 		f.add(fine, "the stream of one request is complete")
 	case w.open == nil && errors.Is(w.endError, io.EOF):
 		f.add(warning, fmt.Sprintf("the response was complete after %v: does the server end it, or a proxy?", round(w.ended)))
+	case silence > max(w.longest+w.longest/2, w.lastByte-w.firstByte) && (beat == 0 || silence < beat): // before the first heartbeat
+		f.add(fault, fmt.Sprintf("cut off %v after the request and %v after the last byte: by a limit on silence%s, or by one on the whole response, or the server or a proxy was restarted; too little came before to tell them apart", round(w.ended), round(silence), w.against(silence)), extendSilence...)
+		f.do = append(f.do, inServer("in the server: StreamConfig.HeartbeatInterval at less than half of the limit"))
+		f.do = append(f.do, extendLife...)
 	case silence > w.longest+w.longest/2: // heartbeats of the kit vary by a third; some limits act at the next one
 		f.add(fault, fmt.Sprintf("cut off %v after the request and %v after the last byte, which is much longer than any silence before: a limit on silence%s", round(w.ended), round(silence), w.against(silence)), extendSilence...)
 		f.do = append(f.do, inServer("in the server: StreamConfig.HeartbeatInterval at less than half of the limit"))

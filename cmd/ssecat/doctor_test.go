@@ -239,6 +239,11 @@ func TestDoctorVerdicts(t *testing.T) {
 			time.Sleep(100 * time.Millisecond) // the limit of a proxy
 			abort()
 		}, expect{"end", "fault", "a limit on silence, though the heartbeat interval is 50ms", "proxy_read_timeout"}},
+		{"cut_before_a_heartbeat", nil, func(w http.ResponseWriter, _ *http.Request) {
+			send(w, strings.Replace(openBlock, ":50}", ":60000}", 1))
+			time.Sleep(100 * time.Millisecond) // http.Server.WriteTimeout, or a limit of a proxy
+			abort()
+		}, expect{"end", "fault", "by a limit on silence that is shorter than the heartbeat interval of 1m0s, or by one on the whole response", "no http.Server.WriteTimeout"}},
 		{"ended_without_a_reason", nil, func(w http.ResponseWriter, _ *http.Request) { send(w, openBlock) }, expect{"end", "fault", "cut off", ""}},
 		{"ended_by_another_server", nil, func(w http.ResponseWriter, _ *http.Request) { send(w, "data: a\n\n") }, expect{"end", "warning", "complete after", ""}},
 		{"closed", nil, func(w http.ResponseWriter, _ *http.Request) {
