@@ -40,6 +40,7 @@ type journal struct {
 
 func (j *journal) add(e entry) {
 	e.At, e.Detail = time.Now().Round(0), clip(e.Detail, maxDetail)
+	e.User = strings.Clone(e.User) // it may be a part of a long cookie
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.entries) < maxEntries {
