@@ -281,3 +281,103 @@ func TestClientThatLeavesIsNotRefusedByTheLog(t *testing.T) {
 	told.await(t, 1, "refused")
 	told.await(t, 1, "refused client gone: true")
 }
+
+// explosive panics when it is encoded.
+type explosive struct{}
+
+func (explosive) MarshalJSON() ([]byte, error) { panic("no JSON") }
+
+// TestSendThatPanicsIsToldOf has the data of an event panic. What is counted or measured from Sending to Sent
+// ends there, and not as a success.
+func TestSendThatPanicsIsToldOf(t *testing.T) {
+	t.Parallel()
+	var told observed
+	registry := newRegistry(t, ginsse.RegistryConfig{Observers: []*ginsse.Observer{told.observer()}})
+	e := ginsse.Event{Type: "x", Data: explosive{}}
+	for name, send := range map[string]func(){
+		"SendTo":      func() { _, _ = registry.SendTo(t.Context(), "alice", e) },
+		"SendToUsers": func() { _, _ = registry.SendToUsers(t.Context(), []string{"alice", "bob"}, e) },
+		"In":          func() { _ = registry.In(nil).SendTo(t.Context(), "alice", e) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s did not pass the panic on", name)
+				}
+			}()
+			send()
+		}()
+	}
+	told.await(t, 3, "sending user")
+	told.await(t, 3, "sent user x false")
+}
+
+// TestEachStreamOpensAndEndsOnce has many clients open streams and leave at any time, be refused, be
+// replaced and be disconnected.
+func TestEachStreamOpensAndEndsOnce(t *testing.T) {
+	t.Parallel()
+	for _, compact := range []bool{false, true} {
+		t.Run(fmt.Sprintf("compact=%v", compact), func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			opened, ended := map[string]int{}, map[string]int{}
+			registry := newRegistry(t, ginsse.RegistryConfig{
+				Stream: ginsse.StreamConfig{Compact: compact}, MaxStreamsPerUser: 2, MaxOpensPerMinute: -1, MaxStreams: 20,
+				Observers: []*ginsse.Observer{{
+					Opened: func(s *ginsse.Stream, _ ginsse.Opening) {
+						mu.Lock()
+						defer mu.Unlock()
+						opened[s.ID()]++
+					},
+					Ended: func(s *ginsse.Stream, e ginsse.Ending) {
+						mu.Lock()
+						defer mu.Unlock()
+						if ended[s.ID()]++; opened[s.ID()] != 1 || e.Reason == "" || e.Err == nil {
+							t.Errorf("opened %d times before it ended: %+v", opened[s.ID()], e)
+						}
+					},
+				}},
+			})
+			server := transports[0].start(t, newEngine(t, registry), nil)
+			var clients sync.WaitGroup
+			for i := range 8 {
+				clients.Go(func() {
+					for n := range 30 {
+						ctx, leave := context.WithTimeout(t.Context(), time.Duration(n%10)*300*time.Microsecond+time.Microsecond)
+						request, _ := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/events", http.NoBody)
+						user := fmt.Sprint("user", (i+n)%12)
+						request.Header.Set("X-User", user)
+						if response, err := server.Client().Do(request); err == nil {
+							_, _ = registry.SendTo(t.Context(), user, numbered(n))
+							if n%3 == 0 {
+								_, _ = registry.Disconnect(t.Context(), user, "")
+							}
+							_, _ = io.Copy(io.Discard, response.Body)
+							_ = response.Body.Close()
+						}
+						leave()
+					}
+				})
+			}
+			clients.Wait()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := registry.Shutdown(ctx); err != nil {
+				t.Fatal(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if len(opened) == 0 || len(opened) != len(ended) {
+				t.Errorf("%d streams opened, %d ended", len(opened), len(ended))
+			}
+			for id, n := range ended {
+				if n != 1 {
+					t.Errorf("stream %s has ended %d times", id, n)
+				}
+			}
+			if s := registry.Stats(); s.Streams != 0 || s.Places != 0 || s.Compact != 0 || s.Users != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}

@@ -84,18 +84,18 @@ func (s Sender) Disconnect(ctx context.Context, userID string, reason Reason) er
 	return s.put(ctx, eventlog.Record{Frame: b.bytes}, commandSubject(userID))
 }
 
-func (s Sender) send(ctx context.Context, e Event, kind eventlog.Kind, subjects ...string) error {
+func (s Sender) send(ctx context.Context, e Event, kind eventlog.Kind, subjects ...string) (err error) {
 	b := borrowBuffer()
 	defer b.release()
 	if e.Transient {
 		return fmt.Errorf("%w: Transient is set, and a transaction cannot hold the event; send it by the registry", ErrInvalidEvent)
 	}
 	ctx, trace := s.r.sending(ctx, kind, len(subjects), e)
-	err := s.r.encode(b, e, trace)
-	if err == nil {
+	err = errSendPanicked
+	defer func() { s.r.sent(ctx, kind, Receipt{}, err) }()
+	if err = s.r.encode(b, e, trace); err == nil {
 		err = s.put(ctx, eventlog.Record{Key: e.Key, DedupKey: e.DedupKey, Frame: b.bytes}, subjects...)
 	}
-	s.r.sent(ctx, kind, Receipt{}, err)
 	return err
 }
 

@@ -3,6 +3,7 @@ package ginsse
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -365,6 +366,7 @@ func (r *Registry) SendToUsers(ctx context.Context, userIDs []string, e Event) (
 		return Receipt{}, err
 	}
 	ctx, trace := r.sending(ctx, eventlog.KindUser, len(users), e)
+	err = errSendPanicked
 	defer func() { r.sent(ctx, eventlog.KindUser, all, err) }()
 	b := borrowBuffer()
 	defer b.release()
@@ -412,14 +414,19 @@ func (r *Registry) Publish(ctx context.Context, topic string, e Event) (Receipt,
 
 func (r *Registry) send(ctx context.Context, kind eventlog.Kind, subject string, e Event) (receipt Receipt, err error) {
 	ctx, trace := r.sending(ctx, kind, 1, e)
+	err = errSendPanicked
+	defer func() { r.sent(ctx, kind, receipt, err) }()
 	b := borrowBuffer()
 	defer b.release()
 	if err = r.encode(b, e, trace); err == nil {
 		receipt, err = r.deliver(ctx, subject, b.bytes, e)
 	}
-	r.sent(ctx, kind, receipt, err)
 	return receipt, err
 }
+
+// errSendPanicked is what observers are told of an event whose data panics when it is encoded, for
+// example. The caller gets the panic.
+var errSendPanicked = errors.New("ginsse: sending the event has panicked")
 
 // encode encodes an event, once for all streams.
 func (r *Registry) encode(b *buffer, e Event, trace string) error {
