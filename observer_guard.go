@@ -52,14 +52,18 @@ func guard2[A, B any](r *Registry, name string, f func(A, B)) func(A, B) {
 	}
 }
 
-// guardSending passes the context on after a panic.
+// guardSending passes the context on after a panic, or if the observer returns none.
 func guardSending(r *Registry, f func(context.Context, Sending) (context.Context, string)) func(context.Context, Sending) (context.Context, string) {
 	if f == nil {
 		return nil
 	}
 	return func(ctx context.Context, s Sending) (told context.Context, trace string) {
+		defer func() {
+			if told == nil {
+				told = ctx
+			}
+		}()
 		defer r.recoverObserver("Sending")
-		told = ctx
 		return f(ctx, s)
 	}
 }

@@ -70,10 +70,15 @@ func (j *journal) find(stream, user string) (found []entry) {
 	return found
 }
 
-// clip shortens a text.
+// clip shortens a text, and replaces what JSON makes six times as long.
 func clip(text string, maxBytes int) string {
-	if len(text) <= maxBytes {
-		return text
+	if len(text) > maxBytes {
+		text = strings.ToValidUTF8(text[:maxBytes], "") + "…"
 	}
-	return strings.ToValidUTF8(text[:maxBytes], "") + "…"
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
 }
