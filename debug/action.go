@@ -25,13 +25,21 @@ const (
 )
 
 // refuseOtherSites refuses requests that a page of another site makes with the administrator's cookies.
-// A browser says in Sec-Fetch-Site or Origin where a request comes from. Old ones that do not cannot
-// set the header for another site.
+// Old browsers that do not say where a request comes from cannot set the header for another site.
 func refuseOtherSites(c *gin.Context) {
-	err := http.NewCrossOriginProtection().Check(c.Request)
-	if err != nil || c.GetHeader(ownHeader) == "" || c.ContentType() != "application/json" {
-		refuse(c, http.StatusForbidden, "The request does not come from this page.")
+	if isFromOtherSite(c.Request) || c.GetHeader(ownHeader) == "" || c.ContentType() != "application/json" {
+		refuse(c, http.StatusForbidden, notThisPage)
 	}
+}
+
+const notThisPage = "The request does not come from this page."
+
+// isFromOtherSite reports whether a page of another site makes the request. A browser says in
+// Sec-Fetch-Site or, without TLS, in Origin where a request comes from.
+func isFromOtherSite(r *http.Request) bool {
+	r = r.WithContext(r.Context()) // a shallow copy
+	r.Method = http.MethodPost     // Check lets all others pass that only read
+	return http.NewCrossOriginProtection().Check(r) != nil
 }
 
 // told is the answer to an action: a text for the page to show.
@@ -54,13 +62,19 @@ func readBody(c *gin.Context, v any) bool {
 	return true
 }
 
+// actionContext returns the context of an action. It does not end when the page is closed: what an
+// administrator has confirmed is done on all nodes.
+func actionContext(c *gin.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.Request.Context()), actionTimeout)
+}
+
 // disconnect ends the streams of a user.
 func (p *Page) disconnect(c *gin.Context) {
 	var given struct{ User, Reason string }
 	if !readBody(c, &given) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.Request.Context(), actionTimeout)
+	ctx, cancel := actionContext(c)
 	defer cancel()
 	n, err := p.registry.Load().Disconnect(ctx, given.User, ginsse.Reason(strings.TrimSpace(given.Reason)))
 	if err != nil {
@@ -76,7 +90,7 @@ func (p *Page) send(c *gin.Context) {
 	if !readBody(c, &given) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.Request.Context(), actionTimeout)
+	ctx, cancel := actionContext(c)
 	defer cancel()
 	registry := p.registry.Load()
 	receipt, err := registry.SendTo(ctx, given.User, ginsse.Event{Type: given.Type, Data: given.Data, TTL: testTTL})

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // entry is something that has happened to a stream, or to a request for one.
@@ -40,7 +41,7 @@ type journal struct {
 
 func (j *journal) add(e entry) {
 	e.At, e.Detail = time.Now().Round(0), clip(e.Detail, maxDetail)
-	e.User = strings.Clone(e.User) // it may be a part of a long cookie
+	e.User = strings.Clone(e.User) // it may be a part of a long header, which would stay in memory
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.entries) < maxEntries {
@@ -70,15 +71,16 @@ func (j *journal) find(stream, user string) (found []entry) {
 	return found
 }
 
-// clip shortens a text, and replaces what JSON makes six times as long.
+// clip shortens a text. Control characters become spaces: in JSON each would take six bytes.
 func clip(text string, maxBytes int) string {
+	end := ""
 	if len(text) > maxBytes {
-		text = strings.ToValidUTF8(text[:maxBytes], "") + "…"
+		text, end = text[:maxBytes], "…"
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' {
+		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(text, "?"))
+	}, strings.ToValidUTF8(text, "")) + end
 }

@@ -53,8 +53,8 @@ func filterOf(c *gin.Context) filter {
 
 // serveStream tells a page once a second what there is, as long as it looks.
 func (p *Page) serveStream(c *gin.Context) {
-	if site := c.GetHeader("Sec-Fetch-Site"); site != "" && site != sameOrigin && site != "none" {
-		refuse(c, http.StatusForbidden, "The request does not come from this page.")
+	if isFromOtherSite(c.Request) {
+		refuse(c, http.StatusForbidden, notThisPage)
 		return
 	}
 	select {

@@ -2,7 +2,9 @@ package debug
 
 import (
 	"embed"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path"
@@ -24,6 +26,11 @@ type Config struct {
 	// InsecureAllowEveryone lets [Page.Mount] go without a handler in front. Whoever reaches the routes
 	// then sees the IDs of all users, and can disconnect them. It is for a server that only
 	// administrators reach, such as one on a loopback address.
+	//
+	// The page then answers requests for localhost and IP addresses only. Otherwise a site that an
+	// administrator visits could let its own name resolve to the address of the server, and so see and
+	// do all of this (DNS rebinding). With a handler in front, which may be an empty one, the page
+	// answers for any name.
 	InsecureAllowEveryone bool
 }
 
@@ -66,6 +73,9 @@ func (p *Page) Observer() *ginsse.Observer { return p.observer }
 //
 //	page.Mount(r.Group("/debug/events"), registry, auth.RequireUser(), requireAdmin)
 //
+// One refuses by aborting, as gin's handlers do. An answer, or a status other than 200, also counts as
+// a refusal.
+//
 // The page also works behind a proxy that removes a prefix of the path. Requests that change something
 // are refused if they come from a page of another site. A page that looks holds one connection for at
 // most 5 minutes and opens it anew then, so that the handlers in front decide again.
@@ -85,7 +95,10 @@ func (p *Page) Mount(group *gin.RouterGroup, registry *ginsse.Registry, front ..
 	case !p.registry.CompareAndSwap(nil, registry):
 		panic("debug: Mount was called twice; each registry needs a page of its own")
 	}
-	routes := group.Group("", append(slices.Clone(front), setHeaders)...)
+	if len(front) == 0 {
+		front = []gin.HandlerFunc{refuseOtherNames}
+	}
+	routes := group.Group("", append(slices.Clone(front), endIfAnswered, setHeaders)...)
 	read := func(path string, handler gin.HandlerFunc) {
 		routes.GET(path, handler)
 		routes.HEAD(path, handler)
@@ -125,6 +138,28 @@ const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; 
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
 const sameOrigin = "same-origin"
+
+// endIfAnswered ends a request that a handler in front has answered, if that has not aborted it.
+// An action would be carried out otherwise, below the answer that refuses it.
+func endIfAnswered(c *gin.Context) {
+	if c.Writer.Written() || c.Writer.Status() != http.StatusOK {
+		c.Abort()
+	}
+}
+
+// refuseOtherNames refuses requests whose Host is the name of another machine. Nobody can let an IP
+// address lead elsewhere.
+func refuseOtherNames(c *gin.Context) {
+	host := c.Request.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	if err != nil && host != "localhost" && !strings.HasSuffix(host, ".localhost") {
+		refuse(c, http.StatusMisdirectedRequest, "Without a handler in front, this page answers for localhost and IP addresses only.")
+	}
+}
 
 func setHeaders(c *gin.Context) {
 	for name, value := range map[string]string{

@@ -18,14 +18,15 @@ type recorder struct {
 	window  window
 	journal journal
 
-	mu       sync.Mutex // guards the fields below
-	ends     counts     // by reason, since the start
-	refusals counts     // by cause
-	gaps     counts     // by reason
-	resumes  counts     // by outcome
-	logError string     // "" while the log is ready
-	logSince time.Time  // since when that is so; the zero Time if it has never changed
-	failure  string     // the last event that was not sent
+	mu       sync.Mutex       // guards the fields below
+	ends     counts           // by reason, since the start
+	refusals counts           // by cause
+	noted    map[string]int64 // the second of the last entry of a refusal, by cause
+	gaps     counts           // by reason
+	resumes  counts           // by outcome
+	logError string           // "" while the log is ready
+	logSince time.Time        // since when that is so; the zero Time if it has never changed
+	failure  string           // the last event that was not sent
 }
 
 // counts are numbers by name.
@@ -37,16 +38,20 @@ const (
 	maxNameBytes = 64
 )
 
-func (c counts) add(name string, n uint64) {
+// add adds to a count. It returns the name under which that is counted.
+func (c counts) add(name string, n uint64) (counted string) {
 	name = clip(name, maxNameBytes)
 	if _, known := c[name]; !known && len(c) >= maxNames {
 		name = "others"
 	}
 	c[name] += n
+	return name
 }
 
 func newRecorder() *recorder {
-	return &recorder{ends: make(counts), refusals: make(counts), gaps: make(counts), resumes: make(counts)}
+	return &recorder{
+		ends: make(counts), refusals: make(counts), gaps: make(counts), resumes: make(counts), noted: make(map[string]int64),
+	}
 }
 
 func (r *recorder) count(to counts, name string) {
@@ -69,8 +74,20 @@ func (r *recorder) opened(s *ginsse.Stream, o ginsse.Opening) {
 
 func (r *recorder) refused(refusal ginsse.Refusal) {
 	r.window.add(countRefused, 1)
-	r.count(r.refusals, string(refusal.Cause))
-	r.journal.add(entry{What: "refused", Detail: string(refusal.Cause)})
+	if cause := string(refusal.Cause); r.countRefusal(cause) {
+		r.journal.add(entry{What: "refused", Detail: cause})
+	}
+}
+
+// countRefusal counts a refusal. It reports whether it is the first one in this second with its cause:
+// a client may be refused thousands of times, and entries of all would leave no room for others.
+func (r *recorder) countRefusal(cause string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	cause = r.refusals.add(cause, 1)
+	before, now := r.noted[cause], time.Now().Unix()
+	r.noted[cause] = now
+	return before != now
 }
 
 func (r *recorder) ended(s *ginsse.Stream, e ginsse.Ending) {

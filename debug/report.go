@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // report is what one node says of itself.
@@ -142,8 +143,11 @@ func readReport(data json.RawMessage) *report {
 	for _, text := range []*string{&r.Name, &r.LogError, &r.Minute.Failure} {
 		*text = clip(*text, maxDetail)
 	}
-	if len(r.Entries) > maxShown {
-		r.Entries = r.Entries[:maxShown]
+	r.Entries = r.Entries[:min(len(r.Entries), maxShown)]
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		e.Stream, e.User = clip(e.Stream, maxNameBytes), clip(e.User, eventlog.MaxNameBytes)
+		e.What, e.Detail = clip(e.What, maxNameBytes), clip(e.Detail, maxDetail)
 	}
 	return r
 }
