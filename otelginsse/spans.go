@@ -68,11 +68,18 @@ func (t *Telemetry) sending(ctx context.Context, s ginsse.Sending) (context.Cont
 	if !span.IsRecording() {
 		return ctx, ""
 	}
-	span.SetAttributes(attribute.String("ginsse.event.type", s.Event.Type))
+	span.SetAttributes(attribute.String("ginsse.event.type", typeText(s.Event.Type)))
 	if s.Users > 1 {
 		span.SetAttributes(semconv.MessagingBatchMessageCount(s.Users))
 	}
 	return context.WithValue(ctx, sendKey{t}, send{span, s.Users}), traceText(ctx)
+}
+
+// typeText returns the type of an event as an attribute. The event is not checked yet: its type may be of
+// any length, and it may be no UTF-8, with which an exporter would lose all spans that it sends together.
+func typeText(eventType string) string {
+	const most = 128
+	return strings.ToValidUTF8(eventType[:min(len(eventType), most)], "\uFFFD")
 }
 
 // sent ends the span of a send.

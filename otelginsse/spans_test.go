@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -424,6 +425,22 @@ func TestTwoTelemetriesEndTheirOwnSpans(t *testing.T) {
 		if spans := exporter.GetSpans(); len(spans) != 1 || spans[0].Name != "send all" ||
 			!spans[0].EndTime.After(spans[0].StartTime) || valueOf(spans[0], "messaging.message.id") == "" {
 			t.Errorf("telemetry %d has:\n%s%v", i, picture(spans), attribute.NewSet(spans[0].Attributes...))
+		}
+	}
+}
+
+// A type is an attribute before the event is checked. An exporter loses all its spans for one text that is
+// not UTF-8.
+func TestSpansHaveShortTypesOfValidText(t *testing.T) {
+	t.Parallel()
+	exporter := tracetest.NewInMemoryExporter()
+	n := newNode(t, "", nil, exporter, otelginsse.Config{}, nil)
+	for _, eventType := range []string{"bad\xff", strings.Repeat("ö", 1<<20), "x" + strings.Repeat("ö", 200)} {
+		exporter.Reset()
+		_, _ = n.registry.SendTo(t.Context(), "alice", ginsse.Event{Type: eventType})
+		text := valueOf(await(t, exporter, 1, "send user")[0], "ginsse.event.type")
+		if !utf8.ValidString(text) || len(text) > 130 || text[:2] != eventType[:2] {
+			t.Errorf("the attribute has %d bytes, of %.20q: %.20q", len(text), eventType, text)
 		}
 	}
 }
