@@ -529,3 +529,38 @@ func TestFailedRequestsAreNotMissing(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// A server may send a header without an end.
+func TestHeaderIsBounded(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	t.Cleanup(func() {
+		_ = listener.Close()
+		served.Wait()
+	})
+	served.Go(func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		field := []byte("X-Long: " + strings.Repeat("x", 4000) + "\r\n")
+		_, err = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+		for sent := 0; err == nil; sent += len(field) {
+			if sent > 100<<20 {
+				t.Error("it has taken 100 MB")
+				return
+			}
+			_, err = conn.Write(field)
+		}
+	})
+	cfg := config(t, "http://"+listener.Addr().String(), 1)
+	_, err = Run(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), "1 × the header of the response is too long") {
+		t.Errorf("it ends with %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"mime"
 	"net/http"
@@ -237,9 +238,12 @@ func (s *stream) open(ctx context.Context) (conn *connection, response *http.Res
 	if err := request.Write(raw); err != nil {
 		return nil, nil, err
 	}
-	reader := bufio.NewReaderSize(raw, 2<<10)
+	limited := &io.LimitedReader{R: raw, N: maxHeaderBytes}
+	reader := bufio.NewReaderSize(limited, 2<<10)
 	response, err = http.ReadResponse(reader, request)
 	switch {
+	case err != nil && limited.N == 0:
+		return nil, nil, errLongHeader
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, nil, errNoResponse
 	case err != nil:
@@ -249,10 +253,17 @@ func (s *stream) open(ctx context.Context) (conn *connection, response *http.Res
 		return nil, nil, err
 	}
 	_ = raw.SetDeadline(time.Time{})
+	limited.N = math.MaxInt64
 	return &connection{reader: reader, chunked: len(response.TransferEncoding) > 0, close: closeAll}, response, nil
 }
 
-var errNoResponse = errors.New("closed before a response")
+// maxHeaderBytes bounds the header of a response: http.ReadResponse has no bound.
+const maxHeaderBytes = 256 << 10
+
+var (
+	errNoResponse = errors.New("closed before a response")
+	errLongHeader = errors.New("the header of the response is too long")
+)
 
 // request returns the request of an attempt (section 9.2.4 of WHATWG HTML).
 func (s *stream) request(ctx context.Context) *http.Request {
