@@ -208,7 +208,7 @@ func (d *doctor) print(w io.Writer) (worst verdict, err error) {
 	encoder.SetEscapeHTML(false)
 	for _, f := range d.findings {
 		worst = max(worst, f.verdict)
-		seen, do := strings.ReplaceAll(visible(f.seen), "\n", " "), d.choose(f.do)
+		seen, do := shortened(strings.ReplaceAll(visible(f.seen), "\n", " ")), d.choose(f.do)
 		if d.json() {
 			err = errors.Join(err, encoder.Encode(struct {
 				Check   string   `json:"check"`
@@ -227,6 +227,15 @@ func (d *doctor) print(w io.Writer) (worst verdict, err error) {
 		err = errors.Join(err, printError)
 	}
 	return worst, err
+}
+
+// shortened bounds the text of a finding: a server may redirect to an address of megabytes.
+func shortened(seen string) string {
+	const most = 1000
+	if len(seen) <= most {
+		return seen
+	}
+	return strings.ToValidUTF8(seen[:most], "") + "…"
 }
 
 func (d *doctor) json() bool { return d.form == formJSON }

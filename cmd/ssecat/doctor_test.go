@@ -437,6 +437,22 @@ func TestDoctorEscapesTextOfTheServer(t *testing.T) {
 	}
 }
 
+// A server may send very long texts. What it says is short all the same.
+func TestDoctorShortensTextOfTheServer(t *testing.T) {
+	t.Parallel()
+	url := newPatient(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" {
+			http.Redirect(w, r, "/"+strings.Repeat("a", 50_000), http.StatusFound)
+			return
+		}
+		w.Header().Set("Content-Type", strings.Repeat("x", 50_000))
+	})
+	got := ssecat(t.Context(), nil, "doctor", "-for", "200ms", url)
+	if got.code != exitFailed || len(got.stdout) > 5000 || !strings.Contains(got.stdout, "/aaaaa") {
+		t.Errorf("it ends with %d and has written %d bytes: %.2000s", got.code, len(got.stdout), got.stdout)
+	}
+}
+
 var hasLineForm = regexp.MustCompile(`^((ok     |warning|fault  )  [A-Za-z -]+: |         - |\{"check":)`)
 
 // Once compression has held the stream back, all requests are without, so that the other checks work.
