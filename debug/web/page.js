@@ -10,9 +10,14 @@ const el = (name, properties = {}, ...children) => {
   return element;
 };
 
+// plain shows the characters that turn the direction of text. With them, a user ID or an error could look like
+// another one, and turn the words after it around.
+const plain = (text) => text.replace(/\p{Bidi_Control}/gu, (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`);
+
 // set changes a text only if it differs, so that a selection and a screen reader are not disturbed.
 const set = (element, text) => {
-  if (element.textContent !== text) element.textContent = text;
+  const shown = plain(text);
+  if (element.textContent !== shown) element.textContent = shown;
 };
 
 const number = (n) => n.toLocaleString("en");
@@ -70,7 +75,7 @@ function cells(row, ...contents) {
   return contents.map((content, i) => {
     const cell = el("td", { role: "cell", className: columns[i].className });
     cell.dataset.column = columns[i].textContent;
-    cell.append(content);
+    cell.append(typeof content === "string" ? plain(content) : content);
     row.append(cell);
     return cell;
   });
@@ -277,7 +282,7 @@ function nodeRow(row) {
 }
 
 function button(text, title, action) {
-  const made = el("button", { type: "button", textContent: text, title, ariaLabel: title });
+  const made = el("button", { type: "button", textContent: plain(text), title: plain(title), ariaLabel: plain(title) });
   made.addEventListener("click", action);
   return made;
 }
@@ -316,6 +321,7 @@ function open(name, user) {
   const dialog = $(`#${name}`);
   $("form", dialog).reset();
   set($(".who", dialog), user);
+  dialog.dataset.user = user;
   set($(".result", dialog), "");
   dialog.showModal();
 }
@@ -333,7 +339,7 @@ function act(name, body) {
       const response = await fetch(name, {
         method: "POST",
         headers: { "Content-Type": "application/json", "Ginsse-Debug": "1" },
-        body: JSON.stringify({ user: $(".who", dialog).textContent, ...body(new FormData(event.target)) }),
+        body: JSON.stringify({ user: dialog.dataset.user, ...body(new FormData(event.target)) }),
       });
       const answer = await response.json().catch(() => ({}));
       set(result, answer.message ?? `The server has refused it, with status ${response.status}.`);

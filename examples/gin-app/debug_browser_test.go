@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -213,6 +214,33 @@ func TestOperatorDisconnectsAndSends(t *testing.T) {
 		t.Errorf("bob has %d streams", n)
 	}
 	bob.Close()
+}
+
+// What users and applications choose is shown as text, and does not turn the text around it.
+func TestPageForOperatorsShowsHostileTextsAsText(t *testing.T) {
+	t.Parallel()
+	nodes := newObservedNodes(t, "web-1")
+	p := nodes[0].operator(newBrowser(t))
+	const name, topic, reason = "\u202eecila<img src=x onerror=\"throw 1\">", "<svg onload=\"throw 1\">", "\u2067<b onclick=\"throw 1\">"
+	s := nodes[0].connect(name, "/events?topic="+url.QueryEscape(topic))
+	s.NextOf("sse.open")
+	p.says(streamRows, "\\u202eecila<img src=x")
+	p.says(streamRows, topic)
+	p.says("#history", "\\u202eecila<img src=x")
+	p.click("#streams .actions button:last-child")
+	p.says("#disconnect", "All streams of \\u202eecila<img src=x onerror=\"throw 1\"> end, on all nodes.")
+	p.click("#disconnect [type=submit]")
+	p.says("#disconnect .result", "Disconnected: 1 stream on this node")
+	s.NextOf("sse.reconnect")
+	p.click("#disconnect .close")
+	nodes[0].open("alice")
+	if _, err := nodes[0].registry.Disconnect(t.Context(), "alice", reason); err != nil {
+		t.Fatal(err)
+	}
+	p.says("#history", "\\u2067<b onclick=")
+	p.says("#counts", "\\u2067<b onclick=")
+	p.until("no text is an element", `document.querySelectorAll("img, [onerror], [onload], [onclick]").length === 0`)
+	p.until("nothing turns the text", `!/\p{Bidi_Control}/u.test(document.body.textContent) && [...document.querySelectorAll("[title]")].every((e) => !/\p{Bidi_Control}/u.test(e.title + e.ariaLabel))`)
 }
 
 // The rows that come and go above a row do not take its focus away.
