@@ -207,7 +207,8 @@ func (a *answers) add(encoded []byte) {
 		a.parts[part.Node] = nil
 	}
 	for _, s := range part.Streams {
-		if eventlog.CheckName(s.UserID) != nil || eventlog.CheckName(s.ID) != nil || len(s.ID) > maxStreamIDBytes {
+		_, err := s.Opened.MarshalText() // JSON reads times that it cannot write
+		if eventlog.CheckName(s.UserID) != nil || eventlog.CheckName(s.ID) != nil || len(s.ID) > maxStreamIDBytes || err != nil {
 			continue
 		}
 		s.Topics = slices.DeleteFunc(s.Topics, func(topic string) bool { return eventlog.CheckName(topic) != nil })

@@ -281,3 +281,21 @@ func TestForgedEntriesAreShort(t *testing.T) {
 		}
 	}
 }
+
+// JSON reads times that it cannot write. A forged one does not keep the page from showing the other nodes.
+func TestForgedTimesDoNotEndThePage(t *testing.T) {
+	t.Parallel()
+	const bad = `"2020-01-01T00:00:00+24:00"`
+	for _, report := range []string{`{"started":` + bad + `}`, `{"log_since":` + bad + `}`, `{"entries":[{"at":` + bad + `}]}`} {
+		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
+		n := newNode(t, ginsse.RegistryConfig{Log: logs[0]}, "web")
+		forger, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: logs[1], Observers: []*ginsse.Observer{{
+			Answer: func(string) json.RawMessage { return json.RawMessage(report) },
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(forger.Close)
+		n.look("", report, func(v debug.View) bool { return len(v.Nodes) == 2 && strings.Contains(problems(v), "has no figures") })
+	}
+}

@@ -143,11 +143,23 @@ func readReport(data json.RawMessage) *report {
 	for _, text := range []*string{&r.Name, &r.LogError, &r.Minute.Failure} {
 		*text = clip(*text, maxDetail)
 	}
+	if !isShowable(r.Started) || !isShowable(r.LogSince) {
+		return nil
+	}
 	r.Entries = r.Entries[:min(len(r.Entries), maxShown)]
 	for i := range r.Entries {
 		e := &r.Entries[i]
+		if !isShowable(e.At) {
+			return nil
+		}
 		e.Stream, e.User = clip(e.Stream, maxNameBytes), clip(e.User, eventlog.MaxNameBytes)
 		e.What, e.Detail = clip(e.What, maxNameBytes), clip(e.Detail, maxDetail)
 	}
 	return r
+}
+
+// isShowable reports whether a time can be written as JSON, which reads some that it cannot write.
+func isShowable(t time.Time) bool {
+	_, err := t.MarshalText()
+	return err == nil
 }
