@@ -106,7 +106,7 @@ func (p *Page) look(ctx context.Context, f filter) (*view, error) {
 	v := newView(answers, time.Now().Round(0))
 	v.addStreams(list, notListed)
 	if notAsked != nil {
-		v.problemf("%s", strings.TrimPrefix(clip(notAsked.Error(), maxDetail), "ginsse: "))
+		v.problemf("Not all nodes are shown: %s", strings.TrimPrefix(clip(notAsked.Error(), maxDetail), "ginsse: "))
 	}
 	return v, nil
 }

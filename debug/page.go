@@ -65,7 +65,8 @@ func NewPage(cfg Config) *Page {
 	return p
 }
 
-// Observer returns what a registry tells this page. It is for one registry.
+// Observer returns the observer of this page, for [github.com/ginsse/ginsse.RegistryConfig.Observers] of one
+// registry: the one that [Page.Mount] gets.
 func (p *Page) Observer() *ginsse.Observer { return p.observer }
 
 // Mount adds the routes of the page to a group of its own. The handlers in front run first, and refuse

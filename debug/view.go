@@ -167,10 +167,10 @@ func (v *view) findProblems(sum minute) {
 		v.problemf("Deliveries are late: in the last minute, 1 of 100 took longer than %s.", short(p99))
 	}
 	if sum.Refused > 0 {
-		v.problemf("Streams were refused in the last minute: %s.", group(sum.Refused))
+		v.problemf("Streams were refused in the last minute: %s. See below: Refused, by cause.", group(sum.Refused))
 	}
 	if sum.Gaps > 0 {
-		v.problemf("Gaps that clients were told of in the last minute: %s.", group(sum.Gaps))
+		v.problemf("Gaps that clients were told of in the last minute: %s. See below: Gaps, by reason.", group(sum.Gaps))
 	}
 }
 
