@@ -13,7 +13,8 @@ import (
 )
 
 // Observer has functions that a registry calls when something has happened, to be counted, traced or
-// shown. Any may be nil, and costs nothing then. Pass it in [RegistryConfig.Observers].
+// shown. A function that is nil costs nothing. Pass it in [RegistryConfig.Observers]: [NewRegistry] copies
+// the functions, so later changes have no effect.
 //
 // What can be asked for at any time is not here: see [Registry.Stats], [Registry.AllStreams] and
 // [Stream.Stats].

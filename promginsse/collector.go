@@ -47,7 +47,7 @@ func newDesc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // Collector returns all metrics: those of m, and those of the registry's state. Register it with a
-// [prometheus.Registerer]. The registry has the observer of m.
+// [prometheus.Registerer]. The registry is the one with the observer of m: without it, the counts stay 0.
 //
 // A process with several registries has a Metrics for each, and tells them apart with
 // [prometheus.WrapRegistererWith].

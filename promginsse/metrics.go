@@ -85,7 +85,7 @@ func New() *Metrics {
 	return m
 }
 
-// Observer returns what counts, for the Observers of the registry's config.
+// Observer returns the observer that counts, for [ginsse.RegistryConfig.Observers] of one registry.
 func (m *Metrics) Observer() *ginsse.Observer {
 	return &ginsse.Observer{
 		Opened:  func(_ *ginsse.Stream, o ginsse.Opening) { m.opened.of(o.Resume).Inc() },
