@@ -170,6 +170,14 @@ func (d *doctor) checkHeartbeats(w *watched) {
 // silence returns the longest silence, including that before the end.
 func (w *watched) silence() time.Duration { return max(w.longest, w.ended-w.lastByte) }
 
+// refusedForNow returns what to do about sse.reconnect instead of a stream.
+func refusedForNow(reason string) advice {
+	if reason == "throttled" {
+		return inServer("in the server: this user opens streams more often than RegistryConfig.MaxOpensPerMinute")
+	}
+	return inServer("in the server: RegistryConfig.MaxStreams is reached, or the event log does not answer; ginsse_streams_refused_total and the logger of the registry say which")
+}
+
 // checkEnd says whether something has cut the stream off.
 func (d *doctor) checkEnd(w *watched) {
 	f := finding{check: "end"}
@@ -180,7 +188,7 @@ func (d *doctor) checkEnd(w *watched) {
 	case w.close != "":
 		f.add(fine, fmt.Sprintf("the server has ended the stream after %v with sse.close, reason %s", round(w.ended), shortQuote(w.close)))
 	case w.reconnect == "overloaded" || w.reconnect == "throttled":
-		f.add(warning, fmt.Sprintf("the server refuses for now: sse.reconnect, reason %s", shortQuote(w.reconnect)), inServer("in the server: a limit of RegistryConfig is reached"))
+		f.add(warning, fmt.Sprintf("the server refuses for now: sse.reconnect, reason %s", shortQuote(w.reconnect)), refusedForNow(w.reconnect))
 	case w.reconnect != "":
 		f.add(fine, fmt.Sprintf("the server has ended the stream after %v with sse.reconnect, reason %s", round(w.ended), shortQuote(w.reconnect)))
 	case w.done:
@@ -254,7 +262,7 @@ func (d *doctor) checkResuming(ctx context.Context, w *watched) {
 	case !again.isStream():
 		f.add(fault, "a request with Last-Event-ID gets "+again.describe(), refusalAdvice(again.reply)...)
 	case again.reconnect != "" && again.open == nil:
-		f.add(warning, "the server refuses a reconnect for now: sse.reconnect, reason "+shortQuote(again.reconnect), inServer("in the server: a limit of RegistryConfig is reached"))
+		f.add(warning, "the server refuses a reconnect for now: sse.reconnect, reason "+shortQuote(again.reconnect), refusedForNow(again.reconnect))
 	case again.open == nil:
 		f.add(fine, "the server takes Last-Event-ID; it does not say whether it resumes")
 	case again.open.Resumed:

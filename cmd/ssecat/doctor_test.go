@@ -254,7 +254,10 @@ func TestDoctorVerdicts(t *testing.T) {
 		}, expect{"end", "ok", `sse.reconnect, reason "lifetime"`, ""}},
 		{"overloaded", nil, func(w http.ResponseWriter, _ *http.Request) {
 			send(w, "event: sse.reconnect\ndata: {\"reason\":\"overloaded\"}\n\n")
-		}, expect{"end", "warning", `reason "overloaded"`, "RegistryConfig"}},
+		}, expect{"end", "warning", `reason "overloaded"`, "or the event log does not answer"}},
+		{"throttled", nil, func(w http.ResponseWriter, _ *http.Request) {
+			send(w, "event: sse.reconnect\ndata: {\"reason\":\"throttled\"}\n\n")
+		}, expect{"end", "warning", `reason "throttled"`, "MaxOpensPerMinute"}},
 		{"done", nil, func(w http.ResponseWriter, _ *http.Request) { send(w, "data: a\n\nid: sse.done\n\n") }, expect{"end", "ok", "complete", ""}},
 
 		{"resumed", nil, again(resumed), expect{"resuming", "ok", "resumed", ""}},

@@ -44,7 +44,7 @@ func loadText(r loadtest.Result) string {
 		line("  latency", "%s", timesText(s.Latency))
 		b.WriteString(plotText(&s.Histogram))
 	}
-	line("this tool", "%.1f s of CPU, %.0f%% of %d CPUs in the busiest second; waited %.2f ms for one (p99)", r.Tool.CPUSeconds, 100*r.Tool.Busiest, r.Tool.CPUs, r.Tool.WaitMillis)
+	line("this tool", "%.1f s of CPU, %.0f%% of %d CPUs in the busiest second; waited %.2f ms for a CPU (p99)", r.Tool.CPUSeconds, 100*r.Tool.Busiest, r.Tool.CPUs, r.Tool.WaitMillis)
 	for _, text := range loadWarnings(r) {
 		line("warning", "%s", text)
 	}
@@ -66,7 +66,11 @@ func loadFindings(r loadtest.Result) (texts []string) {
 	}
 	if s := r.Sent; s != nil {
 		if s.NoneSent() {
-			texts = append(texts, "no event could be sent: "+s.FirstFailure)
+			text := "no event could be sent: " + s.FirstFailure
+			if strings.HasPrefix(s.FirstFailure, "status 401") || strings.HasPrefix(s.FirstFailure, "status 403") {
+				text += "; check the credential of these requests ($SSECAT_SEND_TOKEN, -send-H)"
+			}
+			texts = append(texts, text)
 		}
 		add(s.Missing, "loss: %d events have not arrived at streams that should have received them")
 		add(s.Twice, "repeats: %d events have arrived twice at a stream")
@@ -86,6 +90,13 @@ func loadWarnings(r loadtest.Result) (texts []string) {
 	}
 	if missing := r.Streams.Asked - r.Streams.Opened; missing > 0 {
 		texts = append(texts, fmt.Sprintf("%d streams were never open, and expected nothing", missing))
+	}
+	if ended := r.Streams.Closed; ended > 0 {
+		text := fmt.Sprintf("%d streams were over for good before the end, and expected nothing from then on", ended)
+		if r.Ends["sse.close: replaced"] > 0 {
+			text += "; replaced: a user had more streams than RegistryConfig.MaxStreamsPerUser, so use more users (-token-file)"
+		}
+		texts = append(texts, text)
 	}
 	if s := r.Sent; s != nil && s.Expecting < r.Streams.Opened {
 		texts = append(texts, fmt.Sprintf("%d streams were opened only after sending began, and expected what followed their first event", r.Streams.Opened-s.Expecting))
