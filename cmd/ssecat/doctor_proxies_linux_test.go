@@ -307,7 +307,7 @@ var healthy = []expect{
 	{"buffering", "ok", "did not come in bursts", ""},
 	{"compression", "ok", "none", ""},
 	{"headers", "ok", "no-transform", ""},
-	{"heartbeats", "ok", "every 300ms at most", ""},
+	{"heartbeats", "ok", "at least every 300ms", ""},
 	{"end", "ok", "was open for", ""},
 	{"resuming", "ok", "resumed after the last event ID", ""},
 	{"HTTP version", "warning", "HTTP/1.1", "HTTP/2"},

@@ -80,9 +80,9 @@ func (d *doctor) checkBuffering(w *watched) {
 	case beat == 0:
 		f.add(fine, fmt.Sprintf("the first byte came after %v; the server does not name its heartbeat interval, so later blocks cannot be judged", round(w.firstByte)))
 	case w.wait > 2*beat && w.heartbeats > 1 && w.shortest < beat/4:
-		f.add(fault, fmt.Sprintf("heartbeats came in bursts: %v apart at least, after up to %v of silence; the server sends them every %v at most", round(w.shortest), round(w.wait), beat), unbuffer...)
+		f.add(fault, fmt.Sprintf("heartbeats came in bursts: down to %v apart, after up to %v of silence; the server sends one at least every %v", round(w.shortest), round(w.wait), beat), unbuffer...)
 	case w.endError == nil && silence > 2*beat:
-		f.add(fault, fmt.Sprintf("nothing came for the last %v, though the server sends a heartbeat every %v at most", round(silence), beat), unbuffer...)
+		f.add(fault, fmt.Sprintf("nothing came for the last %v, though the server sends a heartbeat at least every %v", round(silence), beat), unbuffer...)
 	default:
 		f.add(fine, fmt.Sprintf("the first byte came after %v, and later blocks did not come in bursts", round(w.firstByte)))
 	}
@@ -146,16 +146,16 @@ func (d *doctor) checkHeartbeats(w *watched) {
 	beat := w.heartbeat()
 	seen := fmt.Sprintf("%d heartbeats, %d comments, %d events; the longest silence was %v", w.heartbeats, w.comments, w.events, round(w.silence()))
 	if w.heartbeats > 1 {
-		seen += fmt.Sprintf(", heartbeats were %v apart at least", round(w.shortest))
+		seen += fmt.Sprintf(", the shortest time between two heartbeats %v", round(w.shortest))
 	}
 	const usual = 30 * time.Second // the shortest limit of common load balancers
 	switch {
 	case beat > usual:
-		f.add(warning, fmt.Sprintf("the server sends a heartbeat every %v at most, which is more than some load balancers allow", beat), inServer("in the server: StreamConfig.HeartbeatInterval of 15 s, the default"))
+		f.add(warning, fmt.Sprintf("the server sends a heartbeat at least every %v, which is more than some load balancers allow", beat), inServer("in the server: StreamConfig.HeartbeatInterval of 15 s, the default"))
 	case beat > 0 && w.silence() > 2*beat:
-		f.add(warning, fmt.Sprintf("%s; the server sends a heartbeat every %v at most, so they are late: a machine is overloaded, or something holds them back", seen, beat))
+		f.add(warning, fmt.Sprintf("%s; the server sends a heartbeat at least every %v, so they are late: a machine is overloaded, or something holds them back", seen, beat))
 	case beat > 0:
-		f.add(fine, fmt.Sprintf("%s; the server sends a heartbeat every %v at most", seen, beat))
+		f.add(fine, fmt.Sprintf("%s; the server sends a heartbeat at least every %v", seen, beat))
 		if d.watchTime < 2*beat && w.endError == nil {
 			f.seen += fmt.Sprintf("; watch with -for %v to see several", 4*beat)
 		}

@@ -232,7 +232,7 @@ func TestDoctorVerdicts(t *testing.T) {
 		{"rare_heartbeats", nil, func(w http.ResponseWriter, r *http.Request) {
 			send(w, strings.Replace(openBlock, ":50}", ":60000}", 1))
 			hold(r)
-		}, expect{"heartbeats", "warning", "every 1m0s at most", "HeartbeatInterval"}},
+		}, expect{"heartbeats", "warning", "at least every 1m0s", "HeartbeatInterval"}},
 
 		{"cut", nil, func(w http.ResponseWriter, _ *http.Request) {
 			send(w, openBlock)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/ginsse/ginsse/internal/loadtest"
@@ -35,7 +36,11 @@ func runLoad(ctx context.Context, args []string, getenv func(string) string, std
 	case err != nil && ctx.Err() != nil:
 		return exitInterrupted
 	case err != nil:
-		report("%s", plain(err))
+		text := plain(err)
+		if strings.Contains(text, "status 401") || strings.Contains(text, "status 403") {
+			text += "; check the credential ($SSECAT_TOKEN, -token-file, -H)"
+		}
+		report("%s", text)
 		return exitRefused
 	}
 	if s.json {

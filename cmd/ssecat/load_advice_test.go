@@ -31,3 +31,15 @@ func TestLoadSaysWhereTheCredentialToSendComesFrom(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestLoadSaysWhereTheCredentialOfStreamsComesFrom(t *testing.T) {
+	t.Parallel()
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(refusing.Close)
+	got := ssecat(t.Context(), nil, "load", "-streams", "2", "-for", "10ms", refusing.URL)
+	if got.code != exitRefused || !strings.Contains(got.stderr, "2 × status 401 Unauthorized; check the credential ($SSECAT_TOKEN, ") {
+		t.Errorf("%+v", got)
+	}
+}
