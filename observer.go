@@ -86,8 +86,9 @@ const (
 
 // Refusal says why a client was not given a stream.
 type Refusal struct {
-	Cause RefusalCause
-	Err   error // what Serve returns
+	UserID string // "" with RefusedNoUser
+	Cause  RefusalCause
+	Err    error // what Serve returns
 }
 
 // RefusalCause is the kind of a refusal. The reasons [ReasonOverloaded], [ReasonThrottled] and others
@@ -260,7 +261,7 @@ func (r *Registry) refused(c *gin.Context, err error) {
 	if c.Request.Context().Err() != nil && (errors.Is(err, errNoPosition) || errors.Is(err, errAllowTopics)) {
 		cause = RefusalCause(ReasonClientGone) // it did not wait, which ended the question to the log or the application
 	}
-	f(Refusal{Cause: cause, Err: err})
+	f(Refusal{UserID: identityOf(c).UserID, Cause: cause, Err: err})
 }
 
 // tellOpened tells that a stream is about to open.

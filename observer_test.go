@@ -73,7 +73,7 @@ func (o *observed) observer() *ginsse.Observer {
 				o.addf("it took no time")
 			}
 		},
-		Refused: func(r ginsse.Refusal) { o.addf("refused %s: %v", r.Cause, r.Err != nil) },
+		Refused: func(r ginsse.Refusal) { o.addf("refused %s: %v %s", r.Cause, r.Err != nil, r.UserID) },
 		Ended: func(s *ginsse.Stream, e ginsse.Ending) {
 			o.addf("ended %s %s events=%d", s.UserID(), string(e.Reason), e.Events)
 		},
@@ -205,15 +205,15 @@ func TestRefusalsHaveCauses(t *testing.T) {
 	statusOf(t, server, "/cookie", "", "Origin", "https://other.example", "Cookie", cookie, "Sec-Fetch-Site", "cross-site")
 	told.await(t, 1, "refused cross site")
 	statusOf(t, server, "/events?topic=a%00b", "b")
-	told.await(t, 1, "refused invalid")
+	told.await(t, 1, "refused invalid: true b")
 	statusOf(t, server, "/events?topic=broken", "c")
 	told.await(t, 1, "refused application error")
 	statusOf(t, server, "/events", "d")
 	statusOf(t, server, "/events", "d")
-	told.await(t, 1, "refused throttled")
+	told.await(t, 1, "refused throttled: true d")
 	log.failing.Store(true)
 	statusOf(t, server, "/events", "e")
-	told.await(t, 1, "refused log unavailable")
+	told.await(t, 1, "refused log unavailable: true e")
 }
 
 // statusOf sends a request with headers, which are names and values, and returns the status.

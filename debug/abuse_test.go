@@ -174,6 +174,9 @@ func TestRefusalsLeaveRoomForOtherEntries(t *testing.T) {
 	v := n.look("", "the refusals", func(v debug.View) bool { return fmt.Sprint(v.Refusals) == "[{invalid 30} {throttled 30}]" })
 	opened := 0
 	for _, e := range v.Entries {
+		if e.What == "refused" && e.User != "mallory" {
+			t.Errorf("an entry does not say who was refused: %+v", e)
+		}
 		if e.What == "opened" {
 			opened++
 		}

@@ -75,7 +75,7 @@ func (r *recorder) opened(s *ginsse.Stream, o ginsse.Opening) {
 func (r *recorder) refused(refusal ginsse.Refusal) {
 	r.window.add(countRefused, 1)
 	if cause := string(refusal.Cause); r.countRefusal(cause) {
-		r.journal.add(entry{What: "refused", Detail: cause})
+		r.journal.add(entry{User: refusal.UserID, What: "refused", Detail: cause})
 	}
 }
 

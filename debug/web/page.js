@@ -160,7 +160,7 @@ const tiles = Object.fromEntries([
 const charts = {
   opened: chart("Opened, and ended (dashed)", ["opened", "ended"], number),
   sent: chart("Events sent", ["sent"], number),
-  delivered: chart("Events delivered", ["delivered"], number),
+  delivered: chart("Events written", ["delivered"], number),
   delay: chart("Delivery delay, p99", ["p99"], delay),
 };
 $("#charts").append(...Object.values(charts).map(({ figure }) => figure));
