@@ -113,8 +113,10 @@ const (
 	// maxHeld is the most events that wait for the registry's log.
 	maxHeld = 1024
 	// maxTransientBytes is the most bytes of one transient event: what a message between nodes can
-	// carry beside the event's subject and key.
+	// carry beside the event's subject, key and attributes.
 	maxTransientBytes = 48 << 10
+	// maxAttributeBytes is the most bytes of the attributes: a trace of 128 characters may take 768 in JSON.
+	maxAttributeBytes = 2 << 10
 )
 
 func newTransients(notify func(subject string)) (*transients, error) {
@@ -251,7 +253,7 @@ func (r *Registry) receiveTransient(message []byte) {
 	}
 	seen, err := eventlog.ParseCursor(lines[1])
 	kind, _, ok := eventlog.SplitSubject(record.Subject)
-	if err != nil || !ok || !kind.HasEvents() || len(record.Frame) > maxTransientBytes ||
+	if err != nil || !ok || !kind.HasEvents() || len(record.Frame) > maxTransientBytes+maxAttributeBytes ||
 		record.Key != "" && eventlog.CheckName(record.Key) != nil || !isFrameOfApplication(record.Frame) {
 		return
 	}

@@ -302,3 +302,32 @@ func TestLagIsWhatWaits(t *testing.T) {
 		return n.Lag == 0 && n.Events == events && n.Bytes > events*2000
 	})
 }
+
+// The traces of requests come from clients, and their length decides about no event: neither whether it is
+// too large, nor whether another node takes it.
+func TestTraceTakesNoRoomOfAnEvent(t *testing.T) {
+	t.Parallel()
+	trace := strings.Repeat("<", 128) // as much as there may be, and more in JSON
+	traced := &ginsse.Observer{Sending: func(ctx context.Context, _ ginsse.Sending) (context.Context, string) { return ctx, trace }}
+	a, b := twoNodes(t, ginsse.RegistryConfig{MaxEventBytes: 48 << 10, Observers: []*ginsse.Observer{traced}})
+	s := ssetest.NewServer(t, newEngine(t, b)).Open(t, "/events?topic=board", as("alice"))
+	s.NextOf("sse.open")
+	text := strings.Repeat("x", 48<<10-len("data: \n\n"))
+	for _, transient := range []bool{false, true} {
+		for _, e := range []ginsse.Event{{Data: text, Transient: transient}, {Data: text + "x", Transient: transient}} {
+			_, err := a.Publish(t.Context(), "board", e)
+			switch {
+			case e.Data != text:
+				if !errors.Is(err, ginsse.ErrEventTooLarge) {
+					t.Errorf("transient %v: one byte too many gives %v", transient, err)
+				}
+			case err != nil:
+				t.Errorf("transient %v: %v", transient, err)
+			default:
+				if got := s.Next(); got.Data != text {
+					t.Errorf("transient %v: got %s with %d bytes", transient, got.Type, len(got.Data))
+				}
+			}
+		}
+	}
+}

@@ -441,15 +441,16 @@ func (r *Registry) encode(b *buffer, e Event, trace string) error {
 	if e.Transient || attributes != (eventlog.Attributes{}) {
 		b.bytes = attributes.Append(b.bytes)
 	}
+	begin := len(b.bytes) // of what clients get: whether an event is too large must not depend on a trace
 	frame, err := e.appendTo(b.bytes)
 	if err != nil {
 		return err
 	}
 	b.bytes = frame
-	if e.Transient && len(frame) > maxTransientBytes {
-		return fmt.Errorf("%w: %d bytes, and a transient event has at most %d", ErrEventTooLarge, len(frame), maxTransientBytes)
+	if size := len(frame) - begin; e.Transient && size > maxTransientBytes {
+		return fmt.Errorf("%w: %d bytes, and a transient event has at most %d", ErrEventTooLarge, size, maxTransientBytes)
 	}
-	return r.checkSize(frame)
+	return r.checkSize(frame[begin:])
 }
 
 func (r *Registry) checkSize(frame []byte) error {
