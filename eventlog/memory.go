@@ -72,7 +72,10 @@ type MemoryLog struct {
 	newest [256]atomic.Uint64
 
 	mu       sync.Mutex    // serialises appending; guards the fields below
-	bytes    int64         // cost of all entries held
+	entries  int           // that are held
+	bytes    int64         // their cost
+	evicted  Evicted       // entries that are held no more
+	roomAt   time.Duration // when the newest entry was appended that was removed for entries of other subjects
 	newestAt time.Duration // when the newest entry was appended
 	sweepAt  time.Duration // earliest time at which a subject's newest entry can be too old
 	active   historyList   // subjects with entries, least recently appended first
@@ -148,6 +151,7 @@ func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 		l.replace(h, e)
 	}
 	h.append(e, now)
+	l.entries++
 	l.bytes += cost
 	h.bytes += cost
 	l.trimSubject(h, now)
@@ -164,6 +168,16 @@ func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 
 	l.watchers.Call(r.Subject, at.Seq)
 	return at, nil
+}
+
+// Stats implements [StatsLog]. It waits for an append in progress.
+func (l *MemoryLog) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	since := max(l.roomAt, time.Since(l.made)-l.cfg.MaxAge, 0)
+	return Stats{
+		Entries: l.entries, Bytes: l.bytes, MaxBytes: l.cfg.MaxBytes, Since: l.made.Add(since).Round(0), Evicted: l.evicted,
+	}
 }
 
 // Watch implements [Log]. fn runs on the appending goroutine, under no lock.
@@ -197,10 +211,10 @@ func (l *MemoryLog) newestOf(subject string) *atomic.Uint64 {
 // caller also holds the history's lock.
 func (l *MemoryLog) trimSubject(h *history, now time.Duration) {
 	for n := h.size(); n > l.cfg.EventsPerSubject || n > 1 && h.bytes > l.cfg.MaxBytes/4; n-- {
-		l.remove(h)
+		l.remove(h, &l.evicted.Subject)
 	}
 	for l.isOld(h.slots[0].appended, now) { // the newest is not
-		l.remove(h)
+		l.remove(h, &l.evicted.Age)
 	}
 }
 
@@ -212,10 +226,12 @@ func (l *MemoryLog) trim(now time.Duration) {
 			l.sweepAt = newest.appended + l.cfg.MaxAge
 			break
 		}
-		l.evict(quiet) // its oldest entry is older still
+		l.evict(quiet, &l.evicted.Age) // its oldest entry is older still
 	}
 	for l.bytes > l.cfg.MaxBytes {
-		l.evict(l.active.first)
+		quiet := l.active.first
+		l.roomAt = max(l.roomAt, quiet.slots[0].appended)
+		l.evict(quiet, &l.evicted.Size)
 	}
 	for n := 0; n < sweep && l.emptied.size > maxRemembered; n++ {
 		l.forget(l.emptied.first)
@@ -224,11 +240,11 @@ func (l *MemoryLog) trim(now time.Duration) {
 
 func (l *MemoryLog) isOld(appended, now time.Duration) bool { return now-appended >= l.cfg.MaxAge }
 
-// evict removes the oldest entry of h.
-func (l *MemoryLog) evict(h *history) {
+// evict removes the oldest entry of h, and counts it.
+func (l *MemoryLog) evict(h *history, count *uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l.remove(h)
+	l.remove(h, count)
 	if len(h.slots) == 0 {
 		h.moveTo(&l.emptied)
 	}
@@ -243,15 +259,17 @@ func (l *MemoryLog) replace(h *history, e *Entry) {
 		return
 	}
 	e.Key = removed.Key
-	l.discount(h, removed)
+	l.discount(h, removed, &l.evicted.Replaced)
 }
 
-// remove removes the oldest entry of h. The caller also holds the history's lock.
-func (l *MemoryLog) remove(h *history) { l.discount(h, h.remove()) }
+// remove removes the oldest entry of h, and counts it. The caller also holds the history's lock.
+func (l *MemoryLog) remove(h *history, count *uint64) { l.discount(h, h.remove(), count) }
 
-// discount gives back the cost of an entry that was removed.
-func (l *MemoryLog) discount(h *history, e *Entry) {
+// discount gives back the cost of an entry that was removed, and counts it.
+func (l *MemoryLog) discount(h *history, e *Entry, count *uint64) {
 	cost := cost(e)
+	*count++
+	l.entries--
 	l.bytes -= cost
 	h.bytes -= cost
 }
@@ -286,4 +304,4 @@ func cost(e *Entry) int64 {
 	return int64(len(e.Block) - BlockOverhead + len(e.Subject) + entryOverhead + e.extraCost())
 }
 
-var _ Log = (*MemoryLog)(nil)
+var _ StatsLog = (*MemoryLog)(nil)

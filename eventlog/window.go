@@ -116,6 +116,9 @@ type Window struct {
 	failure atomic.Pointer[error]
 	// contact is when contact was last confirmed, since made; 0 for never since Reset.
 	contact atomic.Int64
+	// last is the newest sequence that the store is known to have, in the window's epoch.
+	last   atomic.Uint64
+	counts storeCounts
 
 	mu         sync.RWMutex // guards the fields below
 	closed     bool
@@ -129,7 +132,9 @@ type Window struct {
 	entries          []*WindowEntry
 	subjects         map[string][]*WindowEntry // the same by subject; no list is empty
 	bytes            int
+	replaced         int // entries that were replaced, and are held without a block
 	keys             windowKeys
+	evicted          Evicted
 
 	// hole spans all missing numbers above floor; its First is 0 if there is none. When the tip
 	// has reached holeEnds, readers see what follows it; 0 while the log has not decided.
@@ -192,6 +197,7 @@ func (w *Window) Reset(start Cursor, bounds WindowBounds) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.contact.Store(0)
+	w.last.Store(start.Seq)
 	w.generation++
 	w.bounds, w.epoch = bounds, start.Epoch
 	w.emptyLocked(start.Seq, start.Check)
@@ -227,7 +233,7 @@ func (w *Window) Add(e *WindowEntry) (hole bool) {
 	w.entries = append(w.entries, e)
 	w.subjects[e.Subject] = append(w.subjects[e.Subject], e)
 	for w.bytes += e.cost(); w.bytes > w.bounds.Bytes && len(w.entries) > 1; {
-		w.removeOldestLocked()
+		w.removeOldestLocked(&w.evicted.Size)
 	}
 	if w.hole.First != 0 && w.cfg.Numbers == NumbersGapless {
 		w.discardLocked(w.hole.Last)
@@ -354,7 +360,8 @@ func (w *Window) Watch(fn func(subject string, seq uint64)) (stop func()) {
 func (w *Window) emptyLocked(floor uint64, check uint32) {
 	w.floor, w.floorCheck, w.head, w.tip = floor, check, floor, floor
 	w.hole, w.holeEnds = Hole{}, 0
-	w.entries, w.bytes = nil, 0
+	w.evicted.Reset += uint64(len(w.entries) - w.replaced)
+	w.entries, w.bytes, w.replaced = nil, 0, 0
 	clear(w.subjects)
 	w.keys = newWindowKeys()
 }
@@ -362,15 +369,21 @@ func (w *Window) emptyLocked(floor uint64, check uint32) {
 // discardLocked discards all entries up to a sequence, which becomes the floor.
 func (w *Window) discardLocked(seq uint64) {
 	for len(w.entries) > 0 && w.entries[0].At.Seq <= seq {
-		w.removeOldestLocked()
+		w.removeOldestLocked(&w.evicted.Reset)
 	}
 	if seq > w.floor {
 		w.floor, w.floorCheck = seq, 0
 	}
 }
 
-func (w *Window) removeOldestLocked() {
+// removeOldestLocked removes the oldest entry, and counts it, unless it has been replaced before.
+func (w *Window) removeOldestLocked(count *uint64) {
 	e := w.entries[0]
+	if e.replaced {
+		w.replaced--
+	} else {
+		*count++
+	}
 	w.entries[0] = nil // the array outlives the entry
 	w.entries = w.entries[1:]
 	w.removeOldestOfSubjectLocked(e)

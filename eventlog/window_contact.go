@@ -33,6 +33,7 @@ func (w *Window) HasContact() bool {
 // and at level info that contact was confirmed again.
 func (w *Window) NoteFailure(err error) {
 	if w.failure.Swap(&err) == nil {
+		w.counts.failures.Add(1)
 		w.cfg.Logger.Warn("cannot read the log's store", slog.String("store", w.cfg.Name), slog.Any("error", err))
 	}
 }

@@ -70,6 +70,8 @@ func (w *Window) emptyEntryLocked(e *WindowEntry) {
 	empty := &WindowEntry{Entry: Entry{At: e.At, Subject: e.Subject}, Time: e.Time, Tag: e.Tag, replaced: true}
 	w.entries[i] = empty
 	w.bytes += empty.cost() - e.cost()
+	w.replaced++
+	w.evicted.Replaced++
 	list := w.subjects[e.Subject]
 	list[sort.Search(len(list), func(i int) bool { return list[i].At.Seq >= e.At.Seq })] = empty
 	w.keys.replaced[e.Subject]++

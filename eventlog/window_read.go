@@ -102,6 +102,7 @@ func (w *Window) readOlder(ctx context.Context, q Query, head Cursor, dst []*Ent
 	return w.readStore(ctx, func(ctx context.Context) (Page, error) {
 		for {
 			page, err := w.cfg.Store.ReadOlder(ctx, q, head, dst)
+			w.counts.readEntries.Add(uint64(max(0, len(page.Entries)-len(dst))))
 			if err != nil || page.Gap != "" || w.leaveOut(&q, head, &page, len(dst)) {
 				return page, err
 			}
@@ -110,8 +111,15 @@ func (w *Window) readOlder(ctx context.Context, q Query, head Cursor, dst []*Ent
 	})
 }
 
-// readStore calls read in its turn. Close ends it, and waits for it.
-func (w *Window) readStore(ctx context.Context, read func(ctx context.Context) (Page, error)) (Page, error) {
+// readStore calls read in its turn, and counts the page. Close ends it, and waits for it.
+func (w *Window) readStore(ctx context.Context, read func(ctx context.Context) (Page, error)) (_ Page, err error) {
+	w.counts.reads.Add(1)
+	caller := ctx
+	defer func() {
+		if err != nil && caller.Err() == nil && w.life.Err() == nil {
+			w.counts.readErrors.Add(1)
+		}
+	}()
 	w.mu.RLock()
 	if w.closed {
 		w.mu.RUnlock()

@@ -199,6 +199,9 @@ func (w *Window) askLast() {
 		}
 		if call.err = err; err == nil {
 			w.mu.Lock()
+			if call.generation == w.generation {
+				w.NoteLast(last.Seq)
+			}
 			call.reached = w.newWaiterLocked(call.generation, last.Seq)
 			w.mu.Unlock()
 		}

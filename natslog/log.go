@@ -120,6 +120,9 @@ func (l *Log) Ready() error {
 	return nil
 }
 
+// Stats implements [eventlog.StatsLog]. It makes no request.
+func (l *Log) Stats() eventlog.Stats { return l.window.Stats() }
+
 // Close ends the log. It returns when the log no longer uses the connection. Calls of Append, Head
 // and Read in progress end with an error. Close may be repeated.
 func (l *Log) Close() error {
@@ -150,4 +153,7 @@ func (l *Log) confirm(caughtUp bool) {
 	}
 }
 
-var _ eventlog.SharedLog = (*Log)(nil)
+var (
+	_ eventlog.SharedLog = (*Log)(nil)
+	_ eventlog.StatsLog  = (*Log)(nil)
+)

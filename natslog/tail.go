@@ -204,6 +204,7 @@ func (t *tail) receive(l *Log, m jetstream.Msg) error {
 	}
 	e := l.broker.entry(tip.Epoch, seq, meta.Timestamp, m.Subject(), m.Data())
 	e.Tag = tagOf(m.Headers().Get(jetstream.MsgIDHeader))
+	l.window.NoteLast(seq + meta.NumPending) // or later: some numbers may have no event
 	hole := l.window.Add(e)
 	t.received.Store(true)
 	if hole {
@@ -265,9 +266,11 @@ func (t *tail) removedByCount(hole eventlog.Hole, info *jetstream.StreamInfo) bo
 func (t *tail) check(ctx context.Context, l *Log) error {
 	tip := l.window.Tip().Seq
 	info, err := t.info(ctx, l, tip)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	l.window.NoteLast(info.State.LastSeq)
+	switch {
 	case info.State.LastSeq == tip:
 		t.behind = false
 		if l.window.Visible().Seq != tip {
@@ -318,10 +321,13 @@ func (t *tail) resync(ctx context.Context, l *Log) error {
 		return err
 	}
 	t.created, t.target, t.shortSince, t.behind = info.Created, info.State.LastSeq, time.Time{}, false
-	if same {
-		return nil
+	if !same {
+		if err := t.reset(ctx, l, info); err != nil {
+			return err
+		}
 	}
-	return t.reset(ctx, l, info)
+	l.window.NoteLast(info.State.LastSeq)
+	return nil
 }
 
 // isSame reports whether the stream still holds what the window has: the event at the tip is

@@ -129,6 +129,9 @@ func (l *Log) Close() error {
 // health endpoint returns it. Ready makes no request.
 func (l *Log) Ready() error { return l.window.Ready() }
 
+// Stats implements [eventlog.StatsLog]. It makes no request.
+func (l *Log) Stats() eventlog.Stats { return l.window.Stats() }
+
 // Head implements [eventlog.Log]. It asks Redis for its last number, and waits until this node has
 // read up to there, for 4 s at most. Calls share requests.
 //
@@ -149,4 +152,7 @@ func (l *Log) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry)
 // Watch implements [eventlog.Log]. fn runs on a goroutine of the log, under no lock.
 func (l *Log) Watch(fn func(subject string, seq uint64)) (stop func()) { return l.window.Watch(fn) }
 
-var _ eventlog.SharedLog = (*Log)(nil)
+var (
+	_ eventlog.SharedLog = (*Log)(nil)
+	_ eventlog.StatsLog  = (*Log)(nil)
+)

@@ -178,6 +178,7 @@ func (t *tail) check(ctx context.Context) error {
 		}
 	}
 	t.checked, t.target = time.Now(), now.last.Seq
+	t.window.NoteLast(t.target)
 	return nil
 }
 

@@ -38,6 +38,9 @@ type dialect interface { //nolint:interfacebloat // two implementations here, an
 	forEach(subjects []string, rowsOf func(subject string) string, others []any) (query string, args []any)
 	// post stores messages in order, with ids above all earlier ones.
 	post(ctx context.Context, batch []message) error
+	// countInbox returns how many committed records wait for their place in the log, up to a bound; or
+	// inboxUnknown if none ever do.
+	countInbox(ctx context.Context, most int) (int, error)
 	// checkRights refuses tables on which the role lacks rights.
 	checkRights(ctx context.Context) error
 }

@@ -35,6 +35,7 @@ type Log struct {
 
 	messages messages
 	keyed    keyed
+	inbox    inbox
 
 	life    context.Context // ends with Close
 	end     context.CancelFunc
@@ -68,6 +69,7 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 		reading:   heldConn{db: db},
 		appending: heldConn{db: db},
 	}
+	l.inbox.waiting.Store(inboxUnknown)
 	l.messages.waiting = make(chan message, waitingMessages)
 	l.window = eventlog.NewWindow(eventlog.WindowConfig{
 		Store: store{l}, Name: "the database", Logger: cfg.Logger, ContactTimeout: contactTimeout, StoreReads: storeReads,
@@ -98,6 +100,7 @@ func open(ctx context.Context, db *sql.DB, cfg Config, d dialect, names *namer) 
 	l.running.Go(l.appender)
 	l.running.Go(l.poster)
 	l.running.Go(l.trimmer)
+	l.running.Go(l.watchInbox)
 	return l, nil
 }
 

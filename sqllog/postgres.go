@@ -227,6 +227,21 @@ func (p *postgres) post(ctx context.Context, batch []message) error {
 	return err
 }
 
+// countInbox implements dialect. It finds rows as a step does: to look for all would take ever longer
+// while an old transaction keeps those that were deleted.
+func (p *postgres) countInbox(ctx context.Context, most int) (n int, err error) {
+	err = p.db.QueryRowContext(ctx, p.tables(`select count(*)
+		from (
+			select from (select n.seen from {steps} n order by n.id desc limit 1) as s
+			cross join lateral {spans}(s.seen) p
+			cross join lateral (
+				select from {inbox} i where i.xid >= p.low and i.xid < p.high order by i.xid, i.id limit $1
+			) as one
+			limit $1
+		) as waiting`), most).Scan(&n)
+	return n, err
+}
+
 // checkRights implements dialect.
 func (p *postgres) checkRights(ctx context.Context) error {
 	var lacking string

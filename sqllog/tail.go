@@ -189,6 +189,7 @@ func (l *Log) readTail(ctx context.Context, db queries, tip eventlog.Cursor) (no
 		if !seq.Valid || !now.continues(tip) {
 			break
 		}
+		l.window.NoteLast(now.last)
 		r.Subject = subject.V
 		l.window.Add(l.entry(eventlog.Cursor{Epoch: now.epoch, Seq: seq.V, Check: check.V}, at.V, r))
 		l.keyed.add(seq.V, r)
