@@ -101,4 +101,9 @@ func converge(t *testing.T, random *rand.Rand, option func(*presence.Config)) {
 	if members != want.Users {
 		t.Errorf("%d members, want %d", members, want.Users)
 	}
+	for _, n := range nodes {
+		if load := n.Load(); load.Members != members {
+			t.Errorf("node %s counts %+v, and there are %d members", n.name, load, members)
+		}
+	}
 }

@@ -18,7 +18,7 @@ const (
 func (t *Tracker) AddPeerUsers(users iter.Seq[string]) { t.addUsers(newPeer("z"), users) }
 
 // RemoteBytes returns the estimate of what the people of other nodes take. Run must be idle.
-func (t *Tracker) RemoteBytes() int64 { return t.remoteBytes }
+func (t *Tracker) RemoteBytes() int64 { return t.remoteBytes.Load() }
 
 // Topics returns the number of topics that the tracker holds, and of users and members who are leaving.
 func (t *Tracker) Topics() (topics, leaving int) {

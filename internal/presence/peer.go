@@ -169,7 +169,7 @@ func missing[K comparable, V any](known, listed map[K]V) iter.Seq[K] {
 // discardList releases a list that is arriving.
 func (t *Tracker) discardList(p *peer) {
 	if p.arriving != nil {
-		t.remoteBytes -= p.arriving.cost
+		t.remoteBytes.Add(-p.arriving.cost)
 		p.arriving = nil
 	}
 }
@@ -235,7 +235,7 @@ func (t *Tracker) removeUsers(p *peer, users iter.Seq[string]) {
 		}
 		delete(p.users, user)
 		p.sum ^= sumOfUser(user)
-		t.remoteBytes -= costOfUser(user)
+		t.remoteBytes.Add(-costOfUser(user))
 		c := t.users[user]
 		c.elsewhere--
 		t.setLocked(user, c)
@@ -270,7 +270,7 @@ func (t *Tracker) removeMembers(p *peer, members iter.Seq[key]) {
 		}
 		delete(p.members, k)
 		p.sum ^= sumOfMember(k, known)
-		t.remoteBytes -= costOfMember(k, known)
+		t.remoteBytes.Add(-costOfMember(k, known))
 		t.disclaimLocked(p, k)
 	})
 }
@@ -290,11 +290,11 @@ func costOfMember(k key, c claim) int64 {
 // charge counts memory for the people of peers. If that would be too much, it sets partial and
 // reports false.
 func (t *Tracker) charge(cost int64, partial *bool) bool {
-	if cost > 0 && t.remoteBytes+cost > t.cfg.MaxRemoteBytes {
+	if cost > 0 && t.remoteBytes.Load()+cost > t.cfg.MaxRemoteBytes {
 		*partial = true
 		return false
 	}
-	t.remoteBytes += cost
+	t.remoteBytes.Add(cost)
 	return true
 }
 

@@ -69,7 +69,7 @@ func (t *Tracker) JoinTopic(name, user, value string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tp := t.topicLocked(name)
-	p, before := tp.placeOf(user)
+	p, before := t.placeLocked(tp, user)
 	latest := p.winner()
 	isNew := p.here == 0
 	if p.here == leaving {
@@ -105,7 +105,7 @@ func (t *Tracker) leaveTopic(name, user string, leaveLocked func(k key)) {
 // memberGoneLocked removes a member whose last stream at this node has ended.
 func (t *Tracker) memberGoneLocked(k key) {
 	tp := t.topics[k.topic]
-	p, before := tp.placeOf(k.user)
+	p, before := t.placeLocked(tp, k.user)
 	p.here, p.own = 0, claim{}
 	t.memberChangedLocked(k, claim{})
 	t.settleLocked(tp, k.user, p, before)
@@ -123,7 +123,7 @@ func (t *Tracker) memberChangedLocked(k key, c claim) {
 // It returns the key with the name that the topic has in memory already.
 func (t *Tracker) claimLocked(peer *peer, k key, c claim) key {
 	tp := t.topicLocked(k.topic)
-	p, before := tp.placeOf(k.user)
+	p, before := t.placeLocked(tp, k.user)
 	if i := p.find(peer); i >= 0 {
 		p.elsewhere[i].claim = c
 	} else {
@@ -136,7 +136,7 @@ func (t *Tracker) claimLocked(peer *peer, k key, c claim) key {
 // disclaimLocked records that a peer no longer has a member.
 func (t *Tracker) disclaimLocked(peer *peer, k key) {
 	tp := t.topics[k.topic]
-	p, before := tp.placeOf(k.user)
+	p, before := t.placeLocked(tp, k.user)
 	i := p.find(peer)
 	p.elsewhere = slices.Delete(p.elsewhere, i, i+1)
 	t.settleLocked(tp, k.user, p, before)
@@ -158,13 +158,14 @@ func (t *Tracker) topicLocked(name string) *topic {
 	return tp
 }
 
-// placeOf returns the place of a user, which it creates if there is none. before says what the
+// placeLocked returns the place of a user, which it creates if there is none. before says what the
 // topic's readers see of the user so far; the zero claim is nothing.
-func (tp *topic) placeOf(user string) (p *place, before claim) {
+func (t *Tracker) placeLocked(tp *topic, user string) (p *place, before claim) {
 	p = tp.members[user]
 	if p == nil {
 		p = new(place)
 		tp.members[user] = p
+		t.members++
 		return p, claim{}
 	}
 	return p, p.winner()
@@ -174,6 +175,7 @@ func (tp *topic) placeOf(user string) (p *place, before claim) {
 func (t *Tracker) settleLocked(tp *topic, user string, p *place, before claim) {
 	if p.here == 0 && len(p.elsewhere) == 0 {
 		delete(tp.members, user)
+		t.members--
 	}
 	t.noteLocked(tp, user, before)
 	t.tidyLocked(tp)

@@ -87,11 +87,15 @@ type Tracker struct {
 	done  chan struct{} // closed by Run when it returns
 	used  atomic.Bool   // there was a member of a topic
 
+	dropped     atomic.Uint64 // messages that were not handled, because too many waited
+	remoteBytes atomic.Int64  // estimate for the people of all peers; only Run's goroutine changes it
+
 	// mu guards the fields below. No other lock is taken and no function of Config is called
 	// while it is held.
 	mu            sync.RWMutex
 	users         map[string]count // by user ID; no entry is zero
 	topics        map[string]*topic
+	members       int     // of all topics
 	changed       changes // since Run last looked; not used without a Transport
 	localStreams  int
 	remoteStreams int
@@ -100,12 +104,11 @@ type Tracker struct {
 	chores        chores
 
 	// The fields below belong to Run's goroutine.
-	announced   announced
-	number      uint64 // of the last changes sent
-	lists       uint64 // full lists sent
-	peers       map[string]*peer
-	remoteBytes int64            // estimate for the people of all peers
-	departures  <-chan time.Time // fires when a peer that said goodbye may be forgotten
+	announced  announced
+	number     uint64 // of the last changes sent
+	lists      uint64 // full lists sent
+	peers      map[string]*peer
+	departures <-chan time.Time // fires when a peer that said goodbye may be forgotten
 }
 
 // count is where a user has streams.
@@ -241,6 +244,25 @@ func (t *Tracker) Stats() Stats {
 	}
 }
 
+// Load is how much a tracker has to hold and to do.
+type Load struct {
+	Topics  int    // with a member at any node, or that had one until a moment ago
+	Members int    // a user counts once for each topic
+	Leaving int    // users and members of this node that have no stream, and have not left yet
+	Bytes   int64  // estimate for the people of other nodes; see Config.MaxRemoteBytes
+	Dropped uint64 // messages that were not handled, because too many waited
+}
+
+// Load returns the present figures.
+func (t *Tracker) Load() Load {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return Load{
+		Topics: len(t.topics), Members: t.members, Leaving: len(t.graces.until),
+		Bytes: t.remoteBytes.Load(), Dropped: t.dropped.Load(),
+	}
+}
+
 // Nodes returns the names of the other nodes that are up, in no order.
 func (t *Tracker) Nodes() []string {
 	t.mu.RLock()
@@ -294,6 +316,7 @@ func (t *Tracker) receive(encoded []byte) {
 	select {
 	case t.inbox <- encoded:
 	default:
+		t.dropped.Add(1)
 	}
 }
 
