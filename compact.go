@@ -3,6 +3,7 @@ package ginsse
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -38,6 +39,7 @@ type compact struct {
 	dog     *watchdog       // of writes of conn, which wait; nil without conn
 	hooked  <-chan struct{} // closed when ConnectFunc has returned; nil without one
 	reading atomic.Int32    // calls of receiveAside since its goroutine began; 0 if none runs
+	unsent  atomic.Int32    // bytes of waiting that were not sent, without framing; 0 if none waits
 	token   uint64          // in the readiness set; 0 if it is not there
 	timer   timerwheel.Entry[*compact]
 
@@ -232,6 +234,16 @@ func (k *compact) wakeUp(signal uint32) {
 	}
 }
 
+// isWriting reports whether a goroutine writes the stream, or a write waits until the client takes more.
+func (k *compact) isWriting() bool {
+	switch k.state.Load() {
+	case compactRunning, compactAgain, compactBlocked:
+		return true
+	default:
+		return false
+	}
+}
+
 // outcome says what the goroutine that writes a stream does after one call of advance.
 type outcome int
 
@@ -378,7 +390,11 @@ func (k *compact) write(w *workspace, t *turn) (complete bool) {
 	}
 	if w.full || w.err != nil {
 		k.waiting = t
+		k.unsent.Store(int32(min(max(0, t.size()-k.sent), math.MaxInt32)))
 		return false
+	}
+	if k.waiting != nil {
+		k.unsent.Store(0)
 	}
 	k.waiting, k.sent = nil, 0
 	if !t.isEmpty() {
@@ -572,5 +588,6 @@ func (k *compact) close() {
 		_ = transportOf(k.conn).Close() // TLS would wait to send its end
 	}
 	k.conn, k.fd, k.dog, k.waiting, k.progress, k.hooked = nil, noDescriptor, nil, nil, nil, nil
+	k.unsent.Store(0)
 	k.s.registry.doneServing()
 }

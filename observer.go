@@ -161,16 +161,32 @@ type StreamStats struct {
 	// Lag is about how many events wait to be written: because the client takes nothing, or slowly.
 	// Those before the opening of a stream that resumes do not count.
 	Lag int64 `json:"lag"`
+	// Unsent is about how many bytes the stream holds for its client: what waits in the queue of
+	// [Stream.Send], and what a compact stream has begun to write and the client has not taken.
+	Unsent int64 `json:"unsent,omitempty"`
+	// Writing is whether a write waits for the client, or is in progress at the moment.
+	Writing bool `json:"writing,omitempty"`
 }
 
 // Stats returns counts of the stream. It costs a few memory reads, and may be called for each of many
 // streams.
 func (s *Stream) Stats() StreamStats {
-	return StreamStats{
+	stats := StreamStats{
 		Events: s.events.Load(),
 		Bytes:  s.bytes.Load(),
 		Lag:    s.unread.Load() + s.backlog.Load(),
 	}
+	if s.compact != nil {
+		stats.Writing, stats.Unsent = s.compact.isWriting(), int64(s.compact.unsent.Load())
+	} else {
+		stats.Writing = s.loop.w.dog.write.Load() != 0
+	}
+	if s.queued.Load() {
+		s.mu.Lock()
+		stats.Unsent += int64(len(s.queue))
+		s.mu.Unlock()
+	}
+	return stats
 }
 
 // Compact reports whether the registry's writers write the stream: see [StreamConfig.Compact].

@@ -20,7 +20,14 @@ type Stats struct {
 	Places     int `json:"places"`
 	MaxStreams int `json:"max_streams"` // RegistryConfig.MaxStreams; 0 if it is off
 
-	Cluster ClusterStats `json:"cluster"`
+	// Queued is how many compact streams have something to write, and wait for one of the goroutines
+	// that write them. Streams that wait for their client do not count.
+	Queued int `json:"queued"`
+
+	Cluster  ClusterStats  `json:"cluster"`
+	Presence PresenceStats `json:"presence"`
+	// Log has the figures of the registry's log; nil if the log is no [eventlog.StatsLog].
+	Log *eventlog.Stats `json:"log,omitempty"`
 }
 
 // ClusterStats are counts of this node and, with a [eventlog.SharedLog], of the other nodes, as
@@ -29,6 +36,18 @@ type ClusterStats struct {
 	Nodes   int `json:"nodes"`   // including this one
 	Streams int `json:"streams"` // live now
 	Users   int `json:"users"`   // online, each counted once
+}
+
+// PresenceStats is what this node holds to know who is online and who is present at topics.
+type PresenceStats struct {
+	Topics  int `json:"topics"`  // at which a user is present, on any node, or was until a moment ago
+	Members int `json:"members"` // users who are present, each counted once for each topic
+	Leaving int `json:"leaving"` // users whose last stream here has ended, and presences at topics, until RegistryConfig.PresenceGrace has passed
+	// Bytes estimates the memory for people on other nodes, of which more than 1 GiB are ignored.
+	Bytes int64 `json:"bytes"`
+	// Dropped counts messages of other nodes that came faster than they could be handled. The
+	// nodes ask each other for what was missed.
+	Dropped uint64 `json:"dropped"`
 }
 
 // Streams returns the live streams of a user on this node, in no order. Sending
@@ -54,13 +73,18 @@ func (r *Registry) Online(userID string) bool {
 	return r.presence.Online(userID)
 }
 
-// Stats returns counts of the registry.
+// Stats returns counts of the registry. It neither does I/O nor waits for the log's store.
 func (r *Registry) Stats() Stats {
 	streams, users := r.subscribers.totals()
 	r.mu.Lock()
 	runs := len(r.runs)
 	places := streams + r.followers.total + r.admission.held
 	r.mu.Unlock()
+	var log *eventlog.Stats
+	if with, ok := r.log.(eventlog.StatsLog); ok {
+		figures := with.Stats()
+		log = &figures
+	}
 	return Stats{
 		Streams: streams,
 		Compact: r.writers.count(),
@@ -74,6 +98,10 @@ func (r *Registry) Stats() Stats {
 		Places:     places,
 		MaxStreams: max(0, r.cfg.MaxStreams),
 
-		Cluster: ClusterStats(r.presence.Stats()),
+		Queued: r.writers.waiting(),
+
+		Cluster:  ClusterStats(r.presence.Stats()),
+		Presence: PresenceStats(r.presence.Load()),
+		Log:      log,
 	}
 }

@@ -97,6 +97,13 @@ func (w *writers) pop() *compact {
 	return k
 }
 
+// waiting returns the length of the queue.
+func (w *writers) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.queued
+}
+
 func (w *writers) run() {
 	space := borrowWorkspace()
 	defer space.release()
