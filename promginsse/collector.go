@@ -37,6 +37,7 @@ var (
 	lagDesc     = newDesc("slowest_stream_lag_events", "Events that wait to be written to the slowest client of this node.")
 	laggingDesc = newDesc("lagging_streams", "Streams of this node for which more than so many events wait to be written.", "more_than")
 	ageDesc     = newDesc("stream_age_seconds", "Ages of the live streams of this node. It is a state and has no rate.")
+	writingDesc = newDesc("writing_streams", "Streams of this node whose write waits for the client, or is in progress at the moment.")
 	headDesc    = newDesc("log_head", "Number of the newest entry of the log that this node knows. A node whose number stays smaller than that of others is behind.")
 	nodesDesc   = newDesc("cluster_nodes", "Nodes that share the log, as this node knows them, with itself.")
 	onlineDesc  = newDesc("cluster_users", "Users who are online at any node, as this node knows them. Take the maximum over nodes, not the sum.")
@@ -76,8 +77,11 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	for _, desc := range []*prometheus.Desc{
 		sendsDesc, appendedEventsDesc, appendedBytesDesc, appendLatencyDesc, writtenEventsDesc, writtenBytesDesc, deliveryLatencyDesc,
-		streamsDesc, usersDesc, runsDesc, placesDesc, limitDesc, lagDesc, laggingDesc, ageDesc, headDesc, nodesDesc, onlineDesc,
+		streamsDesc, usersDesc, runsDesc, placesDesc, limitDesc, lagDesc, laggingDesc, ageDesc, writingDesc, headDesc, nodesDesc, onlineDesc,
 	} {
+		ch <- desc
+	}
+	for _, desc := range stateDescs {
 		ch <- desc
 	}
 }
@@ -116,10 +120,9 @@ func (t *tally) collect(ch chan<- prometheus.Metric) {
 }
 
 func collectState(ch chan<- prometheus.Metric, registry *ginsse.Registry) {
-	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
-	}
-	stats := registry.Stats()
+	v := values(ch)
+	gauge := func(desc *prometheus.Desc, value int, labels ...string) { v.gauge(desc, float64(value), labels...) }
+	stats, now := registry.Stats(), time.Now()
 	gauge(usersDesc, stats.Users)
 	gauge(runsDesc, stats.Runs)
 	gauge(placesDesc, stats.Places)
@@ -129,20 +132,27 @@ func collectState(ch chan<- prometheus.Metric, registry *ginsse.Registry) {
 	gauge(headDesc, int(stats.Head))
 	gauge(nodesDesc, stats.Cluster.Nodes)
 	gauge(onlineDesc, stats.Cluster.Users)
+	gauge(queuedDesc, stats.Queued)
+	v.presence(stats.Presence)
+	v.log(stats.Log, now)
 
-	s := surveyOf(registry.AllStreams(), time.Now())
+	s := surveyOf(registry.AllStreams(), now)
 	gauge(streamsDesc, s.streams-s.compact, "handler")
 	gauge(streamsDesc, s.compact, "compact")
 	gauge(lagDesc, int(s.lag))
 	for i, bound := range lagBounds {
 		gauge(laggingDesc, s.lagging[i], strconv.FormatInt(bound, 10))
 	}
+	gauge(writingDesc, s.writing)
+	gauge(unsentDesc, int(s.unsent))
 	ch <- prometheus.MustNewConstHistogram(ageDesc, uint64(s.streams), s.ages, s.younger)
 }
 
 // survey is what a scrape finds out about many streams.
 type survey struct {
 	streams, compact int
+	writing          int                 // whose write waits, or is in progress
+	unsent           int64               // bytes
 	lag              int64               // of the slowest
 	lagging          [len(lagBounds)]int // as lagBounds
 	ages             float64             // the sum, in seconds
@@ -156,7 +166,12 @@ func surveyOf(streams []*ginsse.Stream, now time.Time) survey {
 		if stream.Compact() {
 			s.compact++
 		}
-		lag := stream.Stats().Lag
+		stats := stream.Stats()
+		if stats.Writing {
+			s.writing++
+		}
+		s.unsent += stats.Unsent
+		lag := stats.Lag
 		s.lag = max(s.lag, lag)
 		for i, bound := range lagBounds {
 			if lag > bound {

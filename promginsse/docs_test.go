@@ -22,10 +22,11 @@ import (
 
 var update = flag.Bool("update", false, "write the table of docs/metrics.md")
 
+// newCollector returns one that has all metrics, also those of a log with a store.
 func newCollector(t *testing.T) prometheus.Collector {
 	t.Helper()
 	metrics := promginsse.New()
-	return metrics.Collector(newRegistry(t, ginsse.RegistryConfig{Observers: []*ginsse.Observer{metrics.Observer()}}))
+	return metrics.Collector(newRegistry(t, ginsse.RegistryConfig{Log: newStoreLog(t), Observers: []*ginsse.Observer{metrics.Observer()}}))
 }
 
 // docs/metrics.md has the table of the metrics as they are. After a change, run
