@@ -1,0 +1,178 @@
+package sqllog_test
+
+import (
+	"database/sql"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/sqllog"
+)
+
+// holdLock takes the lock of writers of the log, until the function is called.
+func holdLock(t *testing.T, url string) (release func()) {
+	t.Helper()
+	tx, err := openURL(t, url).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback() })
+	if _, err := tx.ExecContext(t.Context(), `select pg_advisory_xact_lock(7451600000000000000 + 'ginsse_steps'::regclass::oid::bigint)`); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = tx.Rollback() }
+}
+
+// Something holds the lock of the log. The node has contact, and the inbox shows what does not come out.
+func TestStatsCountWhatWaitsInTheInbox(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	db := openURL(t, url)
+	log := inPostgres.openLog(t, db, sqllog.Config{})
+	inbox := func(n int) func() bool { return func() bool { return log.Stats().Store.Inbox == n } }
+	until(t, "the first look into the inbox", inbox(0))
+	open := begin(t, db, log, "open")
+	release := holdLock(t, url)
+	insert := func(count int) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), insertBulk, count, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	insert(30)
+	until(t, "30 events, without that of an open transaction", inbox(30))
+	if err := log.Ready(); err != nil {
+		t.Errorf("the database answers: %v", err)
+	}
+	if n := scan[int](t, db, `select count(*) from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'advisory'`); n == 0 {
+		t.Error("docs/operating.md has a query that does not find the lock")
+	}
+	commit(t, open)
+	until(t, "31 events", inbox(31))
+	insert(10_000)
+	until(t, "more events than are counted", inbox(10_000))
+	release()
+	until(t, "an empty inbox", inbox(0))
+	until(t, "all events", func() bool {
+		s := log.Stats()
+		return s.Entries == 10_031 && s.Store.Behind == 0 && s.Store.Connected
+	})
+}
+
+// An old transaction keeps what was removed from the inbox. To count does not go through it.
+func TestOldTransactionDoesNotSlowDownTheCountOfTheInbox(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	db := openURL(t, url)
+	log := inPostgres.openLog(t, db, sqllog.Config{})
+	old, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Rollback()
+	if _, err := old.ExecContext(t.Context(), `select pg_current_xact_id()`); err != nil {
+		t.Fatal(err)
+	}
+	const removed = 30_000
+	if _, err := db.ExecContext(t.Context(), insertBulk, removed, 0); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "all events", func() bool { return log.Stats().Entries == removed })
+	least, all := time.Hour, time.Hour
+	for range 20 {
+		began := time.Now()
+		if n, err := sqllog.CountInbox(t.Context(), log, 10_000); n != 0 || err != nil {
+			t.Fatalf("%d events wait: %v", n, err)
+		}
+		least = min(least, time.Since(began))
+		began = time.Now()
+		scan[int](t, db, `select count(*) from ginsse_inbox`)
+		all = min(all, time.Since(began))
+	}
+	if t.Logf("a look takes %v, and to count all rows %v", least, all); least > all/2 && least > 5*time.Millisecond {
+		t.Error("a look goes through removed rows")
+	}
+}
+
+// The tail of a node hangs. The node says how far it is behind, and since when.
+func TestStatsSayHowFarTheTailIsBehind(t *testing.T) {
+	t.Parallel()
+	for name, kind := range map[string]kind{"postgres": inPostgres, "sqlite": inSQLite} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := kind.make(t)
+			nodes := kind.openNodes(t, sqllog.Config{}, address, address)
+			first, second := nodes[0].log, nodes[1].log
+			entered, hung := make(chan struct{}), make(chan struct{})
+			release := sync.OnceFunc(func() { close(hung) })
+			t.Cleanup(release)
+			var once sync.Once
+			stop := first.Watch(func(subject string, _ uint64) {
+				if subject != "" {
+					once.Do(func() {
+						close(entered)
+						<-hung
+					})
+				}
+			})
+			defer stop()
+			const events = 100
+			tx, err := nodes[1].db.BeginTx(t.Context(), nil) // so that they come with one query
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tx.Rollback()
+			for n := range events {
+				if err := second.Tx(tx).Put(t.Context(), record("all", fmt.Sprint(n))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			commit(t, tx)
+			<-entered
+			if s := first.Stats().Store; s.Behind == 0 || s.Behind >= events {
+				t.Errorf("the tail hangs after an event of %d: %+v", events, s)
+			}
+			until(t, "contact is lost", func() bool {
+				s := first.Stats().Store
+				return !s.Connected && time.Since(s.Heard) >= 2*time.Second
+			})
+			release()
+			until(t, "the node has all", func() bool {
+				s := first.Stats()
+				return s.Store.Behind == 0 && s.Entries == events && s.Store.Connected
+			})
+			inbox := 0
+			if kind.oneWriter {
+				inbox = -1 // there is none
+			}
+			until(t, "the first look into the inbox", func() bool { return second.Stats().Store.Inbox == inbox })
+			if s := second.Stats(); s.Entries != events || s.Bytes == 0 || time.Since(s.Since) > time.Minute {
+				t.Errorf("the other node: %+v, %+v", s, s.Store)
+			}
+		})
+	}
+}
+
+// A client comes back whose position is not in memory.
+func TestStatsCountReadsOfOlderEvents(t *testing.T) {
+	t.Parallel()
+	log := inSQLite.openLog(t, inSQLite.open(t, inSQLite.make(t)), sqllog.Config{RecentBytes: 1 << 10})
+	r := newReader(t, log, "all")
+	for n := range 10 {
+		if _, err := log.Append(t.Context(), record("all", fmt.Sprint(n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := log.Stats()
+	if before.Entries+int(before.Evicted.Size) != 10 || before.Evicted.Size == 0 || before.Bytes > before.MaxBytes || before.MaxBytes != 1<<10 {
+		t.Errorf("10 events came: %+v", before)
+	}
+	r.next(t, 10)
+	if s := log.Stats().Store; s.Reads != before.Store.Reads+1 || s.ReadEntries != 10 || s.ReadErrors != 0 {
+		t.Errorf("one page of 10 was read: %+v", s)
+	}
+}
+
+var _ eventlog.StatsLog = (*sqllog.Log)(nil)
