@@ -132,6 +132,7 @@ func (t *tail) read(ctx context.Context, tip eventlog.Cursor) error {
 	if bytes := last.total - t.total.Load(); bytes > 0 && last.At.Seq > tip.Seq { // else the window was reset
 		t.average.Store(bytes / int64(last.At.Seq-tip.Seq))
 	}
+	t.window.NoteLast(last.At.Seq)
 	for _, e := range stored {
 		switch {
 		case e.At.Seq <= tip.Seq: // the window begins within an entry

@@ -1,7 +1,6 @@
 package sqllog_test
 
 import (
-	"database/sql"
 	"fmt"
 	"sync"
 	"testing"
@@ -59,41 +58,6 @@ func TestStatsCountWhatWaitsInTheInbox(t *testing.T) {
 		s := log.Stats()
 		return s.Entries == 10_031 && s.Store.Behind == 0 && s.Store.Connected
 	})
-}
-
-// An old transaction keeps what was removed from the inbox. To count does not go through it.
-func TestOldTransactionDoesNotSlowDownTheCountOfTheInbox(t *testing.T) {
-	t.Parallel()
-	url := newDatabase(t)
-	db := openURL(t, url)
-	log := inPostgres.openLog(t, db, sqllog.Config{})
-	old, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer old.Rollback()
-	if _, err := old.ExecContext(t.Context(), `select pg_current_xact_id()`); err != nil {
-		t.Fatal(err)
-	}
-	const removed = 30_000
-	if _, err := db.ExecContext(t.Context(), insertBulk, removed, 0); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "all events", func() bool { return log.Stats().Entries == removed })
-	least, all := time.Hour, time.Hour
-	for range 20 {
-		began := time.Now()
-		if n, err := sqllog.CountInbox(t.Context(), log, 10_000); n != 0 || err != nil {
-			t.Fatalf("%d events wait: %v", n, err)
-		}
-		least = min(least, time.Since(began))
-		began = time.Now()
-		scan[int](t, db, `select count(*) from ginsse_inbox`)
-		all = min(all, time.Since(began))
-	}
-	if t.Logf("a look takes %v, and to count all rows %v", least, all); least > all/2 && least > 5*time.Millisecond {
-		t.Error("a look goes through removed rows")
-	}
 }
 
 // The tail of a node hangs. The node says how far it is behind, and since when.
