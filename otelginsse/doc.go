@@ -59,7 +59,30 @@
 //	                                  and error.type "_OTHER" if it has not taken it
 //	ginsse.event.delivery.duration    seconds from the log's time to the write, of the oldest event that
 //	                                  a stream has written at one time
+//	ginsse.writing.streams            streams whose write waits for the client, or is in progress
+//	ginsse.unsent                     bytes that streams hold for their clients
+//	ginsse.writer.queue.streams       compact streams that wait for a goroutine to write them
+//	ginsse.presence.topics            topics at which a user is present, on any node
+//	ginsse.presence.members           users who are present, each once for each topic
+//	ginsse.presence.leaving           users and presences whose last stream has just ended
+//	ginsse.presence.remote            bytes for the people of other nodes, about
+//	ginsse.presence.dropped.messages  messages about presence that came too fast
 //	ginsse.log.ready                  1 while the log serves the node, else 0
+//	ginsse.log.memory.events          entries of the log in memory
+//	ginsse.log.memory                 bytes that they take, counted as the bound is
+//	ginsse.log.memory.limit           bytes of the bound
+//	ginsse.log.memory.reach           seconds that the memory reaches back
+//	ginsse.log.evicted.events         entries that have left it, by ginsse.reason: see [eventlog.Evicted]
+//	ginsse.log.store.connected        1 if the store has answered lately, else 0
+//	ginsse.log.store.silence          seconds since the node last had all that the store had
+//	ginsse.log.store.failures         times that reading the store began to fail
+//	ginsse.log.behind.events          events that are in the store and cannot be delivered yet
+//	ginsse.log.store.reads            pages of older events that were asked of the store
+//	ginsse.log.store.read.events      events that the store found for them
+//	ginsse.log.store.read.errors      pages that the store did not deliver
+//	ginsse.log.inbox.events           committed events that are not in the log yet, on Postgres
 //
-// The counts of streams and users, the lag and the log's state need [Telemetry.Watch].
+// Those from ginsse.writing.streams on, the counts of streams and users, and the lag need
+// [Telemetry.Watch]. A log without a store has none of its figures. The words are those of package
+// promginsse, whose documentation says more.
 package otelginsse

@@ -64,42 +64,6 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 	return m, nil
 }
 
-// Watch adds what is read from the registry when metrics are collected: its streams and users, the lag
-// of the slowest stream, and whether its log serves it. It is called once.
-func (t *Telemetry) Watch(registry *ginsse.Registry) error {
-	streams, err1 := t.meter.Int64ObservableUpDownCounter("ginsse.stream.count",
-		metric.WithUnit("{stream}"), metric.WithDescription("Live streams on this node."))
-	users, err2 := t.meter.Int64ObservableUpDownCounter("ginsse.user.count",
-		metric.WithUnit("{user}"), metric.WithDescription("Users with a live stream on this node."))
-	lag, err3 := t.meter.Int64ObservableGauge("ginsse.stream.lag.max",
-		metric.WithUnit("{event}"), metric.WithDescription("Events that wait for the client of the slowest stream."))
-	ready, err4 := t.meter.Int64ObservableGauge("ginsse.log.ready",
-		metric.WithUnit("1"), metric.WithDescription("1 while the log serves the node, else 0."))
-	err := errors.Join(err1, err2, err3, err4)
-	if err == nil {
-		_, err = t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-			stats := registry.Stats()
-			o.ObserveInt64(streams, int64(stats.Streams))
-			o.ObserveInt64(users, int64(stats.Users))
-			most := int64(0)
-			for _, s := range registry.AllStreams() {
-				most = max(most, s.Stats().Lag)
-			}
-			o.ObserveInt64(lag, most)
-			serves := int64(1)
-			if t.metrics.logIsDown.Load() {
-				serves = 0
-			}
-			o.ObserveInt64(ready, serves)
-			return nil
-		}, streams, users, lag, ready)
-	}
-	if err != nil {
-		return fmt.Errorf("otelginsse: watching the registry: %w", err)
-	}
-	return nil
-}
-
 func (m *metrics) opened(_ *ginsse.Stream, o ginsse.Opening) {
 	m.openedCount.Add(context.Background(), 1, m.resumes.of(string(o.Resume))...)
 }

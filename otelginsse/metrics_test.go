@@ -51,6 +51,10 @@ func collect(t testing.TB, reader *metric.ManualReader) map[string]int64 {
 				for _, p := range data.DataPoints {
 					set(p.Attributes, p.Value)
 				}
+			case metricdata.Gauge[float64]:
+				for _, p := range data.DataPoints {
+					set(p.Attributes, int64(p.Value))
+				}
 			case metricdata.Histogram[float64]:
 				for _, p := range data.DataPoints {
 					set(p.Attributes, int64(p.Count))
@@ -88,6 +92,16 @@ type brokenLog struct {
 	failingLog
 
 	down chan error // holds what Ready returns
+}
+
+// Stats has the figures of a log with a store.
+func (l *brokenLog) Stats() eventlog.Stats {
+	s := l.MemoryLog.Stats()
+	now := time.Now()
+	s.Since = now.Add(-time.Hour)
+	s.Evicted.Reset = 1
+	s.Store = &eventlog.StoreStats{Connected: true, Heard: now.Add(-time.Minute), Failures: 2, Behind: 3, Reads: 4, ReadEntries: 5, ReadErrors: 6, Inbox: 7}
+	return s
 }
 
 func (l *brokenLog) Ready() error {
@@ -164,6 +178,17 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 	awaitMetric(t, n.metrics, "ginsse.stream.refused{ginsse.cause=shutdown}", 1)
 
 	values := collect(t, n.metrics)
+	for key, want := range map[string]int64{
+		"ginsse.writing.streams{}": 0, "ginsse.unsent{}": 0, "ginsse.writer.queue.streams{}": 0,
+		"ginsse.log.memory.events{}": 3, "ginsse.log.memory.limit{}": 64 << 20, "ginsse.log.memory.reach{}": 3600, // two of alice, and a command
+		"ginsse.log.evicted.events{ginsse.reason=subject}": 4, "ginsse.log.evicted.events{ginsse.reason=reset}": 1, "ginsse.log.evicted.events{ginsse.reason=size}": 0,
+		"ginsse.log.store.connected{}": 1, "ginsse.log.store.silence{}": 60, "ginsse.log.store.failures{}": 2, "ginsse.log.behind.events{}": 3,
+		"ginsse.log.store.reads{}": 4, "ginsse.log.store.read.events{}": 5, "ginsse.log.store.read.errors{}": 6, "ginsse.log.inbox.events{}": 7,
+	} {
+		if got, ok := values[key]; !ok || got != want {
+			t.Errorf("%s is %d (%v), want %d", key, got, ok, want)
+		}
+	}
 	for key := range values {
 		if strings.Contains(key, "alice") || strings.Contains(key, "a reason") {
 			t.Errorf("%s says too much", key)
