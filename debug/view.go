@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/eventlog"
 )
 
 // view is what the page shows: all nodes together.
@@ -48,6 +49,8 @@ type nodeView struct {
 	Slowest  int64     `json:"slowest"`
 	LogError string    `json:"log_error,omitempty"`
 	LogSince time.Time `json:"log_since,omitzero"`
+
+	Log *eventlog.Stats `json:"log,omitempty"` // nil if the log has no figures
 }
 
 // quantiles are of the last minute, in microseconds.
@@ -75,6 +78,8 @@ const (
 	maxRowTopics = 8
 	// headSlack is how far the head of a node may be from that of another while events come in.
 	headSlack = 1000
+	// inboxSlack is how many committed events may wait for their place in the log: a step takes 4,000.
+	inboxSlack = 4000
 	// lateDelivery is a delay that is a problem.
 	lateDelivery = time.Second
 )
@@ -139,6 +144,7 @@ func (v *view) addNode(node string, r *report) {
 		v.Nodes = append(v.Nodes, nodeView{
 			Node: node, Name: name, Started: r.Started, Streams: r.Stats.Streams, Users: r.Stats.Users, Opened: r.Stats.Opened,
 			Head: r.Stats.Head, Slowest: r.Lag.Slowest, LogError: r.LogError, LogSince: r.LogSince,
+			Log: r.Stats.Log,
 		})
 	}
 	for _, e := range r.Entries {
@@ -149,13 +155,22 @@ func (v *view) addNode(node string, r *report) {
 
 // findProblems says in words what an operator should look at.
 func (v *view) findProblems(sum minute) {
+	waiting := 0 // in the inbox, which all nodes share
 	for _, n := range v.Nodes {
 		switch {
 		case n.LogError != "":
 			v.problemf("The log has not served node %s for %s: %s", n.Name, short(max(0, v.Now.Sub(n.LogSince))), n.LogError)
 		case n.Head+headSlack < v.Head && !n.Started.IsZero():
 			v.problemf("Node %s is %s entries of the log behind another node.", n.Name, group(v.Head-n.Head))
+		case n.Log != nil && n.Log.Store != nil && n.Log.Store.Behind > headSlack:
+			v.problemf("Node %s is up to %s events behind the store of the log.", n.Name, group(n.Log.Store.Behind))
 		}
+		if n.Log != nil && n.Log.Store != nil {
+			waiting = max(waiting, n.Log.Store.Inbox)
+		}
+	}
+	if waiting > inboxSlack {
+		v.problemf("Events that transactions have committed wait in the inbox: %s or more.", group(uint64(waiting)))
 	}
 	if sum.Failed > 0 {
 		v.problemf("Events were not sent in the last minute: %s. The last error: %s", group(sum.Failed), sum.Failure)

@@ -279,3 +279,36 @@ func TestForgedReportsAreHarmless(t *testing.T) {
 		t.Errorf("%d ends, %d entries, %d deliveries, %d seconds", len(v.Ends), len(v.Entries), v.Delivery.Count, len(v.Series.Opened))
 	}
 }
+
+// A node's log is full. The page shows what it holds, and what has left it.
+func TestPageShowsTheMemoryOfTheLog(t *testing.T) {
+	t.Parallel()
+	log := newLog(t, eventlog.MemoryLogConfig{MaxBytes: 16 << 10})
+	n := newNode(t, ginsse.RegistryConfig{Log: log}, "web")
+	for i := range 100 {
+		if _, err := n.registry.SendTo(t.Context(), fmt.Sprint("user", i), ginsse.Event{Type: "n", Data: i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := n.look("", "the log of the node", func(v debug.View) bool { return v.Nodes[0].Log != nil })
+	s := v.Nodes[0].Log
+	if s.Entries == 0 || s.Evicted.Size == 0 || s.Entries+int(s.Evicted.Size) != 100 || s.Bytes == 0 || s.Bytes > 16<<10 || s.MaxBytes != 16<<10 || s.Since.IsZero() {
+		t.Errorf("%+v", s)
+	}
+}
+
+// laggingLog is a log that says that it is behind its store.
+type laggingLog struct{ *eventlog.MemoryLog }
+
+func (laggingLog) Stats() eventlog.Stats {
+	return eventlog.Stats{Store: &eventlog.StoreStats{Connected: true, Behind: 1001, Inbox: 4001}}
+}
+
+func TestPageSaysThatTheStoreHasMore(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, ginsse.RegistryConfig{Log: laggingLog{newLog(t, eventlog.MemoryLogConfig{})}}, "web")
+	n.look("", "what waits", func(v debug.View) bool {
+		return strings.Contains(problems(v), "Node web is up to 1,001 events behind the store of the log.") &&
+			strings.Contains(problems(v), "Events that transactions have committed wait in the inbox: 4,001 or more.")
+	})
+}

@@ -265,7 +265,7 @@ function historyRow(row, { at, what, user = "", stream, detail = "", node }) {
 }
 
 function nodeRow(row) {
-  const [name, up, streams, users, opened, behind, head, log] = cells(row, "", "", "", "", "", "", "", "");
+  const [name, up, streams, users, opened, behind, head, memory, log] = cells(row, "", "", "", "", "", "", "", "", "");
   return (node) => {
     const known = node.started > "1";
     set(name, node.name + (node === latest.nodes[0] ? " (this page)" : ""));
@@ -275,10 +275,18 @@ function nodeRow(row) {
     set(opened, number(node.opened));
     set(behind, number(node.slowest));
     set(head, number(node.head));
+    set(memory, node.log ? memoryText(node.log) : "–");
     row.dataset.state = node.log_error ? "bad" : "good";
     const since = node.log_since ? ` for ${age(latest.now, node.log_since)}` : "";
     set(log, !known ? "no figures" : node.log_error ? `not ready${since}: ${node.log_error}` : `ready${since}`);
   };
+}
+
+// memoryText says what a node has of the log in memory, how far back that reaches, and what has left it.
+function memoryText({ entries, bytes: size, max_bytes, since, evicted }) {
+  const reach = since > "1" ? `, back ${age(latest.now, since)}` : "";
+  const reasons = Object.entries(evicted).filter(([, n]) => n).map(([reason, n]) => `${reason} ${number(n)}`).join(", ");
+  return `${number(entries)} events, ${bytes(size)} of ${bytes(max_bytes)}${reach}${reasons && `; evicted: ${reasons}`}`;
 }
 
 function button(text, title, action) {
