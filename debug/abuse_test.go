@@ -289,7 +289,8 @@ func TestForgedEntriesAreShort(t *testing.T) {
 func TestForgedTimesDoNotEndThePage(t *testing.T) {
 	t.Parallel()
 	const bad = `"2020-01-01T00:00:00+24:00"`
-	for _, report := range []string{`{"started":` + bad + `}`, `{"log_since":` + bad + `}`, `{"entries":[{"at":` + bad + `}]}`} {
+	for _, report := range []string{`{"started":` + bad + `}`, `{"log_since":` + bad + `}`, `{"entries":[{"at":` + bad + `}]}`,
+		`{"stats":{"log":{"since":` + bad + `}}}`, `{"stats":{"log":{"store":{"heard":` + bad + `}}}}`} {
 		logs := ssetest.NewNodes(t, eventlog.MemoryLogConfig{}, 2)
 		n := newNode(t, ginsse.RegistryConfig{Log: logs[0]}, "web")
 		forger, err := ginsse.NewRegistry(ginsse.RegistryConfig{Log: logs[1], Observers: []*ginsse.Observer{{

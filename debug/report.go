@@ -146,6 +146,9 @@ func readReport(data json.RawMessage) *report {
 	if !isShowable(r.Started) || !isShowable(r.LogSince) {
 		return nil
 	}
+	if log := r.Stats.Log; log != nil && (!isShowable(log.Since) || log.Store != nil && !isShowable(log.Store.Heard)) {
+		return nil
+	}
 	r.Entries = r.Entries[:min(len(r.Entries), maxShown)]
 	for i := range r.Entries {
 		e := &r.Entries[i]
