@@ -16,6 +16,7 @@ import (
 	"github.com/ginsse/ginsse"
 	"github.com/ginsse/ginsse/browser"
 	"github.com/ginsse/ginsse/debug"
+	"github.com/ginsse/ginsse/promginsse"
 )
 
 // appConfig holds the settings of the application.
@@ -38,6 +39,8 @@ type appConfig struct {
 	// Admins are the names of users who may announce a maintenance, and see the page for operators.
 	// They must exist.
 	Admins []string
+	// Metrics count what the registry does. Default: none.
+	Metrics *promginsse.Metrics
 	// SessionLifetime is how long a token is valid. Default: defaultSessionLifetime.
 	SessionLifetime time.Duration
 	// Stream configures the event streams. Default: the defaults of ginsse.
@@ -116,9 +119,13 @@ func (a *app) setUp(ctx context.Context, cfg appConfig) (err error) {
 		return fmt.Errorf("proxies must be IP addresses or networks such as 10.0.0.0/8: %w", err)
 	}
 	a.operators = debug.NewPage(debug.Config{})
+	observers := []*ginsse.Observer{a.operators.Observer()}
+	if cfg.Metrics != nil {
+		observers = append(observers, cfg.Metrics.Observer())
+	}
 	a.registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{
 		Log: a.log, Stream: cfg.Stream, AllowTopicFunc: a.allowTopic, ConnectFunc: a.streamOpened, Logger: cfg.Logger,
-		Observers: []*ginsse.Observer{a.operators.Observer()},
+		Observers: observers,
 	})
 	if err != nil {
 		return err

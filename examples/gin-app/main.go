@@ -26,6 +26,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/promginsse"
 )
 
 func main() {
@@ -59,6 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	addr := flags.String("addr", "127.0.0.1:8080", "listen on this `address`")
 	database := flags.String("db", "", "keep all data in this SQLite `file`; with "+inMemory+" it is lost when the program ends (default gin-app.db in the user's cache directory)")
 	postgres := flags.String("postgres", "", "keep all data in the Postgres database at this `URL`, such as postgres://app@db.example/feed, instead of a file; processes with the same URL share events")
+	metricsAddress := flags.String("metrics", "", "serve metrics for Prometheus on this `address`, such as 127.0.0.1:9100, at /metrics; whoever reaches it can read them")
 	h2c := flags.Bool("h2c", false, "also accept HTTP/2 without TLS, from a proxy")
 	natsAddress := flags.String("nats", "", "keep the events in the NATS server at this `URL` instead of the database, such as nats://127.0.0.1:4222; "+embedNATS+" or "+embedNATS+":PORT runs a NATS server in this process, by default on port 4222")
 	redisAddress := flags.String("redis", "", "keep the events in the Redis at this `URL` instead of the database, such as redis://127.0.0.1:6379/0")
@@ -95,6 +97,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
 	cfg := appConfig{Logger: logger, Database: *database, Postgres: *postgres, Demo: !*noDemo, Secure: *secure, Admins: admins}
+	if *metricsAddress != "" {
+		cfg.Metrics = promginsse.New()
+	}
 	if *proxies != "" {
 		cfg.Proxies = strings.Split(*proxies, ",")
 	}
@@ -126,7 +131,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	} else if !*noDemo {
 		logger.Warn("other machines can sign in as the demo users, whose password is public; use -no-demo")
 	}
+	var metrics *metricsServer
+	if cfg.Metrics != nil {
+		if metrics, err = serveMetrics(*metricsAddress, cfg.Metrics, application.registry, logger); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		defer func() { err = errors.Join(err, metrics.stop()) }()
+	}
 	fmt.Fprintf(stdout, "Listening on http://%s\nDatabase: %s\n", listener.Addr(), cfg.describeDatabase())
+	if metrics != nil {
+		fmt.Fprintf(stdout, "Metrics: http://%s/metrics\n", metrics.addr)
+	}
 	if connected, ok := cfg.Log.(*nodes); ok && connected.server != nil {
 		fmt.Fprintf(stdout, "Start other processes with -nats %s\n", connected.url)
 	}
