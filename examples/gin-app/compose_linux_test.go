@@ -310,6 +310,7 @@ var mayBeEmpty = map[string]string{
 	"Alerts":                 "nothing is wrong",
 	"annotation Restarts":    "no node is restarted",
 	"Not sent, not appended": "the log takes everything",
+	"Evicted, by reason":     "the memory has room for all events",
 }
 
 // Every query of the dashboard has an answer from the nodes of the compose file, behind its proxy and with
