@@ -39,7 +39,10 @@ type Config struct {
 	Interval time.Duration
 	// RuleFiles are files with alert rules and recording rules.
 	RuleFiles []string
-	// File is a configuration file of Prometheus, to use instead of all fields above.
+	// Data is a folder with data of earlier, as promtool tsdb writes it, to begin with. Prometheus also writes
+	// there, and Stop leaves it. Default: no data.
+	Data string
+	// File is a configuration file of Prometheus, to use instead of the fields above, except Data.
 	File string
 }
 
@@ -111,8 +114,11 @@ func (s *Server) start(ctx context.Context, program string, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Data == "" {
+		cfg.Data = filepath.Join(s.dir, "data")
+	}
 	//nolint:gosec,noctx // the program in PATH; Stop ends it
-	s.command = exec.Command(program, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(s.dir, "data"), "--web.listen-address=127.0.0.1:0")
+	s.command = exec.Command(program, "--config.file="+file, "--storage.tsdb.path="+cfg.Data, "--web.listen-address=127.0.0.1:0")
 	s.command.SysProcAttr = processAttributes()
 	output, err := s.command.StderrPipe()
 	if err != nil {
