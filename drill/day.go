@@ -141,7 +141,7 @@ func (r *record) since(t time.Time) string { return minutes(t.Sub(r.faulty)) }
 // minutes returns a duration of the drill as it is in production.
 func minutes(d time.Duration) string { return (d * Speed).Round(time.Second).String() }
 
-// judge reads from Prometheus which alerts have fired, and compares.
+// judge reads from Prometheus what has happened.
 func (r *record) judge(ctx context.Context, s *scene) error {
 	fired, err := s.prom.QueryRange(ctx, `max by (alertname) (ALERTS{alertstate="firing"})`, r.began, r.end, interval)
 	if err != nil {
@@ -151,6 +151,32 @@ func (r *record) judge(ctx context.Context, s *scene) error {
 		r.alerts = append(r.alerts, spans(series)...)
 	}
 	slices.SortFunc(r.alerts, func(a, b span) int { return a.from.Compare(b.from) })
+	r.compare()
+	for _, p := range r.day.panels {
+		var all []promtest.Series
+		for _, l := range p.lines {
+			found, err := s.prom.QueryRange(ctx, scaleDurations(l.expr), r.began, r.end, interval)
+			if err != nil {
+				return fmt.Errorf("%s: %w", l.expr, err)
+			}
+			if len(found) != 1 {
+				r.problemf("%s has %d series", l.expr, len(found))
+				found = []promtest.Series{{}}
+			}
+			all = append(all, found[0])
+		}
+		r.panels = append(r.panels, all)
+	}
+	if r.day.check == nil {
+		return nil
+	}
+	found, err := r.day.check(ctx, s)
+	r.problems = append(r.problems, found...)
+	return err
+}
+
+// compare compares the alerts that have fired with those that must and may.
+func (r *record) compare() {
 	d := r.day
 	for _, a := range r.alerts {
 		switch {
@@ -168,29 +194,6 @@ func (r *record) judge(ctx context.Context, s *scene) error {
 			r.problemf("%s did not fire", alert)
 		}
 	}
-	for _, p := range d.panels {
-		var all []promtest.Series
-		for _, l := range p.lines {
-			found, err := s.prom.QueryRange(ctx, scaleDurations(l.expr), r.began, r.end, interval)
-			if err != nil {
-				return fmt.Errorf("%s: %w", l.expr, err)
-			}
-			if len(found) != 1 {
-				r.problemf("%s has %d series", l.expr, len(found))
-				found = []promtest.Series{{}}
-			}
-			all = append(all, found[0])
-		}
-		r.panels = append(r.panels, all)
-	}
-	if d.check != nil {
-		found, err := d.check(ctx, s)
-		if err != nil {
-			return err
-		}
-		r.problems = append(r.problems, found...)
-	}
-	return nil
 }
 
 func (r *record) problemf(format string, args ...any) {

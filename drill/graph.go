@@ -22,6 +22,7 @@ const (
 	panelHeight = 100
 	panelGap    = 46 // above a panel, for its title
 	alertHeight = 20
+	nameWidth   = 140 // of the longest name of an alert
 	marginTop   = 18
 )
 
@@ -33,11 +34,12 @@ text { font: 12px system-ui, sans-serif; fill: #24292f; }
 .ground { fill: #ffffff; }
 .grid { stroke: #d8dee4; stroke-width: 1; }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-.line.a { stroke: #0969da; } .line.b { stroke: #bc4c00; } .line.c { stroke: #8250df; }
+.line.a { stroke: #0969da; } .line.b { stroke: #bc4c00; stroke-dasharray: 7 4; } .line.c { stroke: #8250df; stroke-dasharray: 2 3; }
 .key.a { fill: #0969da; } .key.b { fill: #bc4c00; } .key.c { fill: #8250df; }
 .fault { stroke: #cf222e; stroke-width: 1.4; stroke-dasharray: 5 3; }
 .remedy { stroke: #1a7f37; stroke-width: 1.4; stroke-dasharray: 2 3; }
 .alert { fill: #cf222e; }
+.in { font-size: 11px; fill: #ffffff; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3; }
   .small { fill: #9198a1; }
@@ -45,7 +47,8 @@ text { font: 12px system-ui, sans-serif; fill: #24292f; }
   .grid { stroke: #30363d; }
   .line.a { stroke: #4493f8; } .line.b { stroke: #f0883e; } .line.c { stroke: #ab7df8; }
   .key.a { fill: #4493f8; } .key.b { fill: #f0883e; } .key.c { fill: #ab7df8; }
-  .fault { stroke: #f85149; } .remedy { stroke: #3fb950; } .alert { fill: #f85149; }
+  .fault { stroke: #f85149; } .remedy { stroke: #3fb950; } .alert { fill: #c93c37; }
+  .in { fill: #ffffff; }
 }
 `
 
@@ -118,7 +121,7 @@ func (g *graph) panel(top int, p panel, series []promtest.Series) {
 		class := classes[i%len(classes)]
 		g.line(class, s.Points, y)
 		if len(p.lines) > 1 {
-			g.text("key "+class, float64(graphWidth-marginRight-(len(p.lines)-1-i)*190), float64(top)-12, "end", "— "+p.lines[i].name)
+			g.text("key "+class, float64(graphWidth-marginRight-(len(p.lines)-1-i)*150), float64(top)-12, "end", "— "+p.lines[i].name)
 		}
 	}
 }
@@ -150,18 +153,23 @@ func (g *graph) alerts(top int) {
 		g.text("small", marginLeft+4, float64(top+panelGap+4), "start", "none")
 	}
 	for i, name := range g.names {
-		y := float64(top + panelGap - 10 + i*alertHeight)
-		at := 0.0
+		y := float64(top + panelGap - 12 + i*alertHeight)
+		named := false
 		for _, a := range g.record.alerts {
 			if a.alert != name {
 				continue
 			}
-			g.addf(`<rect class="alert" x="%.1f" y="%.1f" width="%.1f" height="12" rx="2"/>`, g.x(a.from), y, max(2, g.x(a.to)-g.x(a.from)))
-			if at == 0 {
-				at = g.x(a.from)
+			from, wide := g.x(a.from), g.x(a.to)-g.x(a.from)
+			g.addf(`<rect class="alert" x="%.1f" y="%.1f" width="%.1f" height="16" rx="2"/>`, from, y, max(2, wide))
+			switch {
+			case named:
+			case wide > nameWidth:
+				g.text("in", from+6, y+12, "start", name)
+			default:
+				g.text("small", from-6, y+12, "end", name)
 			}
+			named = true
 		}
-		g.text("small", at-6, y+10, "end", name)
 	}
 }
 
