@@ -233,7 +233,11 @@ func (r *record) report() string {
 
 // run plays a case in a folder of its own, and returns what has happened.
 func (d *badDay) run(ctx context.Context, repo string, keep bool, say func(format string, args ...any), hold func(*scene)) (*record, error) {
-	ctx, cancel := context.WithTimeout(ctx, 6*time.Minute)
+	limit := 6 * time.Minute
+	if hold != nil {
+		limit = 6 * time.Hour
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "drill-"+d.name+"-")
 	if err != nil {

@@ -60,7 +60,7 @@ func parse() (*options, error) {
 	flag.StringVar(&o.graphs, "graphs", "", "draw a graph of each case into this `folder`")
 	flag.BoolVar(&o.keep, "keep", false, "keep the logs of the processes")
 	flag.BoolVar(&o.hold, "hold", false, "wait for Enter while the fault lasts, to look at Prometheus and at the nodes' live pages")
-	flag.IntVar(&o.parallel, "parallel", 2, "how many cases are played at the same time")
+	flag.IntVar(&o.parallel, "parallel", 3, "how many cases are played at the same time")
 	flag.Parse()
 	o.cases = allCases()
 	if *list {
