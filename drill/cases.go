@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 const (
 	logDown          = "GinsseLogDown"
 	appendsFail      = "GinsseAppendsFail"
+	inboxWaits       = "GinsseInboxWaits"
 	deliveriesLate   = "GinsseDeliveriesLate"
 	streamsLag       = "GinsseStreamsLag"
 	slowClients      = "GinsseSlowClients"
@@ -34,7 +36,7 @@ const (
 // allCases returns all bad days, new ones at each call.
 func allCases() []*badDay {
 	return []*badDay{
-		storeGone(), failover(), deploy(), deployInMemory(), killed(), crashLoop(), frozen(), starved(), descriptorsRunOut(), full(),
+		storeGone(), failover(), inboxStuck(), deploy(), deployInMemory(), killed(), crashLoop(), frozen(), starved(), descriptorsRunOut(), full(),
 		connectLoop(), proxyCuts(), proxyBuffers(), flood(), stalledClients(), shortHistory(), silent(),
 	}
 }
@@ -151,6 +153,48 @@ func failover() *badDay {
 		cause:  func(context.Context, *scene) error { return primary.stop() },
 		repair: func(ctx context.Context, _ *scene) error { return standby.query(ctx, "select pg_promote()") },
 		check:  lostIsTold(&c, "epoch"),
+	}
+}
+
+// inboxStuck has a session hold the lock of the log in a transaction.
+func inboxStuck() *badDay {
+	var c *clients
+	var database *postgresServer
+	return &badDay{
+		name: "inbox", fault: "a session of the database holds the lock of the log", remedy: "the session is ended",
+		fires: []string{inboxWaits},
+		may:   []string{deliveriesLate}, // afterwards, of what has waited
+		panels: []panel{
+			{"events in the inbox", []line{{"events", `max(ginsse_log_inbox_events)`}}},
+			{"events a second", []line{{"sent", `sum(rate(ginsse_sends_total[1m]))`}, delivered}},
+			{"nodes whose log is ready", []line{{"ready", `sum(ginsse_log_ready)`}}},
+		},
+		setUp: func(ctx context.Context, s *scene) (err error) {
+			if database, err = s.startPostgres(ctx, "postgres", nil); err != nil {
+				return err
+			}
+			c, err = s.begin(ctx, usual, 2, nodeConfig{Postgres: database.url(), Transactions: true})
+			return err
+		},
+		cause: func(ctx context.Context, s *scene) error {
+			db, err := sql.Open("pgx", database.url())
+			if err != nil {
+				return err
+			}
+			s.atEnd(func() { _ = db.Close() })
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			s.during(ctx, func(ctx context.Context) {
+				<-ctx.Done()
+				_ = tx.Rollback()
+			})
+			_, err = tx.ExecContext(ctx, `select pg_advisory_xact_lock(7451600000000000000 + 'ginsse_steps'::regclass::oid::bigint)`)
+			return err
+		},
+		repair: func(context.Context, *scene) error { return nil },
+		check:  nothingLost(&c),
 	}
 }
 
@@ -566,7 +610,7 @@ func broadcasts(ctx context.Context, address string, rate float64, size int, que
 	for {
 		select {
 		case <-tick.C:
-			_ = post(ctx, client, address, "all"+query, data)
+			_ = post(ctx, client, address, everybody+query, data)
 		case <-ctx.Done():
 			return
 		}

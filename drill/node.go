@@ -45,6 +45,8 @@ type nodeConfig struct {
 	Redis    string `json:"redis"`    // the address of its log
 	Postgres string `json:"postgres"` // the URL of its log; without both the log is in memory
 
+	Transactions bool `json:"transactions"` // it sends in transactions of Postgres
+
 	MaxStreams       int    `json:"maxStreams"`
 	MaxFiles         uint64 `json:"maxFiles"`
 	EventsPerSubject int    `json:"eventsPerSubject"` // of a log in memory
@@ -64,14 +66,14 @@ func runNode(settings string) error {
 		}
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	log, closeLog, err := openLog(ctx, cfg, logger)
+	log, err := openLog(ctx, cfg, logger)
 	if err != nil {
 		return err
 	}
-	defer closeLog()
+	defer log.close()
 	metrics, page := promginsse.New(), debug.NewPage(debug.Config{Name: cfg.Name, InsecureAllowEveryone: true})
 	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{
-		Log: log,
+		Log: log.Log,
 		Stream: ginsse.StreamConfig{
 			HeartbeatInterval: scaled(15 * time.Second),
 			WriteTimeout:      scaled(30 * time.Second),
@@ -87,7 +89,7 @@ func runNode(settings string) error {
 	}
 	defer registry.Close()
 	prometheus.MustRegister(metrics.Collector(registry))
-	routes, err := nodeRoutes(registry)
+	routes, err := nodeRoutes(registry, log)
 	if err != nil {
 		return err
 	}
@@ -136,7 +138,7 @@ func connContext(ctx context.Context, conn net.Conn) context.Context {
 }
 
 // nodeRoutes has what users reach. The token of a request is the name of its user.
-func nodeRoutes(registry *ginsse.Registry) (http.Handler, error) {
+func nodeRoutes(registry *ginsse.Registry, log *nodeLog) (http.Handler, error) {
 	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
 		name, ok := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
 		if !ok {
@@ -149,7 +151,7 @@ func nodeRoutes(registry *ginsse.Registry) (http.Handler, error) {
 	}
 	engine := gin.New()
 	engine.GET("/events", ginsse.Middleware(auth), registry.Handler())
-	engine.POST("/send/:user", func(c *gin.Context) { // the body is the data; user "all" is everybody
+	engine.POST("/send/:user", func(c *gin.Context) { // the body is the data
 		data, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, 1<<20))
 		if err != nil {
 			c.Status(http.StatusBadRequest)
@@ -158,12 +160,7 @@ func nodeRoutes(registry *ginsse.Registry) (http.Handler, error) {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), time.Second)
 		defer cancel()
 		event := ginsse.Event{Type: "news", Data: data, Key: c.Query("key")}
-		if user := c.Param("user"); user == "all" {
-			_, err = registry.Broadcast(ctx, event)
-		} else {
-			_, err = registry.SendTo(ctx, user, event)
-		}
-		if err != nil {
+		if err := log.send(ctx, registry, c.Param("user"), event); err != nil {
 			c.String(http.StatusServiceUnavailable, "%v", err)
 			return
 		}
@@ -172,31 +169,74 @@ func nodeRoutes(registry *ginsse.Registry) (http.Handler, error) {
 	return engine, nil
 }
 
-// openLog opens the log of a node. The caller must call closeLog.
-func openLog(ctx context.Context, cfg nodeConfig, logger *slog.Logger) (log eventlog.Log, closeLog func(), err error) {
+// everybody is who gets a broadcast, in place of a user.
+const everybody = "all"
+
+// nodeLog is the log of a node, and its database if it has one.
+type nodeLog struct {
+	eventlog.Log
+
+	close func()
+	db    *sql.DB // of sql; nil for another log
+	sql   *sqllog.Log
+}
+
+// send sends an event to a user, or to all; in a transaction of the database if there is one.
+func (l *nodeLog) send(ctx context.Context, registry *ginsse.Registry, user string, event ginsse.Event) error {
+	if l.db == nil {
+		if user == everybody {
+			_, err := registry.Broadcast(ctx, event)
+			return err
+		}
+		_, err := registry.SendTo(ctx, user, event)
+		return err
+	}
+	tx, err := l.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+	sender := registry.In(l.sql.Tx(tx))
+	if user == everybody {
+		err = sender.Broadcast(ctx, event)
+	} else {
+		err = sender.SendTo(ctx, user, event)
+	}
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// openLog opens the log of a node. The caller must call its close.
+func openLog(ctx context.Context, cfg nodeConfig, logger *slog.Logger) (*nodeLog, error) {
 	switch {
 	case cfg.Redis != "":
 		client := redis.NewClient(&redis.Options{Addr: cfg.Redis})
 		events, err := redislog.Open(ctx, client, redislog.Config{Logger: logger})
 		if err != nil {
-			return nil, nil, errors.Join(err, client.Close())
+			return nil, errors.Join(err, client.Close())
 		}
-		return events, func() { _, _ = events.Close(), client.Close() }, nil
+		return &nodeLog{Log: events, close: func() { _, _ = events.Close(), client.Close() }}, nil
 	case cfg.Postgres != "":
 		db, err := sql.Open("pgx", cfg.Postgres)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		events, err := sqllog.OpenPostgres(ctx, db, sqllog.Config{Logger: logger})
 		if err != nil {
-			return nil, nil, errors.Join(err, db.Close())
+			return nil, errors.Join(err, db.Close())
 		}
-		return events, func() { _, _ = events.Close(), db.Close() }, nil
+		l := &nodeLog{Log: events, close: func() { _, _ = events.Close(), db.Close() }}
+		if cfg.Transactions {
+			l.db, l.sql = db, events
+		}
+		return l, nil
 	default:
 		events, err := eventlog.NewMemoryLog(eventlog.MemoryLogConfig{EventsPerSubject: cfg.EventsPerSubject})
 		if err != nil {
-			return nil, nil, fmt.Errorf("the log in memory: %w", err)
+			return nil, fmt.Errorf("the log in memory: %w", err)
 		}
-		return events, func() {}, nil
+		return &nodeLog{Log: events, close: func() {}}, nil
 	}
 }

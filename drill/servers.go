@@ -105,12 +105,16 @@ func (p *postgresServer) start(ctx context.Context, logs string) error {
 	return p.run.await(ctx, func(ctx context.Context) error { return p.query(ctx, "select true") })
 }
 
+func (p *postgresServer) url() string {
+	return "postgres://postgres@127.0.0.1:" + p.port + "/postgres?sslmode=disable"
+}
+
 // stop ends the server at once. What was committed is not lost.
 func (p *postgresServer) stop() error { return p.run.stop(syscall.SIGQUIT) }
 
 // query runs a query that must return true.
 func (p *postgresServer) query(ctx context.Context, query string) error {
-	db, err := sql.Open("pgx", "postgres://postgres@127.0.0.1:"+p.port+"/postgres?sslmode=disable")
+	db, err := sql.Open("pgx", p.url())
 	if err != nil {
 		return err
 	}
