@@ -52,8 +52,11 @@ var (
 	late99    = line{"seconds", `histogram_quantile(0.99, sum by (le) (rate(ginsse_delivery_latency_seconds_bucket[1m]))) or vector(0)`}
 )
 
-// openStreams is a panel of many graphs.
-var openStreams = panel{"open streams", []line{{"streams", `sum(ginsse_streams)`}}}
+// Panels of several graphs.
+var (
+	openStreams = panel{"open streams", []line{{"streams", `sum(ginsse_streams)`}}}
+	readyNodes  = panel{"nodes whose log is ready", []line{{"ready", `sum(ginsse_log_ready)`}}}
+)
 
 // begin starts nodes with a log, and clients that use all of them.
 func (s *scene) begin(ctx context.Context, l load, nodes int, cfg nodeConfig) (*clients, error) {
@@ -112,7 +115,7 @@ func storeGone() *badDay {
 		fires: []string{logDown, appendsFail},
 		may:   []string{streamsRefused},
 		panels: []panel{
-			{"nodes whose log is ready", []line{{"ready", `sum(ginsse_log_ready)`}}},
+			readyNodes,
 			{"events a second", []line{delivered, {"failed sends", `sum(rate(ginsse_send_errors_total[1m]))`}}},
 			openStreams,
 		},
@@ -136,7 +139,7 @@ func failover() *badDay {
 		fires: []string{logDown, appendsFail},
 		may:   []string{streamsRefused},
 		panels: []panel{
-			{"nodes whose log is ready", []line{{"ready", `sum(ginsse_log_ready)`}}},
+			readyNodes,
 			{"gaps and reconnects in 1 minute", []line{{"gaps, reason epoch", `sum(increase(ginsse_gaps_total{reason="epoch"}[1m]))`}, resumed}},
 		},
 		setUp: func(ctx context.Context, s *scene) (err error) {
@@ -167,7 +170,7 @@ func inboxStuck() *badDay {
 		panels: []panel{
 			{"events in the inbox", []line{{"events", `max(ginsse_log_inbox_events)`}}},
 			{"events a second", []line{{"sent", `sum(rate(ginsse_sends_total[1m]))`}, delivered}},
-			{"nodes whose log is ready", []line{{"ready", `sum(ginsse_log_ready)`}}},
+			readyNodes,
 		},
 		setUp: func(ctx context.Context, s *scene) (err error) {
 			if database, err = s.startPostgres(ctx, "postgres", nil); err != nil {
