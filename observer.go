@@ -142,7 +142,8 @@ type Written struct {
 	Bytes  int // in wire form, without what HTTP adds
 	// Delay is the time since the log has taken the oldest of the events, by the clocks of the log
 	// and of this node. It is 0 without an event that the log dates, and while the stream catches up
-	// with what was sent before it opened.
+	// with what was sent before it opened. After the clock of this node was set, it may be by the old
+	// time for a second.
 	Delay time.Duration
 }
 
@@ -378,18 +379,18 @@ func (r *Registry) sent(ctx context.Context, kind eventlog.Kind, receipt Receipt
 	}
 }
 
-// appending returns when an append begins; the zero Time if no observer asks for it.
-func (r *Registry) appending() (begun time.Time) {
+// appending returns when an append begins, by the age of the clock; 0 if no observer asks for it.
+func (r *Registry) appending() (begun time.Duration) {
 	if r.observe.Appended != nil {
-		begun = time.Now()
+		begun = r.clock.age()
 	}
 	return begun
 }
 
-func (r *Registry) appended(record eventlog.Record, transient bool, begun time.Time, err error) {
+func (r *Registry) appended(record eventlog.Record, transient bool, begun time.Duration, err error) {
 	if f := r.observe.Appended; f != nil {
 		kind, _, _ := eventlog.SplitSubject(record.Subject)
-		f(Appended{kind, transient, len(record.Frame), time.Since(begun), err})
+		f(Appended{kind, transient, len(record.Frame), r.clock.age() - begun, err})
 	}
 }
 
@@ -415,19 +416,21 @@ func (r *Registry) watchLog() {
 	}
 }
 
-// hasWritten counts a turn, and tells of it.
+// hasWritten counts a turn, notes when it was written, and tells of it.
 func (s *Stream) hasWritten(t *turn) {
 	events, bytes := len(t.entries)+t.counted, t.size()
 	s.events.Store(s.events.Load() + uint64(events))
 	s.bytes.Store(s.bytes.Load() + uint64(bytes))
+	age := time.Since(s.opened)
+	s.wroteAt(age)
 	if s.registry == nil {
 		return
 	}
-	o := &s.registry.observe
+	o, c := &s.registry.observe, s.registry.clock
 	if o.Written == nil && o.Delivered == nil {
 		return
 	}
-	now := time.Now().UnixNano()
+	now := c.unixNano(s.opened.Sub(c.made) + age) // the clock that was read for the heartbeats serves here, too
 	if o.Written != nil {
 		oldest := t.oldest
 		if len(t.entries) > 0 && !t.resumes {

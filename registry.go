@@ -144,7 +144,8 @@ type Registry struct {
 	cfg     RegistryConfig // defaults filled in
 	log     eventlog.Log
 	logger  *slog.Logger
-	observe Observer // all of the observers
+	clock   *clock   // for what the observers get
+	observe Observer // all of them
 	unwatch func()   // ends the watch on the log
 
 	life context.Context    // ends when the registry is closed
@@ -256,6 +257,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		cfg:         cfg,
 		log:         cfg.Log,
 		logger:      cfg.Logger,
+		clock:       newClock(),
 		subscribers: subscribers{lists: make(map[string]*subscriberList)},
 		admission:   newAdmission(cfg),
 		questions:   newQuestions(),

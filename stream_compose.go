@@ -86,10 +86,6 @@ func (s *Stream) compose(ctx context.Context, t *turn, due bool) step {
 		}
 		s.appendHeartbeat(t, beat)
 		if !t.isEmpty() {
-			s.wrote = time.Since(s.opened)
-			if s.at.Seq == s.sent {
-				s.positioned = s.wrote
-			}
 			s.publishPosition()
 		}
 		return stepCompose // news may have come meanwhile
@@ -150,6 +146,14 @@ func (s *Stream) beat(now time.Time) beat {
 	}
 	s.wrote = age
 	return silenceBeat
+}
+
+// wroteAt notes when a turn was written.
+func (s *Stream) wroteAt(age time.Duration) {
+	s.wrote = age
+	if s.at.Seq == s.sent {
+		s.positioned = age
+	}
 }
 
 // heartbeatFrom returns when the interval of the next heartbeat began. That is the last write, or

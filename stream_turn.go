@@ -241,7 +241,7 @@ func (s *Stream) countBacklog(news int64, events int, more bool) {
 // mayHave reports whether the stream gets an entry of its subjects.
 func (s *Stream) mayHave(e *eventlog.Entry) bool {
 	a := e.Attributes
-	return a == nil || a.Except != s.id && !a.HasExpired(time.Now())
+	return a == nil || a.Except != s.id && (a.Expires == 0 || !a.HasExpired(time.Now()))
 }
 
 // readCommands looks ahead for commands if the stream was notified of one. On a shared log, an ended
