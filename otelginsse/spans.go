@@ -30,22 +30,25 @@ type spanNames struct {
 func newSpanNames() map[kind]spanNames {
 	names := make(map[kind]spanNames)
 	for _, k := range []kind{eventlog.KindUser, eventlog.KindTopic, eventlog.KindAll} {
-		common := []attribute.KeyValue{
-			semconv.MessagingSystemKey.String("ginsse"),
-			semconv.MessagingDestinationTemplate(string(k)),
+		// In one option, and so copied once for each span. A sampler may look at them.
+		attributes := func(operation string, kind attribute.KeyValue) trace.SpanStartEventOption {
+			return trace.WithAttributes(
+				semconv.MessagingSystemKey.String("ginsse"),
+				semconv.MessagingDestinationTemplate(string(k)),
+				semconv.MessagingOperationName(operation),
+				kind,
+			)
 		}
 		names[k] = spanNames{
 			send:    "send " + string(k),
 			deliver: "deliver " + string(k),
 			sendOptions: []trace.SpanStartOption{
 				trace.WithSpanKind(trace.SpanKindProducer),
-				trace.WithAttributes(common...),
-				trace.WithAttributes(semconv.MessagingOperationName("send"), semconv.MessagingOperationTypeSend),
+				attributes("send", semconv.MessagingOperationTypeSend),
 			},
 			deliverOptions: []trace.SpanStartOption{
 				trace.WithSpanKind(trace.SpanKindConsumer),
-				trace.WithAttributes(common...),
-				trace.WithAttributes(semconv.MessagingOperationName("deliver"), semconv.MessagingOperationTypeProcess),
+				attributes("deliver", semconv.MessagingOperationTypeProcess),
 			},
 		}
 	}
