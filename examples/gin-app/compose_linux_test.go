@@ -257,15 +257,25 @@ func dashboardQueries(t *testing.T) (targets []target) {
 	}
 	var dashboard struct {
 		Panels []struct {
-			Title   string
-			Targets []struct{ Expr string }
-		}
+			Title   string `json:"title"`
+			Targets []struct {
+				Expr string `json:"expr"`
+			} `json:"targets"`
+		} `json:"panels"`
 		Annotations struct {
-			List []struct{ Name, Expr string }
-		}
+			List []struct {
+				Name string `json:"name"`
+				Expr string `json:"expr"`
+			} `json:"list"`
+		} `json:"annotations"`
 		Templating struct {
-			List []struct{ Name, Type, Definition, AllValue string }
-		}
+			List []struct {
+				Name       string `json:"name"`
+				Type       string `json:"type"`
+				Definition string `json:"definition"`
+				AllValue   string `json:"allValue"`
+			} `json:"list"`
+		} `json:"templating"`
 	}
 	if err := json.Unmarshal(text, &dashboard); err != nil {
 		t.Fatal(err)

@@ -131,24 +131,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	} else if !*noDemo {
 		logger.Warn("other machines can sign in as the demo users, whose password is public; use -no-demo")
 	}
-	var metrics *metricsServer
-	if cfg.Metrics != nil {
-		if metrics, err = serveMetrics(*metricsAddress, cfg.Metrics, application.registry, logger); err != nil {
-			return errors.Join(err, listener.Close())
-		}
-		defer func() { err = errors.Join(err, metrics.stop()) }()
+	metrics, err := serveMetrics(*metricsAddress, cfg.Metrics, application.registry, logger)
+	if err != nil {
+		return errors.Join(err, listener.Close())
 	}
-	fmt.Fprintf(stdout, "Listening on http://%s\nDatabase: %s\n", listener.Addr(), cfg.describeDatabase())
-	if metrics != nil {
+	defer func() { err = errors.Join(err, metrics.stop()) }()
+	announce(stdout, listener.Addr(), metrics, cfg)
+	return serve(ctx, newServer(application, logger, *h2c), listener)
+}
+
+// announce says where the program is, now that it accepts connections.
+func announce(stdout io.Writer, addr net.Addr, metrics *metricsServer, cfg appConfig) {
+	fmt.Fprintf(stdout, "Listening on http://%s\nDatabase: %s\n", addr, cfg.describeDatabase())
+	if metrics.addr != nil {
 		fmt.Fprintf(stdout, "Metrics: http://%s/metrics\n", metrics.addr)
 	}
 	if connected, ok := cfg.Log.(*nodes); ok && connected.server != nil {
 		fmt.Fprintf(stdout, "Start other processes with -nats %s\n", connected.url)
 	}
-	if !*noDemo {
+	if cfg.Demo {
 		fmt.Fprintf(stdout, "Sign in as alice, bob or carol with password %q\n", demoPassword)
 	}
-	return serve(ctx, newServer(application, logger, *h2c), listener)
 }
 
 // checkPlaces refuses flags that name two places for the same data.

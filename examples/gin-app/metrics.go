@@ -20,12 +20,16 @@ import (
 // metricsServer serves the metrics of the registry and of the process, for Prometheus. It has a port of
 // its own, because they are not for users.
 type metricsServer struct {
-	addr   net.Addr
+	addr   net.Addr // nil if it serves nothing
 	server *http.Server
 	ended  chan struct{} // closed when the server has ended
 }
 
+// serveMetrics serves nothing if the address is empty.
 func serveMetrics(addr string, metrics *promginsse.Metrics, registry *ginsse.Registry, logger *slog.Logger) (*metricsServer, error) {
+	if addr == "" {
+		return new(metricsServer), nil
+	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("%w; choose another address with -metrics", err)
@@ -53,6 +57,9 @@ func serveMetrics(addr string, metrics *promginsse.Metrics, registry *ginsse.Reg
 
 // stop waits for a scrape in progress, for metricsTimeout at most.
 func (m *metricsServer) stop() error {
+	if m.server == nil {
+		return nil
+	}
 	const metricsTimeout = 5 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
 	defer cancel()
