@@ -117,15 +117,3 @@ func (r *Registry) Followers() (subjects, streams int) {
 	defer r.wakers.mu.RUnlock()
 	return len(r.wakers.bySubject), r.followers.total + len(r.followers.byUser)
 }
-
-// Clock is a clock of a registry.
-type Clock struct{ c *clock }
-
-// NewClock calls newClock.
-func NewClock() Clock { return Clock{newClock()} }
-
-// Now returns the time of day.
-func (c Clock) Now() time.Time { return time.Unix(0, c.c.unixNano(c.c.age())) }
-
-// Jump has the effect of a time of day that is set back by d.
-func (c Clock) Jump(d time.Duration) { c.c.origin.Add(int64(d)) }

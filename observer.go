@@ -382,7 +382,7 @@ func (r *Registry) sent(ctx context.Context, kind eventlog.Kind, receipt Receipt
 // appending returns when an append begins, by the age of the clock; 0 if no observer asks for it.
 func (r *Registry) appending() (begun time.Duration) {
 	if r.observe.Appended != nil {
-		begun = r.clock.age()
+		begun = r.clock.Age()
 	}
 	return begun
 }
@@ -390,7 +390,7 @@ func (r *Registry) appending() (begun time.Duration) {
 func (r *Registry) appended(record eventlog.Record, transient bool, begun time.Duration, err error) {
 	if f := r.observe.Appended; f != nil {
 		kind, _, _ := eventlog.SplitSubject(record.Subject)
-		f(Appended{kind, transient, len(record.Frame), r.clock.age() - begun, err})
+		f(Appended{kind, transient, len(record.Frame), r.clock.Age() - begun, err})
 	}
 }
 
@@ -430,7 +430,7 @@ func (s *Stream) hasWritten(t *turn) {
 	if o.Written == nil && o.Delivered == nil {
 		return
 	}
-	now := c.unixNano(s.opened.Sub(c.made) + age) // the clock that was read for the heartbeats serves here, too
+	now := c.UnixNano(c.AgeAt(s.opened) + age) // the clock that was read for the heartbeats serves here, too
 	if o.Written != nil {
 		oldest := t.oldest
 		if len(t.entries) > 0 && !t.resumes {

@@ -15,6 +15,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/clock"
 	"github.com/ginsse/ginsse/internal/presence"
 	"github.com/ginsse/ginsse/internal/readiness"
 )
@@ -144,9 +145,9 @@ type Registry struct {
 	cfg     RegistryConfig // defaults filled in
 	log     eventlog.Log
 	logger  *slog.Logger
-	clock   *clock   // for what the observers get
-	observe Observer // all of them
-	unwatch func()   // ends the watch on the log
+	clock   *clock.Clock // for what the observers get
+	observe Observer     // all of them
+	unwatch func()       // ends the watch on the log
 
 	life context.Context    // ends when the registry is closed
 	end  context.CancelFunc // ends life
@@ -257,7 +258,7 @@ func NewRegistry(cfg RegistryConfig) (*Registry, error) {
 		cfg:         cfg,
 		log:         cfg.Log,
 		logger:      cfg.Logger,
-		clock:       newClock(),
+		clock:       clock.New(),
 		subscribers: subscribers{lists: make(map[string]*subscriberList)},
 		admission:   newAdmission(cfg),
 		questions:   newQuestions(),

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ginsse/ginsse/internal/clock"
 )
 
 // MemoryLogConfig holds the bounds of a [MemoryLog]. Zero means default.
@@ -60,7 +62,7 @@ const (
 // if it has replaced an entry while they read.
 type MemoryLog struct {
 	cfg   MemoryLogConfig
-	made  time.Time
+	clock *clock.Clock
 	epoch uint32
 	seed  maphash.Seed // random key of the cursors' check, so that clients cannot make one up
 
@@ -115,7 +117,7 @@ func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
 	}
 	return &MemoryLog{
 		cfg:       cfg,
-		made:      time.Now(),
+		clock:     clock.New(),
 		histories: map[string]*history{SubjectAll: {subject: SubjectAll}},
 		epoch:     rand.Uint32() | 1, // never 0, so that no cursor is the zero Cursor
 		seed:      maphash.MakeSeed(),
@@ -126,7 +128,7 @@ func NewMemoryLog(cfg MemoryLogConfig) (*MemoryLog, error) {
 // just left still gets its event out.
 func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 	// The frame is copied before the lock is taken. The position is filled in under the lock.
-	e, now := new(Entry), time.Since(l.made)
+	e, now := new(Entry), l.clock.Age()
 	*e = newEntry(r)
 	cost := cost(e)
 	if cost > l.cfg.MaxBytes {
@@ -143,7 +145,7 @@ func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 	}
 	at := l.cursor(l.head.Load() + 1)
 	e.setPosition(at)
-	e.Stored = l.made.UnixNano() + int64(now)
+	e.Stored = l.clock.UnixNano(now)
 	h := l.history(r.Subject)
 	e.Subject = h.subject // so that entries share one string
 	h.mu.Lock()
@@ -174,9 +176,9 @@ func (l *MemoryLog) Append(_ context.Context, r Record) (Cursor, error) {
 func (l *MemoryLog) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	since := max(l.roomAt, time.Since(l.made)-l.cfg.MaxAge, 0)
+	since := max(l.roomAt, l.clock.Age()-l.cfg.MaxAge, 0)
 	return Stats{
-		Entries: l.entries, Bytes: l.bytes, MaxBytes: l.cfg.MaxBytes, Since: l.made.Add(since).Round(0), Evicted: l.evicted,
+		Entries: l.entries, Bytes: l.bytes, MaxBytes: l.cfg.MaxBytes, Since: time.Unix(0, l.clock.UnixNano(since)), Evicted: l.evicted,
 	}
 }
 

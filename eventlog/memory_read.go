@@ -3,7 +3,6 @@ package eventlog
 import (
 	"context"
 	"slices"
-	"time"
 )
 
 // Head implements [Log]. It returns at once and never fails.
@@ -103,7 +102,7 @@ func (l *MemoryLog) withNews(q *Query, list []*history) (_ []*history, complete 
 // unread appends to list the entries in (q.After, end] of each history that has some. The caller
 // holds the locks of the histories.
 func (l *MemoryLog) unread(histories []*history, q *Query, end uint64, list [][]slot) ([][]slot, found) {
-	now := time.Since(l.made)
+	now := l.clock.Age()
 	for _, h := range histories {
 		switch {
 		case h.keyed != nil && h.keyed.replaced > end:
