@@ -69,7 +69,7 @@
 //	ginsse.presence.dropped.messages  messages about presence that came too fast
 //	ginsse.log.ready                  1 while the log serves the node, else 0
 //	ginsse.log.memory.events          entries of the log in memory
-//	ginsse.log.memory                 bytes that they take, counted as the bound is
+//	ginsse.log.memory                 bytes of the events of the log in memory
 //	ginsse.log.memory.limit           bytes of the bound
 //	ginsse.log.memory.reach           seconds that the memory reaches back
 //	ginsse.log.evicted.events         entries that have left it, by ginsse.reason: see [eventlog.Evicted]
@@ -78,7 +78,7 @@
 //	ginsse.log.store.failures         times that reading the store began to fail
 //	ginsse.log.behind.events          events that are in the store and cannot be delivered yet
 //	ginsse.log.store.reads            pages of older events that were asked of the store
-//	ginsse.log.store.read.events      events that the store found for them
+//	ginsse.log.store.read.events      events that the store found in pages of older events
 //	ginsse.log.store.read.errors      pages that the store did not deliver
 //	ginsse.log.inbox.events           committed events that are not in the log yet, on Postgres
 //

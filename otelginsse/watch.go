@@ -32,7 +32,7 @@ func (t *Telemetry) Watch(registry *ginsse.Registry) error {
 	w.add("ginsse.presence.dropped.messages", "{message}", "Messages about presence that came too fast.", count(func(s *state) uint64 { return s.Presence.Dropped }))
 
 	w.add("ginsse.log.memory.events", "{event}", "Entries of the log in memory.", ofLog(func(l *eventlog.Stats) int64 { return int64(l.Entries) }))
-	w.add("ginsse.log.memory", "By", "Bytes that they take, counted as the bound is.", ofLog(func(l *eventlog.Stats) int64 { return l.Bytes }))
+	w.add("ginsse.log.memory", "By", "Bytes of the events of the log in memory, counted as their bound is.", ofLog(func(l *eventlog.Stats) int64 { return l.Bytes }))
 	w.add("ginsse.log.memory.limit", "By", "The bound.", ofLog(func(l *eventlog.Stats) int64 { return l.MaxBytes }))
 	w.add("ginsse.log.memory.reach", "s", "How far back the memory reaches.", since(func(s *state) time.Time {
 		if s.Log == nil {
@@ -56,7 +56,7 @@ func (t *Telemetry) Watch(registry *ginsse.Registry) error {
 	w.add("ginsse.log.store.failures", "{failure}", "Times that reading the store began to fail.", countOfStore(func(s *eventlog.StoreStats) uint64 { return s.Failures }))
 	w.add("ginsse.log.behind.events", "{event}", "Events that are known to be in the store and cannot be delivered yet.", ofStore(func(s *eventlog.StoreStats) int64 { return int64(s.Behind) }))
 	w.add("ginsse.log.store.reads", "{page}", "Pages of older events that were asked of the store.", countOfStore(func(s *eventlog.StoreStats) uint64 { return s.Reads }))
-	w.add("ginsse.log.store.read.events", "{event}", "Events that the store found for them.", countOfStore(func(s *eventlog.StoreStats) uint64 { return s.ReadEntries }))
+	w.add("ginsse.log.store.read.events", "{event}", "Events that the store found in pages of older events.", countOfStore(func(s *eventlog.StoreStats) uint64 { return s.ReadEntries }))
 	w.add("ginsse.log.store.read.errors", "{page}", "Pages that the store did not deliver.", countOfStore(func(s *eventlog.StoreStats) uint64 { return s.ReadErrors }))
 	w.add("ginsse.log.inbox.events", "{event}", "Committed events that are not in the log yet.", inbox)
 

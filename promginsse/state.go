@@ -21,8 +21,8 @@ var (
 	droppedDesc = newDesc("presence_dropped_messages_total", "Messages about presence that came faster than this node could handle them. It asks for what it has missed.")
 
 	heldDesc      = newDesc("log_memory_events", "Entries of the log in the memory of this node.")
-	heldBytesDesc = newDesc("log_memory_bytes", "Bytes that they take, counted as their bound is.")
-	boundDesc     = newDesc("log_memory_limit_bytes", "The bound: MaxBytes of a MemoryLog, RecentBytes of another log.")
+	heldBytesDesc = newDesc("log_memory_bytes", "Bytes of the entries of the log in the memory of this node, counted as their bound is.")
+	boundDesc     = newDesc("log_memory_limit_bytes", "The most bytes of the log in the memory of this node: MaxBytes of a MemoryLog, RecentBytes of another log.")
 	reachDesc     = newDesc("log_memory_reach_seconds", "How far back the memory reaches. A client that was away for longer has a gap, or with a store, is read from there.")
 	evictedDesc   = newDesc("log_evicted_events_total", "Entries that have left the memory of this node, by reason: size (to keep within the bound), subject (the bounds of one subject), "+
 		"age, replaced (by an event with the same key), or reset (the store has another history).", "reason")
@@ -33,7 +33,7 @@ var (
 	failuresDesc   = newDesc("log_store_failures_total", "Times that reading new events of the store began to fail, also for a moment.")
 	behindDesc     = newDesc("log_behind_events", "Events, at most, that this node knows to be in the store and cannot deliver yet.")
 	readsDesc      = newDesc("log_store_reads_total", "Pages of older events that were not in memory and were asked of the store.")
-	readEventsDesc = newDesc("log_store_read_events_total", "Events that the store found for them.")
+	readEventsDesc = newDesc("log_store_read_events_total", "Events that the store found in pages of older events.")
 	readErrorsDesc = newDesc("log_store_read_errors_total", "Pages of older events that the store did not deliver.")
 	inboxDesc      = newDesc("log_inbox_events", "Events that transactions have committed and that are not in the log yet, of the last 5 s, up to 10,000. Only a sqllog on Postgres has an inbox.")
 )
