@@ -129,8 +129,8 @@ func TestStreamOfAStalledReaderEndsAfterTheWriteTimeout(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		// Send returns when the queue has room. The client may have made its last progress some
-		// time before.
-		if took := time.Since(last); took < timeout/2 || took > 10*timeout {
+		// time before. Its kernel may take a little for seconds, in which the client reads nothing.
+		if took := time.Since(last); took < timeout/2 || took > 20*timeout {
 			t.Errorf("the stream ended %v after the last event was queued, with a write timeout of %v", took, timeout)
 		}
 	})
