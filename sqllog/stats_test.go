@@ -2,11 +2,10 @@ package sqllog_test
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/sqllog"
 )
 
@@ -69,19 +68,7 @@ func TestStatsSayHowFarTheTailIsBehind(t *testing.T) {
 			address := kind.make(t)
 			nodes := kind.openNodes(t, sqllog.Config{}, address, address)
 			first, second := nodes[0].log, nodes[1].log
-			entered, hung := make(chan struct{}), make(chan struct{})
-			release := sync.OnceFunc(func() { close(hung) })
-			t.Cleanup(release)
-			var once sync.Once
-			stop := first.Watch(func(subject string, _ uint64) {
-				if subject != "" {
-					once.Do(func() {
-						close(entered)
-						<-hung
-					})
-				}
-			})
-			defer stop()
+			entered, release := nodetest.HangTail(t, first)
 			const events = 100
 			tx, err := nodes[1].db.BeginTx(t.Context(), nil) // so that they come with one query
 			if err != nil {
@@ -98,10 +85,7 @@ func TestStatsSayHowFarTheTailIsBehind(t *testing.T) {
 			if s := first.Stats().Store; s.Behind == 0 || s.Behind >= events {
 				t.Errorf("the tail hangs after an event of %d: %+v", events, s)
 			}
-			until(t, "contact is lost", func() bool {
-				s := first.Stats().Store
-				return !s.Connected && time.Since(s.Heard) >= 2*time.Second
-			})
+			nodetest.AwaitLostContact(t, first)
 			release()
 			until(t, "the node has all", func() bool {
 				s := first.Stats()
@@ -119,24 +103,7 @@ func TestStatsSayHowFarTheTailIsBehind(t *testing.T) {
 	}
 }
 
-// A client comes back whose position is not in memory.
 func TestStatsCountReadsOfOlderEvents(t *testing.T) {
 	t.Parallel()
-	log := inSQLite.openLog(t, inSQLite.open(t, inSQLite.make(t)), sqllog.Config{RecentBytes: 1 << 10})
-	r := newReader(t, log, "all")
-	for n := range 10 {
-		if _, err := log.Append(t.Context(), record("all", fmt.Sprint(n))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	before := log.Stats()
-	if before.Entries+int(before.Evicted.Size) != 10 || before.Evicted.Size == 0 || before.Bytes > before.MaxBytes || before.MaxBytes != 1<<10 {
-		t.Errorf("10 events came: %+v", before)
-	}
-	r.next(t, 10)
-	if s := log.Stats().Store; s.Reads != before.Store.Reads+1 || s.ReadEntries != 10 || s.ReadErrors != 0 {
-		t.Errorf("one page of 10 was read: %+v", s)
-	}
+	nodetest.StatsOfOlderEvents(t, inSQLite.openLog(t, inSQLite.open(t, inSQLite.make(t)), sqllog.Config{RecentBytes: 1 << 10}))
 }
-
-var _ eventlog.StatsLog = (*sqllog.Log)(nil)
