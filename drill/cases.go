@@ -486,19 +486,10 @@ func proxyCuts() *badDay {
 			{"in 1 minute", []line{{"client gone", `sum(increase(ginsse_streams_ended_total{reason="client gone"}[1m]))`}, resumed}},
 			openStreams,
 		},
-		setUp: func(ctx context.Context, s *scene) error {
-			n, err := s.startNode(ctx, nodeConfig{Name: "node-1"})
-			if err != nil {
-				return err
-			}
-			if proxy, err = s.startNginx(ctx, n.cfg.Address, healthy); err != nil {
-				return err
-			}
+		setUp: func(ctx context.Context, s *scene) (err error) {
 			l := usual
 			l.rate = 5
-			l.dial = (&balancer{addresses: []string{proxy.address}}).dial
-			l.send = (&balancer{addresses: []string{n.cfg.Address}}).dial
-			c, err = s.begin(ctx, l, 0, nodeConfig{})
+			proxy, c, err = s.beginBehindNginx(ctx, l)
 			return err
 		},
 		cause: func(ctx context.Context, s *scene) error {
@@ -523,18 +514,8 @@ func proxyBuffers() *badDay {
 			{"99 % of the events are written within so many seconds, to nginx", []line{late99}},
 			openStreams,
 		},
-		setUp: func(ctx context.Context, s *scene) error {
-			n, err := s.startNode(ctx, nodeConfig{Name: "node-1"})
-			if err != nil {
-				return err
-			}
-			if proxy, err = s.startNginx(ctx, n.cfg.Address, healthy); err != nil {
-				return err
-			}
-			l := usual
-			l.dial = (&balancer{addresses: []string{proxy.address}}).dial
-			l.send = (&balancer{addresses: []string{n.cfg.Address}}).dial
-			c, err = s.begin(ctx, l, 0, nodeConfig{})
+		setUp: func(ctx context.Context, s *scene) (err error) {
+			proxy, c, err = s.beginBehindNginx(ctx, usual)
 			return err
 		},
 		cause: func(ctx context.Context, s *scene) error {
@@ -546,6 +527,22 @@ func proxyBuffers() *badDay {
 		repair: func(context.Context, *scene) error { return proxy.reload(healthy) },
 		check:  nothingLost(&c),
 	}
+}
+
+// beginBehindNginx starts a node behind nginx, and clients that connect to nginx.
+func (s *scene) beginBehindNginx(ctx context.Context, l load) (*nginxServer, *clients, error) {
+	n, err := s.startNode(ctx, nodeConfig{Name: "node-1"})
+	if err != nil {
+		return nil, nil, err
+	}
+	proxy, err := s.startNginx(ctx, n.cfg.Address, healthy)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.dial = (&balancer{addresses: []string{proxy.address}}).dial
+	l.send = (&balancer{addresses: []string{n.cfg.Address}}).dial
+	c, err := s.begin(ctx, l, 0, nodeConfig{})
+	return proxy, c, err
 }
 
 // doctorSays has ssecat doctor look at a proxy, and fails unless it finds a fault and names a setting.

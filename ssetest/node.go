@@ -96,6 +96,9 @@ func (n *Node) Read(ctx context.Context, q eventlog.Query, dst []*eventlog.Entry
 	return n.memory.Read(ctx, q, dst)
 }
 
+// Stats implements [eventlog.StatsLog]. The memory is that of all nodes.
+func (n *Node) Stats() eventlog.Stats { return n.memory.Stats() }
+
 // Watch implements [eventlog.Log].
 func (n *Node) Watch(fn func(subject string, seq uint64)) (stop func()) {
 	n.network.mu.Lock()
@@ -159,4 +162,7 @@ func (n *Node) Receive(name string, fn func(message []byte)) (stop func()) {
 	}
 }
 
-var _ eventlog.SharedLog = (*Node)(nil)
+var (
+	_ eventlog.SharedLog = (*Node)(nil)
+	_ eventlog.StatsLog  = (*Node)(nil)
+)
