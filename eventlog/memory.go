@@ -178,7 +178,7 @@ func (l *MemoryLog) Stats() Stats {
 	defer l.mu.Unlock()
 	since := max(l.roomAt, l.clock.Age()-l.cfg.MaxAge, 0)
 	return Stats{
-		Entries: l.entries, Bytes: l.bytes, MaxBytes: l.cfg.MaxBytes, Since: time.Unix(0, l.clock.UnixNano(since)), Evicted: l.evicted,
+		Entries: l.entries, Bytes: l.bytes, MaxBytes: l.cfg.MaxBytes, Since: l.clock.Time(since), Evicted: l.evicted,
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ginsse/ginsse/internal/clock"
 )
 
 // WindowConfig holds what a [Window] needs to know of its store. Zero means default.
@@ -105,7 +107,7 @@ func (e *WindowEntry) cost() int {
 // Ownership: entries are shared with readers. Nothing changes them after Add.
 type Window struct {
 	cfg      WindowConfig
-	made     time.Time
+	clock    *clock.Clock
 	watchers Watchers
 	slots    chan struct{}   // has room for StoreReads; readers put in and take out
 	life     context.Context // ends with Close
@@ -114,7 +116,7 @@ type Window struct {
 
 	// failure is why the tail cannot read the store; nil while it can.
 	failure atomic.Pointer[error]
-	// contact is when contact was last confirmed, since made; 0 for never since Reset.
+	// contact is the age of clock, plus 1, when contact was last confirmed; 0 for never since Reset.
 	contact atomic.Int64
 	// last is the newest sequence that the store is known to have, in the window's epoch.
 	last   atomic.Uint64
@@ -170,7 +172,7 @@ func NewWindow(cfg WindowConfig) *Window {
 	life, end := context.WithCancel(context.Background())
 	return &Window{
 		cfg:      cfg,
-		made:     time.Now(),
+		clock:    clock.New(),
 		slots:    make(chan struct{}, cfg.StoreReads),
 		life:     life,
 		end:      end,

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 )
 
 // ConfirmContact says that the store answers now, and that the window has what the store had a
@@ -14,9 +13,9 @@ func (w *Window) ConfirmContact() (regained bool) {
 	if w.failure.Swap(nil) != nil {
 		w.cfg.Logger.Info("reading the log's store again", slog.String("store", w.cfg.Name))
 	}
-	before := w.contact.Swap(int64(time.Since(w.made)) + 1) // never 0
+	before := w.contact.Swap(int64(w.clock.Age()) + 1) // never 0
 	// The clock is read again: a reader may have found no contact just before the swap.
-	if regained = before == 0 || int64(time.Since(w.made))+1-before >= int64(w.cfg.ContactTimeout); regained {
+	if regained = before == 0 || int64(w.clock.Age())+1-before >= int64(w.cfg.ContactTimeout); regained {
 		w.watchers.Call("", w.Visible().Seq)
 	}
 	return regained
@@ -25,7 +24,7 @@ func (w *Window) ConfirmContact() (regained bool) {
 // HasContact reports whether contact was confirmed within ContactTimeout.
 func (w *Window) HasContact() bool {
 	at := w.contact.Load()
-	return at > 0 && int64(time.Since(w.made))+1-at < int64(w.cfg.ContactTimeout)
+	return at > 0 && int64(w.clock.Age())+1-at < int64(w.cfg.ContactTimeout)
 }
 
 // NoteFailure says why the tail cannot read the store. [Window.Ready] and [Window.Head] return it

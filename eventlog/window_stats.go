@@ -38,7 +38,7 @@ func (w *Window) Stats() Stats {
 		Inbox:       -1,
 	}
 	if at := w.contact.Load(); at > 0 {
-		s.Store.Heard = w.made.Add(time.Duration(at - 1)).Round(0)
+		s.Store.Heard = w.clock.Time(time.Duration(at - 1))
 	}
 	return s
 }

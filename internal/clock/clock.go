@@ -43,6 +43,12 @@ func (c *Clock) UnixNano(age time.Duration) int64 {
 	return c.origin.Load() + int64(age)
 }
 
+// Time returns the time of day at an age that may be long ago, by what the time of day is now.
+func (c *Clock) Time(age time.Duration) time.Time {
+	now := c.Age()
+	return time.Unix(0, c.UnixNano(now)-int64(now-age))
+}
+
 // compare reads both clocks at the same time.
 func (c *Clock) compare() {
 	const same = 10 * time.Microsecond

@@ -28,3 +28,18 @@ func TestClockFollowsTheTimeOfDayWithinASecond(t *testing.T) {
 		expect(0)
 	})
 }
+
+func TestTimeOfAnOldAgeFollowsTheTimeOfDay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := clock.New()
+		time.Sleep(time.Minute)
+		age, want := c.Age(), time.Now()
+		c.UnixNano(age)
+		time.Sleep(time.Minute)
+		c.Jump(time.Hour) // and nothing else asks for the time
+		if got := c.Time(age); !got.Equal(want) {
+			t.Errorf("an age of a minute ago is dated %v, and was at %v", got, want)
+		}
+	})
+}
