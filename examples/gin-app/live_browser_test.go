@@ -108,6 +108,8 @@ func TestPeopleAtTwoNodesSeeEachOther(t *testing.T) {
 func TestBannerHidesWhenItsTimeHasCome(t *testing.T) {
 	t.Parallel()
 	p := newBrowser(t).open(newSite(t, appConfig{}).url, stopTime)
+	p.says("#sign-in", "Sign in")
+	p.until("the page has loaded", `document.readyState === "complete"`)
 	p.run(`const { showMaintenance } = await import("/maintenance.js");
 		showMaintenance({ text: "Back soon", until: new Date(Date.now() + 600_000).toISOString() });
 		showMaintenance({ text: "Back in a moment", until: new Date(Date.now() + 90_000).toISOString() });
