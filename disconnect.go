@@ -10,11 +10,12 @@ import (
 
 // disconnectPatience is how long the streams of this node stay open while the log takes a
 // command to disconnect them.
-const disconnectPatience = 250 * time.Millisecond
+const disconnectPatience = time.Second
 
 // Disconnect ends all streams of a user, on every node, and returns how many there were on this
-// node, not counting those that follow runs. Events sent before the call are delivered, later ones are not. Streams that are opened after
-// it stay open.
+// node, not counting those that follow runs. Events sent before the call are delivered, later ones
+// are not. Streams that are opened after it stay open. If the log takes longer than 1 s, the streams
+// of this node do not wait for it, and may get sse.gap with the reason "undelivered".
 //
 // The client gets sse.close with the reason, or sse.reconnect for a reason of the kit's that asks
 // for it: see [Reason]. "" means [ReasonDisconnected]. A client has 10 s to take the events from

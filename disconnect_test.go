@@ -361,7 +361,7 @@ func TestDisconnectEndsLocalStreamsWhileTheLogHangs(t *testing.T) {
 		if _, err := registry.Disconnect(ctx, "alice", ""); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		if took := <-took; took > 300*time.Millisecond {
+		if took := <-took; took > time.Second {
 			t.Errorf("the local stream ended after %v", took)
 		}
 		wantClose(t, stream, "disconnected")

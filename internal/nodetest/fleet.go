@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Nodes is the number of nodes of a [Fleet].
@@ -112,9 +113,11 @@ func (f *Fleet) URL(i int) string {
 	return f.urls[f.turn%len(f.urls)]
 }
 
-// disconnect ends the streams of a user by a request to one node.
-func (f *Fleet) disconnect(t testing.TB, node int, user string) {
+// disconnect ends the streams of a user by a request to one node. It returns how long the request
+// took.
+func (f *Fleet) disconnect(t testing.TB, node int, user string) time.Duration {
 	t.Helper()
+	began := time.Now()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, f.URL(node)+"/streams/"+user, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
@@ -124,4 +127,5 @@ func (f *Fleet) disconnect(t testing.TB, node int, user string) {
 	if _, err := do(&http.Client{Transport: transport, Timeout: Patience}, request); err != nil {
 		t.Fatal(err)
 	}
+	return time.Since(began)
 }

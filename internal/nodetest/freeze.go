@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// disconnectPatience is how long streams wait until the log has the command that disconnects them.
+const disconnectPatience = time.Second
+
 // FreezeNode stops a node, for some time at least and for a number of events, while senders and
 // clients use the others.
 //
@@ -37,8 +40,11 @@ func FreezeNode(t testing.TB, f *Fleet, least time.Duration, events int) {
 	returning.move(Roaming)
 	// The live node delivers all events up to this one before it disconnects the user.
 	before := s.mark(t, live)
-	f.disconnect(t, live, dave)
+	took := f.disconnect(t, live, dave)
 	daves[live].wantSignedOut(t)
+	if took > disconnectPatience {
+		daves[live].allow(typeGap, `{"reason":"undelivered"}`)
+	}
 	s.Await(t, events)
 	s.mark(t, Roaming, returning)
 	if least > leaving.Idle {

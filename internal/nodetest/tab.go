@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -131,6 +133,13 @@ func (tb *Tab) take(e client.Event) {
 	case e.Type == typeOpen:
 		tb.here = true
 	}
+}
+
+// allow says that an event that the tab has received is not a fault.
+func (tb *Tab) allow(kind, data string) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.wrong = slices.DeleteFunc(tb.wrong, func(fault string) bool { return strings.HasPrefix(fault, kind+" "+data+" ") })
 }
 
 // Types of the kit's events.
