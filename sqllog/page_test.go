@@ -27,7 +27,7 @@ func TestPageAfterRowsThatAreNotEvents(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := newReader(t, log, "user:alice")
-			for _, size := range []int{2 << 20, 10, 10, 10} { // one is larger than a page
+			for _, size := range []int{1<<20 + 1, 10, 10, 10} { // one is larger than a page
 				if _, err := db.ExecContext(t.Context(), test.insert, bytes.Repeat([]byte("x"), size)); err != nil {
 					t.Fatal(err)
 				}
