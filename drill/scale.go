@@ -42,7 +42,7 @@ var numbers = map[string][]unit{
 	"GinsseDescriptors":      {fixed},
 	"GinsseLogDown":          {fixed},
 	"GinsseAppendsFail":      {fixed},
-	"GinsseInboxWaits":       {fixed, fixed, fixed},
+	"GinsseInboxWaits":       {fixed, fixed, fixed, fixed},
 	"GinsseDeliveriesLate":   {fixed, fixed, fixed},
 	"GinsseStreamsLag":       {fixed, fixed},
 	"GinsseSlowClients":      {perSecond, fixed},
