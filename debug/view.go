@@ -160,7 +160,7 @@ func (v *view) findProblems(sum minute) {
 		switch {
 		case n.LogError != "":
 			v.problemf("The log has not served node %s for %s: %s", n.Name, short(max(0, v.Now.Sub(n.LogSince))), n.LogError)
-		case n.Head+headSlack < v.Head && !n.Started.IsZero():
+		case v.Head-n.Head > headSlack && !n.Started.IsZero():
 			v.problemf("Node %s is %s entries of the log behind another node.", n.Name, group(v.Head-n.Head))
 		case n.Log != nil && n.Log.Store != nil && n.Log.Store.Behind > headSlack:
 			v.problemf("Node %s is up to %s events behind the store of the log.", n.Name, group(n.Log.Store.Behind))
