@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -76,7 +77,9 @@ func (p *Page) disconnect(c *gin.Context) {
 	}
 	ctx, cancel := actionContext(c)
 	defer cancel()
-	n, err := p.registry.Load().Disconnect(ctx, given.User, ginsse.Reason(strings.TrimSpace(given.Reason)))
+	reason := strings.TrimSpace(given.Reason)
+	n, err := p.registry.Load().Disconnect(ctx, given.User, ginsse.Reason(reason))
+	p.log(c, "disconnecting a user from the live page", given.User, err, slog.String("reason", reason))
 	if err != nil {
 		p.refuseFailed(c, err, "The log did not take the command. Streams on other nodes may still be open: try again.")
 		return
@@ -94,6 +97,7 @@ func (p *Page) send(c *gin.Context) {
 	defer cancel()
 	registry := p.registry.Load()
 	receipt, err := registry.SendTo(ctx, given.User, ginsse.Event{Type: given.Type, Data: given.Data, TTL: testTTL})
+	p.log(c, "sending a test event from the live page", given.User, err, slog.String("type", given.Type), slog.String("id", receipt.ID))
 	if err != nil {
 		p.refuseFailed(c, err, "The log did not take the event.")
 		return
@@ -108,6 +112,15 @@ func (p *Page) send(c *gin.Context) {
 		where = "The user has no stream. A client that resumes within a minute gets it."
 	}
 	c.JSON(http.StatusOK, told{"Sent. " + where})
+}
+
+// log notes an action of an administrator on a user.
+func (p *Page) log(c *gin.Context, message, user string, err error, attributes ...slog.Attr) {
+	attributes = append(attributes, slog.String("user", user), slog.String("by", ginsse.UserID(c)), slog.String("address", c.ClientIP()))
+	if err != nil {
+		attributes = append(attributes, slog.Any("error", err))
+	}
+	p.cfg.Logger.LogAttrs(c.Request.Context(), slog.LevelInfo, message, attributes...)
 }
 
 // refuseFailed answers a request whose action has failed. The error itself goes to gin's error list.

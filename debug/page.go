@@ -2,6 +2,7 @@ package debug
 
 import (
 	"embed"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -32,6 +33,11 @@ type Config struct {
 	// do all of this (DNS rebinding). With a handler in front, which may be an empty one, the page
 	// answers for any name.
 	InsecureAllowEveryone bool
+
+	// Logger gets at level info who has disconnected whom, and to whom a test event was sent, without
+	// its text. "by" is the user that [github.com/ginsse/ginsse.UserID] knows, "address" that of the
+	// request as gin sees it. Default: no logging.
+	Logger *slog.Logger
 }
 
 // Page is the live page of one node. It takes about 1.5 MB, and nothing per stream.
@@ -54,6 +60,9 @@ const maxViewers = 16
 func NewPage(cfg Config) *Page {
 	if cfg.Name == "" {
 		cfg.Name, _ = os.Hostname()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Name = clip(cfg.Name, maxNameBytes)
 	p := &Page{cfg: cfg, started: time.Now().Round(0), recorder: newRecorder(), viewers: make(chan struct{}, maxViewers)}

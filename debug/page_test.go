@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -30,7 +31,12 @@ type node struct {
 
 func newNode(t *testing.T, cfg ginsse.RegistryConfig, name string) *node {
 	t.Helper()
-	page := debug.NewPage(debug.Config{Name: name})
+	return newNodeWith(t, cfg, debug.Config{Name: name})
+}
+
+func newNodeWith(t *testing.T, cfg ginsse.RegistryConfig, of debug.Config) *node {
+	t.Helper()
+	page := debug.NewPage(of)
 	cfg.Observers = append(cfg.Observers, page.Observer())
 	registry, err := ginsse.NewRegistry(cfg)
 	if err != nil {
@@ -297,4 +303,43 @@ func TestActionsRefuseOtherSites(t *testing.T) {
 	if response, _ := n.do(n.request(http.MethodPost, "/debug/events/send", strings.NewReader(good), own...)); response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("after the end: status %d", response.StatusCode)
 	}
+}
+
+func TestActionsAreLogged(t *testing.T) {
+	t.Parallel()
+	var logged strings.Builder
+	logger := slog.New(slog.NewTextHandler(&logged, nil))
+	page := debug.NewPage(debug.Config{Logger: logger})
+	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{Observers: []*ginsse.Observer{page.Observer()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth, err := ginsse.NewAuthFunc(func(c *gin.Context) (ginsse.Identity, error) {
+		return ginsse.Identity{UserID: c.GetHeader("Test-User")}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := gin.New()
+	page.Mount(r.Group("/debug/events"), registry, auth.RequireUser())
+	act := func(path, body string) {
+		t.Helper()
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/debug/events"+path, strings.NewReader(body))
+		for name, value := range map[string]string{"Test-User": "root", "Ginsse-Debug": "1", "Content-Type": "application/json"} {
+			request.Header.Set(name, value)
+		}
+		logged.Reset()
+		r.ServeHTTP(httptest.NewRecorder(), request)
+	}
+	for _, test := range []struct{ path, body, want string }{
+		{"/disconnect", `{"user":"alice","reason":"banned"}`, `msg="disconnecting a user from the live page" reason=banned user=alice by=root address=192.0.2.1` + "\n"},
+		{"/send", `{"user":"alice","type":"test","data":"private"}`, ` user=alice by=root address=192.0.2.1` + "\n"},
+		{"/send", `{"user":"","type":"test"}`, `user="" by=root address=192.0.2.1 error=`},
+	} {
+		act(test.path, test.body)
+		if text := logged.String(); !strings.Contains(text, test.want) || strings.Contains(text, "private") || strings.Count(text, "\n") != 1 {
+			t.Errorf("%s %s: logged %s", test.path, test.body, text)
+		}
+	}
+	registry.Close()
 }

@@ -118,7 +118,7 @@ func (a *app) setUp(ctx context.Context, cfg appConfig) (err error) {
 	if err := engine.SetTrustedProxies(cfg.Proxies); err != nil {
 		return fmt.Errorf("proxies must be IP addresses or networks such as 10.0.0.0/8: %w", err)
 	}
-	a.operators = debug.NewPage(debug.Config{})
+	a.operators = debug.NewPage(debug.Config{Logger: cfg.Logger})
 	observers := []*ginsse.Observer{a.operators.Observer()}
 	if cfg.Metrics != nil {
 		observers = append(observers, cfg.Metrics.Observer())
