@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -274,11 +275,7 @@ func (r *Registry) refused(c *gin.Context, err error) {
 	if f == nil || err == nil {
 		return
 	}
-	cause := refusalCause(err)
-	if c.Request.Context().Err() != nil && (errors.Is(err, errNoPosition) || errors.Is(err, errAllowTopics)) {
-		cause = RefusalCause(ReasonClientGone) // it did not wait, which ended the question to the log or the application
-	}
-	f(Refusal{UserID: identityOf(c).UserID, Cause: cause, Err: err})
+	f(Refusal{UserID: identityOf(c).UserID, Cause: refusalCause(err), Err: err})
 }
 
 // tellOpened tells that a stream is about to open.
@@ -317,6 +314,17 @@ var errNoPosition = errors.New("the log has no position for the stream")
 // errAllowTopics: a stream cannot open while it is not known which topics it may read.
 var errAllowTopics = errors.New("AllowTopicFunc has failed")
 
+// errNotAwaited: the client did not wait, which ended the question to the log or the application.
+var errNotAwaited = errors.New("the client has left before its stream opened")
+
+// notOpened returns why a stream cannot open: a question to the log or the application has failed.
+func notOpened(c *gin.Context, question, err error) error {
+	if c.Request.Context().Err() != nil {
+		question = errNotAwaited
+	}
+	return fmt.Errorf("%w: %w: %w", ReasonOverloaded, question, err)
+}
+
 func refusalCause(err error) RefusalCause {
 	var crossSite *AuthError
 	var reason Reason
@@ -331,6 +339,8 @@ func refusalCause(err error) RefusalCause {
 		return RefusedTooManyStreams
 	case errors.Is(err, ErrUnsupportedWriter):
 		return RefusedWriter
+	case errors.Is(err, errNotAwaited):
+		return RefusalCause(ReasonClientGone)
 	case errors.Is(err, errNoPosition):
 		return RefusedLog
 	case errors.As(err, &reason) && !errors.Is(err, errAllowTopics):

@@ -184,13 +184,20 @@ func TestRefusalsHaveCauses(t *testing.T) {
 	t.Parallel()
 	var told observed
 	log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
+	asked := make(chan struct{})
 	registry := newRegistry(t, ginsse.RegistryConfig{
 		Log: log, Observers: []*ginsse.Observer{told.observer()}, MaxOpensPerMinute: 1,
 		AllowTopicFunc: func(c *gin.Context, topic string) (bool, error) {
-			if topic == "broken" {
+			switch topic {
+			case "broken":
 				return false, errors.New("no database")
+			case "slow":
+				close(asked)
+				<-c.Request.Context().Done()
+				return false, errors.New("the query was canceled")
+			default:
+				return true, nil
 			}
-			return true, nil
 		},
 	})
 	r := gin.New()
@@ -211,6 +218,21 @@ func TestRefusalsHaveCauses(t *testing.T) {
 	statusOf(t, server, "/events", "d")
 	statusOf(t, server, "/events", "d")
 	told.await(t, 1, "refused throttled: true d")
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		leave()
+	}()
+	impatient, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/events?topic=slow", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	impatient.Header.Set("X-User", "f")
+	if response, err := server.Client().Do(impatient); err == nil {
+		_ = response.Body.Close()
+		t.Errorf("the client that leaves got status %d", response.StatusCode)
+	}
+	told.await(t, 1, "refused client gone: true f")
 	log.failing.Store(true)
 	statusOf(t, server, "/events", "e")
 	told.await(t, 1, "refused log unavailable: true e")

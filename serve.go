@@ -183,7 +183,7 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 	// The head is asked for first: a command that the log takes from here on is for this stream.
 	if s.opening, err = r.currentHead(c.Request.Context()); err != nil {
 		r.warn(c, "opening a stream", err)
-		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w: %w", ReasonOverloaded, errNoPosition, err))
+		return nil, r.turnAway(c, s, 0, notOpened(c, errNoPosition, err))
 	}
 	s.at = s.opening
 	if err := r.allowTopics(c, s); err != nil {
@@ -193,7 +193,7 @@ func (r *Registry) open(c *gin.Context, options []ServeOption) (*Stream, error) 
 			abortJSON(c, http.StatusBadRequest, codeInvalidRequest, "the topics asked for are not valid")
 			return nil, err
 		}
-		return nil, r.turnAway(c, s, 0, fmt.Errorf("%w: %w: %w", ReasonOverloaded, errAllowTopics, err))
+		return nil, r.turnAway(c, s, 0, notOpened(c, errAllowTopics, err))
 	}
 	if err := s.preparePresence(); err != nil {
 		r.warn(c, "refusing a stream", err)
@@ -274,7 +274,7 @@ func (r *Registry) serve(c *gin.Context, s *Stream, begun time.Time) (takenOver 
 	first, opening, err := r.join(c, s)
 	if err != nil {
 		r.warn(c, "opening a stream", err)
-		s.end(fmt.Errorf("%w: %w: %w", ReasonOverloaded, errNoPosition, err))
+		s.end(notOpened(c, errNoPosition, err))
 		err = r.turnAway(c, s, 0, s.Err())
 		r.refused(c, err)
 		return false, err
