@@ -35,10 +35,13 @@ type Failure struct {
 }
 
 // destinations are the subjects of the events: number n has the one at n modulo their count.
-var destinations = [...]string{"user:" + alice, "user:" + bob, "topic:news", "all"}
+var destinations = [...]string{"user:" + alice, "user:" + bob, "topic:news", all}
 
 // The users. Events are sent to alice and bob alone.
 const alice, bob, carol, dave = "alice", "bob", "carol", "dave"
+
+// all is the subject of events for everybody.
+const all = "all"
 
 // StartSenders starts six senders. They use the nodes that the balancer chooses, until
 // [Senders.Stop] or the end of the test.

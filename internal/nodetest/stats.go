@@ -74,10 +74,10 @@ func StatsOfOlderEvents(t *testing.T, log eventlog.StatsLog) {
 	}
 	appendNumbers(t, log, 10)
 	before := log.Stats()
-	if before.Entries+int(before.Evicted.Size) != 10 || before.Evicted.Size == 0 { //nolint:gosec // few
+	if before.Entries+int(before.Evicted.Size) != 10 || before.Evicted.Size == 0 {
 		t.Errorf("10 events came, and not all are in memory: %+v", before)
 	}
-	q := eventlog.Query{Subjects: []string{"all"}, After: at, MaxEntries: 100, MaxBytes: 1 << 20}
+	q := eventlog.Query{Subjects: []string{all}, After: at, MaxEntries: 100, MaxBytes: 1 << 20}
 	page, err := log.Read(t.Context(), q, nil)
 	if err != nil || len(page.Entries) != 10 {
 		t.Fatalf("%d events, gap %q, error %v", len(page.Entries), page.Gap, err)
@@ -90,7 +90,7 @@ func StatsOfOlderEvents(t *testing.T, log eventlog.StatsLog) {
 func appendNumbers(t testing.TB, log eventlog.Log, count int) {
 	t.Helper()
 	for range count {
-		if _, err := log.Append(t.Context(), eventlog.Record{Subject: "all", Frame: []byte("data: a number\n\n")}); err != nil {
+		if _, err := log.Append(t.Context(), eventlog.Record{Subject: all, Frame: []byte("data: a number\n\n")}); err != nil {
 			t.Fatal(err)
 		}
 	}

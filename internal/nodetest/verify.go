@@ -9,7 +9,7 @@ import (
 // wants reports whether an event is for the tab.
 func (tb *Tab) wants(n int) bool {
 	switch to := destinations[n%len(destinations)]; to {
-	case "all":
+	case all:
 		return true
 	case "topic:news":
 		return tb.News
