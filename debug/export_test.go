@@ -1,6 +1,13 @@
 package debug
 
-import "time"
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ginsse/ginsse"
+)
 
 const (
 	MaxViewers = maxViewers
@@ -52,3 +59,15 @@ func (j *journal) FindEntries(stream, user string) (details []string) {
 	}
 	return details
 }
+
+// NewView returns what a page shows at a time of nodes that have these reports, by name.
+func NewView(now time.Time, reports map[string]string) *View {
+	var answers []ginsse.NodeAnswer
+	for _, node := range slices.Sorted(maps.Keys(reports)) {
+		answers = append(answers, ginsse.NodeAnswer{Node: node, Data: json.RawMessage(reports[node])})
+	}
+	return newView(answers, now)
+}
+
+// BucketOf returns the key of a duration in the reports.
+func BucketOf(d time.Duration) int { return bucketOf(d) }

@@ -27,6 +27,8 @@ type recorder struct {
 	logError string           // "" while the log is ready
 	logSince time.Time        // since when that is so; the zero Time if it has never changed
 	failure  string           // the last event that was not sent
+	head     uint64           // of the log, when a page asked last
+	headAt   time.Time        // when a page has first seen that
 }
 
 // counts are numbers by name.
@@ -62,6 +64,9 @@ func (r *recorder) count(to counts, name string) {
 
 func (r *recorder) opened(s *ginsse.Stream, o ginsse.Opening) {
 	r.window.add(countOpened, 1)
+	if o.Resume != ginsse.ResumeNone {
+		r.window.add(countReturned, 1)
+	}
 	r.count(r.resumes, string(o.Resume))
 	detail := map[ginsse.Resume]string{
 		ginsse.ResumeNone:   "new",
@@ -91,7 +96,9 @@ func (r *recorder) countRefusal(cause string) bool {
 }
 
 func (r *recorder) ended(s *ginsse.Stream, e ginsse.Ending) {
-	r.window.add(countEnded, 1)
+	second := r.window.at(time.Now().Unix())
+	second.counts[countEnded].Add(1)
+	second.lasted.add(e.Lasted)
 	r.count(r.ends, string(e.Reason))
 	detail := fmt.Sprintf("%s; after %s and %d events", string(e.Reason), short(e.Lasted), e.Events)
 	if e.Lag > 10 { // some events are always on their way

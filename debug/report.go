@@ -20,6 +20,7 @@ type report struct {
 
 	LogError string    `json:"log_error,omitempty"`
 	LogSince time.Time `json:"log_since,omitzero"`
+	HeadAt   time.Time `json:"head_at,omitzero"` // since when the head has not moved, as far as pages have looked
 
 	Ends     counts `json:"ends"`
 	Refusals counts `json:"refusals"`
@@ -30,6 +31,7 @@ type report struct {
 	Minute   minute `json:"minute"`
 	Delivery delays `json:"delivery"`
 	Appends  delays `json:"appends"`
+	Lasted   delays `json:"lasted"` // streams that have ended in the last minute
 
 	Entries []entry `json:"entries"`
 }
@@ -52,10 +54,11 @@ type series struct {
 
 // minute has what should not happen, in the last minute.
 type minute struct {
-	Refused uint64 `json:"refused"`
-	Gaps    uint64 `json:"gaps"`
-	Failed  uint64 `json:"failed"`
-	Failure string `json:"failure,omitempty"` // the last one
+	Returned uint64 `json:"returned"` // streams of clients that had one before
+	Refused  uint64 `json:"refused"`
+	Gaps     uint64 `json:"gaps"`
+	Failed   uint64 `json:"failed"`
+	Failure  string `json:"failure,omitempty"` // the last one
 }
 
 // request is what a page asks all nodes for: the entries of a stream or a user, or the newest.
@@ -97,7 +100,10 @@ func (p *Page) report(asked request) *report {
 	w := &rec.window
 	made := &report{
 		Name: p.cfg.Name, Started: p.started,
-		Minute:  minute{Refused: w.sum(countRefused, now), Gaps: w.sum(countGaps, now), Failed: w.sum(countFailed, now)},
+		Minute: minute{
+			Returned: w.sum(countReturned, now), Refused: w.sum(countRefused, now),
+			Gaps: w.sum(countGaps, now), Failed: w.sum(countFailed, now),
+		},
 		Entries: rec.journal.find(asked.Stream, asked.User),
 		Series: series{
 			Opened: w.series(countOpened, now), Ended: w.series(countEnded, now),
@@ -106,6 +112,7 @@ func (p *Page) report(asked request) *report {
 	}
 	made.Delivery, made.Series.Delay = w.delays(now, func(s *slot) *histogram { return &s.delivery })
 	made.Appends, _ = w.delays(now, func(s *slot) *histogram { return &s.appends })
+	made.Lasted, _ = w.delays(now, func(s *slot) *histogram { return &s.lasted })
 	if registry := p.registry.Load(); registry != nil {
 		made.Stats = registry.Stats()
 		for _, s := range registry.AllStreams() {
@@ -117,6 +124,10 @@ func (p *Page) report(asked request) *report {
 	made.Ends, made.Refusals = maps.Clone(rec.ends), maps.Clone(rec.refusals)
 	made.Gaps, made.Resumes = maps.Clone(rec.gaps), maps.Clone(rec.resumes)
 	made.LogError, made.LogSince = rec.logError, rec.logSince
+	if rec.head != made.Stats.Head || rec.headAt.IsZero() {
+		rec.head, rec.headAt = made.Stats.Head, now
+	}
+	made.HeadAt = rec.headAt
 	if made.Minute.Failed > 0 {
 		made.Minute.Failure = rec.failure
 	}
@@ -143,7 +154,7 @@ func readReport(data json.RawMessage) *report {
 	for _, text := range []*string{&r.Name, &r.LogError, &r.Minute.Failure} {
 		*text = clip(*text, maxDetail)
 	}
-	if !isShowable(r.Started) || !isShowable(r.LogSince) {
+	if !isShowable(r.Started) || !isShowable(r.LogSince) || !isShowable(r.HeadAt) {
 		return nil
 	}
 	if log := r.Stats.Log; log != nil && (!isShowable(log.Since) || log.Store != nil && !isShowable(log.Store.Heard)) {

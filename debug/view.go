@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ginsse/ginsse"
@@ -51,6 +52,10 @@ type nodeView struct {
 	LogSince time.Time `json:"log_since,omitzero"`
 
 	Log *eventlog.Stats `json:"log,omitempty"` // nil if the log has no figures
+
+	headAt time.Time     // see report
+	p99    time.Duration // of deliveries in the last minute
+	failed uint64        // events that were not sent
 }
 
 // quantiles are of the last minute, in microseconds.
@@ -80,6 +85,8 @@ const (
 	headSlack = 1000
 	// inboxSlack is how many committed events may wait for their place in the log: a step takes 4,000.
 	inboxSlack = 4000
+	// stuckInbox is how long the head of the log may stand still while events wait in the inbox.
+	stuckInbox = 10 * time.Second
 	// lateDelivery is a delay that is a problem.
 	lateDelivery = time.Second
 )
@@ -88,28 +95,31 @@ const (
 func newView(answers []ginsse.NodeAnswer, now time.Time) *view {
 	v := &view{Now: now, Problems: []string{}, Nodes: []nodeView{}, Rows: []row{}, Entries: []entry{}}
 	ends, refusals, gaps, resumes := make(counts), make(counts), make(counts), make(counts)
-	delivery, appends, sum := make(delays), make(delays), minute{}
+	delivery, appends, lasted, sum := make(delays), make(delays), make(delays), minute{}
 	for i, answer := range answers {
 		r := readReport(answer.Data)
 		if r == nil {
 			v.unknown(answer.Node, i == 0)
 			continue
 		}
-		v.addNode(answer.Node, r)
+		own := make(delays) // without what is no delay
+		own.add(r.Delivery)
+		v.addNode(answer.Node, r, own.quantile(0.99))
 		for _, add := range []struct{ to, from counts }{{ends, r.Ends}, {refusals, r.Refusals}, {gaps, r.Gaps}, {resumes, r.Resumes}} {
 			for name, n := range add.from {
 				add.to.add(name, n)
 			}
 		}
-		delivery.add(r.Delivery)
+		delivery.add(own)
 		appends.add(r.Appends)
+		lasted.add(r.Lasted)
 		sum.add(r.Minute)
 	}
 	v.Ends, v.Refusals, v.Gaps, v.Resumes = ends.list(), refusals.list(), gaps.list(), resumes.list()
 	v.Delivery, v.Appends = delivery.quantiles(), appends.quantiles()
 	slices.SortStableFunc(v.Entries, func(a, b entry) int { return b.At.Compare(a.At) })
 	v.Entries = v.Entries[:min(len(v.Entries), maxShown)]
-	v.findProblems(sum)
+	v.findProblems(sum, lasted)
 	return v
 }
 
@@ -129,7 +139,7 @@ func (v *view) unknown(node string, own bool) {
 	}
 }
 
-func (v *view) addNode(node string, r *report) {
+func (v *view) addNode(node string, r *report, p99 time.Duration) {
 	name := nodeName(r.Name, node)
 	v.Streams += r.Stats.Streams
 	v.Compact += r.Stats.Compact
@@ -144,7 +154,7 @@ func (v *view) addNode(node string, r *report) {
 		v.Nodes = append(v.Nodes, nodeView{
 			Node: node, Name: name, Started: r.Started, Streams: r.Stats.Streams, Users: r.Stats.Users, Opened: r.Stats.Opened,
 			Head: r.Stats.Head, Slowest: r.Lag.Slowest, LogError: r.LogError, LogSince: r.LogSince,
-			Log: r.Stats.Log,
+			Log: r.Stats.Log, headAt: r.HeadAt, p99: p99, failed: r.Minute.Failed,
 		})
 	}
 	for _, e := range r.Entries {
@@ -154,8 +164,8 @@ func (v *view) addNode(node string, r *report) {
 }
 
 // findProblems says in words what an operator should look at.
-func (v *view) findProblems(sum minute) {
-	waiting := 0 // in the inbox, which all nodes share
+func (v *view) findProblems(sum minute, lasted delays) {
+	waiting, moved := 0, time.Time{} // the inbox and the head, which all nodes share
 	for _, n := range v.Nodes {
 		switch {
 		case n.LogError != "":
@@ -168,24 +178,58 @@ func (v *view) findProblems(sum minute) {
 		if n.Log != nil && n.Log.Store != nil {
 			waiting = max(waiting, n.Log.Store.Inbox)
 		}
+		if n.headAt.After(moved) {
+			moved = n.headAt
+		}
 	}
-	if waiting > inboxSlack {
+	switch still := v.Now.Sub(moved); {
+	case waiting > 0 && still > stuckInbox:
+		v.problemf("Events that transactions have committed are not delivered: %s or more wait in the inbox, and none has got its place in the log for %s.", group(uint64(waiting)), short(still))
+	case waiting > inboxSlack:
 		v.problemf("Events that transactions have committed wait in the inbox: %s or more.", group(uint64(waiting)))
 	}
 	if sum.Failed > 0 {
-		v.problemf("Events were not sent in the last minute: %s. The last error: %s", group(sum.Failed), sum.Failure)
+		v.problemf("Events were not sent in the last minute: %s, %s. The last error: %s", group(sum.Failed), v.namesOf(func(n *nodeView) bool { return n.failed > 0 }), sum.Failure)
 	}
 	if v.Lag.Over100 > 0 {
 		v.problemf("Streams that are more than 100 events behind: %s. The slowest is %s behind.", group(uint64(v.Lag.Over100)), group(uint64(v.Lag.Slowest)))
 	}
-	if p99 := time.Duration(v.Delivery.P99) * time.Microsecond; p99 > lateDelivery {
-		v.problemf("Deliveries are late: in the last minute, 1 of 100 took longer than %s.", short(p99))
+	slowest := time.Duration(0)
+	for _, n := range v.Nodes {
+		slowest = max(slowest, n.p99)
+	}
+	if slowest > lateDelivery {
+		v.problemf("Deliveries are late %s: in the last minute, 1 of 100 took longer than %s.",
+			v.namesOf(func(n *nodeView) bool { return n.p99 > lateDelivery }), short(slowest))
+	}
+	if sum.Returned*5 > uint64(max(v.Streams, 50)) {
+		v.problemf("Clients came back %s times in the last minute, to %s. Half of the streams that ended had lasted less than %s. After a deploy that is soon over; otherwise something cuts streams, such as a proxy that waits for less than the time between heartbeats.",
+			group(sum.Returned), streams(v.Streams), short(lasted.quantile(0.5)))
 	}
 	if sum.Refused > 0 {
 		v.problemf("Streams were refused in the last minute: %s. See below: Refused, by cause.", group(sum.Refused))
 	}
 	if sum.Gaps > 0 {
 		v.problemf("Gaps that clients were told of in the last minute: %s. See below: Gaps, by reason.", group(sum.Gaps))
+	}
+}
+
+// namesOf names the nodes for which is reports true.
+func (v *view) namesOf(is func(n *nodeView) bool) string {
+	const most = 3
+	var names []string
+	for i := range v.Nodes {
+		if is(&v.Nodes[i]) {
+			names = append(names, v.Nodes[i].Name)
+		}
+	}
+	switch more := len(names) - most; {
+	case more > 0:
+		return fmt.Sprintf("at %s and %d other nodes", strings.Join(names[:most], ", "), more)
+	case len(names) == 1:
+		return "at node " + names[0]
+	default:
+		return "at nodes " + strings.Join(names, ", ")
 	}
 }
 
@@ -232,6 +276,7 @@ func nodeName(name, node string) string {
 }
 
 func (m *minute) add(other minute) {
+	m.Returned += other.Returned
 	m.Refused += other.Refused
 	m.Gaps += other.Gaps
 	m.Failed += other.Failed

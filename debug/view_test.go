@@ -61,7 +61,7 @@ func TestPageShowsAllNodes(t *testing.T) {
 	if fmt.Sprint(v.Gaps, v.Resumes) != "[{trimmed 1}] [{none 2} {gap 1}]" {
 		t.Errorf("gaps %v, opened %v", v.Gaps, v.Resumes)
 	}
-	if !strings.Contains(problems(v), "Events were not sent in the last minute: 1. The last error: ginsse: ") {
+	if !strings.Contains(problems(v), "Events were not sent in the last minute: 1, at node web-1 · ") || !strings.Contains(problems(v), ". The last error: ginsse: ") {
 		t.Errorf("the problems are %q", v.Problems)
 	}
 }
@@ -311,4 +311,46 @@ func TestPageSaysThatTheStoreHasMore(t *testing.T) {
 		return strings.Contains(problems(v), "Node web is up to 1,001 events behind the store of the log.") &&
 			strings.Contains(problems(v), "Events that transactions have committed wait in the inbox: 4,001 or more.")
 	})
+}
+
+func TestPageSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	late, early := debug.BucketOf(2*time.Second), debug.BucketOf(time.Millisecond)
+	inbox := func(count int, moved time.Duration) string {
+		return fmt.Sprintf(`{"stats":{"log":{"store":{"inbox":%d}}},"head_at":%q}`, count, now.Add(-moved).Format(time.RFC3339))
+	}
+	for name, test := range map[string]struct {
+		reports map[string]string
+		want    string
+	}{
+		"nothing": {map[string]string{"a": `{"minute":{"returned":10}}`, "b": inbox(3, 5*time.Second)}, ""},
+		"slow_node": {
+			map[string]string{"a": fmt.Sprintf(`{"delivery":{"%d":1000}}`, early), "b": fmt.Sprintf(`{"delivery":{"%d":1,"-7":9,"9999":9}}`, late)},
+			"Deliveries are late at node b: in the last minute, 1 of 100 took longer than 2.1s.",
+		},
+		"slow_nodes": {
+			map[string]string{"a": fmt.Sprintf(`{"delivery":{"%d":1}}`, late), "b": fmt.Sprintf(`{"delivery":{"%d":1}}`, late)},
+			"Deliveries are late at nodes a, b: in the last minute, 1 of 100 took longer than 2.1s.",
+		},
+		"failures": {
+			map[string]string{"a": `{"minute":{"failed":1,"failure":"e"}}`, "b": `{"minute":{"failed":2}}`, "c": `{"minute":{"failed":3}}`, "d": `{"minute":{"failed":4}}`, "e": `{"minute":{"failed":5}}`, "f": `{}`},
+			"Events were not sent in the last minute: 15, at a, b, c and 2 other nodes. The last error: e",
+		},
+		"cut": {
+			map[string]string{"a": fmt.Sprintf(`{"stats":{"streams":100},"minute":{"returned":21},"lasted":{"%d":20,"%d":1}}`, late, early)},
+			"Clients came back 21 times in the last minute, to 100 streams. Half of the streams that ended had lasted less than 2.1s.",
+		},
+		"stuck_inbox":  {map[string]string{"a": inbox(3, 11*time.Second)}, "are not delivered: 3 or more wait in the inbox, and none has got its place in the log for 11s."},
+		"moving_inbox": {map[string]string{"a": inbox(3, 11*time.Second), "b": inbox(3, time.Second)}, ""},
+		"large_inbox":  {map[string]string{"a": inbox(4001, time.Second)}, "wait in the inbox: 4,001 or more."},
+		"empty_inbox":  {map[string]string{"a": inbox(0, time.Hour)}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if v := debug.NewView(now, test.reports); len(v.Problems) > 1 || !strings.Contains(problems(*v), test.want) || test.want == "" && len(v.Problems) > 0 {
+				t.Errorf("the problems are %q, want %q", v.Problems, test.want)
+			}
+		})
+	}
 }

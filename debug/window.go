@@ -14,7 +14,8 @@ const windowSeconds = 120
 type counter int
 
 const (
-	countOpened counter = iota
+	countOpened   counter = iota
+	countReturned         // opened by clients that had a stream before
 	countEnded
 	countRefused
 	countGaps
@@ -39,6 +40,7 @@ type slot struct {
 	counts   [counters]atomic.Uint64
 	delivery histogram // from the log to the write, once for each write
 	appends  histogram // until the log had it
+	lasted   histogram // streams that have ended
 }
 
 // at returns the slot of a second.
@@ -61,6 +63,7 @@ func (w *window) clear(s *slot, second int64) {
 	}
 	s.delivery.clear()
 	s.appends.clear()
+	s.lasted.clear()
 	s.second.Store(second)
 }
 

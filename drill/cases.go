@@ -346,6 +346,7 @@ func starved() *badDay {
 	return &badDay{
 		name: "no-cpu", fault: "one of two nodes gets the processor for a fifth of the time, in pieces", remedy: "it gets all of the time",
 		fires: []string{deliveriesLate},
+		may:   []string{appendsFail}, // it does not get the answers of Redis in time
 		panels: []panel{
 			{"99 % of the events are written within so many seconds", []line{late99}},
 			{"share of scrapes that were answered", []line{{"answered", `avg(avg_over_time(up{job="app"}[1m]))`}}},

@@ -35,7 +35,7 @@ var (
 	readsDesc      = newDesc("log_store_reads_total", "Pages of older events that were not in memory and were asked of the store.")
 	readEventsDesc = newDesc("log_store_read_events_total", "Events that the store found in pages of older events.")
 	readErrorsDesc = newDesc("log_store_read_errors_total", "Pages of older events that the store did not deliver.")
-	inboxDesc      = newDesc("log_inbox_events", "Events that transactions have committed and that are not in the log yet, of the last 5 s, up to 10,000. Only a sqllog on Postgres has an inbox.")
+	inboxDesc      = newDesc("log_inbox_events", "Events that transactions have committed and that are not in the log yet. It is counted every 5 s, up to 10,000. Only a sqllog on Postgres has an inbox.")
 )
 
 var stateDescs = []*prometheus.Desc{

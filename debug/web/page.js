@@ -161,7 +161,7 @@ const charts = {
   opened: chart("Opened, and ended (dashed)", ["opened", "ended"], number),
   sent: chart("Events sent", ["sent"], number),
   delivered: chart("Events written", ["delivered"], number),
-  delay: chart("Delivery delay, p99", ["p99"], delay),
+  delay: chart("Delivery delay, p99", ["p99"], (p99) => (p99 ? delay(p99) : "–")),
 };
 $("#charts").append(...Object.values(charts).map(({ figure }) => figure));
 
@@ -191,6 +191,7 @@ function show(view) {
   say("live", `Live: ${own?.name ?? "this node"}`);
 
   const problems = $("#problems");
+  $("#unknown").hidden = true;
   problems.dataset.state = view.problems.length ? "bad" : "good";
   const list = $("ul", problems);
   while (list.children.length > view.problems.length) list.lastElementChild.remove();
