@@ -149,6 +149,7 @@ func TestPanicEndsOneCompactStreamOnly(t *testing.T) {
 				break
 			}
 		}
+		until(t, "a record of the panic", func() bool { return logged.String() != "" })
 		if text := logged.String(); strings.Count(text, "panic in writing a stream") != 1 ||
 			!strings.Contains(text, "a fault of the log") || !strings.Contains(text, "(*unluckyLog).Read") {
 			t.Errorf("the log says %s", text)
