@@ -341,10 +341,11 @@ func TestPageSaysWhatIsWrong(t *testing.T) {
 			map[string]string{"a": fmt.Sprintf(`{"stats":{"streams":100},"minute":{"returned":21},"lasted":{"%d":20,"%d":1}}`, late, early)},
 			"Clients came back 21 times in the last minute, to 100 streams. Half of the streams that ended had lasted less than 2.1s.",
 		},
-		"stuck_inbox":  {map[string]string{"a": inbox(3, 11*time.Second)}, "are not delivered: 3 or more wait in the inbox, and none has got its place in the log for 11s."},
-		"moving_inbox": {map[string]string{"a": inbox(3, 11*time.Second), "b": inbox(3, time.Second)}, ""},
-		"large_inbox":  {map[string]string{"a": inbox(4001, time.Second)}, "wait in the inbox: 4,001 or more."},
-		"empty_inbox":  {map[string]string{"a": inbox(0, time.Hour)}, ""},
+		"stuck_inbox":   {map[string]string{"a": inbox(3, 11*time.Second)}, "are not delivered: 3 or more wait in the inbox, and none has got its place in the log for 11s."},
+		"moving_inbox":  {map[string]string{"a": inbox(3, 11*time.Second), "b": inbox(3, time.Second)}, ""},
+		"large_inbox":   {map[string]string{"a": inbox(4001, time.Second)}, "wait in the inbox: 4,001 or more."},
+		"older_version": {map[string]string{"a": `{"stats":{"log":{"store":{"inbox":3}}}}`}, ""},
+		"empty_inbox":   {map[string]string{"a": inbox(0, time.Hour)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
