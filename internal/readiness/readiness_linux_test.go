@@ -329,27 +329,34 @@ func TestThousandsOfConnections(t *testing.T) {
 		clients[i] = dial(t, l)
 		w.add(accept(t, l), uint64(i))
 	}
-	all := func(what string, ok func(readiness.Events) bool) {
+	// all awaits an event of each connection, and returns how many others came.
+	all := func(ok func(readiness.Events) bool) (more int) {
 		t.Helper()
 		missing := n
 		for seen := make([]bool, n); missing > 0; {
 			if e := w.next(); ok(e.Events) && !seen[e.token] {
 				seen[e.token] = true
 				missing--
+			} else {
+				more++
 			}
 		}
-		if more := w.settled(); len(more) > 0 {
-			t.Errorf("%d more events after all were %s", len(more), what)
-		}
+		return more + len(w.settled())
 	}
 	for _, client := range clients {
 		send(t, client)
 	}
-	all("readable", readable)
+	if more := all(readable); more > 0 {
+		t.Errorf("%d more events than bytes", more)
+	}
 	for _, client := range clients {
 		client.CloseWrite()
 	}
-	all("closed", closed)
+	// The kernel wakes a poller twice for one end: for the new state, and for what can be read. Mostly
+	// both are seen as one event.
+	if more := all(closed); more > n/2 {
+		t.Errorf("%d more events than ends", more)
+	}
 }
 
 func TestErrorsOfAddAndWatchWrites(t *testing.T) {
