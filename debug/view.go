@@ -203,14 +203,27 @@ func (v *view) findProblems(sum minute, lasted delays) {
 			v.namesOf(func(n *nodeView) bool { return n.p99 > lateDelivery }), short(slowest))
 	}
 	if sum.Returned*5 > uint64(max(v.Streams, 50)) {
-		v.problemf("Clients came back %s times in the last minute, to %s. Half of the streams that ended had lasted less than %s. After a deploy that is soon over; otherwise something cuts streams, such as a proxy that waits for less than the time between heartbeats.",
-			group(sum.Returned), streams(v.Streams), short(lasted.quantile(0.5)))
+		v.problemf("Clients came back %s times in the last minute, to %s.%s After a deploy that is soon over; otherwise something cuts streams, such as a proxy that waits for less than the time between heartbeats.",
+			group(sum.Returned), streams(v.Streams), halfLasted(lasted))
 	}
 	if sum.Refused > 0 {
 		v.problemf("Streams were refused in the last minute: %s. See below: Refused, by cause.", group(sum.Refused))
 	}
 	if sum.Gaps > 0 {
 		v.problemf("Gaps that clients were told of in the last minute: %s. See below: Gaps, by reason.", group(sum.Gaps))
+	}
+}
+
+// halfLasted says how long half of the streams that ended had lasted. It is "" if none has: a node that is
+// gone does not say what has ended there.
+func halfLasted(lasted delays) string {
+	switch half := lasted.quantile(0.5); half {
+	case 0:
+		return ""
+	case bucketEnd(bucketCount - 1): // it has no end
+		return " Half of the streams that ended had lasted for hours."
+	default:
+		return fmt.Sprintf(" Half of the streams that ended had lasted less than %s.", short(half))
 	}
 }
 

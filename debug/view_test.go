@@ -341,6 +341,14 @@ func TestPageSaysWhatIsWrong(t *testing.T) {
 			map[string]string{"a": fmt.Sprintf(`{"stats":{"streams":100},"minute":{"returned":21},"lasted":{"%d":20,"%d":1}}`, late, early)},
 			"Clients came back 21 times in the last minute, to 100 streams. Half of the streams that ended had lasted less than 2.1s.",
 		},
+		"node_gone": {
+			map[string]string{"a": `{"stats":{"streams":100},"minute":{"returned":21}}`},
+			"Clients came back 21 times in the last minute, to 100 streams. After a deploy that is soon over;",
+		},
+		"old_streams": {
+			map[string]string{"a": fmt.Sprintf(`{"stats":{"streams":100},"minute":{"returned":21},"lasted":{"%d":21}}`, debug.BucketOf(10*time.Hour))},
+			"to 100 streams. Half of the streams that ended had lasted for hours. After a deploy",
+		},
 		"stuck_inbox":   {map[string]string{"a": inbox(3, 11*time.Second)}, "are not delivered: 3 or more wait in the inbox, and none has got its place in the log for 11s."},
 		"moving_inbox":  {map[string]string{"a": inbox(3, 11*time.Second), "b": inbox(3, time.Second)}, ""},
 		"large_inbox":   {map[string]string{"a": inbox(4001, time.Second)}, "wait in the inbox: 4,001 or more."},
