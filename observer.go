@@ -419,7 +419,11 @@ func (r *Registry) watchLog() {
 		case <-r.life.Done():
 			return
 		}
-		if err := log.Ready(); (err == nil) != ready {
+		err := log.Ready()
+		if r.life.Err() != nil {
+			return // the application may have closed the log meanwhile
+		}
+		if (err == nil) != ready {
 			ready = err == nil
 			tell(err)
 		}

@@ -149,6 +149,39 @@ func TestPanicsOfAnObserverDoNotEndTheProcess(t *testing.T) {
 	})
 }
 
+// askedLog is a log that says when it is asked whether it serves its node, and answers later.
+type askedLog struct {
+	*eventlog.MemoryLog
+
+	asked, answer chan struct{}
+}
+
+func (l *askedLog) Ready() error {
+	close(l.asked)
+	<-l.answer
+	return errors.New("closed")
+}
+
+// TestLogThatIsClosedAfterItsRegistryIsNoTrouble closes a registry while it asks its log. What is counted or
+// shown of interruptions does not change by it.
+func TestLogThatIsClosedAfterItsRegistryIsNoTrouble(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &askedLog{newMemoryLog(t, eventlog.MemoryLogConfig{}), make(chan struct{}), make(chan struct{})}
+		var told observed
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log, Observers: []*ginsse.Observer{{
+			LogReady: func(err error) { told.addf("the log says: %v", err) },
+		}}})
+		<-log.asked
+		registry.Close()
+		close(log.answer)
+		synctest.Wait()
+		if calls := told.list(); len(calls) > 0 {
+			t.Errorf("after Close, LogReady was called: %q", calls)
+		}
+	})
+}
+
 // brokenWriter panics when a response begins.
 type brokenWriter struct{ gin.ResponseWriter }
 
