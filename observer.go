@@ -319,7 +319,7 @@ var errNotAwaited = errors.New("the client has left before its stream opened")
 
 // notOpened returns why a stream cannot open: a question to the log or the application has failed.
 func notOpened(c *gin.Context, question, err error) error {
-	if c.Request.Context().Err() != nil {
+	if errors.Is(c.Request.Context().Err(), context.Canceled) { // a deadline is the application's
 		question = errNotAwaited
 	}
 	return fmt.Errorf("%w: %w: %w", ReasonOverloaded, question, err)

@@ -315,6 +315,28 @@ func TestClientThatLeavesIsNotRefusedByTheLog(t *testing.T) {
 	told.await(t, 1, "refused client gone: true")
 }
 
+// TestDeadlineOfTheApplicationIsNotTheClient has a handler in front bound the time of requests, and the log take
+// longer. The client waits, and the log is to blame.
+func TestDeadlineOfTheApplicationIsNotTheClient(t *testing.T) {
+	t.Parallel()
+	var told observed
+	log := &slowLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{}), asked: make(chan struct{}, 1)}
+	registry := newRegistry(t, ginsse.RegistryConfig{Log: log, Observers: []*ginsse.Observer{told.observer()}})
+	r := gin.New()
+	r.Use(func(c *gin.Context) {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), time.Millisecond)
+		defer cancel()
+		c.Request = c.Request.WithContext(ctx)
+		c.Next()
+	})
+	r.GET("/events", ginsse.Middleware(headerAuth(t)), registry.Handler())
+	server := transports[0].start(t, r, nil)
+	log.slow.Store(true)
+	connect(t, server, "/events", as("alice")).NextOf("sse.reconnect")
+	told.await(t, 1, "refused")
+	told.await(t, 1, "refused log unavailable: true alice")
+}
+
 // explosive panics when it is encoded.
 type explosive struct{}
 
