@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/textproto"
 	"os"
 	"strings"
 	"syscall"
@@ -35,6 +36,8 @@ func kindOf(err error) string {
 		return errno.Error()
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return "cut off within the response"
+	case errors.As(err, new(textproto.ProtocolError)), strings.Contains(err.Error(), "failed to parse Location header"):
+		return "the header of the response is malformed" // err quotes it, and it may have a cookie or a token
 	}
 	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 		err = inner

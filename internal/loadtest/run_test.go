@@ -564,3 +564,39 @@ func TestHeaderIsBounded(t *testing.T) {
 		t.Errorf("it ends with %v", err)
 	}
 }
+
+// The errors of net/http quote a malformed line of a header, which may have a cookie or a token.
+func TestErrorsDoNotShowMalformedHeaders(t *testing.T) {
+	t.Parallel()
+	want := func(text string) {
+		t.Helper()
+		if strings.Contains(text, "secret") || !strings.Contains(text, "the header of the response is malformed") {
+			t.Errorf("the text is %q", text)
+		}
+	}
+	k := newKit(t, unlimited(), (*httptest.Server).Start)
+	for _, answer := range []string{
+		"HTTP/1.1 200 OK\r\nSet-Cookie session=secret\r\nContent-Type: text/event-stream\r\n\r\n",
+		"HTTP/1.1 302 Found\r\nLocation: http://[::1/?token=secret\r\nContent-Length: 0\r\n\r\n",
+	} {
+		bad := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, answer)
+		})
+		if strings.HasPrefix(answer, "HTTP/1.1 200") { // streams follow no Location
+			if _, err := Run(t.Context(), config(t, bad, 1)); err != nil {
+				want(err.Error())
+			} else {
+				t.Error("a stream has opened")
+			}
+		}
+		cfg := config(t, k.URL+"/events", 1)
+		sending(t, &cfg, bad, 1)
+		want(load(t, cfg).Sent.FirstFailure)
+	}
+}
