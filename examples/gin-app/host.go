@@ -14,14 +14,14 @@ func isLoopback(addr net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// requireLocalHost refuses requests whose Host is a name of another machine.
+// requireLocalHost refuses requests whose Host is a name of another machine, and gives them some advice.
 //
 // It stops DNS rebinding. A site can let its own name resolve to 127.0.0.1. For a browser, the
 // pages of that site then have the same origin as this server, and can read its responses.
-func requireLocalHost(next http.Handler) http.Handler {
+func requireLocalHost(next http.Handler, advice string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLocalHost(r.Host) {
-			http.Error(w, fmt.Sprintf("This server accepts requests for localhost only, and this one is for %q. Behind a proxy that speaks HTTPS, start it with -secure.", truncate(r.Host)), http.StatusMisdirectedRequest)
+			http.Error(w, fmt.Sprintf("This server accepts requests for localhost only, and this one is for %q. %s", truncate(r.Host), advice), http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -38,20 +38,29 @@ func TestLoopbackServerRefusesOtherHostNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newProcess(t, "127.0.0.1:0", inMemory, test.flags...)
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url, http.NoBody)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.Host = "evil.example"
-			response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer response.Body.Close()
-			if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != test.status {
-				t.Errorf("status %d, %v", response.StatusCode, err)
-			}
+			metrics := freeAddress(t)
+			p := newProcess(t, "127.0.0.1:0", inMemory, append(test.flags, "-metrics", metrics)...)
+			wantStatus(t, p.url, "evil.example", test.status)
+			wantStatus(t, "http://"+metrics+"/metrics", "evil.example", http.StatusMisdirectedRequest)
+			wantStatus(t, "http://"+metrics+"/metrics", "localhost:9100", http.StatusOK)
 		})
+	}
+}
+
+// wantStatus sends a request for a host.
+func wantStatus(t *testing.T, url, host string, want int) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != want {
+		t.Errorf("%s for %s: status %d, %v", url, host, response.StatusCode, err)
 	}
 }

@@ -127,7 +127,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return fmt.Errorf("%w; choose another address with -addr", err)
 	}
 	if isLoopback(listener.Addr()) && !*secure {
-		application.Handler = requireLocalHost(application.Handler)
+		application.Handler = requireLocalHost(application.Handler, "Behind a proxy that speaks HTTPS, start it with -secure.")
 	} else if !*noDemo {
 		logger.Warn("other machines can sign in as the demo users, whose password is public; use -no-demo")
 	}

@@ -39,8 +39,12 @@ func serveMetrics(addr string, metrics *promginsse.Metrics, registry *ginsse.Reg
 	errorLog := slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(all, promhttp.HandlerOpts{ErrorLog: errorLog}))
+	var handler http.Handler = mux
+	if isLoopback(listener.Addr()) {
+		handler = requireLocalHost(mux, "To scrape it by another name, choose another address with -metrics.")
+	}
 	m := &metricsServer{addr: listener.Addr(), ended: make(chan struct{}), server: &http.Server{
-		Handler:           mux,
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
