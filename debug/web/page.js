@@ -10,9 +10,9 @@ const el = (name, properties = {}, ...children) => {
   return element;
 };
 
-// plain shows the characters that turn the direction of text. With them, a user ID or an error could look like
-// another one, and turn the words after it around.
-const plain = (text) => text.replace(/\p{Bidi_Control}/gu, (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`);
+// plain shows the characters that cannot be seen, or that turn the direction of text. With them, a user ID or an
+// error could look like another one, and turn the words after it around.
+const plain = (text) => text.replace(/\p{Default_Ignorable_Code_Point}/gu, (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`);
 
 // set changes a text only if it differs, so that a selection and a screen reader are not disturbed.
 const set = (element, text) => {

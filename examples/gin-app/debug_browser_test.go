@@ -216,7 +216,8 @@ func TestOperatorDisconnectsAndSends(t *testing.T) {
 	bob.Close()
 }
 
-// What users and applications choose is shown as text, and does not turn the text around it.
+// What users and applications choose is shown as text, and does not turn the text around it. A user ID with
+// characters that cannot be seen does not look like another one.
 func TestPageForOperatorsShowsHostileTextsAsText(t *testing.T) {
 	t.Parallel()
 	nodes := newObservedNodes(t, "web-1")
@@ -233,6 +234,8 @@ func TestPageForOperatorsShowsHostileTextsAsText(t *testing.T) {
 	p.says("#disconnect .result", "Disconnected: 1 stream on this node")
 	s.NextOf("sse.reconnect")
 	p.click("#disconnect .close")
+	nodes[0].connect("ali\u200bce\U000e0062", "/events").NextOf("sse.open")
+	p.says(streamRows, "ali\\u200bce\\ue0062")
 	nodes[0].open("alice")
 	if _, err := nodes[0].registry.Disconnect(t.Context(), "alice", reason); err != nil {
 		t.Fatal(err)
@@ -240,7 +243,7 @@ func TestPageForOperatorsShowsHostileTextsAsText(t *testing.T) {
 	p.says("#history", "\\u2067<b onclick=")
 	p.says("#counts", "\\u2067<b onclick=")
 	p.until("no text is an element", `document.querySelectorAll("img, [onerror], [onload], [onclick]").length === 0`)
-	p.until("nothing turns the text", `!/\p{Bidi_Control}/u.test(document.body.textContent) && [...document.querySelectorAll("[title]")].every((e) => !/\p{Bidi_Control}/u.test(e.title + e.ariaLabel))`)
+	p.until("nothing turns the text, and all can be seen", `!/\p{Default_Ignorable_Code_Point}/u.test(document.body.textContent) && [...document.querySelectorAll("[title]")].every((e) => !/\p{Default_Ignorable_Code_Point}/u.test(e.title + e.ariaLabel))`)
 }
 
 // The rows that come and go above a row do not take its focus away.
