@@ -119,7 +119,7 @@ func storeGone() *badDay {
 		},
 		setUp: func(ctx context.Context, s *scene) (err error) {
 			if r, err = s.startRedis(ctx); err == nil {
-				c, err = s.begin(ctx, usual, 2, nodeConfig{Redis: r.address})
+				c, err = s.begin(ctx, usual, 2, nodeConfig{Redis: r.url()})
 			}
 			return err
 		},
@@ -147,7 +147,7 @@ func failover() *badDay {
 			if standby, err = s.startPostgres(ctx, "standby", primary); err != nil {
 				return err
 			}
-			url := fmt.Sprintf("postgres://postgres@127.0.0.1:%s,127.0.0.1:%s/postgres?sslmode=disable&target_session_attrs=read-write&connect_timeout=2", primary.port, standby.port)
+			url := fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%s,127.0.0.1:%s/postgres?sslmode=disable&target_session_attrs=read-write&connect_timeout=2", primary.password, primary.port, standby.port)
 			c, err = s.begin(ctx, usual, 2, nodeConfig{Postgres: url})
 			return err
 		},
@@ -210,7 +210,7 @@ func deploy() *badDay {
 		},
 		setUp: func(ctx context.Context, s *scene) (err error) {
 			if r, err = s.startRedis(ctx); err == nil {
-				c, err = s.begin(ctx, usual, 3, nodeConfig{Redis: r.address})
+				c, err = s.begin(ctx, usual, 3, nodeConfig{Redis: r.url()})
 			}
 			return err
 		},
@@ -269,7 +269,7 @@ func killed() *badDay {
 		},
 		setUp: func(ctx context.Context, s *scene) (err error) {
 			if r, err = s.startRedis(ctx); err == nil {
-				c, err = s.begin(ctx, usual, 2, nodeConfig{Redis: r.address})
+				c, err = s.begin(ctx, usual, 2, nodeConfig{Redis: r.url()})
 			}
 			return err
 		},
@@ -329,7 +329,7 @@ func frozen() *badDay {
 		},
 		setUp: func(ctx context.Context, s *scene) (err error) {
 			if r, err = s.startRedis(ctx); err == nil {
-				c, err = s.begin(ctx, usual, 2, nodeConfig{Redis: r.address})
+				c, err = s.begin(ctx, usual, 2, nodeConfig{Redis: r.url()})
 			}
 			return err
 		},
@@ -353,7 +353,7 @@ func starved() *badDay {
 		},
 		setUp: func(ctx context.Context, s *scene) (err error) {
 			if r, err = s.startRedis(ctx); err == nil {
-				c, err = s.begin(ctx, usual, 2, nodeConfig{Redis: r.address})
+				c, err = s.begin(ctx, usual, 2, nodeConfig{Redis: r.url()})
 			}
 			return err
 		},

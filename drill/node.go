@@ -42,7 +42,7 @@ type nodeConfig struct {
 	Address string `json:"address"` // where users reach it
 	Metrics string `json:"metrics"` // where Prometheus and operators reach it
 
-	Redis    string `json:"redis"`    // the address of its log
+	Redis    string `json:"redis"`    // the URL of its log
 	Postgres string `json:"postgres"` // the URL of its log; without both the log is in memory
 
 	Transactions bool `json:"transactions"` // it sends in transactions of Postgres
@@ -212,7 +212,11 @@ func (l *nodeLog) send(ctx context.Context, registry *ginsse.Registry, user stri
 func openLog(ctx context.Context, cfg nodeConfig, logger *slog.Logger) (*nodeLog, error) {
 	switch {
 	case cfg.Redis != "":
-		client := redis.NewClient(&redis.Options{Addr: cfg.Redis})
+		options, err := redis.ParseURL(cfg.Redis)
+		if err != nil {
+			return nil, err
+		}
+		client := redis.NewClient(options)
 		events, err := redislog.Open(ctx, client, redislog.Config{Logger: logger})
 		if err != nil {
 			return nil, errors.Join(err, client.Close())

@@ -118,19 +118,39 @@ func dials(address string) func(ctx context.Context) error {
 	}
 }
 
-// asPostgres has a command run as the user postgres if this user is root, whom PostgreSQL refuses.
+// asPostgres has a command run as the user of [postgresUser].
 func asPostgres(cmd *exec.Cmd) error {
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	var err error
+	cmd.SysProcAttr.Credential, err = postgresUser()
+	return err
+}
+
+// giveToPostgres makes the user of [postgresUser] the owner of files.
+func giveToPostgres(names ...string) error {
+	owner, err := postgresUser()
+	if err != nil || owner == nil {
+		return err
+	}
+	for _, name := range names {
+		if err := os.Chown(name, int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// postgresUser returns the user postgres if this one is root, whom PostgreSQL refuses; else nil.
+func postgresUser() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
-		return nil
+		return nil, nil //nolint:nilnil // no other user
 	}
 	other, err := user.Lookup("postgres")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	uid, err := strconv.ParseUint(other.Uid, 10, 32)
 	gid, err2 := strconv.ParseUint(other.Gid, 10, 32)
-	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return errors.Join(err, err2)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(err, err2)
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"net"
@@ -14,14 +15,17 @@ import (
 	"syscall"
 )
 
-// redisServer is a Redis with an append-only file.
+// redisServer is a Redis with an append-only file, and a password: other users of the machine reach it.
 type redisServer struct {
-	address, dir string
-	run          *process
+	address, password, dir string
+	run                    *process
 }
 
+// url returns the address with the password.
+func (r *redisServer) url() string { return "redis://:" + r.password + "@" + r.address }
+
 func (s *scene) startRedis(ctx context.Context) (*redisServer, error) {
-	r := &redisServer{dir: filepath.Join(s.dir, "redis")}
+	r := &redisServer{password: rand.Text(), dir: filepath.Join(s.dir, "redis")}
 	var err error
 	if r.address, err = freeAddress(); err != nil {
 		return nil, err
@@ -43,17 +47,19 @@ func (r *redisServer) start(ctx context.Context) error {
 		return err
 	}
 	//nolint:gosec,noctx // kill ends it
-	cmd := exec.Command("redis-server", "--bind", host, "--port", port, "--dir", r.dir, "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction")
+	cmd := exec.Command("redis-server", "-", "--bind", host, "--port", port, "--dir", r.dir, "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction")
+	cmd.Stdin = strings.NewReader("requirepass " + r.password) // everybody can see arguments
 	if r.run, err = startProcess(filepath.Dir(r.dir), "redis", cmd); err != nil {
 		return err
 	}
 	return r.run.await(ctx, dials(r.address))
 }
 
-// postgresServer is a PostgreSQL server, or a standby of one.
+// postgresServer is a PostgreSQL server, or a standby of one. It has a password: other users of the machine
+// reach it, and whoever is let in can run programs.
 type postgresServer struct {
-	name, bin, dir, port string
-	run                  *process
+	name, bin, dir, port, password string
+	run                            *process
 }
 
 // startPostgres starts a server; a standby if primary is not nil.
@@ -62,18 +68,22 @@ func (s *scene) startPostgres(ctx context.Context, name string, primary *postgre
 	if err != nil || len(found) == 0 {
 		return nil, fmt.Errorf("there is no PostgreSQL: %w", exec.ErrNotFound)
 	}
-	folder, err := os.MkdirTemp("", "drill") // the user postgres cannot enter that of the scene
+	folder, err := os.MkdirTemp("", "drill") // the server's user cannot enter that of the scene
 	if err != nil {
 		return nil, err
 	}
-	p := &postgresServer{name: name, bin: found[len(found)-1], dir: filepath.Join(folder, "data")}
+	p := &postgresServer{name: name, bin: found[len(found)-1], dir: filepath.Join(folder, "data"), password: rand.Text()}
 	s.atEnd(func() {
 		if p.run != nil {
 			_ = p.run.stop(syscall.SIGQUIT)
 		}
 		_ = os.RemoveAll(folder)
 	})
-	if err := os.Chmod(folder, 0o777); err != nil { //nolint:gosec // for the user postgres
+	passwordFile := filepath.Join(folder, "password")
+	if err := os.WriteFile(passwordFile, []byte(p.password), 0o600); err != nil {
+		return nil, err
+	}
+	if err := giveToPostgres(folder, passwordFile); err != nil {
 		return nil, err
 	}
 	address, err := freeAddress()
@@ -82,8 +92,9 @@ func (s *scene) startPostgres(ctx context.Context, name string, primary *postgre
 	}
 	_, p.port, _ = net.SplitHostPort(address)
 	if primary == nil {
-		err = p.command(ctx, "initdb", "-D", p.dir, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+		err = p.command(ctx, "initdb", "-D", p.dir, "-A", "scram-sha-256", "--pwfile", passwordFile, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N")
 	} else {
+		p.password = primary.password // it is in the database
 		err = p.command(ctx, "pg_basebackup", "-D", p.dir, "-h", "127.0.0.1", "-p", primary.port, "-U", "postgres", "-R", "-X", "stream", "-c", "fast", "-N")
 	}
 	if err != nil {
@@ -106,7 +117,7 @@ func (p *postgresServer) start(ctx context.Context, logs string) error {
 }
 
 func (p *postgresServer) url() string {
-	return "postgres://postgres@127.0.0.1:" + p.port + "/postgres?sslmode=disable"
+	return "postgres://postgres:" + p.password + "@127.0.0.1:" + p.port + "/postgres?sslmode=disable"
 }
 
 // stop ends the server at once. What was committed is not lost.
@@ -131,6 +142,7 @@ func (p *postgresServer) query(ctx context.Context, query string) error {
 
 func (p *postgresServer) command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, name), args...) //nolint:gosec // of PostgreSQL
+	cmd.Env = append(os.Environ(), "PGPASSWORD="+p.password)
 	if err := asPostgres(cmd); err != nil {
 		return err
 	}
