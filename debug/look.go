@@ -36,11 +36,10 @@ func filterOf(c *gin.Context) filter {
 	if err != nil || rows < 1 {
 		rows = defaultRows
 	}
-	user := strings.TrimSpace(c.Query("only-user"))
-	stream := strings.TrimSpace(c.Query("only-stream"))
+	user, stream := c.Query("only-user"), c.Query("only-stream") // as they are: an ID may end with a space
 	f := filter{
 		streams: ginsse.StreamFilter{
-			UserID: user, Topic: strings.TrimSpace(c.Query("only-topic")),
+			UserID: user, Topic: c.Query("only-topic"),
 			Limit: min(rows, maxRows), Slowest: c.Query("order") == "slowest",
 		},
 		entries: request{User: user},

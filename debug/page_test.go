@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -342,4 +343,24 @@ func TestActionsAreLogged(t *testing.T) {
 		}
 	}
 	registry.Close()
+}
+
+// A user whose ID looks like that of another one is not shown as that one.
+func TestFilterTakesNamesAsTheyAre(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, ginsse.RegistryConfig{}, "web")
+	n.open("alice", "").NextOf("sse.open")
+	const other = "alice\u00a0" // a space that does not break a line
+	n.open(other, "").NextOf("sse.open")
+	v := n.look("?only-user="+url.QueryEscape(other), "the streams and entries", func(v debug.View) bool { return len(v.Rows) > 0 && len(v.Entries) > 0 })
+	for _, r := range v.Rows {
+		if r.UserID != other {
+			t.Errorf("a stream of %q is shown", r.UserID)
+		}
+	}
+	for _, e := range v.Entries {
+		if e.User != other {
+			t.Errorf("an entry of %q is shown", e.User)
+		}
+	}
 }

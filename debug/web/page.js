@@ -321,7 +321,10 @@ for (const form of document.querySelectorAll("#filter, #follow")) {
     apply();
   });
   form.addEventListener("reset", () => setTimeout(apply)); // the fields are empty then
-  form.addEventListener("change", ({ target }) => target.tagName === "SELECT" && apply());
+  form.addEventListener("change", ({ target }) => { // what somebody has typed or chosen, and no click on an ID
+    target.value = target.value.trim();
+    if (target.tagName === "SELECT") apply();
+  });
 }
 
 // Actions
