@@ -227,7 +227,7 @@ func halfLasted(lasted delays) string {
 	}
 }
 
-// namesOf names the nodes for which is reports true.
+// namesOf names the nodes for which is reports true, as far as they are listed.
 func (v *view) namesOf(is func(n *nodeView) bool) string {
 	const most = 3
 	var names []string
@@ -237,6 +237,8 @@ func (v *view) namesOf(is func(n *nodeView) bool) string {
 		}
 	}
 	switch more := len(names) - most; {
+	case len(names) == 0:
+		return "at nodes that are not listed"
 	case more > 0:
 		return fmt.Sprintf("at %s and %d other nodes", strings.Join(names[:most], ", "), more)
 	case len(names) == 1:

@@ -320,11 +320,16 @@ func TestPageSaysWhatIsWrong(t *testing.T) {
 	inbox := func(count int, moved time.Duration) string {
 		return fmt.Sprintf(`{"stats":{"log":{"store":{"inbox":%d}}},"head_at":%q}`, count, now.Add(-moved).Format(time.RFC3339))
 	}
+	many := map[string]string{"zzz": `{"minute":{"failed":5,"failure":"e"}}`}
+	for i := range 300 {
+		many[fmt.Sprintf("node%d", i)] = `{}`
+	}
 	for name, test := range map[string]struct {
 		reports map[string]string
 		want    string
 	}{
-		"nothing": {map[string]string{"a": `{"minute":{"returned":10}}`, "b": inbox(3, 5*time.Second)}, ""},
+		"not_listed": {many, "Events were not sent in the last minute: 5, at nodes that are not listed. The last error: e"},
+		"nothing":    {map[string]string{"a": `{"minute":{"returned":10}}`, "b": inbox(3, 5*time.Second)}, ""},
 		"slow_node": {
 			map[string]string{"a": fmt.Sprintf(`{"delivery":{"%d":1000}}`, early), "b": fmt.Sprintf(`{"delivery":{"%d":1,"-7":9,"9999":9}}`, late)},
 			"Deliveries are late at node b: in the last minute, 1 of 100 took longer than 2.1s.",
