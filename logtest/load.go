@@ -138,7 +138,7 @@ func (l *loadTest) append(t *testing.T, log eventlog.Log, subject string, i int)
 	// Some appenders wait for a store to come back, and some give up.
 	patience := l.s.longPatience()
 	if i >= loadAppenders/2 {
-		patience = l.s.patience / 10
+		patience = min(time.Second, l.s.patience/10)
 	}
 	for {
 		n, failing, ok := l.begin(i)

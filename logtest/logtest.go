@@ -85,7 +85,7 @@ type Transaction struct {
 }
 
 // defaultPatience is no demand on a log's speed. It ends the test of a log that fails.
-const defaultPatience = 10 * time.Second
+const defaultPatience = 30 * time.Second
 
 // longPatience is the limit for a store that restarts, and for messages that were lost and are
 // sent again.
