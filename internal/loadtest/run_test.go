@@ -460,6 +460,8 @@ func TestPauseGrowsWithFailuresAndIsBounded(t *testing.T) {
 		want         time.Duration
 	}{
 		"ended":           {time.Second, 0, 0, time.Second},
+		"asked_for_none":  {0, 0, 0, leastReconnect},
+		"none_and_down":   {0, 0, 4, 8 * leastReconnect},
 		"first_failure":   {time.Second, 0, 1, time.Second},
 		"third_failure":   {time.Second, 0, 3, 4 * time.Second},
 		"many_failures":   {time.Second, 0, 100, mostReconnect},
@@ -474,7 +476,7 @@ func TestPauseGrowsWithFailuresAndIsBounded(t *testing.T) {
 				t.Errorf("%v, want %v and up to half more", got, test.want)
 			}
 			s.opened(0)
-			if got := s.pause(); got > min(test.retry, mostAsked)*3/2 {
+			if got := s.pause(); got > max(min(test.retry, mostAsked), leastReconnect)*3/2 {
 				t.Errorf("after it was open again: %v", got)
 			}
 		})

@@ -38,9 +38,10 @@ const (
 	// defaultReconnect is the wait before reconnecting until the server sets one with a retry field. It
 	// is that of Chromium.
 	defaultReconnect = 3 * time.Second
-	mostReconnect    = 30 * time.Second // that failures lead to
-	mostAsked        = time.Minute      // that a server can ask for
-	openTimeout      = 30 * time.Second // from dialing to the header of the response
+	leastReconnect   = 100 * time.Millisecond // also if a server that cuts its streams asks for no wait
+	mostReconnect    = 30 * time.Second       // that failures lead to
+	mostAsked        = time.Minute            // that a server can ask for
+	openTimeout      = 30 * time.Second       // from dialing to the header of the response
 )
 
 // errOver ends a stream for good.
@@ -74,7 +75,7 @@ func (s *stream) live(ctx context.Context) {
 func (s *stream) pause() time.Duration {
 	s.tally.mu.Lock()
 	defer s.tally.mu.Unlock()
-	d := min(s.block.retry, mostAsked)
+	d := max(min(s.block.retry, mostAsked), leastReconnect)
 	for range s.failures - 1 {
 		d = max(min(2*d, mostReconnect), d)
 	}
