@@ -220,10 +220,11 @@ func (s *Stream) readTransients(ctx context.Context, t *turn) (more bool) {
 	return page.More
 }
 
-// appendTransients appends the transient events of the turn, without IDs.
+// appendTransients appends the transient events of the turn, without IDs. If the stream has missed some,
+// those of presence are left out: a list of who is present follows.
 func (t *turn) appendTransients(s *Stream) {
 	for _, e := range t.transient {
-		if s.mayHave(e) && !s.predates(e) {
+		if s.mayHave(e) && !s.predates(e) && !(s.missed && isPresence(e)) {
 			t.appendFrame(e)
 		}
 	}
