@@ -70,7 +70,7 @@ func (s *scene) startClients(ctx context.Context, l load) (*clients, error) {
 		case <-c.done:
 			return nil, fmt.Errorf("the clients have ended: %w", c.err)
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, fmt.Errorf("%d of %d streams are open: %w", c.open.Load(), l.streams, ctx.Err())
 		}
 	}
 	return c, nil
