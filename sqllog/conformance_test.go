@@ -1,6 +1,7 @@
 package sqllog_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -84,11 +85,13 @@ func beginTransaction(t *testing.T, db *sql.DB, log *sqllog.Log) logtest.Transac
 	}
 }
 
-// openLog opens a log that is closed with the test, before its pool.
+// openLog opens a log that is closed with the test, before its pool. On a busy machine, appends may take
+// longer than by default.
 func (k kind) openLog(t testing.TB, db *sql.DB, cfg sqllog.Config) *sqllog.Log {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
+	cfg.AppendTimeout = cmp.Or(cfg.AppendTimeout, 20*time.Second)
 	log, err := k.log(ctx, db, cfg)
 	if err != nil {
 		t.Fatal(err)
