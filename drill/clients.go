@@ -5,11 +5,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +36,9 @@ type load struct {
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	send    func(ctx context.Context, network, address string) (net.Conn, error) // if it is not dial
 }
+
+// openTimeout is how long the streams may take to open. The longest case takes some seconds.
+const openTimeout = time.Minute
 
 // startClients opens the streams, and returns when they are open.
 func (s *scene) startClients(ctx context.Context, l load) (*clients, error) {
@@ -64,16 +69,32 @@ func (s *scene) startClients(ctx context.Context, l load) (*clients, error) {
 	s.atEnd(func() { _, _ = c.end() })
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	late := time.NewTimer(openTimeout)
+	defer late.Stop()
 	for c.open.Load() < int64(l.streams) {
 		select {
 		case <-tick.C:
 		case <-c.done:
 			return nil, fmt.Errorf("the clients have ended: %w", c.err)
+		case <-late.C:
+			return nil, s.notOpen(c, l.streams)
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%d of %d streams are open: %w", c.open.Load(), l.streams, ctx.Err())
+			return nil, ctx.Err()
 		}
 	}
 	return c, nil
+}
+
+// notOpen says why streams may not have opened.
+func (s *scene) notOpen(c *clients, want int) error {
+	open := c.open.Load()
+	result, err := c.end()
+	text := fmt.Sprintf("after %v, %d of %d streams are open; errors %v, ends %v, %v", openTimeout, open, want, result.Errors, result.Ends, err)
+	for _, n := range s.nodes {
+		written, _ := os.ReadFile(n.run.log)
+		text += fmt.Sprintf("\n%s at %s has written: %s", n.cfg.Name, n.cfg.Address, lastBytes(written, 1000))
+	}
+	return errors.New(text)
 }
 
 // end sends nothing more, waits for what is on its way, and returns what has arrived. It may be repeated.
