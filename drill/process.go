@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/ginsse/ginsse/internal/freeport"
 )
 
 // process is a program that the drill has started. It ends with the drill.
@@ -100,11 +102,8 @@ func lastBytes(text []byte, n int) []byte { return text[max(0, len(text)-n):] }
 
 // freeAddress returns an address of loopback that nothing listens on.
 func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
+	address, err := freeport.Address()
+	return address.String(), err
 }
 
 // dials returns a function that reports whether an address accepts connections.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"math/rand/v2"
-	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/freeport"
 	"github.com/ginsse/ginsse/natslog"
 )
 
@@ -50,15 +49,6 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// lastPort is the port that freePorts tried last. It begins at random, because other processes do
-// the same. It stays below the ports that systems give to connections, so that a server that is
-// restarted finds its port free.
-var lastPort = func() *atomic.Int64 {
-	last := new(atomic.Int64)
-	last.Store(10_000 + rand.Int64N(10_000))
-	return last
-}()
-
 // onServers runs a test on one server, and on three that replicate the stream.
 func onServers(t *testing.T, test func(t *testing.T, s single, cfg natslog.Config)) {
 	t.Helper()
@@ -77,14 +67,12 @@ func onServers(t *testing.T, test func(t *testing.T, s single, cfg natslog.Confi
 // freePorts returns ports of the loopback that are free, each only once.
 func freePorts(t *testing.T, count int) (ports []int) {
 	t.Helper()
-	for len(ports) < count {
-		port := int(lastPort.Add(1))
-		listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+	for range count {
+		address, err := freeport.Address()
 		if err != nil {
-			continue
+			t.Fatal(err)
 		}
-		_ = listener.Close()
-		ports = append(ports, port)
+		ports = append(ports, int(address.Port()))
 	}
 	return ports
 }

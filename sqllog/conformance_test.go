@@ -1,7 +1,6 @@
 package sqllog_test
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -85,13 +84,11 @@ func beginTransaction(t *testing.T, db *sql.DB, log *sqllog.Log) logtest.Transac
 	}
 }
 
-// openLog opens a log that is closed with the test, before its pool. On a busy machine, appends may take
-// longer than by default.
+// openLog opens a log that is closed with the test, before its pool.
 func (k kind) openLog(t testing.TB, db *sql.DB, cfg sqllog.Config) *sqllog.Log {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cfg.AppendTimeout = cmp.Or(cfg.AppendTimeout, 20*time.Second)
 	log, err := k.log(ctx, db, cfg)
 	if err != nil {
 		t.Fatal(err)

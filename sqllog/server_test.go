@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+
+	"github.com/ginsse/ginsse/internal/freeport"
 )
 
 // server is a PostgreSQL server of the tests' own, on loopback.
@@ -72,12 +73,8 @@ func asOther(cmd *exec.Cmd) error {
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	address, err := freeport.Address()
+	return int(address.Port()), err
 }
 
 // newServer makes a data directory. The server runs after start.

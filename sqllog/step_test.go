@@ -75,6 +75,9 @@ func (r *follower) has(event string) func() bool {
 	return func() bool { return slices.Contains(r.data(), event) }
 }
 
+// patient is for appends behind 16 MB or more, on a busy machine.
+const patient = 20 * time.Second
+
 // TestLargeTransactionArrivesInOrder commits one transaction with more events than a step adds, while
 // others append and commit. Some of these began before it.
 func TestLargeTransactionArrivesInOrder(t *testing.T) {
@@ -86,7 +89,7 @@ func TestLargeTransactionArrivesInOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address := newDatabase(t)
-			nodes := inPostgres.openNodes(t, sqllog.Config{}, address, address)
+			nodes := inPostgres.openNodes(t, sqllog.Config{AppendTimeout: patient}, address, address)
 			readers := []*follower{follow(t, nodes[0].log), follow(t, nodes[1].log)}
 			db := nodes[0].db
 			var want []string
@@ -400,7 +403,7 @@ func TestSubjectsAndFramesAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := test.open(t, test.make(t))
-			log := test.openLog(t, db, sqllog.Config{})
+			log := test.openLog(t, db, sqllog.Config{AppendTimeout: patient})
 			r := newReader(t, log, "all")
 			insert := func(subject string, frame []byte) error {
 				_, err := db.ExecContext(t.Context(), test.insert, subject, frame)

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/internal/freeport"
 )
 
 // These tests start real proxies in front of a server of the kit. A proxy that is not installed is
@@ -120,26 +119,14 @@ func startProxy(t *testing.T, upstream string, program, file, configuration stri
 	return ""
 }
 
-// lastPort is below the ports that systems give to connections and to servers that do not choose.
-var lastPort = func() *atomic.Int64 {
-	last := new(atomic.Int64)
-	last.Store(20_000 + rand.Int64N(10_000))
-	return last
-}()
-
 // freeAddress returns an address of loopback that is free, each only once.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for range 1000 {
-		listener, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", lastPort.Add(1)))
-		if err != nil {
-			continue
-		}
-		defer listener.Close()
-		return listener.Addr().String()
+	address, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return ""
+	return address.String()
 }
 
 // startProcess starts a proxy, and reports whether it passes a request on. The process ends with the test.

@@ -6,17 +6,18 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/ginsse/ginsse/internal/freeport"
 )
 
 // freeAddress returns an address of loopback on which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return address.String()
 }
 
 // The metrics are on an address of their own, which ends with the program.

@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	osuser "os/user"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ginsse/ginsse/internal/freeport"
 )
 
 // postgres is a PostgreSQL server of the tests' own, on loopback. TestMain stops it.
@@ -64,14 +65,11 @@ func postgresAddress(database string) string {
 }
 
 func startPostgres(bin string) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		return err
 	}
-	postgres.port = l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		return err
-	}
+	postgres.port = int(address.Port())
 	if postgres.dir, err = os.MkdirTemp("", "gin-app"); err != nil {
 		return err
 	}
@@ -159,14 +157,11 @@ func newRedis(t *testing.T) *redisServer {
 		}
 		t.Skip("there is no redis-server: install Debian's package of it")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &redisServer{dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	s := &redisServer{dir: t.TempDir(), port: int(address.Port())}
 	s.address = fmt.Sprintf("redis://127.0.0.1:%d/0", s.port)
 	t.Cleanup(func() { s.stop(t) })
 	s.start(t)

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/ginsse/ginsse/internal/freeport"
 )
 
 // server is a PostgreSQL server on loopback, with the settings that Debian's package has, and fsync.
@@ -95,12 +96,8 @@ func startServer(ctx context.Context, bin, dir, preload string) (_ *server, err 
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()                          //nolint:errcheck // its port is known
-	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert // of tcp
+	address, err := freeport.Address()
+	return int(address.Port()), err
 }
 
 // url returns the address of a database.

@@ -6,18 +6,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ginsse/ginsse/internal/freeport"
 )
 
 // The programs that [StartProgram] can start.
@@ -116,29 +116,14 @@ func (s *Server) configure(t testing.TB, text string) {
 
 func (s *Server) config() string { return filepath.Join(s.dir, "server.conf") }
 
-// lastPort is the port that freePort tried last. It begins at random, because other processes do the
-// same. It stays below the ports that systems give to connections, so that a server that is restarted
-// finds its port free.
-var lastPort = func() *atomic.Int64 {
-	last := new(atomic.Int64)
-	last.Store(10_000 + rand.Int64N(10_000))
-	return last
-}()
-
 // freePort returns a port of loopback that is free, each only once.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 1000 {
-		port := int(lastPort.Add(1))
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprint("127.0.0.1:", port))
-		if err != nil {
-			continue
-		}
-		_ = listener.Close()
-		return port
+	address, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return 0
+	return int(address.Port())
 }
 
 // Restart starts the server in the same directory and on the same port, and waits until it answers.
