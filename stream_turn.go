@@ -224,7 +224,7 @@ func (s *Stream) readTransients(ctx context.Context, t *turn) (more bool) {
 // those of presence are left out: a list of who is present follows.
 func (t *turn) appendTransients(s *Stream) {
 	for _, e := range t.transient {
-		if s.mayHave(e) && !s.predates(e) && !(s.missed && isPresence(e)) {
+		if s.mayHave(e) && !s.predates(e) && (!s.missed || !isPresence(e)) {
 			t.appendFrame(e)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -89,12 +90,13 @@ func (s *scene) startClients(ctx context.Context, l load) (*clients, error) {
 func (s *scene) notOpen(c *clients, want int) error {
 	open := c.open.Load()
 	result, err := c.end()
-	text := fmt.Sprintf("after %v, %d of %d streams are open; errors %v, ends %v, %v", openTimeout, open, want, result.Errors, result.Ends, err)
+	var text strings.Builder
+	fmt.Fprintf(&text, "after %v, %d of %d streams are open; errors %v, ends %v, %v", openTimeout, open, want, result.Errors, result.Ends, err)
 	for _, n := range s.nodes {
 		written, _ := os.ReadFile(n.run.log)
-		text += fmt.Sprintf("\n%s at %s has written: %s", n.cfg.Name, n.cfg.Address, lastBytes(written, 1000))
+		fmt.Fprintf(&text, "\n%s at %s has written: %s", n.cfg.Name, n.cfg.Address, lastBytes(written, 1000))
 	}
-	return errors.New(text)
+	return errors.New(text.String())
 }
 
 // end sends nothing more, waits for what is on its way, and returns what has arrived. It may be repeated.
