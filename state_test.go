@@ -77,8 +77,9 @@ func TestStateIsFollowedByThePosition(t *testing.T) {
 			}
 			pass(time.Millisecond)
 		}
+		id := stream.LastEventID() // before the stream gets another event
 		send(t, registry, "alice", 1)
-		again := server.Open(t, "/events", as("alice"), ssetest.LastEventID(stream.LastEventID()))
+		again := server.Open(t, "/events", as("alice"), ssetest.LastEventID(id))
 		again.NextOf("sse.open")
 		wantNext(t, again, "n 1")
 	}
