@@ -236,15 +236,19 @@ func wantEnd(t testing.TB, stream *ssetest.Stream) ssetest.Event {
 func wantRest(t testing.TB, stream *ssetest.Stream, want ...string) {
 	t.Helper()
 	rest, err := stream.WaitEnd()
-	var got []string
-	for _, e := range rest {
-		if e.Type != "sse.open" {
-			got = append(got, e.Type+" "+e.Data)
-		}
-	}
-	if err != nil || !slices.Equal(got, want) {
+	if got := texts(rest); err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
+}
+
+// texts returns the types and the data of events after sse.open.
+func texts(events []ssetest.Event) (list []string) {
+	for _, e := range events {
+		if e.Type != "sse.open" {
+			list = append(list, e.Type+" "+e.Data)
+		}
+	}
+	return list
 }
 
 // wantDone fails unless a stream of one request ends cleanly with the ID sse.done, and without
