@@ -56,7 +56,7 @@ func (r *redisServer) start(ctx context.Context) error {
 }
 
 // postgresServer is a PostgreSQL server, or a standby of one. It has a password: other users of the machine
-// reach it, and whoever is let in can run programs.
+// reach it, and a user who is let in can run programs.
 type postgresServer struct {
 	name, bin, dir, port, password string
 	run                            *process

@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Other users of the machine reach the servers of a case, but are not let in: whoever is let into PostgreSQL can
-// run programs as its user.
+// Other users of the machine reach the servers of a case, but are not let in: a user of PostgreSQL can run
+// programs there.
 func TestServersRefuseOtherUsers(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -38,7 +38,7 @@ func TestServersRefuseOtherUsers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := db.PingContext(ctx); err == nil || !strings.Contains(err.Error(), "password authentication failed") {
-			t.Errorf("the %s lets somebody in without a password: %v", p.name, err)
+			t.Errorf("the %s lets users in without a password: %v", p.name, err)
 		}
 		_ = db.Close()
 	}
@@ -47,7 +47,7 @@ func TestServersRefuseOtherUsers(t *testing.T) {
 	skipWithoutServer(t, err)
 	client := redis.NewClient(&redis.Options{Addr: r.address})
 	if err := client.Ping(ctx).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOAUTH") {
-		t.Errorf("Redis lets somebody in without a password: %v", err)
+		t.Errorf("Redis lets users in without a password: %v", err)
 	}
 	_ = client.Close()
 }

@@ -321,7 +321,7 @@ for (const form of document.querySelectorAll("#filter, #follow")) {
     apply();
   });
   form.addEventListener("reset", () => setTimeout(apply)); // the fields are empty then
-  form.addEventListener("change", ({ target }) => { // what somebody has typed or chosen, and no click on an ID
+  form.addEventListener("change", ({ target }) => { // what was typed or chosen, and no click on an ID
     target.value = target.value.trim();
     if (target.tagName === "SELECT") apply();
   });
