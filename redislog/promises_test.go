@@ -186,6 +186,9 @@ func TestReadOfOldLargeEventsIsBounded(t *testing.T) {
 
 // TestSlowReadLeavesTheTailAlone reads large old events over a slow link. The node keeps its contact.
 func TestSlowReadLeavesTheTailAlone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it needs answers within a second: left out with -short")
+	}
 	t.Parallel()
 	s := redistest.Start(t)
 	cfg := redislog.Config{RecentBytes: 1 << 10}
