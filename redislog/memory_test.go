@@ -4,12 +4,16 @@ package redislog_test
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/redislog"
@@ -214,4 +218,19 @@ func TestOpenIsBounded(t *testing.T) {
 		t.Logf("%s: %v", name, err)
 	}
 	s.Thaw(t)
+}
+
+// TestOpenSaysThatThePortHasNoTLS opens a log with TLS on a port without.
+func TestOpenSaysThatThePortHasNoTLS(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	client := redis.NewClient(&redis.Options{
+		Addr: s.Addr(), DialTimeout: time.Hour,
+		TLSConfig: &tls.Config{ServerName: "redis.example"},
+	})
+	defer client.Close()
+	_, err := redislog.Open(t.Context(), client, redislog.Config{})
+	if !errors.Is(err, eventlog.ErrUnavailable) || !strings.Contains(err.Error(), "connecting to "+s.Addr()+" with TLS") {
+		t.Errorf("Open returned %v", err)
+	}
 }

@@ -80,15 +80,45 @@ func (s *server) get(ctx context.Context) (*redis.Client, error) {
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	options.DialerRetries = 1
 	// The dialer has the timeouts of the application. While a subscription connects, it is locked.
-	dial := options.Dialer
+	dial, withTLS := options.Dialer, options.TLSConfig != nil
 	options.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 		defer context.AfterFunc(s.life, cancel)() //nolint:contextcheck // the log may be closed first
-		return dial(ctx, network, address)
+		conn, err := dialUntil(ctx, func() (net.Conn, error) { return dial(ctx, network, address) })
+		if err != nil && withTLS {
+			return nil, fmt.Errorf("connecting to %s with TLS, which a port without TLS does not answer: %w", address, err)
+		}
+		return conn, err
 	}
 	s.client = redis.NewClient(&options)
 	return s.client, nil
+}
+
+// dialUntil returns when ctx ends, even if dial does not: that of go-redis for TLS waits as long as the
+// application's client may. Its connection is closed then.
+func dialUntil(ctx context.Context, dial func() (net.Conn, error)) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	dialed := make(chan result)
+	go func() {
+		conn, err := dial()
+		select {
+		case dialed <- result{conn, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = conn.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-dialed:
+		return r.conn, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // failed has get look for the server again, if the error of a client may be that another one has the
