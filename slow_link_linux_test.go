@@ -170,9 +170,9 @@ func allAtOnce(t *testing.T) (run func(name string, test func(t *testing.T)), wa
 func eventArrivesOverASlowLink(t *testing.T) {
 	t.Helper()
 	const (
-		timeout = 2 * time.Second
-		size    = 40_000
-		rate    = 4000 // 32 kbit/s: 10 s for the event
+		timeout = 4 * time.Second
+		size    = 64_000
+		rate    = 4000 // 32 kbit/s: 16 s for the event
 	)
 	run, wait := allAtOnce(t)
 	defer wait()
@@ -212,7 +212,7 @@ func eventArrivesOverASlowLink(t *testing.T) {
 					switch whole := strings.Contains(got.text, strings.Repeat("x", size)); {
 					case !whole:
 						t.Errorf("got %d bytes in %v", len(got.text), took)
-					case took < 4*timeout:
+					case took < 3*timeout:
 						t.Errorf("it took %v: the link is not slow", took)
 					}
 					if err := within(t, "the stream", ended); err != nil {
@@ -271,8 +271,8 @@ func (s stall) want(t *testing.T, timeout time.Duration) {
 		t.Errorf("the stream ended with %v", s.reason)
 	}
 	// Up to a quarter of the timeout may pass between checks, as the watchdog's own tests show. The
-	// rest is for a busy machine.
-	if s.lasted < timeout*9/10 || s.lasted > timeout*8 {
+	// rest is for a busy machine, on which the event may also be sent a while after the one that waits.
+	if s.lasted < timeout/2 || s.lasted > timeout*8 {
 		t.Errorf("the stalled write was ended after %v, with a timeout of %v", s.lasted, timeout)
 	}
 }
@@ -368,8 +368,8 @@ func stalledStreamEndsBesideOthersOnItsConnection(t *testing.T) {
 func slowReaderOfAnHTTP2StreamKeepsIt(t *testing.T) {
 	t.Helper()
 	const (
-		timeout = 2 * time.Second
-		rate    = 8000 // bytes/s: a write of 32 KiB takes two timeouts
+		timeout = 4 * time.Second
+		rate    = 4000 // bytes/s: a write of 32 KiB takes two timeouts
 	)
 	run, wait := allAtOnce(t)
 	defer wait()
@@ -385,7 +385,7 @@ func slowReaderOfAnHTTP2StreamKeepsIt(t *testing.T) {
 					}
 				})
 			}), nil)
-			readFor(t, server.Client(), server.URL, rate, 5*timeout, ended)
+			readFor(t, server.Client(), server.URL, rate, 4*timeout, ended)
 		})
 	}
 }
@@ -395,7 +395,7 @@ func slowReaderOfAnHTTP2StreamKeepsIt(t *testing.T) {
 func steadyReaderKeepsItsStreamBehindALargeBacklog(t *testing.T) {
 	t.Helper()
 	const (
-		timeout = 2 * time.Second
+		timeout = 4 * time.Second
 		rate    = 400 << 10
 		backlog = 10 << 20
 	)
@@ -416,7 +416,7 @@ func steadyReaderKeepsItsStreamBehindALargeBacklog(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			readFor(t, server.Client(), server.URL+"?lastEventId="+first.ID, rate, 6*timeout, ended)
+			readFor(t, server.Client(), server.URL+"?lastEventId="+first.ID, rate, 4*timeout, ended)
 		})
 	}
 }

@@ -375,6 +375,9 @@ func TestHiddenWriteDeadlinesAreWarnedAboutWithoutARegistry(t *testing.T) {
 	}
 }
 
+// hiddenTimeout is the server's write timeout. Within it the connection must be made, too.
+const hiddenTimeout = 3 * time.Second
+
 // withConnContext sets ConnContext, small kernel buffers, and a server timeout that ends streams
 // without their own deadline.
 func withConnContext(s *http.Server) {
@@ -386,7 +389,7 @@ func withConnContext(s *http.Server) {
 		_ = tcp.(*net.TCPConn).SetWriteBuffer(32 << 10)
 		return ginsse.ConnContext(ctx, conn)
 	}
-	s.WriteTimeout = 300 * time.Millisecond
+	s.WriteTimeout = hiddenTimeout
 }
 
 func TestConnContextOverridesWriteTimeoutBehindHidingWriters(t *testing.T) {
@@ -399,7 +402,7 @@ func TestConnContextOverridesWriteTimeoutBehindHidingWriters(t *testing.T) {
 			engine.Use(onGin(recordToo))
 			engine.GET("/events", ginsse.Middleware(headerAuth(t)), registry.Handler())
 			stream := connect(t, tr.start(t, engine, withConnContext), "/events", as("alice"))
-			pass(500 * time.Millisecond)
+			pass(hiddenTimeout + time.Second/2)
 			send(t, registry, "alice", 1)
 			wantNumbers(t, stream, 1, 1)
 			registry.Close()
@@ -417,7 +420,7 @@ func TestConnContextClosesStalledReadersBehindHidingWriters(t *testing.T) {
 				t.Parallel()
 				ended := make(chan error, 1)
 				server := tr.start(t, serveAt(func(c *gin.Context) {
-					ended <- ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: 300 * time.Millisecond}, func(ctx context.Context, s *ginsse.Stream) error {
+					ended <- ginsse.Serve(c, ginsse.StreamConfig{WriteTimeout: time.Second}, func(ctx context.Context, s *ginsse.Stream) error {
 						for {
 							if err := sendSingly(ctx, s, ginsse.Event{Data: strings.Repeat("x", size)}); err != nil {
 								return err
