@@ -584,26 +584,28 @@ func TestFiftyThousandTokens(t *testing.T) {
 
 func TestCloseEndsRuns(t *testing.T) {
 	t.Parallel()
-	_, registries := nodes(t, eventlog.MemoryLogConfig{})
-	server := ssetest.NewServer(t, newRunEngine(t, registries[1]))
-	run := startRun(t, registries[0], func(ctx context.Context, run *ginsse.Run) error {
-		_ = run.Send(numbered(1))
-		<-ctx.Done()
-		return errors.Join(run.Send(numbered(2)), ctx.Err())
+	synctest.Test(t, func(t *testing.T) { // Close waits for no more than a second
+		_, registries := nodes(t, eventlog.MemoryLogConfig{})
+		server := ssetest.NewServer(t, newRunEngine(t, registries[1]))
+		run := startRun(t, registries[0], func(ctx context.Context, run *ginsse.Run) error {
+			_ = run.Send(numbered(1))
+			<-ctx.Done()
+			return errors.Join(run.Send(numbered(2)), ctx.Err())
+		})
+		s := follow(t, server, run)
+		wantNumbers(t, s, 1, 1)
+		registries[0].Close()
+		select {
+		case <-run.Done(): // Close has waited: the log may be closed now
+		default:
+			t.Error("the run has not ended")
+		}
+		if err := run.Err(); !errors.Is(err, ginsse.ErrClosed) {
+			t.Errorf("the run ended with %v", err)
+		}
+		wantNumbers(t, s, 2, 2)
+		wantEndOfRun(t, s, false)
 	})
-	s := follow(t, server, run)
-	wantNumbers(t, s, 1, 1)
-	registries[0].Close()
-	select {
-	case <-run.Done(): // Close has waited: the log may be closed now
-	default:
-		t.Error("the run has not ended")
-	}
-	if err := run.Err(); !errors.Is(err, ginsse.ErrClosed) {
-		t.Errorf("the run ended with %v", err)
-	}
-	wantNumbers(t, s, 2, 2)
-	wantEndOfRun(t, s, false)
 }
 
 func TestShutdownWaitsForRuns(t *testing.T) {

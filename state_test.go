@@ -70,13 +70,7 @@ func TestStateIsFollowedByThePosition(t *testing.T) {
 		if e := stream.Next(); e.Type != "state" || e.LastEventID != "" {
 			t.Errorf("got %+v", e)
 		}
-		until := time.Now().Add(10 * time.Second)
-		for stream.LastEventID() == "" {
-			if time.Now().After(until) {
-				t.Fatal("there is no position after the state")
-			}
-			pass(time.Millisecond)
-		}
+		until(t, "a position after the state", func() bool { return stream.LastEventID() != "" })
 		id := stream.LastEventID() // before the stream gets another event
 		send(t, registry, "alice", 1)
 		again := server.Open(t, "/events", as("alice"), ssetest.LastEventID(id))
@@ -238,25 +232,27 @@ func TestStateThatFailsAsksTheClientToComeBack(t *testing.T) {
 // A function that ignores its context ends its stream in time, and holds its place until it returns.
 func TestStateThatHangsEndsItsStreamInTime(t *testing.T) {
 	t.Parallel()
-	hang := make(chan struct{})
-	registry := newRegistry(t, ginsse.RegistryConfig{MaxStates: 1, StateTimeout: 50 * time.Millisecond})
-	var calls atomic.Int32
-	engine := stateEngine(t, registry, ginsse.WithState(func(_ context.Context, state *ginsse.State) error {
-		if calls.Add(1) == 1 {
-			<-hang
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		registry := newRegistry(t, ginsse.RegistryConfig{MaxStates: 1, StateTimeout: 50 * time.Millisecond})
+		var calls atomic.Int32
+		engine := stateEngine(t, registry, ginsse.WithState(func(_ context.Context, state *ginsse.State) error {
+			if calls.Add(1) == 1 {
+				<-hang
+			}
+			return state.Send(ginsse.Event{Type: "state"})
+		}))
+		server := ssetest.NewServer(t, engine)
+		stream := server.Open(t, "/events", as("alice"))
+		stream.NextOf("sse.reconnect")
+		second := server.Open(t, "/events", as("alice"))
+		second.NextOf("sse.open")
+		if e, err := second.TryNext(100 * time.Millisecond); err == nil {
+			t.Errorf("got %+v, while the only place is taken", e)
 		}
-		return state.Send(ginsse.Event{Type: "state"})
-	}))
-	server := ssetest.NewServer(t, engine)
-	stream := server.Open(t, "/events", as("alice"))
-	stream.NextOf("sse.reconnect")
-	second := server.Open(t, "/events", as("alice"))
-	second.NextOf("sse.open")
-	if e, err := second.TryNext(100 * time.Millisecond); err == nil {
-		t.Errorf("got %+v, while the only place is taken", e)
-	}
-	close(hang)
-	wantNext(t, second, "state")
+		close(hang)
+		wantNext(t, second, "state")
+	})
 }
 
 func TestHeartbeatsGoOnWhileTheStateIsCollected(t *testing.T) {
@@ -409,6 +405,8 @@ func TestStateAndEventsLeaveNoHole(t *testing.T) {
 	server := ssetest.NewServer(t, engine)
 	stop := make(chan struct{})
 	var writing sync.WaitGroup
+	defer writing.Wait()
+	defer close(stop)
 	writing.Go(func() {
 		for {
 			select {
@@ -446,6 +444,4 @@ func TestStateAndEventsLeaveNoHole(t *testing.T) {
 		}
 		stream.Close()
 	}
-	close(stop)
-	writing.Wait()
 }

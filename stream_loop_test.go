@@ -567,10 +567,15 @@ func TestEndedStreamReadsOnceMore(t *testing.T) {
 	stream := ssetest.NewServer(t, serveAt(registry.Handler(), hook, ginsse.Middleware(headerAuth(t)))).Open(t, "/", as("alice"))
 	stream.NextOf("sse.open")
 	armed.Store(true)
-	send(t, registry, "alice", 0)
+	sent := make(chan error, 1)
+	go func() { // it may have to wait until the registry is unlocked
+		_, err := registry.SendTo(t.Context(), "alice", numbered(0))
+		sent <- err
+	}()
 	unlock := within(t, "the write", unlocks)
 	first, second := stream.Next(), stream.Next()
 	unlock()
+	check(t, within(t, "sending", sent))
 	if first.Data != "0" || second.Data != "1" {
 		t.Errorf("got %+v and %+v, though two events were sent before the end", first, second)
 	}

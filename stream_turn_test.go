@@ -80,14 +80,17 @@ func TestEndedStreamIgnoresTheLossOfCommands(t *testing.T) {
 // A stream that has delivered everything before its end needs the log no more.
 func TestEndedStreamWithoutBacklogReadsNoLog(t *testing.T) {
 	t.Parallel()
-	log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
-	registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
-	stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
-	send(t, registry, "alice", 1)
-	wantNumbers(t, stream, 1, 1)
-	log.failing.Store(true)
-	registry.Streams("alice")[0].Disconnect("bye")
-	wantRest(t, stream, `sse.close {"reason":"bye"}`)
+	synctest.Test(t, func(t *testing.T) {
+		log := &failingLog{MemoryLog: newMemoryLog(t, eventlog.MemoryLogConfig{})}
+		registry := newRegistry(t, ginsse.RegistryConfig{Log: log})
+		stream := ssetest.NewServer(t, newEngine(t, registry)).Open(t, "/events", as("alice"))
+		send(t, registry, "alice", 1)
+		wantNumbers(t, stream, 1, 1)
+		synctest.Wait() // the stream may look once more
+		log.failing.Store(true)
+		registry.Streams("alice")[0].Disconnect("bye")
+		wantRest(t, stream, `sse.close {"reason":"bye"}`)
+	})
 }
 
 // Without heartbeats, nothing wakes the stream a second time.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -420,26 +421,28 @@ func TestErrorOfTheCheckAsksTheClientToComeBack(t *testing.T) {
 
 func TestRenewKeepsAStreamOpen(t *testing.T) {
 	t.Parallel()
-	a, b := twoNodes(t, ginsse.RegistryConfig{})
-	stream := ssetest.NewServer(t, controlEngine(t, b)).Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "1s"))
-	id := streamID(t, stream)
-	// By a request with a fresh credential, on the other node.
-	if status, body := control(t, controlEngine(t, a), "alice", fmt.Sprintf(`{"stream":%q}`, id), "X-Lifetime", "2s"); status != http.StatusAccepted {
-		t.Fatalf("%d %s", status, body)
-	}
-	check(t, a.Renew(t.Context(), "alice", id, time.Now().Add(3*time.Second)))
-	check(t, a.Renew(t.Context(), "alice", id, time.Now().Add(time.Second))) // earlier: no effect
-	check(t, a.Renew(t.Context(), "mallory", id, time.Now().Add(time.Hour)))
-	start := time.Now()
-	if e := stream.NextOf("sse.reconnect"); !strings.Contains(e.Data, "expired") {
-		t.Errorf("got %s", e.Data)
-	}
-	if lasted := time.Since(start); lasted < 2500*time.Millisecond {
-		t.Errorf("the stream ended after %v, want 3s", lasted)
-	}
-	if err := a.Renew(t.Context(), "alice", id, time.Time{}); err == nil {
-		t.Error("the zero time was taken")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a, b := twoNodes(t, ginsse.RegistryConfig{})
+		stream := ssetest.NewServer(t, controlEngine(t, b)).Open(t, "/events", as("alice"), ssetest.Header("X-Lifetime", "1s"))
+		id := streamID(t, stream)
+		// By a request with a fresh credential, on the other node.
+		if status, body := control(t, controlEngine(t, a), "alice", fmt.Sprintf(`{"stream":%q}`, id), "X-Lifetime", "2s"); status != http.StatusAccepted {
+			t.Fatalf("%d %s", status, body)
+		}
+		check(t, a.Renew(t.Context(), "alice", id, time.Now().Add(3*time.Second)))
+		check(t, a.Renew(t.Context(), "alice", id, time.Now().Add(time.Second))) // earlier: no effect
+		check(t, a.Renew(t.Context(), "mallory", id, time.Now().Add(time.Hour)))
+		start := time.Now()
+		if e := stream.NextOf("sse.reconnect"); !strings.Contains(e.Data, "expired") {
+			t.Errorf("got %s", e.Data)
+		}
+		if lasted := time.Since(start); lasted < 2500*time.Millisecond {
+			t.Errorf("the stream ended after %v, want 3s", lasted)
+		}
+		if err := a.Renew(t.Context(), "alice", id, time.Time{}); err == nil {
+			t.Error("the zero time was taken")
+		}
+	})
 }
 
 // Many streams with many topics: a topic that goes leaves the lists of the others right.
@@ -468,11 +471,7 @@ func TestStreamsOfATopicAreCountedWhileTopicsChange(t *testing.T) {
 		s.Close()
 	}
 	for _, topic := range []string{"a", "b", "c", "d"} {
-		for deadline := time.Now().Add(10 * time.Second); publish(t, registry, topic, 2).Streams > 0; {
-			if time.Now().After(deadline) {
-				t.Fatalf("streams of %s are still there", topic)
-			}
-		}
+		until(t, "no stream of "+topic, func() bool { return publish(t, registry, topic, 2).Streams == 0 })
 	}
 }
 

@@ -23,11 +23,15 @@ func TestManySendersOfWaitingTransientEventsDoNotSlowTheLog(t *testing.T) {
 		for n := range 1024 {
 			check(t, nodes[2].Post("", fmt.Appendf(nil, "T%032d\n%s\nall\n\ndata: x\n\n", n%senders, head)))
 		}
-		start := time.Now()
-		for n := range 50 {
-			send(t, registry, "bob", n)
+		least := time.Hour
+		for range 5 { // the machine may pause in one of them
+			start := time.Now()
+			for n := range 50 {
+				send(t, registry, "bob", n)
+			}
+			least = min(least, time.Since(start))
 		}
-		return time.Since(start)
+		return least
 	}
 	if one, many := cost(nodes[0], 1), cost(nodes[1], 1024); many > 50*one {
 		t.Errorf("sending took %v with waiting events of one node, and %v with those of 1024", one, many)
