@@ -90,7 +90,8 @@ func newKit(t *testing.T, cfg ginsse.RegistryConfig, start func(*httptest.Server
 	return k
 }
 
-// config returns a configuration for streams of anyone at url, without an end.
+// config returns a configuration for streams of anyone at url, without an end. Run waits for events that
+// are missing as long as a test waits. A test in which some stay missing has a shorter Settle.
 func config(t *testing.T, rawURL string, streams int) Config {
 	t.Helper()
 	u, err := url.Parse(rawURL)
@@ -99,7 +100,7 @@ func config(t *testing.T, rawURL string, streams int) Config {
 	}
 	return Config{
 		URL: u, Header: http.Header{"Authorization": {"Bearer anyone"}}, Streams: streams, Rate: 10_000,
-		Settle: 200 * time.Millisecond, Dial: (&net.Dialer{}).DialContext,
+		Settle: patience, Dial: (&net.Dialer{}).DialContext,
 	}
 }
 
@@ -116,10 +117,13 @@ func sending(t *testing.T, cfg *Config, url string, events int) *Send {
 	return cfg.Send
 }
 
+// patience is when a test gives up. It is no demand on speed.
+const patience = 30 * time.Second
+
 // load runs cfg, within a limit of time.
 func load(t *testing.T, cfg Config) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	result, err := Run(ctx, cfg)
 	if err != nil {
@@ -130,6 +134,9 @@ func load(t *testing.T, cfg Config) Result {
 	}
 	return result
 }
+
+// shortSettle is the Settle of tests in which events stay missing. They wait for it.
+const shortSettle = 3 * time.Second
 
 func unlimited() ginsse.RegistryConfig { return ginsse.RegistryConfig{MaxStreamsPerUser: -1} }
 
@@ -171,6 +178,7 @@ func TestStreamsOfUsersGetTheirOwnEvents(t *testing.T) {
 	}
 	// A server that sends to the wrong user.
 	cfg.Users[0].Token, cfg.Users[1].Token = "bob", "alice"
+	cfg.Settle = shortSettle
 	got = load(t, cfg)
 	if s := got.Sent; !got.Failed() || s.Foreign != 40 || s.Missing != 40 || s.Arrived != 20 {
 		t.Errorf("%+v", s)
@@ -263,6 +271,9 @@ func TestFindsWhatABadServerDoes(t *testing.T) {
 			}
 			cfg := config(t, k.URL+"/events", 2)
 			sending(t, &cfg, k.URL+"/announce", 10)
+			if test.want.Missing > 0 {
+				cfg.Settle = shortSettle
+			}
 			got := load(t, cfg)
 			s := got.Sent
 			if !got.Failed() || got.IDs != test.ids ||
@@ -280,7 +291,6 @@ func TestReconnectsWithTheLastEventID(t *testing.T) {
 	k := newKit(t, cfgOfServer, (*httptest.Server).Start)
 	cfg := config(t, k.URL+"/events", 5)
 	sending(t, &cfg, k.URL+"/announce", 200).Rate = 200
-	cfg.Settle = 3 * time.Second
 	got := load(t, cfg)
 	if got.Failed() || got.Sent.Arrived != 1000 || got.Reconnects < 5 || got.Ends["sse.reconnect: lifetime"] < 5 || got.Streams.Closed != 0 {
 		t.Errorf("%+v, %+v", got, got.Sent)
@@ -411,7 +421,6 @@ func TestSlowServerShowsInTheLatency(t *testing.T) {
 	})
 	cfg := config(t, url, 1)
 	sending(t, &cfg, url, 3).Rate = 5
-	cfg.Settle = 5 * time.Second
 	got := load(t, cfg)
 	if l := got.Sent.Latency; got.Failed() || l.Count != 3 || l.P50 < 90 {
 		t.Errorf("%+v, %+v", got, l)
@@ -499,7 +508,9 @@ func TestFindsEventsOfOneTypeOnly(t *testing.T) {
 	} {
 		cfg := config(t, k.URL+"/events", 2)
 		sending(t, &cfg, url, 5).Type = eventType
-		cfg.Settle = time.Second
+		if want.Missing > 0 {
+			cfg.Settle = shortSettle
+		}
 		got := load(t, cfg)
 		if s := got.Sent; s.Arrived != want.Arrived || s.Missing != want.Missing || eventType != "" && s.Twice > 0 || eventType == "" && s.Twice == 0 {
 			t.Errorf("type %q: %+v", eventType, s)
