@@ -25,6 +25,7 @@ import (
 
 const (
 	beat     = 300 * time.Millisecond // often enough for every limit below
+	calmBeat = time.Second            // without limits: on a busy machine a heartbeat may be late by as much
 	slowBeat = 5 * time.Second        // longer than every limit below
 	token    = "secret-token"
 )
@@ -294,7 +295,7 @@ var healthy = []expect{
 	{"buffering", "ok", "did not come in bursts", ""},
 	{"compression", "ok", "none", ""},
 	{"headers", "ok", "no-transform", ""},
-	{"heartbeats", "ok", "at least every 300ms", ""},
+	{"heartbeats", "ok", "at least every 1s", ""},
 	{"end", "ok", "was open for", ""},
 	{"resuming", "ok", "resumed after the last event ID", ""},
 	{"HTTP version", "warning", "HTTP/1.1", "HTTP/2"},
@@ -306,7 +307,7 @@ var healthy = []expect{
 func TestDoctorBehindProxies(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("it takes half a minute, and has had its turn without -short")
+		t.Skip("it takes most of a minute, and has had its turn without -short")
 	}
 	for _, test := range []struct {
 		name      string
@@ -314,17 +315,17 @@ func TestDoctorBehindProxies(t *testing.T) {
 		start     func(t *testing.T, upstream string) string
 		want      []expect
 	}{
-		{"no_proxy", beat, func(_ *testing.T, upstream string) string { return upstream }, healthy},
+		{"no_proxy", calmBeat, func(_ *testing.T, upstream string) string { return upstream }, healthy},
 
-		{"nginx", beat, func(t *testing.T, upstream string) string { return startNginx(t, upstream, "", "") },
+		{"nginx", calmBeat, func(t *testing.T, upstream string) string { return startNginx(t, upstream, "", "") },
 			append([]expect{{"keep-alive", "ok", "", ""}}, healthy...)},
-		{"nginx_behind_nginx", beat, func(t *testing.T, upstream string) string {
+		{"nginx_behind_nginx", calmBeat, func(t *testing.T, upstream string) string {
 			return startNginx(t, startNginx(t, upstream, "", ""), "", "")
 		}, healthy},
 		{"nginx_that_buffers_behind_nginx", beat, func(t *testing.T, upstream string) string {
 			return startNginx(t, startNginx(t, upstream, "", ""), "", "proxy_http_version 1.0;")
 		}, []expect{{"response", "fault", "but OPTIONS was answered after", "proxy_buffering off"}}},
-		{"nginx_that_compresses", beat, func(t *testing.T, upstream string) string {
+		{"nginx_that_compresses", calmBeat, func(t *testing.T, upstream string) string {
 			return startNginx(t, upstream, "gzip on; gzip_proxied any; gzip_types text/event-stream;", "")
 		}, []expect{{"compression", "warning", "gzip", "out of gzip_types"}, {"buffering", "ok", "", ""}, {"heartbeats", "ok", "", ""}}},
 		{"nginx_that_compresses_behind_nginx", beat, func(t *testing.T, upstream string) string {
@@ -343,7 +344,7 @@ func TestDoctorBehindProxies(t *testing.T) {
 			return startNginx(t, upstream, "keepalive_timeout 0;", "")
 		}, []expect{{"keep-alive", "warning", "closed", "nginx: keepalive_timeout"}}},
 
-		{"haproxy", beat, func(t *testing.T, upstream string) string {
+		{"haproxy", calmBeat, func(t *testing.T, upstream string) string {
 			return startHAProxy(t, upstream, "timeout server 60s\noption http-no-delay")
 		}, append([]expect{{"delay", "ok", "", ""}}, healthy...)},
 		{"haproxy_that_delays", 3 * beat, func(t *testing.T, upstream string) string {
@@ -352,19 +353,19 @@ func TestDoctorBehindProxies(t *testing.T) {
 		{"haproxy_with_a_short_timeout", slowBeat, func(t *testing.T, upstream string) string {
 			return startHAProxy(t, upstream, "timeout server 1s\noption http-no-delay")
 		}, []expect{{"end", "fault", "a limit on silence", "HAProxy: timeout server"}}},
-		{"haproxy_that_compresses", beat, func(t *testing.T, upstream string) string {
+		{"haproxy_that_compresses", calmBeat, func(t *testing.T, upstream string) string {
 			return startHAProxy(t, upstream, "timeout server 60s\noption http-no-delay\ncompression algo gzip\ncompression type text/event-stream")
 		}, healthy}, // it heeds no-transform
 
-		{"apache", beat, func(t *testing.T, upstream string) string { return startApache(t, upstream, "") }, healthy},
-		{"apache_that_compresses", beat, func(t *testing.T, upstream string) string {
+		{"apache", calmBeat, func(t *testing.T, upstream string) string { return startApache(t, upstream, "") }, healthy},
+		{"apache_that_compresses", calmBeat, func(t *testing.T, upstream string) string {
 			return startApache(t, upstream, "SetOutputFilter DEFLATE\n")
 		}, []expect{{"compression", "warning", "gzip", "Apache: AddOutputFilterByType"}, {"buffering", "ok", "", ""}}},
 		{"apache_with_a_short_timeout", slowBeat, func(t *testing.T, upstream string) string {
 			return startApache(t, upstream, "ProxyTimeout 1\n")
 		}, []expect{{"end", "fault", "a limit on silence", "Apache: ProxyTimeout"}}},
 
-		{"varnish", beat, func(t *testing.T, upstream string) string {
+		{"varnish", calmBeat, func(t *testing.T, upstream string) string {
 			return startVarnish(t, upstream, `sub vcl_recv { if (req.url ~ "^/events") { return (pipe); } } sub vcl_pipe { set bereq.http.Connection = "close"; }`)
 		}, append([]expect{{"keep-alive", "warning", "closed", ""}}, healthy...)}, // the requests of this path alone
 		{"varnish_without_pipe", beat, func(t *testing.T, upstream string) string {
@@ -374,7 +375,7 @@ func TestDoctorBehindProxies(t *testing.T) {
 			return startVarnish(t, upstream, `sub vcl_recv { return (pass); } sub vcl_backend_fetch { set bereq.between_bytes_timeout = 1s; }`)
 		}, []expect{{"end", "fault", "a limit on silence", "Varnish: pipe_timeout"}}},
 
-		{"caddy", beat, func(t *testing.T, upstream string) string {
+		{"caddy", calmBeat, func(t *testing.T, upstream string) string {
 			return startCaddy(t, upstream, "", "encode gzip", "")
 		}, healthy},
 		{"caddy_with_a_short_timeout", slowBeat, func(t *testing.T, upstream string) string {
@@ -388,7 +389,7 @@ func TestDoctorBehindProxies(t *testing.T) {
 			t.Parallel()
 			upstream := newBackend(t, test.heartbeat)
 			address := test.start(t, upstream)
-			diagnose(t, "-for", "1500ms", "-token", token, "-origin", page, "http://"+address+"/events").verify(t, test.want...)
+			diagnose(t, "-for", "3s", "-token", token, "-origin", page, "http://"+address+"/events").verify(t, test.want...)
 		})
 	}
 }

@@ -162,9 +162,7 @@ func TestLoadReachesTheNamedHostsOnly(t *testing.T) {
 
 func TestLoadSaysWhyNoStreamCouldBeOpened(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(nil)
-	server.Close()
-	got := ssecat(t.Context(), nil, "load", "-streams", "2", server.URL+"/events?key=secret")
+	got := ssecat(t.Context(), nil, "load", "-streams", "2", "http://"+refusing+"/events?key=secret")
 	if got.code != exitRefused || got.stderr != "ssecat load: no stream could be opened: 2 × connection refused\n" {
 		t.Errorf("%+v", got)
 	}

@@ -133,8 +133,6 @@ func TestReportsWhyItEnds(t *testing.T) {
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	closed := httptest.NewServer(nil)
-	closed.Close()
 	for name, test := range map[string]struct {
 		args       []string
 		code       int
@@ -144,7 +142,7 @@ func TestReportsWhyItEnds(t *testing.T) {
 		"no_event_stream": {[]string{server.URL + "/html?token=secret"}, exitRefused, "text/html"},
 		"no_content":      {[]string{server.URL + "/204?token=secret"}, exitOver, "204"},
 		"closed":          {[]string{server.URL + "/close?token=secret"}, exitOver, "signed out"},
-		"unreachable":     {[]string{"-once", closed.URL + "/events?token=secret"}, exitFailed, "connection refused"},
+		"unreachable":     {[]string{"-once", "http://" + refusing + "/events?token=secret"}, exitFailed, "connection refused"},
 		"no_url":          {nil, exitUsage, "0 URLs"},
 		"two_urls":        {[]string{"http://a", "http://b"}, exitUsage, "2 URLs"},
 		"empty_url":       {[]string{""}, exitUsage, "URL is not an absolute http or https URL"},

@@ -43,6 +43,9 @@ func newRecorder(t *testing.T, answer http.HandlerFunc) (url string, requests fu
 	}
 }
 
+// refusing is an address without a listener. No test can listen on it.
+const refusing = "127.0.0.1:1"
+
 func answer(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
@@ -259,7 +262,7 @@ func TestInterruptEndsTheReadingOfStandardInput(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
 		"stream": {"-"},
-		"body":   {"-d", "-", "http://127.0.0.1:1"},
+		"body":   {"-d", "-", "http://" + refusing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
