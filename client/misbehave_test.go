@@ -19,6 +19,7 @@ import (
 	"unicode"
 
 	"github.com/ginsse/ginsse/client"
+	"github.com/ginsse/ginsse/internal/freeport"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -274,7 +275,8 @@ func TestDeadHTTP2ConnectionIsNotReused(t *testing.T) {
 	}
 	c := newClient(t, client.Config{URL: server.URL, HTTPClient: httpClient, IdleTimeout: 100 * time.Millisecond, ReconnectionTime: time.Millisecond})
 	n := 0
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	// A request on a dead connection would wait for the client's ConnectTimeout, of 30 s.
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
 	defer cancel()
 	for event, err := range c.Events(ctx) {
 		if err != nil || event.Data != "HTTP/2" {
@@ -284,10 +286,15 @@ func TestDeadHTTP2ConnectionIsNotReused(t *testing.T) {
 			break
 		}
 		mu.Lock()
-		dialled[len(dialled)-1].deaf.Store(true)
+		for _, conn := range dialled {
+			conn.deaf.Store(true)
+		}
 		mu.Unlock()
 	}
-	if len(dialled) != 3 {
+	// A busy machine may need more, because the client takes a late event for silence.
+	mu.Lock()
+	defer mu.Unlock()
+	if len(dialled) < 3 {
 		t.Errorf("3 streams used %d connections", len(dialled))
 	}
 }
@@ -468,17 +475,21 @@ func TestCheckRedirectOfTheHTTPClient(t *testing.T) {
 
 func TestRefusedConnectionIsTriedAgainUntilTheServerIsUp(t *testing.T) {
 	t.Parallel()
-	address := unused(t)
+	// No other test of this process, and no connection, gets the port meanwhile.
+	address, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &script{steps: []http.HandlerFunc{stream("data: a\n\n"), status(http.StatusNoContent)}}
 	var ends []error
 	c := newClient(t, client.Config{
-		URL: "http://" + address + "/events",
+		URL: "http://" + address.String() + "/events",
 		OnDisconnect: func(err error, _ time.Duration) {
 			ends = append(ends, err)
 			if len(ends) != 2 {
 				return
 			}
-			listener, err := net.Listen("tcp", address)
+			listener, err := net.Listen("tcp", address.String())
 			if err != nil {
 				t.Error(err)
 				return
@@ -819,14 +830,3 @@ func hijackTCP(f func(*net.TCPConn)) http.HandlerFunc {
 
 // refusing is an address without a listener. No test can listen on it.
 const refusing = "127.0.0.1:1"
-
-// unused returns an address without a listener.
-func unused(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
