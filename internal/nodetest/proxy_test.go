@@ -119,11 +119,14 @@ func TestProxyDropsAndRefuses(t *testing.T) {
 func TestProxyJudgesAnswers(t *testing.T) {
 	t.Parallel()
 	p := nodetest.NewProxy(t, newServer(t, "a"))
+	holding := make(chan struct{})
+	hold := sync.OnceFunc(func() { close(holding) })
 	p.OnAnswer(func(total int, data []byte) nodetest.Verdict {
 		switch {
 		case string(data) == "x":
 			return nodetest.Drop
 		case total > 4:
+			hold()
 			return nodetest.Hold
 		}
 		return nodetest.Forward
@@ -137,6 +140,7 @@ func TestProxyJudgesAnswers(t *testing.T) {
 	send(t, held, "bcd")
 	want(t, held, "bcd")
 	send(t, held, "e")
+	<-holding
 	wantNothing(t, held)
 	send(t, other, "b")
 	wantNothing(t, other)

@@ -353,8 +353,8 @@ func TestThousandsOfConnections(t *testing.T) {
 		client.CloseWrite()
 	}
 	// The kernel wakes a poller twice for one end: for the new state, and for what can be read. Mostly
-	// both are seen as one event.
-	if more := all(closed); more > n/2 {
+	// both are seen as one event, but nothing makes it so.
+	if more := all(closed); more > n {
 		t.Errorf("%d more events than ends", more)
 	}
 }
@@ -525,15 +525,16 @@ func TestIdleSetDoesNothingAndHoldsNoThread(t *testing.T) {
 
 var setGoroutine = regexp.MustCompile(`(?m)^goroutine \d+ \[([^\]]*)\]:\n(?:.+\n)*?.*readiness\.\(\*Set\)\.run\(`)
 
-// waitsInPoller reports whether the goroutine of the only set waits without a thread.
+// waitsInPoller reports whether the goroutine of the only set waits without a thread. That of another set
+// may still be there for a moment after Close has returned.
 func waitsInPoller(t *testing.T) bool {
 	t.Helper()
 	dump := make([]byte, 1<<20)
 	found := setGoroutine.FindAllSubmatch(dump[:runtime.Stack(dump, true)], -1)
-	if len(found) != 1 {
-		t.Fatalf("found %d goroutines of sets, want 1", len(found))
+	if len(found) == 0 {
+		t.Fatal("found no goroutine of a set")
 	}
-	return string(found[0][1]) == "IO wait"
+	return len(found) == 1 && string(found[0][1]) == "IO wait"
 }
 
 func TestCloseWaitsForNotify(t *testing.T) {
