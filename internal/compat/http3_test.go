@@ -47,7 +47,7 @@ func TestStreamWorksOverHTTP3(t *testing.T) {
 	t.Parallel()
 	ended := make(chan ginsse.Reason, 1)
 	registry := newRegistry(t, ginsse.RegistryConfig{
-		Stream:         ginsse.StreamConfig{WriteTimeout: 500 * time.Millisecond},
+		Stream:         ginsse.StreamConfig{WriteTimeout: streamWriteTimeout},
 		DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { ended <- reason },
 	})
 	engine := gin.New()
@@ -85,7 +85,7 @@ func TestStreamWorksOverHTTP3(t *testing.T) {
 		}
 	}
 	// The stream is idle for longer than the write deadline, which must not stay set.
-	if e, err := stream.TryNext(600 * time.Millisecond); e.Type != "" || !registry.Online("alice") {
+	if e, err := stream.TryNext(streamWriteTimeout + 100*time.Millisecond); e.Type != "" || !registry.Online("alice") {
 		t.Errorf("while nothing was sent: %+v, %v", e, err)
 	}
 	if _, err := registry.SendTo(t.Context(), "alice", ginsse.Event{Type: "n", Data: 3}); err != nil {
@@ -107,7 +107,7 @@ func TestStreamOfAStalledReaderIsClosedOverHTTP3(t *testing.T) {
 	t.Parallel()
 	ended := make(chan ginsse.Reason, 1)
 	registry := newRegistry(t, ginsse.RegistryConfig{
-		Stream:         ginsse.StreamConfig{WriteTimeout: 500 * time.Millisecond},
+		Stream:         ginsse.StreamConfig{WriteTimeout: streamWriteTimeout},
 		DisconnectFunc: func(_ *ginsse.Stream, reason ginsse.Reason) { ended <- reason },
 	})
 	engine := gin.New()

@@ -15,5 +15,9 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "300"); err != nil {
 		panic(err)
 	}
+	// Most tests wait.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/alexedwards/scs/v2/memstore.(*MemStore).startCleanup")) // of newManager
 }

@@ -76,7 +76,7 @@ func TestStreamWorksOrIsRefusedBehindMiddleware(t *testing.T) {
 				onEachTransport(t, func(t *testing.T, start func(*httptest.Server)) {
 					ended := make(chan ginsse.Reason, 8)
 					registry := newRegistry(t, ginsse.RegistryConfig{
-						Stream: ginsse.StreamConfig{WriteTimeout: 500 * time.Millisecond},
+						Stream: ginsse.StreamConfig{WriteTimeout: streamWriteTimeout},
 						DisconnectFunc: func(s *ginsse.Stream, reason ginsse.Reason) {
 							if s.UserID() == "stalled" {
 								ended <- reason
@@ -179,7 +179,7 @@ func checkRefusal(t *testing.T, server *httptest.Server, served <-chan error, wr
 		if !errors.Is(err, ginsse.ErrUnsupportedWriter) || !strings.Contains(err.Error(), writer) {
 			t.Errorf("the handler got the error %v, want one that names %s", err, writer)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("the handler has not returned")
 	}
 	wantError(t, response, body, http.StatusInternalServerError, "stream_unsupported")

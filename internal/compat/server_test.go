@@ -36,8 +36,12 @@ func onEachTransport(t *testing.T, test func(t *testing.T, start func(*httptest.
 	}
 }
 
-// serverWriteTimeout would end every longer stream if the kit did not override it.
-const serverWriteTimeout = 500 * time.Millisecond
+// serverWriteTimeout would end every longer stream if the kit did not override it. A busy machine has that
+// long for an ordinary response.
+const serverWriteTimeout = 2 * time.Second
+
+// streamWriteTimeout ends the stream of a client that takes nothing for as long.
+const streamWriteTimeout = 2 * time.Second
 
 // serve serves a handler over sockets with small kernel buffers, so that a stalled reader is
 // noticed soon.
@@ -57,6 +61,10 @@ func serveConnections(t *testing.T, handler http.Handler, start func(*httptest.S
 		tcp := conn
 		if c, ok := conn.(*tls.Conn); ok {
 			tcp = c.NetConn()
+			// Within http.Server.WriteTimeout a busy machine may not be ready.
+			handshake, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			_ = c.HandshakeContext(handshake) // the server finds the error again
 		}
 		_ = tcp.(*net.TCPConn).SetWriteBuffer(32 << 10)
 		return connContext(ctx, conn)

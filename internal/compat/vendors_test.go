@@ -323,7 +323,7 @@ func checkVendorWorks(t *testing.T, v vendor, start func(*httptest.Server), dead
 	var logged logBuffer
 	ended := make(chan ginsse.Reason, 8)
 	registry := newRegistry(t, ginsse.RegistryConfig{
-		Stream: ginsse.StreamConfig{WriteTimeout: 500 * time.Millisecond},
+		Stream: ginsse.StreamConfig{WriteTimeout: streamWriteTimeout},
 		Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 		DisconnectFunc: func(s *ginsse.Stream, reason ginsse.Reason) {
 			if s.UserID() == "stalled" {
@@ -336,12 +336,14 @@ func checkVendorWorks(t *testing.T, v vendor, start func(*httptest.Server), dead
 		limit = serverWriteTimeout
 	}
 	server := serveConnections(t, v.handler(t, registry.Handler()), start, limit, connContext)
-	checkStream(t, server, registry)
-	if !deadlines {
-		checkStream(t, server, registry) // the registry warns only once
-	} else {
+	if deadlines {
 		stall(t, server.Client(), server.URL, registry)
+	}
+	checkStream(t, server, registry)
+	if deadlines {
 		wantSlow(t, ended)
+	} else {
+		checkStream(t, server, registry) // the registry warns only once
 	}
 	return logged.String()
 }
