@@ -4,6 +4,7 @@ package main
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,12 +125,24 @@ func TestScenariosGiveTheKitAFigureForEachMeasure(t *testing.T) {
 	}
 }
 
+// mayBeTheMachine reports whether the reason of a failure may be a busy machine: the sender or heartbeats were
+// late, or a client did not read for the write timeout, which is short in quick scenarios. Events that are lost
+// or announced as a gap are no such reason.
+func mayBeTheMachine(failed string) bool {
+	return strings.HasPrefix(failed, "blocked its sender") || strings.HasPrefix(failed, "closed ") || strings.Contains(failed, " heartbeats on ")
+}
+
 func giveFigures(t *testing.T, s scenario, c servers.Contestant) {
 	t.Helper()
 	s.work.streams, s.work.events = 10, min(s.work.events, 20)
 	s.work.span = min(s.work.span, 20*time.Millisecond)
 	s.work.nodes = min(s.work.nodes, 2)
 	f, others, err := options{quick: true}.once(s, c, 0)
+	for range 4 {
+		if err == nil && mayBeTheMachine(f.failed) {
+			f, others, err = options{quick: true}.once(s, c, 0)
+		}
+	}
 	if err != nil || f.failed != "" {
 		t.Fatalf("%q, %v", f.failed, err)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a test waits before it fails.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // TestMain also runs child processes: [Start] starts the test binary again.
 func TestMain(m *testing.M) {

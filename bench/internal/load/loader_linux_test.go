@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a test waits before it fails.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // within receives from ch, and fails the test if that takes too long.
 func within[T any](t *testing.T, what string, ch <-chan T) (v T) {
@@ -371,6 +371,19 @@ func TestLoaderCountsStreamsThatTheServerEnds(t *testing.T) {
 	}
 }
 
+// readAll reads until so many events have arrived.
+func readAll(t *testing.T, l *Loader, events int) {
+	t.Helper()
+	for begun := time.Now(); l.Outcome().Delivered < events; {
+		if time.Since(begun) > patience {
+			t.Fatalf("%+v", l.Outcome().Tally)
+		}
+		if err := l.Rest(10 * time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestLoaderWaitEndsAtItsLimit(t *testing.T) {
 	t.Parallel()
 	addr, streams := startServer(t)
@@ -378,6 +391,7 @@ func TestLoaderWaitEndsAtItsLimit(t *testing.T) {
 	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 1}, streams)
 	l.Expect(3, 0)
 	ends[0].write(t, 0, 2)
+	readAll(t, l, 2)
 	begun := time.Now()
 	if _, err := l.Wait(50*time.Millisecond, patience); err != nil {
 		t.Fatal(err)
@@ -398,6 +412,7 @@ func TestLoaderWaitEndsWithoutEvents(t *testing.T) {
 	ends := open(t, l, OpenArgs{Addrs: []string{addr}, Streams: 1}, streams)
 	l.Expect(4, 0)
 	ends[0].write(t, 0, 3)
+	readAll(t, l, 3)
 	begun := time.Now()
 	last, err := l.Wait(time.Minute, quiet)
 	if err != nil {

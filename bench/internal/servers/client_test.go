@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long a test waits before it fails.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // probe is the number of events that a test sends until a stream gets events.
 const probe = 999

@@ -1,6 +1,7 @@
 package servers_test
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"github.com/ginsse/ginsse/bench/internal/servers"
 )
 
+// TestContestantsKeepIdleStreamsAlive tries again if heartbeats come together: that of a machine that was busy
+// for a part of the interval.
 func TestContestantsKeepIdleStreamsAlive(t *testing.T) {
 	each(t, func(t *testing.T, c servers.Contestant) {
 		if c.Kind == report.Peer {
@@ -20,37 +23,52 @@ func TestContestantsKeepIdleStreamsAlive(t *testing.T) {
 		}
 		const interval = 400 * time.Millisecond
 		_, addr := start(t, c, servers.Settings{Heartbeat: interval})
-		readers := make([]*client, 32)
-		opened := make([]time.Time, len(readers))
-		for i := range readers {
-			opened[i] = time.Now()
-			readers[i] = open(t, addr, "", servers.UserName(i), "")
-		}
-		soonest := patience
-		var firsts []time.Time
-		for i, reader := range readers {
-			first := reader.heartbeat()
-			firsts = append(firsts, first)
-			soonest = min(soonest, first.Sub(opened[i]))
-			if second := reader.heartbeat(); second.Before(first) {
-				t.Errorf("stream %d: %v is before %v", i, second, first)
+		fault := ""
+		for range 5 {
+			if fault = heartbeatsTogether(t, addr, interval); c.Kind == report.Kit {
+				return // it spreads heartbeats over a quarter of the interval only
+			}
+			if fault == "" {
+				return
 			}
 		}
-		if c.Kind == report.Kit {
-			return // it spreads heartbeats over a quarter of the interval only
-		}
-		// Timers that start with the stream would all fire after a whole interval.
-		if most := interval * 3 / 4; soonest > most {
-			t.Errorf("the first heartbeat of %d streams comes after %v, want at most %v", len(readers), soonest, most)
-		}
-		slices.SortFunc(firsts, time.Time.Compare)
-		half := len(firsts) / 2
-		for i := range half {
-			if d := firsts[i+half].Sub(firsts[i]); d < interval/40 {
-				t.Errorf("half of %d streams have their heartbeats within %v of %v", len(firsts), d, interval)
-			}
-		}
+		t.Error(fault)
 	})
+}
+
+// heartbeatsTogether waits for two heartbeats of each of some streams. It says how the first ones are not
+// spread over the interval, or returns "".
+func heartbeatsTogether(t *testing.T, addr string, interval time.Duration) (fault string) {
+	t.Helper()
+	readers := make([]*client, 32)
+	opened := make([]time.Time, len(readers))
+	for i := range readers {
+		opened[i] = time.Now()
+		readers[i] = open(t, addr, "", servers.UserName(i), "")
+	}
+	soonest := patience
+	var firsts []time.Time
+	for i, reader := range readers {
+		first := reader.heartbeat()
+		firsts = append(firsts, first)
+		soonest = min(soonest, first.Sub(opened[i]))
+		if second := reader.heartbeat(); second.Before(first) {
+			t.Errorf("stream %d: %v is before %v", i, second, first)
+		}
+		reader.close()
+	}
+	// Timers that start with the stream would all fire after a whole interval.
+	if most := interval * 3 / 4; soonest > most {
+		return fmt.Sprintf("the first heartbeat of %d streams comes after %v, want at most %v", len(readers), soonest, most)
+	}
+	slices.SortFunc(firsts, time.Time.Compare)
+	half := len(firsts) / 2
+	for i := range half {
+		if d := firsts[i+half].Sub(firsts[i]); d < interval/40 {
+			return fmt.Sprintf("half of %d streams have their heartbeats within %v of %v", len(firsts), d, interval)
+		}
+	}
+	return ""
 }
 
 // firstListener closes a channel when the server closes the listener's first connection.
@@ -85,9 +103,9 @@ func TestContestantsWithWriteDeadlinesCloseStalledStreams(t *testing.T) {
 		if c.Kind != report.Kit && c.Kind != report.Hand {
 			t.Skip("it has no write deadline")
 		}
-		// A second is enough for the other reader, even on a busy machine.
+		// That is enough for the other reader, even on a busy machine.
 		ended := make(chan struct{})
-		s, addr := startOn(t, c, servers.Settings{SendBuffer: 8 << 10, WriteTimeout: time.Second}, func(l net.Listener) net.Listener {
+		s, addr := startOn(t, c, servers.Settings{SendBuffer: 8 << 10, WriteTimeout: 4 * time.Second}, func(l net.Listener) net.Listener {
 			return &firstListener{Listener: l, closed: ended}
 		})
 		token, err := servers.Token("user-0")
