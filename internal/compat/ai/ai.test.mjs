@@ -53,7 +53,7 @@ class Page {
 
 const until = async (what, condition) => {
   for (let tries = 0; !condition(); tries++) {
-    assert.ok(tries < 1000, `waiting for ${what}`);
+    assert.ok(tries < 3000, `waiting for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 };
@@ -77,22 +77,23 @@ test("an answer", async () => {
   page.leave();
 });
 
+// The answer takes 4 s, so that it is not over before a busy machine has loaded the pages again.
 test("a reload in the middle, and a second tab", async () => {
   const page = new Page("reload");
-  await ask(page, 50);
+  await ask(page, 200);
   await until("some words", () => page.text.length > 20);
   page.leave();
   const pages = [1, 2].map(() => new Page("reload", { resume: true, messages: [question] }));
   await Promise.all(pages.map(mounted));
   for (const page of pages) {
-    await until("all words", () => page.text === words(50));
+    await until("all words", () => page.text === words(200));
     await until("the end", () => page.chat.status === "ready");
     assert.equal(page.chat.messages.length, 2);
     assert.deepEqual(page.requests, [["GET", 200]]);
     assert.deepEqual(page.errors, []);
     page.leave();
   }
-  assert.equal((await state("reload")).answer, words(50));
+  assert.equal((await state("reload")).answer, words(200));
 });
 
 test("a resume after the end", async () => {
@@ -128,14 +129,14 @@ test("stop", async () => {
 
 test("a connection that breaks", async () => {
   const page = new Page("broken");
-  await ask(page, 100);
+  await ask(page, 200);
   await until("some words", () => page.text.length > 20);
   await fetch(`${server}/disconnect`, { method: "POST" });
   await until("the error", () => page.chat.status === "error");
   await page.chat.resumeStream();
-  await until("all words", () => page.text === words(100));
+  await until("all words", () => page.text === words(200));
+  await until("the end", () => page.chat.status === "ready");
   assert.equal(page.chat.messages.length, 2);
-  assert.equal(page.chat.status, "ready");
   page.leave();
 });
 
