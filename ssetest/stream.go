@@ -200,7 +200,7 @@ func (s *Stream) TryNext(d time.Duration) (Event, error) { return s.tryNext(d, f
 func (s *Stream) tryNext(d time.Duration, heartbeats bool) (Event, error) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	for {
+	for late := false; ; {
 		s.mu.Lock()
 		for len(s.queue) > 0 {
 			e := s.queue[0]
@@ -212,13 +212,16 @@ func (s *Stream) tryNext(d time.Duration, heartbeats bool) (Event, error) {
 		}
 		err := s.err
 		s.mu.Unlock()
-		if err != nil {
+		switch {
+		case err != nil:
 			return Event{}, err
+		case late:
+			return Event{}, errNone
 		}
 		select {
 		case <-s.news:
 		case <-timer.C:
-			return Event{}, errNone
+			late = true // an event may have arrived at the same time
 		}
 	}
 }
