@@ -77,6 +77,7 @@ func TestPanicsOfAnObserverHarmNothing(t *testing.T) {
 				t.Errorf("the stream has ended with %q", reason)
 			}
 			told.await(t, 1, "ended alice banned events=1")
+			until(t, "the return of DisconnectFunc", func() bool { return registry.Stats().Places == 0 })
 			connect(t, server, "/events", as("alice"), ssetest.LastEventID("unknown")).NextOf("sse.gap")
 			told.await(t, 1, "gap alice unknown")
 		})
@@ -394,6 +395,7 @@ func TestEachStreamOpensAndEndsOnce(t *testing.T) {
 				}},
 			})
 			server := transports[0].start(t, newEngine(t, registry), nil)
+			connect(t, server, "/events", as("patient")).NextOf("sse.open") // the others may be too late on a busy machine
 			var clients sync.WaitGroup
 			for i := range 8 {
 				clients.Go(func() {

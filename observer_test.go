@@ -43,7 +43,7 @@ func (o *observed) list() []string {
 // await waits until the observer was told something so many times.
 func (o *observed) await(t *testing.T, count int, call string) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		n := 0
 		for _, c := range o.list() {
@@ -169,9 +169,9 @@ func TestObserverIsToldWhatHappens(t *testing.T) {
 	registry.Close()
 	first.await(t, 1, "ended alice shutdown")
 
-	if a, b := first.list(), second.list(); len(a) != len(b) {
-		t.Errorf("one observer was told %d times, the other %d", len(a), len(b))
-	}
+	until(t, "the second observer to be told as often as the first", func() bool {
+		return len(first.list()) == len(second.list())
+	})
 	first.mu.Lock()
 	defer first.mu.Unlock()
 	if first.delay <= 0 || first.delay > time.Minute || first.bytes < 100 {
@@ -315,7 +315,7 @@ func TestLagIsWhatWaits(t *testing.T) {
 	if lag := stats("bob").Lag; lag != 0 {
 		t.Errorf("the lag of an idle stream is %d", lag)
 	}
-	if n := stats("alice"); n.Lag > events || n.Events > 2*perTurn {
+	if n := stats("alice"); n.Lag > events+1 || n.Events > 2*perTurn { // the opening counts until the stream has looked
 		t.Errorf("a stalled stream says %+v", n)
 	}
 	go func() { _, _ = io.Copy(io.Discard, response.Body) }()
