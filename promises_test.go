@@ -97,9 +97,9 @@ func seqOf(t testing.TB, id string) uint64 {
 // resumes. In the end it has dispatched exactly the events that were sent, in order.
 func TestPromiseNoEventIsLostOrRepeatedAcrossAThousandReconnects(t *testing.T) {
 	t.Parallel()
-	reconnects := 1000
+	reconnects, most := 1000, 200_000
 	if testing.Short() {
-		reconnects = 100
+		reconnects, most = 100, 50_000
 	}
 	registry := newRegistry(t, ginsse.RegistryConfig{
 		Log:               newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: 1 << 20, MaxBytes: 1 << 30}),
@@ -116,7 +116,7 @@ func TestPromiseNoEventIsLostOrRepeatedAcrossAThousandReconnects(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range senders {
 		wg.Go(func() {
-			for n := 0; ctx.Err() == nil && n < 200_000; n++ {
+			for n := 0; ctx.Err() == nil && n < most; n++ {
 				e := ginsse.Event{Type: fmt.Sprint("from", i), Data: n}
 				var err error
 				switch i {
@@ -174,8 +174,11 @@ func TestPromiseNoEventIsLostOrRepeatedAcrossAThousandReconnects(t *testing.T) {
 // true. dispatch is called with each complete event. It returns the last event ID.
 func readUntilDisconnect(t testing.TB, server *httptest.Server, id string, limit int64, dispatch func(ssetest.Event) bool) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	const patience = time.Minute // for each event
+	late := time.AfterFunc(patience, cancel)
+	defer late.Stop()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/events?topic=t", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
@@ -191,6 +194,7 @@ func readUntilDisconnect(t testing.TB, server *httptest.Server, id string, limit
 	defer response.Body.Close()
 	decoder := client.NewDecoder(io.LimitReader(response.Body, limit), client.DecoderConfig{})
 	for {
+		late.Reset(patience)
 		e, err := decoder.Next()
 		if err != nil {
 			break
@@ -315,7 +319,7 @@ func TestPromiseASenderNeverWaitsForAReader(t *testing.T) {
 	const readers, events, size = 200, 300, 4 << 10
 	registry := newRegistry(t, ginsse.RegistryConfig{
 		Log:    newMemoryLog(t, eventlog.MemoryLogConfig{EventsPerSubject: events}),
-		Stream: ginsse.StreamConfig{WriteTimeout: time.Minute}, // longer than the test
+		Stream: ginsse.StreamConfig{WriteTimeout: 5 * time.Minute}, // longer than the test
 	})
 	server := transports[0].start(t, newEngine(t, registry), smallBuffers)
 	stalledGet(t, server, "/events", http.Header{"X-User": {"stalled"}})
@@ -335,13 +339,13 @@ func TestPromiseASenderNeverWaitsForAReader(t *testing.T) {
 	for _, stream := range streams {
 		wg.Go(func() {
 			for n := range events {
-				e, err := stream.TryNext(30 * time.Second)
+				e, err := stream.TryNext(time.Minute)
 				for err == nil && e.Type != "n" {
 					if e.Type == "sse.gap" {
 						fail("a gap after %d events", n)
 						return
 					}
-					e, err = stream.TryNext(30 * time.Second)
+					e, err = stream.TryNext(time.Minute)
 				}
 				if err != nil {
 					fail("after %d events: %v", n, err)
@@ -363,11 +367,11 @@ func TestPromiseASenderNeverWaitsForAReader(t *testing.T) {
 		slowest = max(slowest, time.Since(start))
 		// The test waits for the 200 clients, which share this process. Broadcast does not.
 		for received.Load() < int64(n-events/4)*readers && !failed.Load() {
-			runtime.Gosched()
+			pass(100 * time.Microsecond)
 		}
 	}
 	wg.Wait()
-	if slowest > 5*time.Second {
+	if slowest > 20*time.Second {
 		t.Errorf("a Broadcast took %v", slowest)
 	}
 	if got := received.Load(); got != readers*events {
@@ -567,7 +571,7 @@ func TestPromiseMemoryIsBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			registry := newRegistry(t, ginsse.RegistryConfig{
 				Log:    newMemoryLog(t, eventlog.MemoryLogConfig{MaxBytes: history, EventsPerSubject: 1 << 20}),
-				Stream: ginsse.StreamConfig{WriteTimeout: time.Minute},
+				Stream: ginsse.StreamConfig{WriteTimeout: 5 * time.Minute}, // longer than the test
 			})
 			server := transports[0].start(t, newEngine(t, registry), smallBuffers)
 			for range test.readers {
