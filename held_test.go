@@ -59,7 +59,7 @@ func TestInterruptedStreamDoesNotEndAsDone(t *testing.T) {
 func TestPanicBelowTheFirstWriteReleasesTheResponse(t *testing.T) {
 	t.Parallel()
 	onEachTransport(t, func(t *testing.T, tr transport) {
-		const timeout = 50 * time.Millisecond
+		const timeout = 500 * time.Millisecond
 		engine := gin.New()
 		engine.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, _ any) { c.Abort() }))
 		engine.GET("/stream", func(c *gin.Context) { c.Writer = &writeHook{c.Writer, func() { panic("full disk") }} }, func(c *gin.Context) {
@@ -68,7 +68,7 @@ func TestPanicBelowTheFirstWriteReleasesTheResponse(t *testing.T) {
 		engine.GET("/slow", func(c *gin.Context) {
 			select {
 			case <-c.Request.Context().Done():
-			case <-time.After(6 * timeout): // longer than the watchdog waits
+			case <-time.After(2 * timeout): // longer than the watchdog waits
 			}
 			c.String(http.StatusOK, "fine")
 		})
