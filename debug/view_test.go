@@ -46,7 +46,7 @@ func TestPageShowsAllNodes(t *testing.T) {
 	}
 	second.open("bob", "", ssetest.LastEventID(id)).NextOf("sse.gap")
 	v := first.look("", "all that happened", func(v debug.View) bool {
-		return len(v.Rows) == 3 && v.Users == 2 && v.Delivery.Count >= 20 && slices.Max(v.Series.Opened) > 0 && strings.Contains(problems(v), "Gaps that clients were told of in the last minute: 1.")
+		return len(v.Rows) == 3 && v.Rows[1].Events == 20 && v.Users == 2 && v.Delivery.Count >= 20 && slices.Max(v.Series.Opened) > 0 && strings.Contains(problems(v), "Gaps that clients were told of in the last minute: 1.")
 	})
 	if v.Streams != 3 || v.Head < 20 || v.Appends.Count < 20 || v.Delivery.P50 <= 0 || v.Delivery.P99 < v.Delivery.P50 {
 		t.Errorf("%+v", v)
@@ -82,7 +82,8 @@ func TestPageFollowsAUserATopicOrAStream(t *testing.T) {
 	if v := first.look("?only-user=alice", "alice", always); len(v.Rows) != 1 || v.Rows[0].UserID != "alice" || len(v.Entries) != 1 {
 		t.Errorf("of alice: %+v, %+v", v.Rows, v.Entries)
 	}
-	if v := first.look("?only-topic=b", "topic b", always); len(v.Rows) != 1 || v.Rows[0].UserID != "bob" {
+	ofOne := func(v debug.View) bool { return len(v.Rows) == 1 } // a view without the other node, which may answer late, has none
+	if v := first.look("?only-topic=b", "topic b", ofOne); v.Rows[0].UserID != "bob" {
 		t.Errorf("of the topic: %+v", v.Rows)
 	}
 	if v := first.look("?rows=1", "one row", always); len(v.Rows) != 1 {
@@ -91,7 +92,8 @@ func TestPageFollowsAUserATopicOrAStream(t *testing.T) {
 	if _, err := second.registry.Disconnect(t.Context(), "bob", "banned"); err != nil {
 		t.Fatal(err)
 	}
-	v := first.look("?only-stream="+newest.ID, "the end", func(v debug.View) bool { return len(v.Entries) == 3 && len(v.Ends) == 1 })
+	const ends = "[{banned 2}]" // bob has two streams, which end one after the other
+	v := first.look("?only-stream="+newest.ID, "the ends", func(v debug.View) bool { return len(v.Entries) == 3 && fmt.Sprint(v.Ends) == ends })
 	var what []string
 	for _, e := range v.Entries {
 		what = append(what, e.What)
@@ -100,7 +102,7 @@ func TestPageFollowsAUserATopicOrAStream(t *testing.T) {
 		}
 	}
 	slices.Sort(what)
-	if fmt.Sprint(what, v.Ends) != "[ended gap opened] [{banned 2}]" || !strings.Contains(fmt.Sprint(v.Entries), "cannot resume: trimmed") {
+	if fmt.Sprint(what) != "[ended gap opened]" || !strings.Contains(fmt.Sprint(v.Entries), "cannot resume: trimmed") {
 		t.Errorf("%v, ends %v", v.Entries, v.Ends)
 	}
 	if v := first.look("?only-user=%00", "an invalid name", always); !strings.Contains(problems(v), "No user and no topic can have the name") {

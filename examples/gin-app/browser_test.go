@@ -17,8 +17,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// patience is how long a browser test waits for a condition.
-const patience = 20 * time.Second
+// patience is how long a browser test waits for a condition. It is no demand on speed: several browsers
+// may share two processors.
+const patience = time.Minute
 
 // chromium is a Chromium with its own profile, and so with its own session.
 type chromium struct {
@@ -26,7 +27,8 @@ type chromium struct {
 	ctx context.Context //nolint:containedctx // how chromedp names a browser
 }
 
-// newBrowser starts a browser. If the machine has none, the test is skipped, or fails with
+// newBrowser starts a browser. Its profile is in a folder of chromedp's, because what a browser has started
+// may write there after its end: removing a folder of the test would fail then. If the machine has none, the test is skipped, or fails with
 // BROWSER_TESTS=required. With BROWSER_TESTS=none it is skipped in any case.
 func newBrowser(t *testing.T) *chromium {
 	t.Helper()
@@ -42,7 +44,6 @@ func newBrowser(t *testing.T) *chromium {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
-		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("no-sandbox", os.Geteuid() == 0), // root cannot use the sandbox
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),

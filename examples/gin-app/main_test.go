@@ -114,7 +114,7 @@ func TestDatabaseSurvivesARestart(t *testing.T) {
 
 func testRestart(t *testing.T, file string, flags ...string) {
 	t.Helper()
-	first := newProcess(t, "127.0.0.1:0", file, flags...)
+	first := newProcess(t, freeAddress(t), file, flags...) // nothing takes the address during the restart
 	alice, bob := first.visitor("alice"), first.visitor("bob")
 	stream := alice.open("/events")
 	bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"one"})
@@ -162,7 +162,7 @@ func TestShutdownDropsRequestsThatDoNotEnd(t *testing.T) {
 func TestRunWithoutDemoAndBehindTLS(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "feed.db")
-	first := newProcess(t, "127.0.0.1:0", file)
+	first := newProcess(t, freeAddress(t), file)
 	alice := first.visitor("alice")
 	first.stop()
 

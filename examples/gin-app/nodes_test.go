@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -21,7 +23,11 @@ import (
 func newNodes(t *testing.T) (first, second *site) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "feed.db")
-	address := embedNATS + ":0"
+	_, port, err := net.SplitHostPort(freeAddress(t)) // nothing takes it while the server is stopped
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := embedNATS + ":" + port
 	sites := make([]*site, 2)
 	for i := range sites {
 		n, err := openNodes(t.Context(), address, file, slog.New(slog.DiscardHandler))
@@ -79,6 +85,20 @@ func eachServerOfEvents(t *testing.T, test func(t *testing.T, first, second *sit
 	})
 }
 
+// waitForLog has requests wait longer than sendTimeout for a log that is not in the database, which a busy
+// machine may need. Without its event, the test would fail.
+func (s *site) waitForLog() { s.app.store.sending.log = patientLog{s.app.log} }
+
+// patientLog is the log of the transactions of a site.
+type patientLog struct{ eventLog }
+
+// Append implements [eventlog.Log].
+func (l patientLog) Append(ctx context.Context, r eventlog.Record) (eventlog.Cursor, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout/2)
+	defer cancel()
+	return l.eventLog.Append(ctx, r)
+}
+
 // eachKindOfNodes runs a test with two sites that share their events by each kind of log. Carol is an
 // administrator.
 func eachKindOfNodes(t *testing.T, test func(t *testing.T, first, second *site)) {
@@ -86,11 +106,15 @@ func eachKindOfNodes(t *testing.T, test func(t *testing.T, first, second *site))
 	t.Run("nats", func(t *testing.T) {
 		t.Parallel()
 		first, second := newNodes(t)
+		first.waitForLog()
+		second.waitForLog()
 		test(t, first, second)
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
 		first, second, _ := newRedisNodes(t)
+		first.waitForLog()
+		second.waitForLog()
 		test(t, first, second)
 	})
 	eachDatabase(t, func(t *testing.T, cfg appConfig) {
@@ -133,11 +157,30 @@ func testEventsReachAllNodes(t *testing.T, first, second *site) {
 		}
 	}
 	for _, s := range []*site{first, second} {
-		s.visitor().want(http.StatusOK, "GET", "/readyz", nil)
+		s.waitUntilReady()
 	}
 }
 
-// Comments and sign-outs succeed, without a long wait, while the nodes are partitioned.
+// waitUntilReady waits until the site can serve requests. After a pause of the machine it is not ready for
+// a moment.
+func (s *site) waitUntilReady() {
+	s.t.Helper()
+	v := s.visitor()
+	deadline := time.Now().Add(requestTimeout)
+	for {
+		got := v.send(v.request("GET", "/readyz", nil))
+		if got.status == http.StatusOK {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not ready: status %d", got.status)
+		}
+		time.Sleep(20 * time.Millisecond) // a poll; nothing tells that it is ready
+	}
+}
+
+// Comments and sign-outs succeed while the nodes are partitioned.
+// TestRequestDoesNotWaitLongForTheLog says how long they take.
 func TestRequestsSucceedWhileTheServerOfEventsIsDown(t *testing.T) {
 	t.Parallel()
 	eachServerOfEvents(t, func(t *testing.T, first, second *site, stop, _ func()) {
@@ -145,11 +188,7 @@ func TestRequestsSucceedWhileTheServerOfEventsIsDown(t *testing.T) {
 		stream := alice.open("/events")
 		stream.NextOf("sse.heartbeat") // it has its position
 		stop()
-		begun := time.Now()
 		second.signedIn("bob").want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Is anybody there?"})
-		if took := time.Since(begun); took > 2*sendTimeout {
-			t.Errorf("a comment took %v", took)
-		}
 		alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
 		stream.NextOf("sse.close")
 		alice.want(http.StatusUnauthorized, "GET", "/api/me", nil)
@@ -240,6 +279,7 @@ func TestSignOutReachesOtherNodesWhenTheServerOfEventsIsBack(t *testing.T) {
 			t.Fatalf("%d streams are open at the other node, want 1", n)
 		}
 		start()
+		stream.Patience = time.Minute // each retry waits twice as long as the one before
 		wantReconnect(t, stream, "reauthenticate")
 		(&visitor{t: t, url: second.url, client: alice.client, token: alice.token}).want(http.StatusUnauthorized, "GET", "/events", nil)
 	})

@@ -8,7 +8,7 @@ import (
 
 func TestPageShowsThatTheSessionExpired(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, appConfig{Demo: true, SessionLifetime: 6 * time.Second})
+	s := newSite(t, appConfig{Demo: true, SessionLifetime: 10 * time.Second})
 	alice := newBrowser(t).open(s.url)
 	alice.signIn("alice")
 	alice.says("#sign-in", "Sign in")

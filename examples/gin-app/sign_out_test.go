@@ -27,6 +27,14 @@ type testLog struct{ *ssetest.Node }
 func (testLog) Ready() error { return nil }
 func (testLog) Close() error { return nil }
 
+// silentLog is a log whose store does not answer: an append ends with its context.
+type silentLog struct{ testLog }
+
+func (silentLog) Append(ctx context.Context, _ eventlog.Record) (eventlog.Cursor, error) {
+	<-ctx.Done()
+	return eventlog.Cursor{}, context.Cause(ctx)
+}
+
 // newBubbleNodes returns two nodes that share a database and their events.
 func newBubbleNodes(t *testing.T) (first, second *bubbleNode) {
 	t.Helper()
@@ -46,6 +54,30 @@ func (n *bubbleNode) visitor(t *testing.T, name string) *visitor {
 	v := &visitor{t: t, url: n.server.URL, client: n.server.Client}
 	v.signIn(name, demoPassword)
 	return v
+}
+
+// All events of a request together wait for sendTimeout.
+func TestRequestDoesNotWaitLongForTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := newBubbleNodes(t)
+		alice, bob := first.visitor(t, "alice"), second.visitor(t, "bob")
+		stream := alice.open("/events")
+		stream.NextOf("sse.heartbeat") // it has its position
+		for _, n := range []*bubbleNode{first, second} {
+			n.store.sending.log = silentLog{testLog{n.log}}
+		}
+		begun := time.Now()
+		bob.want(http.StatusCreated, "POST", "/api/posts/1/comments", textRequest{"Is anybody there?"})
+		if took := time.Since(begun); took != sendTimeout {
+			t.Errorf("a comment took %v, want %v", took, sendTimeout)
+		}
+		begun = time.Now()
+		alice.want(http.StatusNoContent, "DELETE", "/api/session", nil)
+		if took := time.Since(begun); took != sendTimeout {
+			t.Errorf("a sign-out took %v, want %v", took, sendTimeout)
+		}
+		stream.NextOf("sse.close")
+	})
 }
 
 // The client cannot repeat a sign-out, because its token is revoked. So the server does.

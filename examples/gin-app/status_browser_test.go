@@ -198,6 +198,14 @@ func TestPageShowsThatTheServerCannotBeReached(t *testing.T) {
 	p.says("#notice", "The server cannot be reached.")
 }
 
+// The page shows it after two and a half heartbeats that no byte comes.
+func TestPageShowsSilence(t *testing.T) {
+	t.Parallel()
+	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
+	p.run(`await time.pass(37_000); if (connection.dataset.state !== "live") throw new Error(connection.dataset.state)`)
+	p.run(`await time.pass(1000); if (connection.dataset.state !== "reconnecting") throw new Error(connection.dataset.state)`)
+}
+
 func TestPageShowsWhyItReconnects(t *testing.T) {
 	t.Parallel()
 	p := fakeLive(t, newSite(t, appConfig{Demo: true}))
