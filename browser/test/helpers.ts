@@ -123,7 +123,7 @@ export class Page {
   }
 }
 
-const TIMEOUT = 5000; // of a test, in real milliseconds
+const TIMEOUT = 30_000; // of a test that hangs, in real milliseconds
 
 /** What a test works with. */
 export interface Bench {

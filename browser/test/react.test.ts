@@ -315,7 +315,7 @@ test("a topic stays while one of its components is mounted", async (t) => {
   assert.deepEqual([...stream.topics], []);
 });
 
-test("useTopics is true when a component takes over the topic of another", { timeout: 10_000 }, async (t) => {
+test("useTopics is true when a component takes over the topic of another", { timeout: 30_000 }, async (t) => {
   const { server, stream, reads } = newStream();
   const First = () => String(useTopics(stream, ["a"]));
   const Second = () => `second ${useTopics(stream, ["a"])}`;

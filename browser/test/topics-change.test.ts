@@ -12,7 +12,7 @@ async function newStream(t: TestContext, topics: string[]) {
   return { server, stream };
 }
 
-test("a topic that is taken back and added again at once is read", { timeout: 10_000 }, async (t) => {
+test("a topic that is taken back and added again at once is read", { timeout: 30_000 }, async (t) => {
   const { server, stream } = await newStream(t, ["a"]);
   stream.topics.delete("a");
   await stream.topics.add("a");

@@ -35,27 +35,43 @@ async function newControls() {
   return async () => (await server.streams()).controls.slice(length).map(({ stream, ...rest }) => rest);
 }
 
+/**
+ * Checks that what is done needs no new stream. `attempt` gets its number, and a function that says whether
+ * there was one meanwhile. One of up to three attempts must do: on a busy machine another tab may take over.
+ */
+async function withoutNewStream(t, attempt) {
+  for (let i = 0; i < 3; i++) {
+    const { attempts } = await server.streams();
+    const isNew = async () => (await server.streams()).attempts !== attempts;
+    await attempt(i, isNew);
+    if (!(await isNew())) return;
+    t.diagnostic("there was a new stream");
+  }
+  assert.fail("there was a new stream each time");
+}
+
 each("eight tabs: a topic that one adds is read at once, and on the same connection", async (t, name) => {
   const user = `add-${name}`, topic = `t-${name}`;
   await withBrowser(name, async (browser) => {
-    const { attempts } = await server.streams();
     const pages = await openTabs(browser, user, 8, options);
-    const controls = await newControls();
-    const begin = Date.now();
-    assert.equal(await add(pages[5], topic), "");
-    t.diagnostic(`read after ${Date.now() - begin} ms`);
-    await server.send({ topic, type: "topical", data: "one" });
-    await server.send({ user, type: "n", count: 1 });
-    for (const page of pages) {
-      await page.has(0);
-      assert.deepEqual([await topical(page), await page.calls()], [["one"], ["connecting", "live", "stale new"]]);
-    }
-    assert.equal((await server.streams()).attempts, attempts + 1);
-    assert.deepEqual((await controls()).filter(({ state }) => !state), [{ add: [topic], remove: [] }]);
-
-    await pages[5].tab.evaluate((topic) => stream.topics.delete(topic), topic);
-    await until(async () => (await controls()).some(({ remove }) => remove[0] === topic), "the topic is taken back");
-    assert.equal((await server.streams()).attempts, attempts + 1);
+    const sent = [];
+    await withoutNewStream(t, async (i, isNew) => {
+      const controls = await newControls();
+      const begin = Date.now();
+      assert.equal(await add(pages[5], topic + i), "");
+      t.diagnostic(`read after ${Date.now() - begin} ms`);
+      sent.push(`event ${i}`);
+      await server.send({ topic: topic + i, type: "topical", data: sent[i] });
+      await server.send({ user, type: "n", count: 1, first: i });
+      for (const page of pages) {
+        await page.has(i);
+        assert.deepEqual([await topical(page), await page.calls()], [sent, ["connecting", "live", "stale new"]]);
+      }
+      await pages[5].tab.evaluate((topic) => stream.topics.delete(topic), topic + i);
+      await until(async () => (await isNew()) || (await controls()).some(({ remove }) => remove[0] === topic + i), "the topic is taken back");
+      if (await isNew()) return;
+      assert.deepEqual((await controls()).filter(({ state }) => !state), [{ add: [topic + i], remove: [] }, { add: [], remove: [topic + i] }]);
+    });
   });
 });
 
@@ -148,20 +164,27 @@ each("requests that fail are tried again, or the stream is opened again", async 
   const user = `failing-${name}`;
   await withBrowser(name, async (browser) => {
     const pages = await openTabs(browser, user, 2, options);
-    const { attempts } = await server.streams();
+    const topics = [];
+    const addNext = async () => {
+      topics.push(`t${topics.length}-${name}`);
+      assert.equal(await add(pages[1], topics.at(-1)), "");
+    };
     for (const refusal of [{ status: 503, times: 2 }, { status: 429, retryAfter: "1" }, { status: 0 }]) {
-      await server.refuseControl(refusal);
-      const begin = Date.now();
-      assert.equal(await add(pages[1], `t${refusal.status}`), "");
-      // Without an answer, browsers may try again themselves.
-      assert.ok(Date.now() - begin >= 500 || !refusal.status, "it was tried again at once");
+      await withoutNewStream(t, async (i, isNew) => {
+        await server.refuseControl(refusal);
+        const begin = Date.now();
+        await addNext();
+        const took = Date.now() - begin;
+        // Without an answer, browsers may try again themselves.
+        assert.ok(took >= 500 || !refusal.status || (await isNew()), "it was tried again at once");
+      });
     }
-    assert.equal((await server.streams()).attempts, attempts);
+    const { attempts } = await server.streams();
     await server.refuseControl({ status: 404 });
-    assert.equal(await add(pages[1], "t404"), "");
-    assert.equal((await server.streams()).attempts, attempts + 1);
-    for (const status of [503, 429, 0, 404]) await server.send({ topic: `t${status}`, type: "topical", data: status });
-    await until(async () => (await topical(pages[1])).length === 4, "all topics are read");
+    await addNext();
+    assert.ok((await server.streams()).attempts > attempts, "the stream was not opened again");
+    for (const topic of topics) await server.send({ topic, type: "topical", data: topic });
+    await until(async () => (await topical(pages[1])).length === topics.length, "all topics are read");
     for (const page of pages) assert.deepEqual(await page.calls(), ["connecting", "live", "stale new"]);
     browser.errors.splice(0, Infinity, ...browser.errors.filter((error) => !/answers 404/.test(error)));
   });

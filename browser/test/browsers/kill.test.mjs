@@ -24,7 +24,7 @@ each("twenty tabs lose nothing while leaders are killed", async (t, name) => {
     const add = async () => {
       const page = await open(browser, server.http, user);
       pages.push(page);
-      await page.live(5000);
+      await page.live();
     };
     for (let i = 0; i < 20; i++) await add();
     await server.streams({ resetMost: true });

@@ -65,14 +65,24 @@ export function find(...names) {
   return names.flatMap((name) => folders.map((folder) => join(folder, name))).find((path) => existsSync(path));
 }
 
-/** A port that was free a moment ago, for programs that cannot choose one. */
+/**
+ * A port that was free a moment ago, for programs that cannot choose one. It is below those that systems
+ * give to connections, so that none takes it meanwhile.
+ */
 export async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
+  for (let i = 0; i < 1000; i++) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const server = createServer().listen(port, "127.0.0.1");
+    try {
+      await once(server, "listening");
+    } catch {
+      continue; // it is taken
+    }
+    server.close();
+    await once(server, "close");
+    return port;
+  }
+  throw new Error("no port is free");
 }
 
 /** Calls check until it returns something, and returns that. */

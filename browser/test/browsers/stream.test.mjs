@@ -58,14 +58,16 @@ for (const way of Object.keys(url)) {
       await page.live();
       await server.send({ user, type: "n", count: 1 });
       await page.has(0);
-      const frozen = Date.now();
-      await server.freeze({ connections: way === "http" });
-      await server.send({ user, type: "n", count: 1, first: 1 });
-      await page.has(1);
-      const took = Date.now() - frozen;
-      t.diagnostic(`back after ${took} ms, with heartbeats of 1000 ms`);
-      assert.ok(took < 4000, `it took ${took} ms`);
-      assert.deepEqual((await page.calls()).slice(3), ["reconnecting silent", "live"]);
+      await fastest(t, 4000, "back, with heartbeats of 1000 ms", async (i) => {
+        const { length } = await page.calls();
+        const frozen = Date.now();
+        await server.freeze({ connections: way === "http" });
+        await server.send({ user, type: "n", count: 1, first: 1 + i });
+        await page.has(1 + i);
+        const took = Date.now() - frozen;
+        assert.deepEqual((await page.calls()).slice(length, length + 2), ["reconnecting silent", "live"]);
+        return took;
+      });
     });
   });
 }
@@ -104,14 +106,14 @@ each("refusals: what is tried again, and when", async (t, name) => {
     await server.refuse({ times: 0 });
     await page.live();
     // Retry-After is kept to, also when the network comes back meanwhile.
-    await server.refuse({ status: 503, retryAfter: "2" });
+    await server.refuse({ status: 503, retryAfter: "6" });
     const { attempts } = await server.streams();
     const dropped = Date.now();
     await server.drop();
     await until(async () => (await page.calls()).at(-1) === "reconnecting refused 503", "the page sees the 503");
     await page.tab.evaluate(() => dispatchEvent(new Event("online")));
     await page.live();
-    assert.ok(Date.now() - dropped >= 2000, `it came back after ${Date.now() - dropped} ms`);
+    assert.ok(Date.now() - dropped >= 6000, `it came back after ${Date.now() - dropped} ms`);
     assert.equal((await server.streams()).attempts, attempts + 2);
 
     for (const [status, call] of [[404, "closed refused 404"], [429, "closed refused 429"], [400, "closed refused 400"], [204, "closed finished 204"],

@@ -84,7 +84,7 @@ each("a tab reconnects while the process of the leader stands still", async (t, 
     await first.tab.suspend();
     await second.tab.evaluate(() => { stream.close(); stream.reconnect(); });
     try {
-      await second.live(5000);
+      await second.live(); // the first still stands still
     } finally {
       t.diagnostic(JSON.stringify(await second.calls()));
       await first.tab.resume();
@@ -258,6 +258,6 @@ each("a dead connection of a hidden leader shows in a visible tab", async (t, na
     await until(async () => (await pages[1].calls()).includes("reconnecting silent"), "the page is told");
     const took = Date.now() - begin;
     t.diagnostic(`told after ${took} ms`);
-    assert.ok(took < 4500, `it took ${took} ms`);
+    assert.ok(took < 8000, `it took ${took} ms`); // its own timers would take up to a minute
   }, { slow: true });
 }, { timeout: 150_000 });

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/internal/freeport"
 )
 
 const readHeaderTimeout = 10 * time.Second
@@ -94,10 +95,15 @@ type listener struct {
 	conns *connections
 }
 
-// listen listens at an address, or at a free port if it is "".
+// listen listens at an address, or at a free port if it is "". Nothing takes the port while the server is
+// stopped.
 func listen(ctx context.Context, address string) (*listener, error) {
 	if address == "" {
-		address = "127.0.0.1:0"
+		free, err := freeport.Address()
+		if err != nil {
+			return nil, err
+		}
+		address = free.String()
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
