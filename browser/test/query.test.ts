@@ -187,13 +187,19 @@ for (const [name, Component] of [["useQuery", Comments], ["useSuspenseQuery", Su
 }
 
 test("a query for a topic is fetched when the stream reads the topic, each time it is mounted", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  await new Promise(setImmediate); // for Node's warning
   const page = await newPage(t);
   const Post = () => {
     const ready = useTopics(page.stream, ["post:7"]);
     return textOf(useQuery({ queryKey: ["comments", "7"], queryFn: () => page.fetchComments("7"), enabled: ready, staleTime: 0 }).data);
   };
   const read = async () => {
-    await step(() => page.stream.topics.add("post:7"));
+    await step(() => {
+      const added = page.stream.topics.add("post:7");
+      t.mock.timers.tick(1000); // the change goes to the server
+      return added;
+    });
     page.stream.topics.delete("post:7");
   };
   await page.open();
