@@ -66,7 +66,7 @@ func TestEachPositionWithinAnEntryHolds(t *testing.T) {
 			t.Fatalf("event %d has number %d after %d", i, c.Seq, start.Seq)
 		}
 	}
-	if entries := n.client.XLen(t.Context(), "{ginsse}:log").Val(); entries > 200 {
+	if entries := entriesIn(t, n.client); entries > 200 {
 		t.Fatalf("%d events are in %d entries", len(list), entries)
 	}
 	appendAll(t, n.log, "last")
@@ -107,7 +107,7 @@ func TestTrimmedEntriesAreAGap(t *testing.T) {
 	}
 	slices.SortFunc(order, func(a, b eventlog.Cursor) int { return int(a.Seq) - int(b.Seq) })
 	until(t, "the trimming", func() bool { return gapAfter(t, n.log, start) == eventlog.GapTrimmed })
-	until(t, "the trimming to the bound", func() bool { return s.Client(t).XLen(t.Context(), "{ginsse}:log").Val() < 20 })
+	until(t, "the trimming to the bound", func() bool { return entriesIn(t, n.client) < 20 })
 	const held = 100_000 / (100 + 64 + 80) // at least
 	if got := contents(t, n.log, order[len(order)-held]); len(got) != held-1 {
 		t.Errorf("%d of the newest %d events", len(got), held-1)
@@ -149,13 +149,7 @@ func TestPositionsOutsideTheLogReadLittle(t *testing.T) {
 	start := head(t, n.log)
 	appendTogether(t, n, records(5000, 100))
 	appendAll(t, n.log, "last")
-	sent := func() int {
-		bytes, err := strconv.Atoi(s.Info(t, "total_net_output_bytes"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return bytes
-	}
+	sent := func() int { return infoNumber(t, s, "total_net_output_bytes") }
 	before := sent()
 	const count = 50
 	for i := range count {
@@ -188,7 +182,7 @@ func TestEntriesAreReadWithFewRequests(t *testing.T) {
 	}
 	wantNoGaps(t, r)
 	if count := rangesRead(t, s) - before; count > 1000 {
-		t.Errorf("%d requests for %d entries", count, s.Client(t).XLen(t.Context(), "{ginsse}:log").Val())
+		t.Errorf("%d requests for %d entries", count, entriesIn(t, n.client))
 	}
 }
 

@@ -40,7 +40,8 @@ func failOver(t testing.TB, nodes []node, master, replica *redistest.Server, lin
 func inStep(t testing.TB, master, replica *redistest.Server) {
 	t.Helper()
 	until(t, "the replica", func() bool {
-		return master.Info(t, "master_repl_offset") == replica.Info(t, "slave_repl_offset")
+		offset := master.Info(t, "master_repl_offset")
+		return offset != "" && offset == replica.Info(t, "slave_repl_offset")
 	})
 }
 
@@ -182,7 +183,7 @@ func TestEventThatTheReplicaLacksIsAGap(t *testing.T) {
 	if _, err := nodes[0].log.Append(t.Context(), record("all", "2")); err == nil {
 		t.Fatal("an append was acknowledged that no replica has")
 	}
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > 6*time.Second {
 		t.Errorf("Append returned after %v, with an AppendTimeout of 1 s", took)
 	}
 	failOver(t, nodes, master, replica, link)
@@ -199,7 +200,8 @@ func TestEventThatTheReplicaLacksIsAGap(t *testing.T) {
 	}
 	for i, r := range readers {
 		t.Logf("reader %d has read %v with gaps %v", i, r.events(), r.allGaps())
-		if len(r.allGaps()) == 0 && !slices.Equal(r.events(), []string{"1", "3", "4", "5"}) {
+		events := slices.Compact(r.events()) // one that had to be appended again may be there twice
+		if len(r.allGaps()) == 0 && !slices.Equal(events, []string{"1", "3", "4", "5"}) {
 			t.Errorf("reader %d has read %v without a gap", i, r.events())
 		}
 	}
@@ -249,13 +251,17 @@ func TestSentinelFailoverUnderLoad(t *testing.T) {
 	awaitGaps(t, time.Now(), soon+reconnected, readers...)
 	l.recovers(t, 10*time.Second, readers...)
 	l.await(t, 200)
+	var before []int
+	for _, r := range readers {
+		before = append(before, len(r.allGaps()))
+	}
 	master.Restart(t)
-	until(t, "the old master to follow", func() bool { return master.Info(t, "role") == "slave" })
+	master.AwaitReplica(t)
 	l.await(t, 200)
 	l.verify(t, readers...)
 	for i, r := range readers {
-		if gaps := r.allGaps(); gaps[len(gaps)-1].when.After(time.Now().Add(-time.Second)) {
-			t.Errorf("reader %d has the gaps %v: the last one when the old master was back", i, gaps)
+		if gaps := r.allGaps(); len(gaps) > before[i] {
+			t.Errorf("reader %d has the gaps %v: %d of them since the old master is back", i, gaps, len(gaps)-before[i])
 		}
 	}
 }
@@ -277,7 +283,7 @@ func TestSentinelFailoverFromFrozenMaster(t *testing.T) {
 	l.recovers(t, 15*time.Second, readers...)
 	l.await(t, 200)
 	master.Thaw(t)
-	until(t, "the old master to follow", func() bool { return master.Info(t, "role") == "slave" })
+	master.AwaitReplica(t)
 	l.await(t, 200)
 	l.verify(t, readers...)
 	for i, r := range readers {
@@ -344,7 +350,7 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 	l.recovers(t, 10*time.Second, readers...)
 	l.await(t, 200)
 	c.Masters[owner].Restart(t)
-	until(t, "the old master to follow", func() bool { return c.Masters[owner].Info(t, "role") == "slave" })
+	c.Masters[owner].AwaitReplica(t)
 	l.await(t, 200)
 	l.verify(t, readers...)
 }

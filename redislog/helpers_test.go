@@ -94,7 +94,7 @@ func (n *network) switchTo(from, to string) {
 // client returns a client of one server.
 func (n *network) client(t testing.TB, server string) *redis.Client {
 	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: server, Dialer: n.dial})
+	client := redis.NewClient(&redis.Options{Addr: server, Dialer: n.dial, ReadTimeout: patience, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }
@@ -142,8 +142,10 @@ func openNodes(t testing.TB, s *redistest.Server, cfg redislog.Config, count int
 // appendAll appends records with this data, in order.
 func appendAll(t testing.TB, log *redislog.Log, list ...string) (at []eventlog.Cursor) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for _, data := range list {
-		cursor, err := log.Append(t.Context(), record("all", data))
+		cursor, err := log.Append(ctx, record("all", data))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,24 +167,33 @@ func appendPatiently(t testing.TB, log *redislog.Log, data string) (at eventlog.
 	return at
 }
 
-// gapAfter returns the gap that a reader at a position gets.
-func gapAfter(t testing.TB, log *redislog.Log, at eventlog.Cursor) (gap eventlog.GapReason) {
+// read reads a page, and again after an error. It does not return the empty page of a node without
+// contact, which a busy machine may lose for a moment.
+func read(t testing.TB, log *redislog.Log, q eventlog.Query) (page eventlog.Page) {
 	t.Helper()
 	until(t, "a page", func() bool {
-		page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: at, MaxEntries: 1, MaxBytes: 1 << 20}, nil)
-		gap = page.Gap
-		return err == nil
+		connected := log.Ready() == nil
+		var err error
+		page, err = log.Read(t.Context(), q, nil)
+		return err == nil && (page.Gap != "" || page.Through != q.After || connected && log.Ready() == nil)
 	})
-	return gap
+	return page
 }
 
-// contents returns the events of a log after a position, in order.
+// gapAfter returns the gap that a reader at a position gets.
+func gapAfter(t testing.TB, log *redislog.Log, at eventlog.Cursor) eventlog.GapReason {
+	t.Helper()
+	return read(t, log, eventlog.Query{Subjects: allSubjects, After: at, MaxEntries: 1, MaxBytes: 1 << 20}).Gap
+}
+
+// contents returns all events of a log after a position, in order.
 func contents(t testing.TB, log *redislog.Log, after eventlog.Cursor) (events []string) {
 	t.Helper()
+	head(t, log) // the node has read all events then
 	for {
-		page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: after, MaxEntries: 100, MaxBytes: 1 << 20}, nil)
-		if err != nil || page.Gap != "" {
-			t.Fatalf("gap %q, error %v", page.Gap, err)
+		page := read(t, log, eventlog.Query{Subjects: allSubjects, After: after, MaxEntries: 100, MaxBytes: 1 << 20})
+		if page.Gap != "" {
+			t.Fatalf("gap %q", page.Gap)
 		}
 		for _, e := range page.Entries {
 			events = append(events, dataOf(e))
@@ -191,6 +202,16 @@ func contents(t testing.TB, log *redislog.Log, after eventlog.Cursor) (events []
 			return events
 		}
 	}
+}
+
+// entriesIn returns how many entries the stream of the log in Redis has.
+func entriesIn(t testing.TB, client redis.UniversalClient) int64 {
+	t.Helper()
+	count, err := client.XLen(t.Context(), "{ginsse}:log").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return count
 }
 
 // head returns the head of a log, patiently.

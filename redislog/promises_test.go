@@ -59,9 +59,9 @@ func latestKeys(t testing.TB, log *redislog.Log) (keys []string) {
 	q := eventlog.Query{Subjects: []string{"all"}, After: head(t, log), Latest: true, MaxEntries: 1000, MaxBytes: 1 << 20}
 	q.After.Seq, q.After.Check = 0, 0
 	for {
-		page, err := log.Read(t.Context(), q, nil)
-		if err != nil || page.Gap != "" {
-			t.Fatalf("gap %q, error %v", page.Gap, err)
+		page := read(t, log, q)
+		if page.Gap != "" {
+			t.Fatalf("gap %q", page.Gap)
 		}
 		for _, e := range page.Entries {
 			keys = append(keys, e.Key)
@@ -101,7 +101,8 @@ func TestMadeUpPositionsNeedNoMemory(t *testing.T) {
 }
 
 // TestMissingReplicaLeavesTheTailAlone has appends fail because no replica has the event. The error says
-// so, and Redis can be read meanwhile.
+// so, and Redis can be read meanwhile. With -short the machine may pause for a second, which the log
+// notes too.
 func TestMissingReplicaLeavesTheTailAlone(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
@@ -110,7 +111,7 @@ func TestMissingReplicaLeavesTheTailAlone(t *testing.T) {
 	before := s.Info(t, "total_connections_received")
 	start := head(t, n.log)
 	for range 3 {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
 		_, err := n.log.Append(ctx, record("all", "1"))
 		if !errors.Is(err, eventlog.ErrNotVisible) || !strings.Contains(err.Error(), "0 replicas have it, and Config.Wait is 1") {
@@ -121,7 +122,7 @@ func TestMissingReplicaLeavesTheTailAlone(t *testing.T) {
 		t.Errorf("the events were not stored: %v", got)
 	}
 	t.Logf("connections: %s before, %s after", before, s.Info(t, "total_connections_received"))
-	if text := logs.String(); text != "" {
+	if text := logs.String(); text != "" && !testing.Short() {
 		t.Errorf("the log wrote:\n%s", text)
 	}
 }
@@ -138,7 +139,7 @@ func TestLargeEventsAfterSmallOnesAreRead(t *testing.T) {
 	appendInBulk(t, there, records(16, 1<<20)...)
 	slow := newNetwork(t, s.Addr())
 	slow.proxies[s.Addr()].SetRate(rate)
-	ctx, cancel := context.WithTimeout(t.Context(), patience) // 16 MiB take 4 s
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience) // 16 MiB take 4 s, and far longer on a busy machine
 	defer cancel()
 	began := time.Now()
 	log, err := redislog.Open(ctx, slow.client(t, s.Addr()), cfg)
@@ -163,13 +164,13 @@ func TestReadOfOldLargeEventsIsBounded(t *testing.T) {
 	slow.proxies[s.Addr()].SetRate(rate)
 	log := openLog(t, slow.client(t, s.Addr()), cfg)
 	at, got := start, 0
-	for began := time.Now(); got < count; {
-		if time.Since(began) > patience {
-			t.Fatalf("%d of %d events within %v", got, count, patience)
+	for progress := time.Now(); got < count; {
+		if time.Since(progress) > patience {
+			t.Fatalf("after %d of %d events, no other one within %v", got, count, patience)
 		}
 		before := time.Now()
 		page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: at, MaxEntries: 100, MaxBytes: 4 << 20}, nil)
-		if took := time.Since(before); took > 5*time.Second {
+		if took := time.Since(before); took > 10*time.Second {
 			t.Fatalf("Read returned after %v", took)
 		}
 		if err != nil {
@@ -180,7 +181,9 @@ func TestReadOfOldLargeEventsIsBounded(t *testing.T) {
 			t.Fatal(page.Gap)
 		}
 		at = page.Through
-		got += len(page.Entries)
+		if len(page.Entries) > 0 {
+			got, progress = got+len(page.Entries), time.Now()
+		}
 	}
 }
 
@@ -224,12 +227,12 @@ func TestLatestAtUnknownPositionIsAGap(t *testing.T) {
 		appendInBulk(t, n, records(20, 1000)...)
 		head(t, n.log)
 		q := eventlog.Query{Subjects: allSubjects, After: at[1], Latest: true, MaxEntries: 10, MaxBytes: 1 << 20}
-		if page, err := n.log.Read(t.Context(), q, nil); err != nil || page.Gap != "" || len(page.Entries) != 1 {
-			t.Errorf("%s: %d events, gap %q, error %v", name, len(page.Entries), page.Gap, err)
+		if page := read(t, n.log, q); page.Gap != "" || len(page.Entries) != 1 {
+			t.Errorf("%s: %d events, gap %q", name, len(page.Entries), page.Gap)
 		}
 		q.After.Check++
-		if page, err := n.log.Read(t.Context(), q, nil); err != nil || page.Gap != eventlog.GapUnknown {
-			t.Errorf("%s, position of another history: %d events, gap %q, error %v", name, len(page.Entries), page.Gap, err)
+		if page := read(t, n.log, q); page.Gap != eventlog.GapUnknown {
+			t.Errorf("%s, position of another history: %d events, gap %q", name, len(page.Entries), page.Gap)
 		}
 	}
 }
@@ -252,7 +255,7 @@ func TestRolledBackLogKeepsItsKeys(t *testing.T) {
 	appendPatiently(t, n.log, "lost")
 	appendInBulk(t, n, records(1000, 1000)...)
 	client := s.Client(t)
-	until(t, "the trimming", func() bool { return client.XLen(t.Context(), "{ginsse}:log").Val() < 300 })
+	until(t, "the trimming", func() bool { return entriesIn(t, client) < 300 })
 	s.Kill(t)
 	restore()
 	s.Restart(t)
@@ -275,7 +278,7 @@ func TestCloseIsBoundedWithoutRoute(t *testing.T) {
 	var gone atomic.Bool
 	client := redis.NewClient(&redis.Options{Addr: s.Addr(), Dialer: func(ctx context.Context, kind, address string) (net.Conn, error) {
 		if gone.Load() {
-			ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // as that of a client without settings
+			ctx, cancel := context.WithTimeout(ctx, 2*patience) // a client may have a long timeout
 			defer cancel()
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -290,17 +293,17 @@ func TestCloseIsBoundedWithoutRoute(t *testing.T) {
 	until(t, "the loss of contact", unavailable(log))
 	began := time.Now()
 	log.Receive("b", func([]byte) {})
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("Receive returned after %v", took)
 	}
 	began = time.Now()
 	stop()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("the end of receiving returned after %v", took)
 	}
 	began = time.Now()
 	_ = log.Close()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("Close returned after %v", took)
 	}
 }

@@ -37,7 +37,7 @@ func StartClusterProgram(t testing.TB, program string, replicas bool, settings .
 	start := func() *Server {
 		return StartProgram(t, program, append([]string{
 			"cluster-enabled yes", fmt.Sprint("cluster-port ", freePort(t)),
-			"cluster-node-timeout 2000",
+			"cluster-node-timeout 3000",         // a busy machine may keep a server waiting for a while
 			"cluster-replica-validity-factor 0", // a replica that was held back may be promoted
 			"cluster-allow-replica-migration no",
 		}, settings...)...)
@@ -61,10 +61,7 @@ func StartClusterProgram(t testing.TB, program string, replicas bool, settings .
 		until(t, "all servers at each", func() bool { return s.clusterInfo(t, "cluster_known_nodes") == fmt.Sprint(len(c.all())) })
 	}
 	for i, s := range c.Replicas {
-		id, err := c.Masters[i].try(t, "CLUSTER", "MYID").Text()
-		if err != nil {
-			t.Fatal(err)
-		}
+		id := c.Masters[i].do(t, "CLUSTER", "MYID").Val()
 		until(t, "a replica that knows its master", func() bool { return s.try(t, "CLUSTER", "REPLICATE", id).Err() == nil })
 	}
 	for _, s := range c.Replicas {
@@ -104,11 +101,7 @@ func (c *Cluster) all() []*Server {
 // busPort returns the port on which the server talks to others of its cluster.
 func (s *Server) busPort(t testing.TB) string {
 	t.Helper()
-	answer, err := s.try(t, "CONFIG", "GET", "cluster-port").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fieldsOf(answer)["cluster-port"]
+	return fieldsOf(s.do(t, "CONFIG", "GET", "cluster-port").Val())["cluster-port"]
 }
 
 // clusterInfo returns a field of CLUSTER INFO; "" if the server does not answer.
@@ -178,18 +171,14 @@ func slotOf(key string) int {
 func (c *Cluster) MoveSlot(t testing.TB, key string, from, to int) {
 	t.Helper()
 	slot, source, target := slotOf(key), c.Masters[from], c.Masters[to]
-	var ids [masters]string
+	var ids [masters]any
 	for i, s := range c.Masters {
-		id, err := s.try(t, "CLUSTER", "MYID").Text()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids[i] = id
+		ids[i] = s.do(t, "CLUSTER", "MYID").Val()
 	}
 	target.do(t, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[from])
 	source.do(t, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
 	until(t, "no keys in the slot", func() bool {
-		keys, err := source.try(t, "CLUSTER", "GETKEYSINSLOT", slot, 1).StringSlice()
+		keys, err := source.do(t, "CLUSTER", "GETKEYSINSLOT", slot, 1).StringSlice()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,9 +22,7 @@ func TestSentinelsPromoteTheReplica(t *testing.T) {
 	}
 	master.Kill(t)
 	sentinels.AwaitMaster(t, replica)
-	if !has(t, client, "k") {
-		t.Error("the key is not there")
-	}
+	nodetest.Until(t, "the key", func() bool { return has(t, client, "k") })
 	master.Restart(t)
 	// Sentinel has it follow the new master. On a busy machine it may promote it again.
 	nodetest.Until(t, "one to follow the other", func() bool {
@@ -51,7 +49,6 @@ func TestClusterPromotesTheReplica(t *testing.T) {
 	}
 	c.Masters[owner].Kill(t)
 	c.AwaitFailover(t, owner)
-	if fresh := c.Client(t); !has(t, fresh, "{x}k") {
-		t.Error("the key is not there")
-	}
+	fresh := c.Client(t)
+	nodetest.Until(t, "the key", func() bool { return has(t, fresh, "{x}k") })
 }

@@ -13,7 +13,7 @@ import (
 const masterName = "master"
 
 // Sentinels are three Sentinels that watch a master. Two of them have to agree that it is down, which
-// takes half a second without an answer.
+// takes three seconds without an answer: a busy machine may keep a server waiting for a while.
 type Sentinels struct {
 	servers  [3]*Server
 	password string // of the master
@@ -29,7 +29,7 @@ func StartSentinels(t testing.TB, master *Server, replicas int) *Sentinels {
 		s := newServer(t, master.program)
 		text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\n", s.port, s.dir) +
 			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 2\n", masterName, master.port) +
-			fmt.Sprintf("sentinel down-after-milliseconds %s 500\n", masterName) +
+			fmt.Sprintf("sentinel down-after-milliseconds %s 3000\n", masterName) +
 			fmt.Sprintf("sentinel failover-timeout %s 3000\n", masterName)
 		if w.password != "" {
 			text += fmt.Sprintf("sentinel auth-pass %s %s\n", masterName, w.password)

@@ -35,8 +35,9 @@ const (
 	InMemory = "appendonly no"
 )
 
-// patience is when a test gives up. It is no demand on speed.
-const patience = 30 * time.Second
+// patience is when a test gives up. It is no demand on speed. A Sentinel that was paused for 2 s does
+// nothing for 30 s.
+const patience = 90 * time.Second
 
 // Server is one server. It lives until Kill or Stop, or until the end of the test.
 type Server struct {
@@ -238,19 +239,27 @@ func (s *Server) Client(t testing.TB) *redis.Client {
 	return client
 }
 
-// do sends a command to the server.
-func (s *Server) do(t testing.TB, command ...any) {
+// do sends a command to the server and returns the answer. The test fails after an error.
+func (s *Server) do(t testing.TB, command ...any) *redis.Cmd {
 	t.Helper()
-	if err := s.try(t, command...).Err(); err != nil {
+	answer := s.send(t, patience, command...)
+	if err := answer.Err(); err != nil {
 		t.Fatalf("%v: %v", command, err)
 	}
+	return answer
 }
 
-// try sends a command to the server once.
+// try sends a command to a server that may not answer.
 func (s *Server) try(t testing.TB, command ...any) *redis.Cmd {
 	t.Helper()
+	return s.send(t, time.Second, command...)
+}
+
+// send sends a command to the server once, and waits for the answer until the timeout.
+func (s *Server) send(t testing.TB, timeout time.Duration, command ...any) *redis.Cmd {
+	t.Helper()
 	client := redis.NewClient(&redis.Options{
-		Addr: s.Addr(), Password: s.password, MaxRetries: -1, DialerRetries: 1, ReadTimeout: time.Second,
+		Addr: s.Addr(), Password: s.password, MaxRetries: -1, DialerRetries: 1, ReadTimeout: timeout,
 	})
 	defer func() { _ = client.Close() }()
 	return client.Do(t.Context(), command...)
@@ -278,6 +287,12 @@ func (s *Server) Follow(t testing.TB, address string) {
 func (s *Server) AwaitLink(t testing.TB) {
 	t.Helper()
 	until(t, "the replica's link", func() bool { return s.Info(t, "master_link_status") == "up" })
+}
+
+// AwaitReplica waits until the server is a replica.
+func (s *Server) AwaitReplica(t testing.TB) {
+	t.Helper()
+	until(t, "the server to be a replica", func() bool { return s.Info(t, "role") == "slave" })
 }
 
 // Promote makes a replica a master.
