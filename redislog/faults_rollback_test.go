@@ -43,10 +43,12 @@ func TestKeysAreThereAfterARollback(t *testing.T) {
 	}
 	client := s.Client(t)
 	until(t, "the trimming", func() bool { return entriesIn(t, client) < 60 })
+	before := head(t, n.log)
 	s.Kill(t)
 	restore()
 	s.Restart(t)
 	until(t, "an append", func() bool { return appendKeyed("k3") == nil })
+	awaitEpoch(t, n.log, before.Epoch)
 	at := head(t, n.log)
 	at.Seq, at.Check = 0, 0
 	page := read(t, n.log, eventlog.Query{Subjects: []string{"all"}, After: at, Latest: true, MaxEntries: 100, MaxBytes: 1 << 20})

@@ -227,6 +227,13 @@ func head(t testing.TB, log *redislog.Log) (at eventlog.Cursor) {
 	return at
 }
 
+// awaitEpoch waits until a node has noticed that its log is another one than that of an epoch. Until then,
+// its head may be one of the log before, although it appends to the other one.
+func awaitEpoch(t testing.TB, log *redislog.Log, other uint32) {
+	t.Helper()
+	until(t, "another epoch", func() bool { return head(t, log).Epoch != other })
+}
+
 // soon is within which time a log notices that its contents are gone.
 const soon = time.Second
 

@@ -256,6 +256,7 @@ func TestRolledBackLogKeepsItsKeys(t *testing.T) {
 	appendInBulk(t, n, records(1000, 1000)...)
 	client := s.Client(t)
 	until(t, "the trimming", func() bool { return entriesIn(t, client) < 300 })
+	before := head(t, n.log)
 	s.Kill(t)
 	restore()
 	s.Restart(t)
@@ -263,6 +264,7 @@ func TestRolledBackLogKeepsItsKeys(t *testing.T) {
 		_, err := n.log.Append(t.Context(), keyed("new"))
 		return err == nil
 	})
+	awaitEpoch(t, n.log, before.Epoch)
 	appendInBulk(t, n, records(20, 1000)...)
 	if got := latestKeys(t, n.log); len(got) != 21 {
 		t.Errorf("the log has the keys %q", got)
