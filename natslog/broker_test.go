@@ -106,9 +106,17 @@ func jet(t *testing.T, nc *nats.Conn) jetstream.JetStream {
 
 func streamInfo(t *testing.T, js jetstream.JetStream) *jetstream.StreamInfo {
 	t.Helper()
-	stream, err := js.Stream(t.Context(), "GINSSE")
+	stream, err := js.Stream(patient(t), "GINSSE")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return stream.CachedInfo()
+}
+
+// patient returns a context for one request. Without a deadline, package jetstream has one of 5 s.
+func patient(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
 }

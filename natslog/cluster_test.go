@@ -144,7 +144,7 @@ func TestLossOfTheLeaderLosesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
 			c.startAll(t)
-			cfg := natslog.Config{Replicas: 3}
+			cfg := natslog.Config{Replicas: 3, EventsPerSubject: 1 << 20} // no gap, however long it takes
 			here, there := open(t, connect(t, c.urls()), cfg), open(t, connect(t, c.urls()), cfg)
 			readers := []*reader{newReader(t, here, alice, all), newReader(t, there, alice, all)}
 			ofKey := []*reader{newReader(t, here, updated), newReader(t, there, updated)}
@@ -184,13 +184,11 @@ type senders struct {
 
 func newSenders(t *testing.T, logs ...*natslog.Log) *senders {
 	s := &senders{acked: make(map[int]eventlog.Cursor), by: make(map[*natslog.Log]int)}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	var sending sync.WaitGroup
 	stopped := make(chan struct{})
 	s.stop = sync.OnceFunc(func() {
 		close(stopped)
 		sending.Wait()
-		cancel()
 	})
 	t.Cleanup(s.stop)
 	for i := range 4 {
@@ -203,7 +201,9 @@ func newSenders(t *testing.T, logs ...*natslog.Log) *senders {
 				case <-time.After(time.Duration(i/1000) * time.Millisecond): // bounds the events of a long test
 				}
 				n := int(s.tried.Add(1))
+				ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 				at, err := log.Append(ctx, record(subject, n))
+				cancel()
 				s.mu.Lock()
 				if err != nil {
 					t.Logf("event %d: %v", n, err)

@@ -25,7 +25,7 @@ func TestOpenWaitsForACluster(t *testing.T) {
 	if !errors.Is(err, eventlog.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error is %v", err)
 	}
-	if took := time.Since(begun); took < cfg.AppendTimeout || took > cfg.AppendTimeout+2*time.Second {
+	if took := time.Since(begun); took < cfg.AppendTimeout || took > cfg.AppendTimeout+8*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	t.Log(err)
@@ -63,7 +63,7 @@ func TestOpenWaitsForALeader(t *testing.T) {
 // opener opens a log concurrently. It returns a function that waits for the log.
 func opener(t *testing.T, nc *nats.Conn, cfg natslog.Config) func() *natslog.Log {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	type opened struct {
 		log *natslog.Log
 		err error
@@ -94,7 +94,7 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 	if _, err := natslog.Open(t.Context(), closed, natslog.Config{}); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("with a closed connection: %v", err)
 	}
-	if took := time.Since(begun); took > time.Second {
+	if took := time.Since(begun); took > 10*time.Second { // by default, Open waits for 15 s
 		t.Errorf("it took %v", took)
 	}
 	lost := connect(t, s.ClientURL())

@@ -64,10 +64,14 @@ func TestFloodOfOneSubjectLosesNothingOfOthers(t *testing.T) {
 				if _, gap := flooded.follow(t, func([]int) bool { return false }); gap != eventlog.GapTrimmed {
 					t.Errorf("round %d: gap %q for a reader that missed most", round, gap)
 				}
-				for flooded.at.Seq < last.Seq {
-					if _, gap := flooded.follow(t, func([]int) bool { return flooded.at.Seq >= last.Seq }); gap != "" && gap != eventlog.GapTrimmed {
+				for _, gap := range flooded.reach(t, last) {
+					if gap != eventlog.GapTrimmed {
 						t.Fatalf("gap is %q", gap)
 					}
+				}
+				// Its position is that of an event which the next round does not remove.
+				if gaps := quiet.reach(t, last); len(gaps) > 0 && recentBytes == 0 {
+					t.Errorf("round %d: gaps %q after the last event", round, gaps)
 				}
 				until(t, "readiness", func() bool { return here.Ready() == nil })
 			}
@@ -104,9 +108,13 @@ func TestFloodOfOneKeyIsNoGap(t *testing.T) {
 		for n := range 120 {
 			addKeyed(t, there, all, "k", 1000*round+n)
 		}
-		add(t, there, bob, 0) // the node recognises the stream by the newest event that it has read
+		last := add(t, there, bob, 0) // the node recognises the stream by the newest event that it has read
 		p.Stall(false)
+		head(t, here) // so that the reader sees none of the other updates
 		r.want(t, 1, 2, 1000*round+119)
+		if gaps := r.reach(t, last); len(gaps) > 0 {
+			t.Errorf("round %d: gaps %q after the last event", round, gaps)
+		}
 	}
 }
 

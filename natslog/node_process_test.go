@@ -20,11 +20,13 @@ type nodeOptions struct {
 }
 
 func serveNode(o nodeOptions) error {
-	nc, err := nats.Connect(o.Brokers, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.IgnoreDiscoveredServers())
+	nc, err := nats.Connect(o.Brokers, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.IgnoreDiscoveredServers(), nats.RetryOnFailedConnect(true))
 	if err != nil {
 		return err
 	}
-	log, err := natslog.Open(context.Background(), nc, natslog.Config{
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	log, err := natslog.Open(ctx, nc, natslog.Config{
 		Replicas: 3, RecentBytes: o.RecentBytes, EventsPerSubject: 100_000, // no gap, however fast the machine
 	})
 	if err != nil {

@@ -33,21 +33,19 @@ func TestReadingOldEventsTakesFewRequests(t *testing.T) {
 		want = append(want, n)
 	}
 	for _, most := range []struct{ events, requests uint64 }{{1000, 20}, {100, 40}, {16, 300}} {
-		before := nc.Stats().OutMsgs
-		var got []int
-		for at := r.at; len(got) < count; {
-			page, err := log.Read(t.Context(), eventlog.Query{Subjects: r.subjects, After: at, MaxEntries: int(most.events), MaxBytes: 1 << 20}, nil)
-			if err != nil || page.Gap != "" || page.Through == at {
-				t.Fatalf("at %+v: gap %q, error %v", page.Through, page.Gap, err)
+		wantFewMessages(t, nc, most.requests, func(log *natslog.Log) {
+			var got []int
+			for at := r.at; len(got) < count; {
+				page, err := read(t, log, eventlog.Query{Subjects: r.subjects, After: at, MaxEntries: int(most.events), MaxBytes: 1 << 20})
+				if err != nil || page.Gap != "" || page.Through == at {
+					t.Fatalf("at %+v: gap %q, error %v", page.Through, page.Gap, err)
+				}
+				at, got = page.Through, append(got, numbers(page.Entries)...)
 			}
-			at, got = page.Through, append(got, numbers(page.Entries)...)
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%d events a page: read %v", most.events, got)
-		}
-		if sent := nc.Stats().OutMsgs - before; sent > most.requests {
-			t.Errorf("%d events a page: %d requests", most.events, sent)
-		}
+			if !slices.Equal(got, want) {
+				t.Errorf("%d events a page: read %v", most.events, got)
+			}
+		})
 	}
 }
 
@@ -66,7 +64,7 @@ func TestReadWithoutWaitingSendsNoRequest(t *testing.T) {
 	const times = 100
 	for range times {
 		for after, at := range positions {
-			page, err := log.Read(t.Context(), eventlog.Query{Subjects: r.subjects, After: at, MaxEntries: 100, MaxBytes: 1 << 20, NoWait: true}, nil)
+			page, err := read(t, log, eventlog.Query{Subjects: r.subjects, After: at, MaxEntries: 100, MaxBytes: 1 << 20, NoWait: true})
 			if after < 9 { // the newest event is always in memory
 				if !errors.Is(err, eventlog.ErrWouldWait) || errors.Is(err, eventlog.ErrUnavailable) {
 					t.Fatalf("after %d events: error %v", after, err)
@@ -330,20 +328,18 @@ func TestReplicaThatIsWrongLosesNothing(t *testing.T) {
 			if by.asked.Load() == 0 {
 				t.Error("the replica was not asked")
 			}
-			if used := name == "correct" || name == "headers_of_the_publisher"; used && sent > 20 {
-				t.Errorf("%d requests, as many as without batches", sent)
-			}
 			// The positions are those of the leader: a reader goes on from each.
 			for _, e := range readAll(t, log, old, alice, all) {
-				at := e.At
-				var page eventlog.Page
-				err := errors.New("not read")
-				for attempt := 0; err != nil && attempt < 3; attempt++ { // a busy machine may not answer in time
-					page, err = log.Read(t.Context(), eventlog.Query{Subjects: []string{alice}, After: at, MaxEntries: 1, MaxBytes: 1}, nil)
-				}
+				page, err := read(t, log, eventlog.Query{Subjects: []string{alice}, After: e.At, MaxEntries: 1, MaxBytes: 1})
 				if err != nil || page.Gap != "" {
-					t.Fatalf("from %+v: gap %q, error %v", at, page.Gap, err)
+					t.Fatalf("from %+v: gap %q, error %v", e.At, page.Gap, err)
 				}
+			}
+			if testing.Short() {
+				return // the rest needs answers within a second
+			}
+			if used := name == "correct" || name == "headers_of_the_publisher"; used && sent > 20 {
+				t.Errorf("%d requests, as many as without batches", sent)
 			}
 			unanswered := slices.Contains([]string{"silent", "died", "lost_the_end", "not_subscribed", "version_2.10"}, name)
 			if lines := logged.with("one by one"); (len(lines) == 1) != unanswered {
@@ -371,11 +367,12 @@ func TestEventsRemovedDuringABatchAreAGap(t *testing.T) {
 			}
 		}, eventlog.GapTrimmed},
 		"count": {natslog.Config{EventsPerSubject: 100}, func(t *testing.T, _ jetstream.Stream, js jetstream.JetStream) {
-			for n := range 90 {
-				if _, err := js.Publish(t.Context(), "ginsse.user.YWxpY2U", frame(n)); err != nil {
+			for n := range 90 { // all within the second that an answer may take
+				if _, err := js.PublishAsync("ginsse.user.YWxpY2U", frame(n)); err != nil {
 					t.Error(err)
 				}
 			}
+			<-js.PublishAsyncComplete()
 		}, eventlog.GapTrimmed},
 		"recreated": {natslog.Config{}, func(t *testing.T, stream jetstream.Stream, js jetstream.JetStream) {
 			if err := js.DeleteStream(t.Context(), "GINSSE"); err != nil {
@@ -433,8 +430,9 @@ func TestBatchesOfEventsAboutToBeRemovedAreNotUsed(t *testing.T) {
 			test.cfg.RecentBytes = 1
 			log := open(t, connect(t, s.ClientURL()), test.cfg)
 			r := newReader(t, log, alice)
-			first := time.Now()
-			for n := range count {
+			add(t, log, alice, 0)
+			first := time.Now() // or earlier
+			for n := 1; n < count; n++ {
 				add(t, log, alice, n)
 			}
 			by := newReplica(t, s, "GINSSE", func(_ batchQuery, answers []*nats.Msg) []*nats.Msg {
@@ -442,7 +440,8 @@ func TestBatchesOfEventsAboutToBeRemovedAreNotUsed(t *testing.T) {
 			})
 			time.Sleep(time.Until(first.Add(test.late))) // the events have to reach an age
 			events, gap := r.follow(t, func(events []int) bool { return len(events) >= count })
-			if asked := by.asked.Load(); asked != test.asked {
+			reads := 1 + int64(log.Stats().Store.ReadErrors) // a read that fails is repeated
+			if asked := by.asked.Load(); asked < test.asked || asked > test.asked*reads {
 				t.Errorf("the replica was asked %d times", asked)
 			}
 			if gap == eventlog.GapTrimmed && test.late > 0 {
@@ -472,15 +471,17 @@ func TestPositionThatGetsOldDuringABatch(t *testing.T) {
 		return withoutSome(answers)
 	})
 	until(t, "a read that the replica was asked for", func() bool {
-		position := add(t, log, alice, 0)
+		position := addPatiently(t, log, record(alice, 0))
 		late.Store(time.Now().Add(1600 * time.Millisecond).UnixMilli())
 		for n := 1; n <= 10; n++ {
-			add(t, log, alice, n)
+			if _, err := log.Append(t.Context(), record(alice, n)); err != nil {
+				return false // the machine is slow
+			}
 		}
 		time.Sleep(time.Until(time.UnixMilli(late.Load() - 500))) // the answer takes less than a second
 		asked := by.asked.Load()
 		page, err := log.Read(t.Context(), eventlog.Query{Subjects: []string{alice}, After: position, MaxEntries: 100, MaxBytes: 1 << 20}, nil)
-		if got := numbers(page.Entries); err == nil && page.Gap == "" && len(got) != 10 {
+		if got := numbers(page.Entries); err == nil && page.Gap == "" && page.Through != position && len(got) != 10 {
 			t.Errorf("read %v", got)
 		}
 		return by.asked.Load() > asked

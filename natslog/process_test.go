@@ -70,7 +70,7 @@ func TestKilledServerLosesNothing(t *testing.T) {
 	p := processOptions{Name: "s", Store: t.TempDir(), Port: port}
 	kill := startProcess(t, p)
 	address := fmt.Sprint("nats://127.0.0.1:", port)
-	log := openPatiently(t, connect(t, address), natslog.Config{})
+	log := openPatiently(t, connect(t, address), natslog.Config{EventsPerSubject: 1 << 20}) // no gap, however long it takes
 	r := newReader(t, log, alice, all)
 	s := newSenders(t, log)
 	for range 2 {
@@ -100,7 +100,7 @@ func TestKilledLeaderLosesNothing(t *testing.T) {
 		p := processOptions{Name: fmt.Sprint("s", i), Store: t.TempDir(), Port: ports[i], ClusterPort: ports[3+i], Routes: routes}
 		processes[p.Name], kill[p.Name] = p, startProcess(t, p)
 	}
-	cfg := natslog.Config{Replicas: 3}
+	cfg := natslog.Config{Replicas: 3, EventsPerSubject: 1 << 20} // no gap, however long it takes
 	here, there := openPatiently(t, connect(t, urls), cfg), openPatiently(t, connect(t, urls), cfg)
 	readers := []*reader{newReader(t, here, alice, all), newReader(t, there, alice, all)}
 	js := jet(t, connect(t, urls))
@@ -141,7 +141,7 @@ func TestKilledLeaderLosesNothing(t *testing.T) {
 func openPatiently(t *testing.T, nc *nats.Conn, cfg natslog.Config) (log *natslog.Log) {
 	t.Helper()
 	until(t, "a log", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		var err error
 		log, err = natslog.Open(ctx, nc, cfg)

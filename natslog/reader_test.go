@@ -2,11 +2,15 @@ package natslog_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/ginsse/ginsse/eventlog"
 	"github.com/ginsse/ginsse/internal/nodetest"
@@ -50,11 +54,20 @@ func newReader(t *testing.T, log *natslog.Log, subjects ...string) *reader {
 			}
 		}
 	}))
-	var err error
-	if r.at, err = log.Head(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	r.at = head(t, log)
 	return r
+}
+
+// head returns the head of a log. It asks again after an error: a busy machine may keep the broker from
+// answering within a second.
+func head(t *testing.T, log *natslog.Log) (at eventlog.Cursor) {
+	t.Helper()
+	until(t, "the head", func() bool {
+		var err error
+		at, err = log.Head(t.Context())
+		return err == nil
+	})
+	return at
 }
 
 // page reads one page. After an error the caller tries again, as after an empty page.
@@ -79,6 +92,7 @@ func (r *reader) follow(t *testing.T, done func(events []int) bool) (events []in
 			return events, gap
 		}
 		if len(more) > 0 {
+			deadline.Reset(patience)
 			continue
 		}
 		again := (<-chan time.Time)(nil)
@@ -118,14 +132,59 @@ func until(t *testing.T, what string, ok func() bool) {
 	nodetest.Until(t, what, ok)
 }
 
+// reach reads until the reader is at a position, and returns the gaps. It polls: the event at the position
+// may be for others.
+func (r *reader) reach(t *testing.T, at eventlog.Cursor) (gaps []eventlog.GapReason) {
+	t.Helper()
+	until(t, "a position", func() bool {
+		if _, gap, err := r.page(t.Context()); err == nil && gap != "" {
+			gaps = append(gaps, gap)
+		}
+		return r.at.Seq >= at.Seq
+	})
+	return gaps
+}
+
+// read reads a page, and again if the store is unavailable. It does not return the empty page of a node
+// without contact, which a busy machine may lose for a moment.
+func read(t *testing.T, log *natslog.Log, q eventlog.Query) (page eventlog.Page, err error) {
+	t.Helper()
+	connected := func() bool { return log.Stats().Store.Connected }
+	until(t, "a page", func() bool {
+		before := connected()
+		page, err = log.Read(t.Context(), q, nil)
+		return !errors.Is(err, eventlog.ErrUnavailable) && (page.Gap != "" || page.Through != q.After || before && connected())
+	})
+	return page, err
+}
+
 // readAll returns the entries of one page after a position.
 func readAll(t *testing.T, log *natslog.Log, after eventlog.Cursor, subjects ...string) []*eventlog.Entry {
 	t.Helper()
-	page, err := log.Read(t.Context(), eventlog.Query{Subjects: subjects, After: after, MaxEntries: 1000, MaxBytes: 1 << 20}, nil)
+	page, err := read(t, log, eventlog.Query{Subjects: subjects, After: after, MaxEntries: 1000, MaxBytes: 1 << 20})
 	if err != nil || page.Gap != "" {
 		t.Fatalf("gap %q, error %v", page.Gap, err)
 	}
 	return page.Entries
+}
+
+// wantFewMessages fails if reading sends more than a number of messages in each of five attempts. Each has a
+// log with little in memory: if the broker does not answer one within a second, it reads without batches for
+// a minute.
+func wantFewMessages(t *testing.T, nc *nats.Conn, most uint64, attempt func(log *natslog.Log)) {
+	t.Helper()
+	least := uint64(math.MaxUint64)
+	for range 5 {
+		log := open(t, nc, natslog.Config{RecentBytes: 1})
+		before := nc.Stats().OutMsgs
+		attempt(log)
+		sent := nc.Stats().OutMsgs - before // some are of the tail
+		log.Close()
+		if least = min(least, sent); least <= most {
+			return
+		}
+	}
+	t.Errorf("%d messages were sent, more than %d", least, most)
 }
 
 // numbers returns the numbers of events.

@@ -38,7 +38,7 @@ func TestRepeatAfterALostAnswerIsOne(t *testing.T) {
 		}
 		return nodetest.Forward
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	if _, err := here.Append(ctx, dedupRecord(1, "d")); !errors.Is(err, eventlog.ErrUnavailable) || !lost.Load() {
 		t.Fatalf("error %v, an answer was lost: %v", err, lost.Load())
@@ -64,8 +64,16 @@ func TestRepeatOfAnEventThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	add(t, log, bob, 2)
-	if at, err := log.Append(t.Context(), dedupRecord(3, "d")); at != first || err != nil {
-		t.Errorf("the first is at %+v, and the repeat got %+v, error %v", first, at, err)
+	repeat := func() (at eventlog.Cursor) {
+		t.Helper()
+		until(t, "the repeat", func() bool { // its place is asked for, and the answer may take more than a second
+			at, err = log.Append(t.Context(), dedupRecord(3, "d"))
+			return err == nil
+		})
+		return at
+	}
+	if at := repeat(); at != first {
+		t.Errorf("the first is at %+v, and the repeat got %+v", first, at)
 	}
 	stream, err := jet(t, nc).Stream(t.Context(), "GINSSE")
 	if err != nil {
@@ -75,8 +83,8 @@ func TestRepeatOfAnEventThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.Check = 0 // not known any more
-	if at, err := log.Append(t.Context(), dedupRecord(3, "d")); at != first || err != nil {
-		t.Errorf("the first is at %+v, and the repeat got %+v, error %v", first, at, err)
+	if at := repeat(); at != first {
+		t.Errorf("the first is at %+v, and the repeat got %+v", first, at)
 	}
 	if last := streamInfo(t, jet(t, nc)).State.LastSeq; last != 2 {
 		t.Errorf("the stream ends at %d", last)
@@ -104,7 +112,7 @@ func TestStreamKnowsRepeatsForTheWholeWindow(t *testing.T) {
 // createFirstVersion creates the stream as v0.1.0 did.
 func createFirstVersion(t *testing.T, js jetstream.JetStream, replicas int) {
 	t.Helper()
-	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+	_, err := js.CreateStream(patient(t), jetstream.StreamConfig{
 		Name: "GINSSE", Subjects: []string{"ginsse.all", "ginsse.user.*", "ginsse.topic.*", "ginsse.command.*"},
 		Replicas: max(1, replicas), MaxMsgsPerSubject: 4097, MaxAge: time.Hour, MaxBytes: 1 << 30, AllowDirect: true,
 	})
@@ -121,7 +129,7 @@ func TestStreamOfTheFirstVersionIsUpgraded(t *testing.T) {
 		js := jet(t, connect(t, s.ClientURL()))
 		createFirstVersion(t, js, cfg.Replicas)
 		for n := 1; n <= 3; n++ {
-			if _, err := js.Publish(t.Context(), "ginsse.user.YWxpY2U", frame(n)); err != nil {
+			if _, err := js.Publish(patient(t), "ginsse.user.YWxpY2U", frame(n)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -129,10 +137,10 @@ func TestStreamOfTheFirstVersionIsUpgraded(t *testing.T) {
 		logs := make([]*natslog.Log, 2)
 		var opening sync.WaitGroup
 		for i := range logs {
-			nc := connect(t, s.ClientURL())
+			nc, ctx := connect(t, s.ClientURL()), patient(t)
 			opening.Go(func() {
 				var err error
-				if logs[i], err = natslog.Open(t.Context(), nc, cfg); err != nil {
+				if logs[i], err = natslog.Open(ctx, nc, cfg); err != nil {
 					t.Error(err)
 				}
 			})
@@ -219,7 +227,7 @@ func newUpdater(t *testing.T, logs ...*natslog.Log) *updater {
 func (u *updater) verify(t *testing.T, r *reader, js jetstream.JetStream) {
 	t.Helper()
 	last := int(u.done.Load())
-	stream, err := js.Stream(t.Context(), "GINSSE")
+	stream, err := js.Stream(patient(t), "GINSSE")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,13 +235,12 @@ func (u *updater) verify(t *testing.T, r *reader, js jetstream.JetStream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(subject))
+	info, err := stream.Info(patient(t), jetstream.WithSubjectFilter(subject))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The one in progress at the end may be stored, too. The server keeps EventsPerSubject and one.
-	const kept = 4097
-	if stored := int(info.State.Subjects[subject]); stored < min(last, kept) || stored > min(last+1, kept) {
+	// The one in progress at the end may be stored, too.
+	if stored := int(info.State.Subjects[subject]); stored < last || stored > last+1 {
 		t.Errorf("of %d updates, %d are stored", last, stored)
 	}
 	events, gap := r.follow(t, func(events []int) bool { return len(events) > 0 && events[len(events)-1] >= last })
