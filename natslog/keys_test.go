@@ -332,6 +332,9 @@ func TestMoreKeysThanAReplicaSearches(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ keys, size int }{"many": {1500, 10}, "large": {25, 180 << 10}} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name == "large" {
+				t.Skip("it needs 9 MiB within four seconds: left out with -short")
+			}
 			t.Parallel()
 			nc := connect(t, newServer(t).ClientURL())
 			log := open(t, nc, natslog.Config{RecentBytes: 1})

@@ -419,7 +419,7 @@ func TestBatchesOfEventsAboutToBeRemovedAreNotUsed(t *testing.T) {
 	for name, test := range map[string]struct {
 		cfg   natslog.Config
 		late  time.Duration // from the first event to the read
-		asked int64         // how often the replica is asked
+		asked int64         // how often a read from the beginning asks the replica
 	}{
 		"count": {natslog.Config{EventsPerSubject: 39}, 0, 1},
 		"age":   {natslog.Config{MaxAge: 4 * time.Second}, 3100 * time.Millisecond, 0},
@@ -435,14 +435,20 @@ func TestBatchesOfEventsAboutToBeRemovedAreNotUsed(t *testing.T) {
 			for n := 1; n < count; n++ {
 				add(t, log, alice, n)
 			}
-			by := newReplica(t, s, "GINSSE", func(_ batchQuery, answers []*nats.Msg) []*nats.Msg {
+			var asked atomic.Int64 // from the beginning
+			newReplica(t, s, "GINSSE", func(q batchQuery, answers []*nats.Msg) []*nats.Msg {
+				// If a page has ended early, few events are left, and the replica removes none of them.
+				if q.NextFor == "" || q.Seq > 1 {
+					return answers
+				}
+				asked.Add(1)
 				return withoutSome(answers)
 			})
 			time.Sleep(time.Until(first.Add(test.late))) // the events have to reach an age
 			events, gap := r.follow(t, func(events []int) bool { return len(events) >= count })
 			reads := 1 + int64(log.Stats().Store.ReadErrors) // a read that fails is repeated
-			if asked := by.asked.Load(); asked < test.asked || asked > test.asked*reads {
-				t.Errorf("the replica was asked %d times", asked)
+			if count := asked.Load(); count < test.asked || count > test.asked*reads {
+				t.Errorf("the replica was asked %d times", count)
 			}
 			if gap == eventlog.GapTrimmed && test.late > 0 {
 				return // the machine is slow, and the events are gone
