@@ -49,13 +49,13 @@ func disconnectInOrder(t *testing.T, s Suite) {
 			events = append(events, send())
 		}
 		reason := ginsse.Reason(fmt.Sprint("round ", round))
-		if ended, err := nodes[round%2].registry.Disconnect(t.Context(), aliceID, reason); ended != 2 || err != nil {
-			t.Fatalf("Disconnect returned %d streams of its node, want 2; error %v", ended, err)
+		ended, late := nodes[round%2].disconnect(t, aliceID, reason)
+		if ended != 2 {
+			t.Fatalf("Disconnect returned %d streams of its node, want 2", ended)
 		}
 		send()
-		for _, stream := range streams {
-			wantNext(t, stream, events...)
-			wantEnd(t, s, stream, "sse.close", reason)
+		for i, stream := range streams {
+			wantDisconnected(t, s, stream, late && i/2 == round%2, reason, events...)
 		}
 	}
 	for _, node := range nodes {
@@ -74,12 +74,12 @@ func disconnectAfterPartition(t *testing.T, s Suite) {
 	connected, partitioned := nodes[0].open(t, s, aliceID), nodes[1].open(t, s, aliceID)
 	reconnect := s.Partition(t, nodes[1].log)
 	before := nodes[0].send(t, aliceID, 1)
-	if ended, err := nodes[0].registry.Disconnect(t.Context(), aliceID, signedOut); ended != 1 || err != nil {
-		t.Fatalf("Disconnect returned %d streams of its node, want 1; error %v", ended, err)
+	ended, late := nodes[0].disconnect(t, aliceID, signedOut)
+	if ended != 1 {
+		t.Fatalf("Disconnect returned %d streams of its node, want 1", ended)
 	}
 	after := nodes[0].send(t, aliceID, 2)
-	wantNext(t, connected, before)
-	wantEnd(t, s, connected, "sse.close", signedOut)
+	wantDisconnected(t, s, connected, late, signedOut, before)
 	reconnect()
 	wantNext(t, partitioned, before)
 	wantEnd(t, s, partitioned, "sse.close", signedOut)

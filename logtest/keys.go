@@ -233,7 +233,7 @@ type keyReader struct {
 
 func (l *keyReader) read(t *testing.T, s Suite) {
 	l.at = l.start
-	page, err := l.log.Read(t.Context(), l.query(), nil)
+	page, err := readPage(t, l.log, l.query(), nil)
 	if err != nil {
 		t.Errorf("reading after %+v: %v", l.at, err)
 		return

@@ -209,7 +209,7 @@ func (l *loadTest) read(t *testing.T, r *loadReader, i int) {
 			w = watch(r.log)
 		}
 		more, err := l.page(t, r)
-		if err != nil && !l.isFailing() {
+		if err != nil && !l.isFailing() && !errors.Is(err, eventlog.ErrUnavailable) {
 			t.Errorf("reader %d: %v", i, err)
 			return
 		}

@@ -71,17 +71,25 @@ func newNode(t *testing.T, log eventlog.Log) *node {
 // open opens a stream of a user.
 func (n *node) open(t *testing.T, s Suite, user string, options ...ssetest.Option) *ssetest.Stream {
 	t.Helper()
-	stream := n.server.Open(t, eventsPath, append(options, ssetest.Header(userHeader, user))...)
-	return begin(t, s, stream)
+	return begin(t, s, func() *ssetest.Stream {
+		return n.server.Open(t, eventsPath, append(options, ssetest.Header(userHeader, user))...)
+	})
 }
 
-func begin(t *testing.T, s Suite, stream *ssetest.Stream) *ssetest.Stream {
+// begin opens a stream, and again if it is refused for now: see hasLostContact.
+func begin(t *testing.T, s Suite, open func() *ssetest.Stream) *ssetest.Stream {
 	t.Helper()
-	stream.Patience = s.longPatience()
-	if e := stream.Next(); e.Type != "sse.open" {
-		t.Fatalf("the stream begins with %q", e)
+	for start := time.Now(); ; <-time.After(retryInterval) {
+		stream := open()
+		stream.Patience = s.longPatience()
+		switch e := stream.Next(); {
+		case e.Type == "sse.open":
+			return stream
+		case e.Type != "sse.reconnect", time.Since(start) > s.longPatience():
+			t.Fatalf("the stream begins with %q", e)
+		}
+		stream.Close()
 	}
-	return stream
 }
 
 // send sends a numbered event to a user, and returns what the user's streams receive.
@@ -127,6 +135,36 @@ func wantNext(t *testing.T, stream *ssetest.Stream, list ...ssetest.Event) {
 	}
 }
 
+// disconnect disconnects a user. late reports whether the log took a second or so. The streams of the
+// node have not waited for it then.
+func (n *node) disconnect(t *testing.T, user string, reason ginsse.Reason) (ended int, late bool) {
+	t.Helper()
+	start := time.Now()
+	ended, err := n.registry.Disconnect(t.Context(), user, reason)
+	if err != nil {
+		t.Fatalf("disconnecting %s: %v", user, err)
+	}
+	return ended, time.Since(start) > 900*time.Millisecond
+}
+
+// wantDisconnected fails unless these are the last events of a stream before the end by a Disconnect. If
+// that was late, the stream may lack some of the last ones.
+func wantDisconnected(t *testing.T, s Suite, stream *ssetest.Stream, late bool, reason ginsse.Reason, events ...ssetest.Event) {
+	t.Helper()
+	if !late {
+		wantNext(t, stream, events...)
+		wantEnd(t, s, stream, "sse.close", reason)
+		return
+	}
+	e := stream.Next()
+	for ; e.Type == "sse.gap" || len(events) > 0 && e == events[0]; e = stream.Next() {
+		if e.Type != "sse.gap" {
+			events = events[1:]
+		}
+	}
+	wantLast(t, stream, e, "sse.close", reason)
+}
+
 // wantEnd fails unless the next event of a stream is its last, of this type and reason.
 func wantEnd(t *testing.T, s Suite, stream *ssetest.Stream, eventType string, reason ginsse.Reason) {
 	t.Helper()
@@ -134,6 +172,12 @@ func wantEnd(t *testing.T, s Suite, stream *ssetest.Stream, eventType string, re
 	for e.Type == "sse.gap" && s.Inexact {
 		e = stream.Next()
 	}
+	wantLast(t, stream, e, eventType, reason)
+}
+
+// wantLast fails unless an event is the last of a stream, of this type and reason.
+func wantLast(t *testing.T, stream *ssetest.Stream, e ssetest.Event, eventType string, reason ginsse.Reason) {
+	t.Helper()
 	if e.Type != eventType || !strings.HasPrefix(e.Data, fmt.Sprintf(`{"reason":%q`, string(reason))) {
 		t.Fatalf("got %q, want %s by %q", e, eventType, reason)
 	}

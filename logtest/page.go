@@ -94,7 +94,7 @@ func newDst(length, room int) *dst {
 
 func (d *dst) read(t *testing.T, log eventlog.Log, q eventlog.Query) eventlog.Page {
 	t.Helper()
-	page, err := log.Read(t.Context(), q, d.entries)
+	page, err := readPage(t, log, q, d.entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func entriesNeverChange(t *testing.T, s Suite) {
 	add(t, log, bob, 2)
 	add(t, log, alice, 3)
 	read := func(dst []*eventlog.Entry, subjects ...string) []*eventlog.Entry {
-		page, err := log.Read(t.Context(), eventlog.Query{Subjects: subjects, After: r.at, MaxEntries: 10, MaxBytes: 1000}, dst)
+		page, err := readPage(t, log, eventlog.Query{Subjects: subjects, After: r.at, MaxEntries: 10, MaxBytes: 1000}, dst)
 		if err != nil {
 			t.Error(err)
 		}

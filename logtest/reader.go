@@ -2,6 +2,8 @@ package logtest
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -34,11 +36,43 @@ func readerAt(log eventlog.Log, at eventlog.Cursor, subjects ...string) *reader 
 
 func head(t *testing.T, log eventlog.Log) eventlog.Cursor {
 	t.Helper()
-	at, err := log.Head(t.Context())
+	at, err := tryHead(t.Context(), log)
 	if err != nil {
 		t.Fatalf("the head of the log: %v", err)
 	}
 	return at
+}
+
+// tryHead is Head of a log that no case has partitioned.
+func tryHead(ctx context.Context, log eventlog.Log) (at eventlog.Cursor, err error) {
+	for start := time.Now(); ; <-time.After(retryInterval) {
+		at, err = log.Head(ctx)
+		if !errors.Is(err, eventlog.ErrUnavailable) || ctx.Err() != nil || time.Since(start) > defaultPatience {
+			return at, err
+		}
+	}
+}
+
+// readPage is Read of a log that no case has partitioned.
+func readPage(t *testing.T, log eventlog.Log, q eventlog.Query, dst []*eventlog.Entry) (page eventlog.Page, err error) {
+	t.Helper()
+	for start := time.Now(); ; <-time.After(retryInterval) {
+		page, err = log.Read(t.Context(), q, dst)
+		if !hasLostContact(log, len(page.Entries)-len(dst), page.Gap, err) || time.Since(start) > defaultPatience {
+			return page, err
+		}
+	}
+}
+
+// hasLostContact reports whether a page lacks entries because the log counts as partitioned from its
+// store. A log that the machine has kept from running for a while may do so, until it has heard of its
+// store again. If it has a method Ready, that says so.
+func hasLostContact(log eventlog.Log, entries int, gap eventlog.GapReason, err error) bool {
+	if err != nil {
+		return errors.Is(err, eventlog.ErrUnavailable)
+	}
+	l, ok := log.(interface{ Ready() error })
+	return ok && entries == 0 && gap == "" && l.Ready() != nil
 }
 
 // query asks for a page of at most max entries.
@@ -49,14 +83,16 @@ func (r *reader) query() eventlog.Query {
 // page reads one page and moves to its end.
 func (r *reader) page(t *testing.T) eventlog.Page {
 	t.Helper()
-	page, err := r.try(t)
+	page, err := readPage(t, r.log, r.query(), nil)
 	if err != nil {
 		t.Fatalf("reading after %+v: %v", r.at, err)
 	}
+	r.check(t, page)
+	r.at = page.Through
 	return page
 }
 
-// try is page for a log that may fail.
+// try is page for a log that may fail, or is partitioned.
 func (r *reader) try(t *testing.T) (eventlog.Page, error) {
 	t.Helper()
 	page, err := r.log.Read(t.Context(), r.query(), nil)
@@ -154,7 +190,7 @@ func (r *reader) follow(t *testing.T, s Suite, count int) (entries []*eventlog.E
 func (r *reader) gap(t *testing.T, want eventlog.GapReason) {
 	t.Helper()
 	opening := eventlog.Query{Subjects: r.subjects, After: r.at, MaxEntries: 1}
-	page, err := r.log.Read(t.Context(), opening, nil)
+	page, err := readPage(t, r.log, opening, nil)
 	if err != nil || page.Gap != want {
 		t.Fatalf("a query for one entry met gap %q, want %q; error %v", page.Gap, want, err)
 	}

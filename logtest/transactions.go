@@ -102,7 +102,7 @@ func headInTime(t *testing.T, s Suite, log eventlog.Log) eventlog.Cursor {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), s.patience)
 	defer cancel()
-	at, err := log.Head(ctx)
+	at, err := tryHead(ctx, log)
 	if err != nil {
 		breaksf(t, clauseOpenTransaction, "Head returned %v", err)
 		t.FailNow()

@@ -125,6 +125,7 @@ func watchReportsVisibleEntries(t *testing.T, s Suite) {
 	deadline := time.NewTimer(s.patience)
 	defer deadline.Stop()
 	for n := 1; n <= 50; n++ {
+		deadline.Reset(s.patience)
 		appended := make(chan error, 1)
 		go func() {
 			_, err := log.Append(t.Context(), record(alice, n))
