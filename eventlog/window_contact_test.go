@@ -14,7 +14,7 @@ import (
 func TestWindowSaysWhyThereIsNoContact(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newTestWindow(t, WindowConfig{Name: "the database"}, WindowBounds{})
+		w := newTestWindow(t, WindowConfig{Name: "the database", ContactTimeout: 2 * time.Second}, WindowBounds{})
 		check := func(when string, is error, text string) {
 			t.Helper()
 			_, err := w.Head(t.Context())

@@ -35,11 +35,15 @@ func (s *fakeStore) ReadOlder(ctx context.Context, q Query, head Cursor, dst []*
 
 var errStore = errors.New("the store does not answer")
 
-// newTestWindow returns a window with contact that begins before sequence 1.
+// newTestWindow returns a window with contact that begins before sequence 1. Contact is not lost while the
+// machine does something else, unless the test has a ContactTimeout of its own.
 func newTestWindow(t testing.TB, cfg WindowConfig, bounds WindowBounds) *Window {
 	t.Helper()
 	if cfg.Store == nil {
 		cfg.Store = noStore{}
+	}
+	if cfg.ContactTimeout == 0 {
+		cfg.ContactTimeout = time.Hour
 	}
 	if bounds.Bytes == 0 {
 		bounds.Bytes = 1 << 20

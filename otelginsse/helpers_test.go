@@ -110,7 +110,7 @@ func (n *node) post(t testing.TB, traceparent string) int {
 // await waits until the exporter has so many spans of a name, and returns them.
 func await(t testing.TB, exporter *tracetest.InMemoryExporter, count int, name string) tracetest.SpanStubs {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		if found := named(exporter, name); len(found) >= count {
 			return found

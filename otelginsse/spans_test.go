@@ -96,7 +96,7 @@ func TestOneTraceLeadsFromTheRequestToTheStreamOfAnotherNode(t *testing.T) {
 			if len(delivery.Links) != 1 || delivery.Links[0].SpanContext.SpanID() != send.SpanContext.SpanID() {
 				t.Errorf("the delivery is linked to %v", delivery.Links)
 			}
-			if took := delivery.EndTime.Sub(delivery.StartTime); took <= 0 || took > 10*time.Second {
+			if took := delivery.EndTime.Sub(delivery.StartTime); took <= 0 || took > time.Minute {
 				t.Errorf("the delivery took %v", took)
 			}
 			if n1, n2 := send.Resource.String(), delivery.Resource.String(); n1 != "service.instance.id=node 1" || n2 != "service.instance.id=node 2" {
@@ -283,6 +283,7 @@ func TestLateDeliveryTakesNoTimeInTheTrace(t *testing.T) {
 		alice := n.open(t, "alice", "")
 		id := alice.LastEventID()
 		alice.Close()
+		synctest.Wait() // until the node has noticed: the event is for the next stream
 		if _, err := n.registry.SendTo(t.Context(), "alice", hello); err != nil {
 			t.Fatal(err)
 		}
