@@ -176,6 +176,7 @@ func showPresence(t *testing.T) {
 	until(t, "two users and four presences are about to leave", func() bool {
 		return values(t, metrics.Collector(registries[0]))["ginsse_presence_leaving"] == 6
 	})
+	time.Sleep(time.Second)
 	want("they have left", map[string]float64{
 		"ginsse_cluster_users": 2, "ginsse_presence_topics": 2, "ginsse_presence_members": 4, "ginsse_presence_leaving": 0,
 	})

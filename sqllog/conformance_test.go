@@ -147,7 +147,7 @@ func (k kind) conform(t *testing.T, cfg sqllog.Config, without ...string) {
 				t.Skip("other tests run it")
 			}
 			n := node{address: k.make(t), cfg: cfg}
-			n.cfg.MaxAge, n.cfg.MaxBytes = b.MaxAge, b.MaxBytes
+			n.cfg.MaxAge, n.cfg.MaxBytes, n.cfg.AppendTimeout = b.MaxAge, b.MaxBytes, patient
 			return open(t, n)
 		},
 		Peer: func(t *testing.T, log eventlog.Log) eventlog.Log { return open(t, find(log)) },

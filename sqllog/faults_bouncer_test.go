@@ -42,7 +42,7 @@ func TestConformancePostgresThroughPgbouncer(t *testing.T) {
 			for _, name := range chosen {
 				if strings.Contains(t.Name(), name) {
 					return open(t, bouncedNode{newDatabase(t), sqllog.Config{
-						MaxAge: bounds.MaxAge, MaxBytes: bounds.MaxBytes,
+						MaxAge: bounds.MaxAge, MaxBytes: bounds.MaxBytes, AppendTimeout: patient,
 					}})
 				}
 			}
@@ -76,9 +76,9 @@ func TestModesOfPgxThroughPgbouncer(t *testing.T) {
 	for _, mode := range []string{"simple_protocol", "exec", "cache_describe"} {
 		t.Run(mode, func(t *testing.T) {
 			address := b.through(newDatabase(t), mode)
-			nodes := inPostgres.openNodes(t, sqllog.Config{}, address, address)
+			nodes := inPostgres.openNodes(t, sqllog.Config{AppendTimeout: patient}, address, address)
 			readers := []*follower{follow(t, nodes[0].log), follow(t, nodes[1].log)}
-			l := startLoad(t, nodes...)
+			l := startPatientLoad(t, patient, nodes...) // none may fail
 			l.await(t, 300)
 			l.verify(t, readers...)
 			wantNoGaps(t, readers...)

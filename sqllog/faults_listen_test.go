@@ -39,7 +39,7 @@ func TestListeningThatIsLost(t *testing.T) {
 		}
 		until(t, "records of the loss", has("cannot listen for notifications", (round+1)*len(nodes)))
 		l.await(t, 100)
-		l.recovers(t, 10*time.Second, readers...)
+		l.recovers(t, 20*time.Second, readers...)
 		listenAt.Refuse(false)
 		until(t, "records of the end of it", has("listening for notifications again", (round+1)*len(nodes)))
 	}

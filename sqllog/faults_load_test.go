@@ -52,8 +52,9 @@ type sent struct {
 // inserts the number into the table app_rows: the event and the row are there together, or neither
 // is.
 type load struct {
-	nodes []node
-	stop  func()
+	nodes   []node
+	timeout time.Duration // of an append, and of a transaction
+	stop    func()
 
 	mu     sync.Mutex      // guards the fields below
 	sent   map[string]sent // by number, which begins with a for appended, t for a transaction
@@ -67,10 +68,16 @@ const operationTimeout = 3 * time.Second
 // startLoad has two appenders and two committers at each node.
 func startLoad(t testing.TB, nodes ...node) *load {
 	t.Helper()
+	return startPatientLoad(t, operationTimeout, nodes...)
+}
+
+// startPatientLoad is startLoad with a timeout of operations.
+func startPatientLoad(t testing.TB, timeout time.Duration, nodes ...node) *load {
+	t.Helper()
 	if _, err := nodes[0].db.ExecContext(t.Context(), `create table if not exists app_rows (n text primary key)`); err != nil {
 		t.Fatal(err)
 	}
-	l := &load{nodes: nodes, sent: make(map[string]sent)}
+	l := &load{nodes: nodes, timeout: timeout, sent: make(map[string]sent)}
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan struct{})
 	var sending sync.WaitGroup
@@ -128,7 +135,7 @@ func subjectOf(n string) string {
 var allSubjects = []string{"user:alice", "all", "topic:news"}
 
 func (l *load) append(ctx context.Context, at node) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	n, s := l.next("a"), sent{began: time.Now()}
 	var err error
@@ -139,7 +146,7 @@ func (l *load) append(ctx context.Context, at node) {
 }
 
 func (l *load) commit(ctx context.Context, at node) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	n, s := l.next("t"), sent{began: time.Now(), fate: abandoned}
 	defer func() { l.note(n, s) }()
@@ -232,7 +239,7 @@ func (l *load) recovers(t testing.TB, bound time.Duration, readers ...*follower)
 	for _, n := range l.nodes {
 		var at eventlog.Cursor
 		until(t, "an append after the fault", func() (ok bool) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), operationTimeout)
 			defer cancel()
 			var err error
 			at, err = n.log.Append(ctx, record("all", "recovered"))
@@ -242,14 +249,12 @@ func (l *load) recovers(t testing.TB, bound time.Duration, readers ...*follower)
 			until(t, "the event at a reader", func() bool { return r.reached(at) })
 		}
 		until(t, "a commit after the fault", func() bool {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), operationTimeout)
 			defer cancel()
 			_, err := n.db.ExecContext(ctx, `delete from app_rows where n = ''`)
 			return err == nil
 		})
-		if err := n.log.Ready(); err != nil {
-			t.Errorf("after the fault, Ready returns %v", err)
-		}
+		until(t, "contact after the fault", func() bool { return n.log.Ready() == nil })
 	}
 	took := time.Since(began).Round(time.Millisecond)
 	if t.Logf("all nodes work again after %v", took); took > bound {
@@ -288,11 +293,7 @@ type gap struct {
 // follow returns a follower that starts at the head of its first log.
 func follow(t testing.TB, logs ...*sqllog.Log) *follower {
 	t.Helper()
-	at, err := logs[0].Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return followFrom(t, at, logs...)
+	return followFrom(t, headOf(t, logs[0]), logs...)
 }
 
 func followFrom(t testing.TB, at eventlog.Cursor, logs ...*sqllog.Log) *follower {

@@ -138,7 +138,7 @@ func onFaultyServer(t *testing.T, s *server, fault func(l *load)) {
 	l := startLoad(t, nodes...)
 	l.await(t, 200)
 	fault(l)
-	l.recovers(t, 10*time.Second, readers...)
+	l.recovers(t, 20*time.Second, readers...)
 	l.await(t, 200)
 	l.verify(t, readers...)
 	wantNoGaps(t, readers...)

@@ -173,9 +173,9 @@ func (f *file) round(t *testing.T, round int) (written int) {
 // resume reads the event after one that was read before.
 func (f *file) resume(t *testing.T, log *sqllog.Log, i int) {
 	t.Helper()
-	page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: f.order[i].at, MaxEntries: 1, MaxBytes: 1 << 20}, nil)
-	if err != nil || page.Gap != "" || len(page.Entries) != 1 {
-		t.Errorf("after %v, read %d entries, gap %q, error %v", f.order[i].at, len(page.Entries), page.Gap, err)
+	page := pageOf(t, log, eventlog.Query{Subjects: allSubjects, After: f.order[i].at, MaxEntries: 1, MaxBytes: 1 << 20})
+	if page.Gap != "" || len(page.Entries) != 1 {
+		t.Errorf("after %v, read %d entries, gap %q", f.order[i].at, len(page.Entries), page.Gap)
 		return
 	}
 	if got := (arrival{page.Entries[0].At, dataOf(page.Entries[0])}); got != f.order[i+1] {
@@ -186,13 +186,11 @@ func (f *file) resume(t *testing.T, log *sqllog.Log, i int) {
 // readOn reads all events after a position.
 func readOn(t *testing.T, log *sqllog.Log, order []arrival, at eventlog.Cursor) ([]arrival, eventlog.Cursor) {
 	t.Helper()
-	if _, err := log.Head(t.Context()); err != nil { // it has read what is there
-		t.Fatal(err)
-	}
+	headOf(t, log) // it has read what is there
 	for {
-		page, err := log.Read(t.Context(), eventlog.Query{Subjects: allSubjects, After: at, MaxEntries: 256, MaxBytes: 1 << 20}, nil)
-		if err != nil || page.Gap != "" {
-			t.Fatalf("after %v: gap %q, error %v", at, page.Gap, err)
+		page := pageOf(t, log, eventlog.Query{Subjects: allSubjects, After: at, MaxEntries: 256, MaxBytes: 1 << 20})
+		if page.Gap != "" {
+			t.Fatalf("after %v: gap %q", at, page.Gap)
 		}
 		for _, e := range page.Entries {
 			order = append(order, arrival{e.At, dataOf(e)})

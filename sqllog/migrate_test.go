@@ -237,7 +237,7 @@ func TestTablesOfVersion1AreMigrated(t *testing.T) {
 			commit(t, begin(t, db, log, "new"))
 			until(t, "the new event", func() bool {
 				got := readAfter(t, log, tenth, false, "all")
-				return got[len(got)-1] == "new"
+				return len(got) > 0 && got[len(got)-1] == "new"
 			})
 			for _, data := range []string{"a", "b"} {
 				appendRecord(t, log, keyedRecord("all", "k", data))

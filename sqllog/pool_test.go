@@ -64,9 +64,7 @@ func TestApplicationMayHoldAllOtherConnections(t *testing.T) {
 				}
 				r.next(t, 2)
 			}
-			if err := log.Ready(); err != nil {
-				t.Error(err)
-			}
+			until(t, "contact", func() bool { return log.Ready() == nil })
 		})
 	}
 }
