@@ -46,10 +46,14 @@ func newNodes(t *testing.T, s Suite, b Bounds) (nodes []*node) {
 // would hide that a stream was not woken.
 func newNode(t *testing.T, log eventlog.Log) *node {
 	t.Helper()
-	registry, err := ginsse.NewRegistry(ginsse.RegistryConfig{
-		Log:               log,
-		Stream:            ginsse.StreamConfig{HeartbeatInterval: -1},
-		MaxStreamsPerUser: -1, // a client may be back before its former stream has ended
+	var registry *ginsse.Registry
+	err := withContact(t.Context(), func() (err error) {
+		registry, err = ginsse.NewRegistry(ginsse.RegistryConfig{
+			Log:               log,
+			Stream:            ginsse.StreamConfig{HeartbeatInterval: -1},
+			MaxStreamsPerUser: -1, // a client may be back before its former stream has ended
+		})
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -45,10 +45,20 @@ func head(t *testing.T, log eventlog.Log) eventlog.Cursor {
 
 // tryHead is Head of a log that no case has partitioned.
 func tryHead(ctx context.Context, log eventlog.Log) (at eventlog.Cursor, err error) {
-	for start := time.Now(); ; <-time.After(retryInterval) {
+	err = withContact(ctx, func() (err error) {
 		at, err = log.Head(ctx)
+		return err
+	})
+	return at, err
+}
+
+// withContact calls a function that asks for the head of a log, and again while that counts as
+// partitioned: see hasLostContact.
+func withContact(ctx context.Context, fn func() error) error {
+	for start := time.Now(); ; <-time.After(retryInterval) {
+		err := fn()
 		if !errors.Is(err, eventlog.ErrUnavailable) || ctx.Err() != nil || time.Since(start) > defaultPatience {
-			return at, err
+			return err
 		}
 	}
 }

@@ -23,7 +23,8 @@ func runsAreFollowed(t *testing.T, s Suite) {
 	ctx, cancel := context.WithTimeout(t.Context(), s.patience)
 	defer cancel()
 	wantRunEnd(t, ctx, nodes[1%len(nodes)], bobID, run.ID(), ginsse.ErrRunNotFound)
-	if err := nodes[1%len(nodes)].registry.StopRun(ctx, aliceID, run.ID()); err != nil {
+	err := withContact(ctx, func() error { return nodes[1%len(nodes)].registry.StopRun(ctx, aliceID, run.ID()) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	within(t, s, "the run to end", run.Done())
@@ -75,7 +76,7 @@ func startRun(t *testing.T, s Suite, n *node, events int) (run *ginsse.Run, sent
 	done := make(chan struct{})
 	ctx, cancel := context.WithTimeout(t.Context(), s.patience)
 	defer cancel()
-	run, err := n.registry.Run(ctx, aliceID, func(ctx context.Context, run *ginsse.Run) error {
+	produce := func(ctx context.Context, run *ginsse.Run) error {
 		for i := range events {
 			if err := run.Send(ginsse.Event{Data: fmt.Sprint(i)}); err != nil {
 				t.Errorf("sending %d: %v", i, err)
@@ -89,6 +90,10 @@ func startRun(t *testing.T, s Suite, n *node, events int) (run *ginsse.Run, sent
 		close(done)
 		<-ctx.Done()
 		return nil
+	}
+	err := withContact(ctx, func() (err error) {
+		run, err = n.registry.Run(ctx, aliceID, produce)
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
