@@ -29,6 +29,7 @@ const (
 	topic          = "news"
 	heartbeat      = 5 * time.Millisecond
 	eventType      = "n"
+	gapType        = "sse.gap"
 
 	aliceID, bobID, carolID = "alice", "bob", "carol"
 )
@@ -161,8 +162,8 @@ func wantDisconnected(t *testing.T, s Suite, stream *ssetest.Stream, late bool, 
 		return
 	}
 	e := stream.Next()
-	for ; e.Type == "sse.gap" || len(events) > 0 && e == events[0]; e = stream.Next() {
-		if e.Type != "sse.gap" {
+	for ; e.Type == gapType || len(events) > 0 && e == events[0]; e = stream.Next() {
+		if e.Type != gapType {
 			events = events[1:]
 		}
 	}
@@ -173,7 +174,7 @@ func wantDisconnected(t *testing.T, s Suite, stream *ssetest.Stream, late bool, 
 func wantEnd(t *testing.T, s Suite, stream *ssetest.Stream, eventType string, reason ginsse.Reason) {
 	t.Helper()
 	e := stream.Next()
-	for e.Type == "sse.gap" && s.Inexact {
+	for e.Type == gapType && s.Inexact {
 		e = stream.Next()
 	}
 	wantLast(t, stream, e, eventType, reason)

@@ -86,7 +86,7 @@ func (o *openStream) follow(t *testing.T, s Suite, events []ssetest.Event) error
 			}
 			at := cursorOf(t, e.LastEventID).Seq // sse.close leaves the last one
 			switch {
-			case e.Type == "sse.gap" && s.Inexact, e.Type == eventType && at < wanted, e == want:
+			case e.Type == gapType && s.Inexact, e.Type == eventType && at < wanted, e == want:
 				o.reached = at
 			default:
 				return fmt.Errorf("got %q, want %q", e, want)
@@ -101,7 +101,7 @@ func (o *openStream) follow(t *testing.T, s Suite, events []ssetest.Event) error
 func (o *openStream) wantSignedOut(t *testing.T, s Suite, late bool) {
 	t.Helper()
 	e := o.stream.Next()
-	for e.Type == eventType || e.Type == "sse.gap" && (s.Inexact || late) {
+	for e.Type == eventType || e.Type == gapType && (s.Inexact || late) {
 		e = o.stream.Next()
 	}
 	wantLast(t, o.stream, e, "sse.close", signedOut)
