@@ -10,6 +10,10 @@
 // A log that several nodes share sets more fields of [Suite]. Each failed case names the
 // sentence of the contract that the log breaks.
 //
+// A log that was kept from its store for a while, by a machine that is busy, may serve nothing for a
+// moment. The suite asks again after [eventlog.ErrUnavailable], and after an empty page if the log has a
+// method Ready() error that returns one. It gives up after 30 s.
+//
 // Run the suite with -race. It needs a few seconds, and more if the log loses messages. The
 // package's own tests run it on wrong logs: see mutants_test.go.
 package logtest

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/ginsse/ginsse/eventlog"
+	"github.com/ginsse/ginsse/internal/nodetest"
 	"github.com/ginsse/ginsse/ssetest"
 )
 
@@ -166,17 +167,9 @@ func testEventsReachAllNodes(t *testing.T, first, second *site) {
 func (s *site) waitUntilReady() {
 	s.t.Helper()
 	v := s.visitor()
-	deadline := time.Now().Add(requestTimeout)
-	for {
-		got := v.send(v.request("GET", "/readyz", nil))
-		if got.status == http.StatusOK {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("not ready: status %d", got.status)
-		}
-		time.Sleep(20 * time.Millisecond) // a poll; nothing tells that it is ready
-	}
+	nodetest.Until(s.t, "the site is ready", func() bool {
+		return v.send(v.request("GET", "/readyz", nil)).status == http.StatusOK
+	})
 }
 
 // Comments and sign-outs succeed while the nodes are partitioned.

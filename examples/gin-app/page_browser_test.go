@@ -10,6 +10,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/ginsse/ginsse"
+	"github.com/ginsse/ginsse/internal/nodetest"
 )
 
 func TestPageNotifiesTheAuthorAtOnce(t *testing.T) {
@@ -196,15 +197,7 @@ func TestEightTabsShareOneConnection(t *testing.T) {
 	}
 	oneStream := func(when string) { // the server notices a moment later that a tab is gone
 		t.Helper()
-		for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-			streams := s.app.registry.Stats().Streams
-			if streams == 1 {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: the server has %d streams", when, streams)
-			}
-		}
+		nodetest.Until(t, "the server has one stream when "+when, func() bool { return s.app.registry.Stats().Streams == 1 })
 	}
 	oneStream("all are live")
 	// On a busy machine another tab may take over from the first. It would be one for each tab if each had its own.
